@@ -1,0 +1,1 @@
+"""Find and drop poisoned training examples while a model trains."""
