@@ -1,0 +1,160 @@
+"""Per-example gradients that are too wide to be built: outer products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class OuterProductGradients:
+    r"""Gradients of the last layer's parameters, kept as their two factors.
+
+    The gradient of example i with respect to the weights and bias of the last
+    linear layer is the outer product of ``errors[i]`` (softmax minus one-hot)
+    and ``inputs[i]`` (the layer's input with a 1 appended for the bias). Inner
+    products of such gradients are products of two small inner products, so
+    distances never need the array of width C * (H + 1).
+
+    Parameters
+    ----------
+    errors : ndarray of shape (n, C)
+        Gradient of the loss with respect to the logits.
+    inputs : ndarray of shape (n, H)
+        Input of the last layer, the 1 for the bias included.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn import OuterProductGradients
+    >>> g = OuterProductGradients(np.array([[1.0, -1.0]]), np.array([[2.0, 3.0]]))
+    >>> g.shape
+    (1, 4)
+    >>> g.toarray()
+    array([[ 2.,  3., -2., -3.]])
+    """
+
+    errors: np.ndarray
+    inputs: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Refuse factors that don't fit together."""
+        if self.errors.ndim != 2 or self.inputs.ndim != 2:
+            raise ValueError(
+                "errors and inputs must be 2-D; got shapes "
+                f"{self.errors.shape} and {self.inputs.shape}."
+            )
+        if len(self.errors) != len(self.inputs):
+            raise ValueError(
+                f"errors has {len(self.errors)} rows and inputs {len(self.inputs)}; "
+                "both need one row an example."
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the array that is never built: (n, C * H)."""
+        return len(self.errors), self.errors.shape[1] * self.inputs.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.errors)
+
+    def __getitem__(self, rows: np.ndarray) -> OuterProductGradients:
+        return OuterProductGradients(self.errors[rows], self.inputs[rows])
+
+    def mean(self) -> np.ndarray:
+        """Mean gradient, flattened, shape (C * H,); one matrix product."""
+        return (self.errors.T @ self.inputs / len(self)).ravel()
+
+    def toarray(self) -> np.ndarray:
+        """Build the wide array, shape (n, C * H). For small data and tests."""
+        return np.einsum("nc,nh->nch", self.errors, self.inputs).reshape(len(self), -1)
+
+
+Gradients = np.ndarray | OuterProductGradients
+
+
+def check_gradients(gradients: object, n_examples: int) -> Gradients:
+    """Validate gradient features: numeric, finite, one row an example.
+
+    Parameters
+    ----------
+    gradients : array-like of shape (n_examples, d) or OuterProductGradients
+        Gradient features.
+    n_examples : int
+        How many rows there must be.
+
+    Returns
+    -------
+    ndarray of shape (n_examples, d) or OuterProductGradients
+        Floating point, finite.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong or a value is NaN or infinite.
+
+    Examples
+    --------
+    >>> from epic_sklearn._features import check_gradients
+    >>> check_gradients([[1, 2]], 1)
+    array([[1., 2.]])
+    """
+    factors: tuple[np.ndarray, ...]
+    if isinstance(gradients, OuterProductGradients):
+        factors = (gradients.errors, gradients.inputs)
+    else:
+        if hasattr(gradients, "toarray"):  # a scipy sparse array
+            gradients = gradients.toarray()
+        gradients = np.asarray(gradients)
+        if gradients.dtype.kind not in "fiub":
+            raise ValueError(
+                f"Gradient features must be real numbers; got dtype {gradients.dtype}."
+            )
+        if gradients.dtype.kind != "f":
+            gradients = gradients.astype(np.float64)
+        factors = (gradients,)
+    if any(f.ndim != 2 or f.shape[1] == 0 for f in factors):
+        shapes = " and ".join(str(f.shape) for f in factors)
+        raise ValueError(
+            "Gradient features must have shape (n_examples, n_features) with at "
+            f"least one feature; got {shapes}. Reshape each example's gradient to "
+            "one row."
+        )
+    if len(factors[0]) != n_examples:
+        raise ValueError(
+            f"Gradient features have {len(factors[0])} rows for {n_examples} "
+            "examples; give one row an example, in the order of the examples."
+        )
+    bad = sum(int((~np.isfinite(f)).any(axis=1).sum()) for f in factors)
+    if bad:
+        raise ValueError(
+            f"Gradient features contain NaN or infinity in {bad} of {n_examples} "
+            "rows. A model that diverged gives such gradients: lower its learning "
+            "rate or scale its input."
+        )
+    return gradients
+
+
+def mean_gradient(gradients: Gradients) -> np.ndarray:
+    """Return the mean gradient over all examples, flattened, in float64.
+
+    Parameters
+    ----------
+    gradients : ndarray of shape (n, d) or OuterProductGradients
+        Gradient features, at least one row.
+
+    Returns
+    -------
+    ndarray of shape (d,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn._features import mean_gradient
+    >>> mean_gradient(np.array([[1.0, 0.0], [3.0, 2.0]]))
+    array([2., 1.])
+    """
+    if isinstance(gradients, OuterProductGradients):
+        return gradients.mean().astype(np.float64)
+    return gradients.mean(axis=0, dtype=np.float64)

@@ -1,0 +1,183 @@
+"""Run a torch module over data: evaluation mode, batches, example order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put every submodule in evaluation mode, and back as it was after."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def to_module(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Move a batch to the module's device, and real numbers to its precision."""
+    parameter = next(module.parameters(), None)
+    if parameter is None:
+        return x
+    return x.to(parameter.device, parameter.dtype if x.is_floating_point() else None)
+
+
+def as_float_tensor(X: Any) -> torch.Tensor:
+    """Array, dataframe or tensor as a float32 tensor; integer tensors stay."""
+    if isinstance(X, torch.Tensor):
+        return X
+    array = np.ascontiguousarray(np.asarray(X), dtype=np.float32)
+    return torch.from_numpy(array)
+
+
+def ordered_batches(data: Any, batch_size: int) -> DataLoader:
+    """Loader over `data` in the order of its examples.
+
+    A gradient belongs to the example with the same number. A loader that
+    shuffles, samples or drops its last batch breaks that without any error, so
+    of a `DataLoader` only the data set and how batches are made are used.
+
+    Parameters
+    ----------
+    data : array-like, tensor, Dataset or DataLoader
+        The examples.
+    batch_size : int
+        For everything but a DataLoader, which brings its own.
+
+    Returns
+    -------
+    DataLoader
+    """
+    if isinstance(data, DataLoader):
+        return DataLoader(
+            data.dataset,
+            batch_size=data.batch_size or batch_size,
+            shuffle=False,
+            num_workers=data.num_workers,
+            collate_fn=data.collate_fn,
+            generator=torch.Generator(),
+        )
+    if not isinstance(data, Dataset):
+        data = TensorDataset(as_float_tensor(data))
+    # A loader without a generator draws a seed from torch's global one.
+    return DataLoader(
+        data, batch_size=batch_size, shuffle=False, generator=torch.Generator()
+    )
+
+
+def inputs_and_labels(batch: Any) -> tuple[Any, Any]:
+    """Split a batch into the module's input and, where there are any, labels."""
+    if not isinstance(batch, list | tuple):
+        return batch, None
+    return batch[0], batch[1] if len(batch) > 1 else None
+
+
+def last_linear(module: nn.Module) -> nn.Linear:
+    """Find the last linear layer: the one that gives the logits.
+
+    Raises
+    ------
+    ValueError
+        If the module has none.
+    """
+    layers = [part for part in module.modules() if isinstance(part, nn.Linear)]
+    if not layers:
+        raise ValueError(
+            f"{type(module).__name__} has no torch.nn.Linear layer, so it has no "
+            "last-layer gradients; use LogitGradients."
+        )
+    return layers[-1]
+
+
+def forward(
+    module: nn.Module, data: Any, batch_size: int = 512, with_inputs: bool = False
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Logits of every example, in example order, in evaluation mode.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Gives logits (n, C).
+    data : array-like, tensor, Dataset or DataLoader
+        The examples.
+    batch_size : int
+        Examples a batch.
+    with_inputs : bool
+        Also return the input of the last linear layer.
+
+    Returns
+    -------
+    logits : ndarray of shape (n, C), float64
+    labels : ndarray of shape (n,) or None
+        What the data set gives as its second item.
+    inputs : ndarray of shape (n, H), float64, or None
+
+    Raises
+    ------
+    ValueError
+        If the output is not one row of at least two logits an example, or,
+        asked for inputs, if it is not the last linear layer's output.
+    """
+    logits, labels, inputs = [], [], []
+    captured: dict[str, torch.Tensor] = {}
+    hook = None
+    if with_inputs:
+
+        def capture(_: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
+            captured.update(input=args[0], output=output)
+
+        hook = last_linear(module).register_forward_hook(capture)
+    try:
+        with evaluation_mode(module):
+            for batch in ordered_batches(data, batch_size):
+                x, y = inputs_and_labels(batch)
+                output = module(to_module(module, x))
+                _check_logits(module, output, len(x))
+                if with_inputs:
+                    _check_is_last(module, captured["output"], output)
+                    inputs.append(captured["input"].double().cpu())
+                logits.append(output.double().cpu())
+                labels.append(y)
+    finally:
+        if hook is not None:
+            hook.remove()
+    if not logits:
+        raise ValueError("There are no examples to take gradients of.")
+    has_labels = all(label is not None for label in labels)
+    return (
+        torch.cat(logits).numpy(),
+        np.concatenate([np.asarray(y) for y in labels]) if has_labels else None,
+        torch.cat(inputs).numpy() if with_inputs else None,
+    )
+
+
+def _check_logits(module: nn.Module, output: Any, n: int) -> None:
+    shape = tuple(getattr(output, "shape", ()))
+    if len(shape) != 2 or shape[0] != n or shape[1] < 2:
+        raise ValueError(
+            f"{type(module).__name__} gave an output of shape {shape} for {n} "
+            "examples; it must give logits, shape (n, n_classes) with at least 2 "
+            "columns."
+        )
+
+
+def _check_is_last(
+    module: nn.Module, of_linear: torch.Tensor, output: torch.Tensor
+) -> None:
+    if of_linear.shape != output.shape or not torch.equal(of_linear, output):
+        raise ValueError(
+            f"The last torch.nn.Linear of {type(module).__name__} does not give its "
+            "output (something comes after it, such as a softmax). Let the module "
+            "return logits, or use LogitGradients."
+        )

@@ -1,0 +1,64 @@
+"""Find the last layer of a model: its torch module, or its input and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline
+from torch import nn
+
+
+def torch_module_of(model: Any) -> nn.Module | None:
+    """Return the torch module that gives a model's logits, or None.
+
+    A :class:`TorchClassifier` has one in ``module_``.
+    """
+    module = getattr(model, "module_", model)
+    return module if isinstance(module, nn.Module) else None
+
+
+def final_model(model: Any, X: Any) -> tuple[Any, Any]:
+    """Unwrap frozen estimators and pipelines: the last model and its input."""
+    while isinstance(model, FrozenEstimator | Pipeline):
+        if isinstance(model, FrozenEstimator):
+            model = model.estimator
+        else:
+            X = model[:-1].transform(X) if len(model) > 1 else X
+            model = model[-1]
+    return model, X
+
+
+def last_layer(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Input (n, H) and weight (C, H) of a scikit-learn model's last layer."""
+    if isinstance(model, MLPClassifier):
+        inputs = _hidden_activations(model, np.asarray(X, dtype=np.float64))
+        weight = model.coefs_[-1].T
+    elif hasattr(model, "coef_"):
+        inputs = X.toarray() if hasattr(X, "toarray") else np.asarray(X, np.float64)
+        weight = np.asarray(model.coef_)
+    else:
+        raise TypeError(
+            f"{type(model).__name__} has no last linear layer that this library can "
+            "read: give a torch module, a TorchClassifier, an MLPClassifier or a "
+            "linear classifier with coef_, or use LogitGradients."
+        )
+    if len(weight) == 1:  # one logit z for two classes is logits -z/2 and z/2
+        weight = np.vstack([-weight, weight]) / 2.0
+    return inputs, weight
+
+
+def _hidden_activations(model: MLPClassifier, X: np.ndarray) -> np.ndarray:
+    activations: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "identity": lambda z: z,
+        "logistic": lambda z: 1.0 / (1.0 + np.exp(-z)),
+        "tanh": np.tanh,
+        "relu": lambda z: np.maximum(z, 0.0),
+    }
+    activation = activations[model.activation]
+    for weight, bias in zip(model.coefs_[:-1], model.intercepts_[:-1], strict=True):
+        X = activation(X @ weight + bias)
+    return X

@@ -1,0 +1,389 @@
+"""Gradient-feature extractors: what an example's gradient is.
+
+All take a model, scikit-learn's or torch's, and give one row an example, in
+the order of the examples. None needs a backward pass: at the last layer the
+gradients of the cross-entropy loss have closed forms.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from ._features import Gradients, OuterProductGradients, check_gradients
+from ._forward import forward, last_linear
+from ._last_layer import final_model, last_layer, torch_module_of
+
+
+def logit_gradients(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Gradient of the cross-entropy loss with respect to the logits.
+
+    Softmax minus one-hot, what the paper's published code clusters.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (n, C)
+        Predicted probabilities.
+    codes : ndarray of shape (n,), int
+        Column of each example's label.
+
+    Returns
+    -------
+    ndarray of shape (n, C)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn import logit_gradients
+    >>> logit_gradients(np.array([[0.75, 0.25]]), np.array([1]))
+    array([[ 0.75, -0.75]])
+    """
+    errors = np.array(probabilities, dtype=np.float64)
+    errors[np.arange(len(codes)), codes] -= 1.0
+    # Softmax rounds 1 - p to 0 long before the other columns vanish: the sum
+    # of the row is 0, so the label's column is minus the sum of the others.
+    others = errors.copy()
+    others[np.arange(len(codes)), codes] = 0.0
+    errors[np.arange(len(codes)), codes] = -others.sum(axis=1)
+    return errors
+
+
+class GradientExtractor(BaseEstimator):
+    """Base of the extractors that take gradients from a model.
+
+    Parameters
+    ----------
+    classifier : classifier, torch.nn.Module or None, default=None
+        A scikit-learn classifier with ``predict_proba`` is fitted in
+        :meth:`fit` (wrap one that is trained already in
+        ``sklearn.frozen.FrozenEstimator``). A torch module is used as it is,
+        in evaluation mode; it must return logits, with columns in the order of
+        the sorted labels. None takes logistic regression.
+    batch_size : int, default=512
+        Examples a forward pass of a torch module.
+
+    Attributes
+    ----------
+    classifier_ : classifier or torch.nn.Module
+        The fitted model.
+    classes_ : ndarray of shape (C,)
+        Labels, in the order of the model's columns.
+    """
+
+    classifier_: Any
+    classes_: np.ndarray
+
+    def __init__(
+        self, classifier: BaseEstimator | nn.Module | None = None, batch_size: int = 512
+    ) -> None:
+        self.classifier = classifier
+        self.batch_size = batch_size
+
+    def fit(self, X: Any, y: ArrayLike, **fit_params: Any) -> GradientExtractor:
+        """Fit a clone of the classifier; a torch module is taken as it is.
+
+        Parameters
+        ----------
+        X : array-like or dataframe of shape (n, ...)
+            Training examples, whatever the classifier takes.
+        y : array-like of shape (n,)
+            Labels.
+        **fit_params : dict
+            Passed to the classifier's ``fit``, ``sample_weight`` for example.
+
+        Returns
+        -------
+        self : GradientExtractor
+
+        Raises
+        ------
+        TypeError
+            If the classifier is neither a torch module nor has
+            ``predict_proba``.
+        """
+        if isinstance(self.classifier, nn.Module):
+            self.classifier_, self.classes_ = self.classifier, np.unique(y)
+            return self
+        classifier = (
+            self.classifier
+        if classifier is None:
+            classifier = LogisticRegression(max_iter=1000)
+        )
+        self._check_classifier(classifier)
+        self.classifier_ = clone(classifier).fit(X, y, **fit_params)
+        self.classes_ = self.classifier_.classes_
+        return self
+
+    def compute(self, X: Any, y: ArrayLike | None = None) -> Gradients:
+        """Gradient features of examples, in their order.
+
+        Parameters
+        ----------
+        X : array-like, torch Dataset or DataLoader
+            Examples. Of a DataLoader only the data set, the batch size and the
+            collate function are used: never its shuffling.
+        y : array-like of shape (n,), optional
+            Labels; may be left out for a data set that gives (x, label).
+
+        Returns
+        -------
+        ndarray of shape (n, d) or OuterProductGradients
+
+        Raises
+        ------
+        ValueError
+            If a label was not seen in ``fit`` or a gradient is not finite.
+        sklearn.exceptions.NotFittedError
+            If `fit` has not been called and the classifier is no torch module.
+        """
+        if not hasattr(self, "classifier_"):
+            if not isinstance(self.classifier, nn.Module):
+                check_is_fitted(self, "classifier_")
+            self.classifier_ = self.classifier
+        model, X = final_model(self.classifier_, X)
+        gradients, labels = self._compute(model, X, y)
+        return check_gradients(gradients, len(labels))
+
+    def __call__(self, X: Any, y: ArrayLike | None = None) -> Gradients:
+        """Compute gradient features; the same as :meth:`compute`."""
+        return self.compute(X, y)
+
+    def _check_classifier(self, classifier: Any) -> None:
+        if not hasattr(classifier, "fit"):
+            raise TypeError(
+                f"{type(self).__name__} got {classifier!r} as classifier; give a "
+                "scikit-learn classifier or a torch.nn.Module."
+            )
+        if not hasattr(classifier, "predict_proba"):
+            raise TypeError(
+                f"{type(classifier).__name__} has no predict_proba, which gradients "
+                "are computed from. Wrap it in "
+                "sklearn.calibration.CalibratedClassifierCV, or give a classifier "
+                "that has it."
+            )
+
+    def _compute(
+        self, model: Any, X: Any, y: ArrayLike | None
+    ) -> tuple[Gradients, np.ndarray]:
+        """Return the gradients and the labels they were computed with."""
+        raise NotImplementedError
+
+    def _codes(self, y: ArrayLike, n_columns: int) -> np.ndarray:
+        """Column of each label."""
+        labels = np.asarray(y)
+        classes = getattr(self, "classes_", None)
+        if classes is None:  # a torch module that was never fitted
+            classes = np.unique(labels)
+            if np.issubdtype(labels.dtype, np.integer):
+                classes = np.arange(n_columns)
+        if len(classes) != n_columns:
+            raise ValueError(
+                f"The model gives {n_columns} columns and there are {len(classes)} "
+                f"labels ({classes[:10].tolist()}...); they must be the same. With a "
+                "torch module, give integer labels that number its columns."
+            )
+        codes = np.searchsorted(classes, labels).clip(max=n_columns - 1)
+        unseen = np.unique(labels[classes[codes] != labels])
+        if len(unseen):
+            raise ValueError(
+                f"y contains labels that the model doesn't know: {unseen.tolist()}; "
+                f"it knows {np.asarray(classes).tolist()}."
+            )
+        return codes
+
+    def _errors(
+        self, model: Any, X: Any, y: Any, with_inputs: bool = False
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Logit gradients, inputs of the last layer where asked, labels."""
+        module = torch_module_of(model)
+        if module is None:
+            probabilities = model.predict_proba(X)
+            labels = y
+            inputs = last_layer(model, X)[0] if with_inputs else None
+        else:
+            data = getattr(model, "as_module_input", lambda X: X)(X)
+            logits, labels, inputs = forward(module, data, self.batch_size, with_inputs)
+            probabilities = softmax(logits, axis=1)
+            labels = labels if y is None else y
+        if labels is None:
+            raise ValueError("y is missing: gradients depend on the labels.")
+        labels = np.asarray(labels)
+        if len(labels) != len(probabilities):
+            raise ValueError(
+                f"X has {len(probabilities)} examples and y {len(labels)} labels."
+            )
+        codes = self._codes(labels, probabilities.shape[1])
+        return logit_gradients(probabilities, codes), inputs, labels
+
+
+class LogitGradients(GradientExtractor):
+    """Gradient with respect to the logits: softmax minus one-hot, (n, C).
+
+    The default, and what the paper's published code clusters. Needs only
+    probabilities, so any classifier with ``predict_proba`` serves.
+
+    Parameters
+    ----------
+    classifier : classifier, torch.nn.Module or None, default=None
+        See :class:`GradientExtractor`. None takes logistic regression.
+    batch_size : int, default=512
+        Examples a forward pass of a torch module.
+
+    Attributes
+    ----------
+    classifier_ : classifier or torch.nn.Module
+        The fitted model.
+    classes_ : ndarray of shape (C,)
+        Labels, in the order of the model's columns.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from epic_sklearn import LogitGradients
+    >>> X, y = load_iris(return_X_y=True)
+    >>> LogitGradients().fit(X, y).compute(X, y).shape
+    (150, 3)
+    """
+
+    def _compute(self, model: Any, X: Any, y: Any) -> tuple[Gradients, np.ndarray]:
+        errors, _, labels = self._errors(model, X, y)
+        return errors, labels
+
+
+class LastLayerInputGradients(GradientExtractor):
+    """Gradient with respect to the input of the last layer, (n, H).
+
+    The paper's definition (section 3.1): (softmax - one-hot) times the last
+    layer's weight matrix.
+
+    Parameters
+    ----------
+    classifier : classifier, torch.nn.Module or None, default=None
+        A torch module whose output is that of its last ``torch.nn.Linear``, a
+        TorchClassifier, scikit-learn's MLPClassifier, or a linear classifier
+        with ``coef_``. None takes logistic regression.
+    batch_size : int, default=512
+        Examples a forward pass of a torch module.
+
+    Attributes
+    ----------
+    classifier_ : classifier or torch.nn.Module
+        The fitted model.
+    classes_ : ndarray of shape (C,)
+        Labels, in the order of the model's columns.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from epic_sklearn import LastLayerInputGradients
+    >>> X, y = load_iris(return_X_y=True)
+    >>> LastLayerInputGradients().fit(X, y).compute(X, y).shape
+    (150, 4)
+    """
+
+    def _compute(self, model: Any, X: Any, y: Any) -> tuple[Gradients, np.ndarray]:
+        module = torch_module_of(model)
+        if module is None:
+            _, weight = last_layer(model, X)
+        else:
+            weight = last_linear(module).weight.detach().double().cpu().numpy()
+        errors, _, labels = self._errors(model, X, y, with_inputs=True)
+        return errors @ weight, labels
+
+
+class LastLayerGradients(GradientExtractor):
+    """Gradient with respect to the last layer's weights and bias.
+
+    The outer product of softmax - one-hot (C) and the layer's input with a 1
+    for the bias (H + 1), kept as :class:`OuterProductGradients`: the array of
+    width C * (H + 1) is never built.
+
+    Parameters
+    ----------
+    classifier : classifier, torch.nn.Module or None, default=None
+        As for :class:`LastLayerInputGradients`.
+    batch_size : int, default=512
+        Examples a forward pass of a torch module.
+
+    Attributes
+    ----------
+    classifier_ : classifier or torch.nn.Module
+        The fitted model.
+    classes_ : ndarray of shape (C,)
+        Labels, in the order of the model's columns.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from epic_sklearn import LastLayerGradients
+    >>> X, y = load_iris(return_X_y=True)
+    >>> LastLayerGradients().fit(X, y).compute(X, y).shape
+    (150, 15)
+    """
+
+    def _compute(self, model: Any, X: Any, y: Any) -> tuple[Gradients, np.ndarray]:
+        errors, inputs, labels = self._errors(model, X, y, with_inputs=True)
+        assert inputs is not None  # asked for
+        with_bias = np.column_stack([inputs, np.ones(len(errors))])
+        return OuterProductGradients(errors, with_bias), labels
+
+
+class PrecomputedGradients(BaseEstimator):
+    """X already is the gradients: nothing is fitted or computed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn import PrecomputedGradients
+    >>> PrecomputedGradients().fit(None, None).compute([[1.0, -1.0]], [0])
+    array([[ 1., -1.]])
+    """
+
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> PrecomputedGradients:
+        """Do nothing.
+
+        Parameters
+        ----------
+        X, y, **fit_params : object
+            Ignored.
+
+        Returns
+        -------
+        self : PrecomputedGradients
+        """
+        return self
+
+    def compute(self, X: Any, y: ArrayLike) -> Gradients:
+        """Return X after checking it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Gradients.
+        y : array-like of shape (n,)
+            Labels; only their number is used.
+
+        Returns
+        -------
+        ndarray of shape (n, d)
+
+        Raises
+        ------
+        ValueError
+            If the shape is wrong or a value is not finite.
+        """
+        return check_gradients(X, len(np.asarray(y)))
+
+    def __call__(self, X: Any, y: ArrayLike) -> Gradients:
+        """Compute gradient features; the same as :meth:`compute`."""
+        return self.compute(X, y)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True

@@ -1,0 +1,207 @@
+"""Medoids of every class, as a plain function on arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from numbers import Real
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import ArrayLike
+from sklearn.utils import column_or_1d
+from tqdm import tqdm
+
+from .._features import Gradients, OuterProductGradients, check_gradients
+from .._random import RandomState, resolve_seed
+from . import _kernels
+from ._distances import METRICS, Distances
+from ._facility_location import OPTIMIZER_NAMES, FacilityLocation, run_sieve
+
+
+@dataclass(frozen=True)
+class Medoids:
+    """Medoids of each class and the clusters around them.
+
+    Returned by :func:`find_medoids`. n is the number of examples, m that of
+    medoids.
+
+    Attributes
+    ----------
+    indices : ndarray of shape (m,), int64
+        Row numbers of the medoids, class by class, in order of selection.
+    gains : ndarray of shape (m,), float64
+        What each added to its class's facility-location function. Gradient
+        distances are scaled inside a class, so gains compare only within one.
+    assigned_to : ndarray of shape (n,), int64
+        Row number of each row's own medoid: the nearest, and of equally near
+        ones the first chosen.
+    cluster_size : ndarray of shape (n,), int64
+        Size of the cluster that each row is in, its medoid included.
+    gap : ndarray of shape (n,), float64
+        Distance to the nearest other example of the class, relative to the
+        median of that distance over the class's examples that have no double.
+    """
+
+    indices: np.ndarray
+    gains: np.ndarray
+    assigned_to: np.ndarray
+    cluster_size: np.ndarray
+    gap: np.ndarray
+
+
+def find_medoids(
+    gradients: ArrayLike | OuterProductGradients,
+    y: ArrayLike,
+    *,
+    subset_size: float = 0.2,
+    metric: str = "euclidean",
+    optimizer: str = "lazy",
+    n_jobs: int | None = None,
+    random_state: RandomState = None,
+    verbose: int = 0,
+) -> Medoids:
+    """Choose medoids of the gradients of each class by facility location.
+
+    In each class c of n_c examples, ``ceil(subset_size * n_c)`` medoids are
+    chosen by greedily maximising ``sum_j max_i (c0 - d_ij)`` (paper, section
+    3.2, equation 5), and each example is assigned to its nearest one.
+
+    Parameters
+    ----------
+    gradients : array-like of shape (n, d) or OuterProductGradients
+        One gradient feature vector an example.
+    y : array-like of shape (n,)
+        Labels: strings, integers or bools.
+    subset_size : float, default=0.2
+        Medoids as a fraction of each class, in (0, 1].
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        Distance between gradients. A zero gradient is at cosine distance 1
+        from all non-zero ones and 0 from other zero ones.
+    optimizer : str, default="lazy"
+        Any of apricot's optimizer names. "lazy" chooses what "naive" chooses,
+        ties to the lowest index, and is the fastest. "sieve" may choose fewer
+        medoids than the budget.
+    n_jobs : int, default=None
+        Classes chosen side by side, as joblib counts.
+    random_state : int, RandomState instance or None, default=None
+        For the optimizers that draw at random; the default does not.
+    verbose : int, default=0
+        Above 0, a progress bar over the classes.
+
+    Returns
+    -------
+    Medoids
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, or lengths, shapes or values are bad.
+
+    Notes
+    -----
+    A class's distances are held as one float32 matrix while that fits
+    scikit-learn's ``working_memory``; a larger class is worked on row by row in
+    memory proportional to its gradients. The result is the same.
+
+    References
+    ----------
+    Yang, Liu, Mirzasoleiman: Not All Poisons are Created Equal, ICML 2022.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn import find_medoids
+    >>> gradients = np.array([[0.0], [0.1], [0.2], [5.0], [1.0], [1.1]])
+    >>> medoids = find_medoids(gradients, list("aaaabb"), subset_size=0.5)
+    >>> medoids.indices
+    array([1, 3, 4])
+    >>> medoids.cluster_size
+    array([3, 3, 3, 1, 2, 2])
+    """
+    _check_choices(subset_size, metric, optimizer)
+    labels = column_or_1d(y)
+    if len(labels) == 0:
+        raise ValueError("y is empty: there is no class to choose medoids from.")
+    gradients = check_gradients(gradients, len(labels))
+    seed = resolve_seed(random_state)
+    _, codes = np.unique(labels, return_inverse=True)
+    classes = [np.flatnonzero(codes == c) for c in range(codes.max() + 1)]
+    if verbose:
+        classes_shown: Sequence[np.ndarray] = tqdm(classes, desc="medoids", unit="cls")
+    else:
+        classes_shown = classes
+    parts = Parallel(n_jobs=n_jobs, prefer="threads")(
+        delayed(_medoids_of_class)(
+            gradients[rows], budget_of(len(rows), subset_size), metric, optimizer, seed
+        )
+        for rows in classes_shown
+    )
+    return _join(classes, parts)
+
+
+def budget_of(n_examples: int, subset_size: float) -> int:
+    """ceil(subset_size * n_examples), unharmed by rounding (0.7 * 10 is above 7)."""
+    return max(1, ceil(subset_size * n_examples - 1e-9))
+
+
+def _check_choices(subset_size: float, metric: str, optimizer: str) -> None:
+    is_number = isinstance(subset_size, Real) and not isinstance(subset_size, bool)
+    if not is_number or not 0 < subset_size <= 1:
+        raise ValueError(
+            f"subset_size is {subset_size!r}; it is the share of each class that "
+            "becomes medoids and must be a number in (0, 1]."
+        )
+    if metric not in METRICS:
+        raise ValueError(f"metric is {metric!r}; choose one of {METRICS}.")
+    if optimizer not in OPTIMIZER_NAMES:
+        raise ValueError(
+            f"optimizer is {optimizer!r}; choose one of {OPTIMIZER_NAMES}."
+        )
+
+
+def _medoids_of_class(
+    gradients: Gradients, budget: int, metric: str, optimizer: str, seed: int
+) -> Medoids:
+    """Medoids of one class, with row numbers inside the class."""
+    distances = Distances(gradients, metric)
+    if optimizer == "sieve":
+        selection = run_sieve(distances, budget)
+    else:
+        selection = FacilityLocation(budget, optimizer, seed).fit(distances)
+    indices = np.asarray(selection.ranking, dtype=np.int64)
+    nearest = np.full(len(gradients), np.inf, dtype=np.float32)
+    owner = np.zeros(len(gradients), dtype=np.int64)
+    _kernels.assign(*distances.arguments, indices, nearest, owner)
+    sizes = np.bincount(owner, minlength=len(indices))
+    gap = _relative_gap(distances)
+    return Medoids(
+        indices, np.asarray(selection.gains), indices[owner], sizes[owner], gap
+    )
+
+
+def _relative_gap(distances: Distances) -> np.ndarray:
+    """Distance to the nearest other example, over its median in the class."""
+    if distances.shape[0] == 1:
+        return np.zeros(1)
+    gap = distances.statistics[2].astype(np.float64)
+    positive = gap[gap > 0]
+    return gap / np.median(positive) if len(positive) else gap
+
+
+def _join(classes: list[np.ndarray], parts: list[Medoids]) -> Medoids:
+    """Put the classes' results together under the row numbers of the whole."""
+    n = sum(len(rows) for rows in classes)
+    assigned_to = np.empty(n, dtype=np.int64)
+    cluster_size = np.empty(n, dtype=np.int64)
+    gap = np.empty(n)
+    for rows, part in zip(classes, parts, strict=True):
+        assigned_to[rows] = rows[part.assigned_to]
+        cluster_size[rows] = part.cluster_size
+        gap[rows] = part.gap
+    indices = np.concatenate(
+        [rows[part.indices] for rows, part in zip(classes, parts, strict=True)]
+    )
+    gains = np.concatenate([part.gains for part in parts])
+    return Medoids(indices, gains, assigned_to, cluster_size, gap)

@@ -1,0 +1,313 @@
+"""How well an attack did, and how well a defence told poisons from clean examples."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+# Comparing numbers with text is never true: a silent 0% attack success rate.
+_COMPARABLE_KINDS = ("biuf", "US")
+
+
+def _check_comparable(
+    y_pred: npt.NDArray[Any], labels: npt.NDArray[Any], name: str
+) -> None:
+    kinds = {y_pred.dtype.kind, labels.dtype.kind}
+    if "O" not in kinds and not any(kinds <= set(k) for k in _COMPARABLE_KINDS):
+        raise ValueError(
+            f"y_pred has dtype {y_pred.dtype}, {name} has dtype {labels.dtype}: they "
+            "can never be equal; give both in the labels that the model was fitted on."
+        )
+
+
+def _check_labels(labels: Any, y_pred: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    labels = np.asarray(labels)
+    if labels.shape not in ((), y_pred.shape):
+        raise ValueError(
+            f"{name} has shape {labels.shape}, y_pred has shape {y_pred.shape}; give "
+            "one label, or one a target."
+        )
+    _check_comparable(y_pred, labels, name)
+    return np.broadcast_to(labels, y_pred.shape)
+
+
+def attack_success_rate(
+    y_pred: npt.ArrayLike,
+    adversarial_label: Any,
+    *,
+    true_label: Any = None,
+) -> float:
+    """Fraction of the targets that are predicted as the attack wants.
+
+    Parameters
+    ----------
+    y_pred : array-like of shape (n_targets,)
+        What the model predicts for the targets, or for inputs with the trigger.
+    adversarial_label : label or array-like of shape (n_targets,)
+        The label that the attack wants.
+    true_label : label or array-like of shape (n_targets,), default=None
+        If given, targets whose true label is the adversarial one are left out, as
+        is usual for backdoors: there is nothing to attack in them.
+
+    Returns
+    -------
+    float
+        In [0, 1]. Lower is better for the defender.
+
+    Raises
+    ------
+    ValueError
+        If there are no targets (left), shapes do not fit, or numbers would be
+        compared with text.
+
+    Examples
+    --------
+    >>> from epic_sklearn.metrics import attack_success_rate
+    >>> attack_success_rate(["cat", "dog", "cat", "cat"], "cat")
+    0.75
+    >>> attack_success_rate([0, 0, 1], 0, true_label=[0, 1, 1])
+    0.5
+    """
+    predicted = np.asarray(y_pred)
+    if predicted.ndim != 1:
+        raise ValueError(
+            f"y_pred has shape {predicted.shape}; give one predicted label a target, "
+            "shape (n_targets,)."
+        )
+    if len(predicted) == 0:
+        raise ValueError("y_pred is empty; give at least one target's prediction.")
+    wanted = _check_labels(adversarial_label, predicted, "adversarial_label")
+    success = predicted == wanted
+    if true_label is not None:
+        attacked = _check_labels(true_label, predicted, "true_label") != wanted
+        if not attacked.any():
+            raise ValueError(
+                "every target's true label is the adversarial label, so none is "
+                "attacked; give targets of other classes."
+            )
+        success = success[attacked]
+    return float(success.mean())
+
+
+def _poison_mask(
+    keep: npt.ArrayLike, poison_indices: npt.ArrayLike
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    mask = np.asarray(keep)
+    if mask.ndim != 1 or mask.dtype != np.bool_ or len(mask) == 0:
+        raise ValueError(
+            f"keep has dtype {mask.dtype} and shape {mask.shape}; give a boolean mask "
+            "with one entry a training example, such as keep_ of a fitted estimator."
+        )
+    indices = np.asarray(poison_indices)
+    if indices.ndim != 1 or len(indices) == 0:
+        raise ValueError(
+            f"poison_indices has shape {indices.shape}; give the row numbers of at "
+            "least one poison, shape (n_poisons,)."
+        )
+    if not np.issubdtype(indices.dtype, np.integer):
+        raise ValueError(
+            f"poison_indices has dtype {indices.dtype}; give row numbers as integers "
+            "(np.flatnonzero turns a mask into them)."
+        )
+    if indices.min() < 0 or indices.max() >= len(mask):
+        raise ValueError(
+            f"poison_indices runs from {indices.min()} to {indices.max()}, keep has "
+            f"{len(mask)} entries; give row numbers from 0 to {len(mask) - 1}."
+        )
+    poisoned = np.zeros(len(mask), dtype=np.bool_)
+    poisoned[indices] = True
+    return mask, poisoned
+
+
+def poison_recall(keep: npt.ArrayLike, poison_indices: npt.ArrayLike) -> float:
+    """Fraction of the poisons that were dropped.
+
+    Parameters
+    ----------
+    keep : array-like of shape (n,), bool
+        True for the training examples that were kept.
+    poison_indices : array-like of shape (n_poisons,), int
+        The poisons' row numbers.
+
+    Returns
+    -------
+    float
+        In [0, 1]. Higher is better.
+
+    Raises
+    ------
+    ValueError
+        If `keep` is not a boolean mask, or `poison_indices` is empty or not a list
+        of its row numbers.
+
+    See Also
+    --------
+    clean_retention : What the defence costs.
+
+    Examples
+    --------
+    >>> from epic_sklearn.metrics import poison_recall
+    >>> poison_recall([True, False, False, True], [0, 1])
+    0.5
+    """
+    mask, poisoned = _poison_mask(keep, poison_indices)
+    return float((~mask[poisoned]).mean())
+
+
+def clean_retention(keep: npt.ArrayLike, poison_indices: npt.ArrayLike) -> float:
+    """Fraction of the clean examples that were kept.
+
+    Parameters
+    ----------
+    keep : array-like of shape (n,), bool
+        True for the training examples that were kept.
+    poison_indices : array-like of shape (n_poisons,), int
+        The poisons' row numbers; every other row is clean.
+
+    Returns
+    -------
+    float
+        In [0, 1]. Higher is better.
+
+    Raises
+    ------
+    ValueError
+        If `keep` is not a boolean mask, `poison_indices` is empty or not a list of
+        its row numbers, or every example is a poison.
+
+    See Also
+    --------
+    poison_recall : What the defence achieves.
+
+    Examples
+    --------
+    >>> from epic_sklearn.metrics import clean_retention
+    >>> clean_retention([True, False, False, True, True, True], [0, 1])
+    0.75
+    """
+    mask, poisoned = _poison_mask(keep, poison_indices)
+    if poisoned.all():
+        raise ValueError(
+            f"poison_indices names all {len(mask)} examples; clean_retention needs at "
+            "least one clean example."
+        )
+    return float(mask[~poisoned].mean())
+
+
+class AttackSuccessScorer:
+    """Scorer made by `make_attack_success_scorer`.
+
+    Parameters
+    ----------
+    X_targets : array-like of shape (n_targets, ...)
+        The targets.
+    adversarial_label : label or array-like of shape (n_targets,)
+        The label that the attack wants.
+    accuracy_weight : float, default=0.0
+        Weight of the accuracy on the data that the scorer is called with.
+    """
+
+    def __init__(
+        self, X_targets: Any, adversarial_label: Any, accuracy_weight: float = 0.0
+    ) -> None:
+        self.X_targets = X_targets
+        self.adversarial_label = adversarial_label
+        self.accuracy_weight = accuracy_weight
+
+    def __call__(self, estimator: Any, X: Any, y: Any = None) -> float:
+        """Score a fitted classifier.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted classifier.
+        X : array-like of shape (n, ...)
+            Held-out examples; ignored unless `accuracy_weight` is positive.
+        y : array-like of shape (n,), default=None
+            Their labels; ignored unless `accuracy_weight` is positive.
+
+        Returns
+        -------
+        float
+            ``accuracy_weight * accuracy - attack success rate``, higher is better.
+        """
+        predicted = estimator.predict(self.X_targets)
+        rate = attack_success_rate(predicted, self.adversarial_label)
+        if self.accuracy_weight == 0:
+            return 0.0 - rate
+        accuracy = np.mean(np.asarray(estimator.predict(X)) == np.asarray(y))
+        return self.accuracy_weight * float(accuracy) - rate
+
+    def __repr__(self) -> str:
+        """Name the settings, not the targets' values."""
+        return (
+            f"{type(self).__name__}(n_targets={_n_rows(self.X_targets)}, "
+            f"adversarial_label={self.adversarial_label!r}, "
+            f"accuracy_weight={self.accuracy_weight!r})"
+        )
+
+
+def _n_rows(X: Any) -> int:
+    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
+
+
+def make_attack_success_scorer(
+    X_targets: Any, adversarial_label: Any, *, accuracy_weight: float = 0.0
+) -> AttackSuccessScorer:
+    """Make a scorer that prefers models on which the attack fails.
+
+    Pass it as ``scoring=`` to `GridSearchCV` or `cross_val_score` to choose a
+    defence's parameters on attacks of one's own making.
+
+    Parameters
+    ----------
+    X_targets : array-like of shape (n_targets, ...)
+        The targets, as the estimator's ``predict`` takes them.
+    adversarial_label : label or array-like of shape (n_targets,)
+        The label that the attack wants for them.
+    accuracy_weight : float, default=0.0
+        The score is ``accuracy_weight * accuracy - attack success rate``, with the
+        accuracy on the held-out data. At 0 the held-out data are ignored and models
+        are told apart by the targets alone; a small weight breaks the ties.
+
+    Returns
+    -------
+    AttackSuccessScorer
+        Called as ``scorer(estimator, X, y)``; it can be pickled.
+
+    Raises
+    ------
+    ValueError
+        If there are no targets, `adversarial_label` does not fit them, or
+        `accuracy_weight` is negative or not finite.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from epic_sklearn.metrics import make_attack_success_scorer
+    >>> X, y = load_iris(return_X_y=True)
+    >>> scorer = make_attack_success_scorer(X[:1], adversarial_label=2)
+    >>> scorer
+    AttackSuccessScorer(n_targets=1, adversarial_label=2, accuracy_weight=0.0)
+    >>> model = LogisticRegression(max_iter=1000)
+    >>> cross_val_score(model, X, y, scoring=scorer, cv=3)
+    array([0., 0., 0.])
+    """
+    n_targets = _n_rows(X_targets)
+    if n_targets == 0:
+        raise ValueError("X_targets is empty; give at least one target.")
+    if np.shape(adversarial_label) not in ((), (n_targets,)):
+        raise ValueError(
+            f"adversarial_label has shape {np.shape(adversarial_label)}, there are "
+            f"{n_targets} targets; give one label, or one a target."
+        )
+    if not (math.isfinite(accuracy_weight) and accuracy_weight >= 0):
+        raise ValueError(
+            f"accuracy_weight={accuracy_weight!r}; give a finite number, 0 or more."
+        )
+    return AttackSuccessScorer(X_targets, adversarial_label, accuracy_weight)

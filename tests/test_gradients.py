@@ -1,0 +1,274 @@
+"""Extractors against torch.autograd, one example at a time."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from epic_sklearn import (
+    LastLayerGradients,
+    LastLayerInputGradients,
+    LogitGradients,
+    PrecomputedGradients,
+    find_medoids,
+    flag_isolated,
+    logit_gradients,
+)
+
+
+class Net(nn.Module):
+    """Small net with what differs between training and evaluation mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5)
+        )
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+@pytest.fixture
+def net():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = Net().double()
+        module(torch.randn(64, 4).double() * 2 + 1)  # batch statistics of its own
+    return module
+
+
+@pytest.fixture
+def data():
+    rng = np.random.RandomState(0)
+    return rng.randn(37, 4), rng.randint(3, size=37)
+
+
+def per_example_autograd(net, X, y):
+    """Gradients by backward passes, one example a pass."""
+    net.eval()
+    of_logits, of_inputs, of_layer = [], [], []
+    for x, label in zip(torch.tensor(X), y, strict=True):
+        hidden = net.body(x[None]).detach().requires_grad_()
+        logits = net.head(hidden)
+        logits.retain_grad()
+        net.zero_grad()
+        nn.functional.cross_entropy(logits, torch.tensor([label])).backward()
+        of_logits.append(logits.grad[0].clone())
+        of_inputs.append(hidden.grad[0].clone())
+        weight_and_bias = torch.column_stack([net.head.weight.grad, net.head.bias.grad])
+        of_layer.append(weight_and_bias.flatten().clone())
+    net.zero_grad()
+    return [torch.stack(g).numpy() for g in (of_logits, of_inputs, of_layer)]
+
+
+def test_extractors_equal_autograd_per_example(net, data):
+    X, y = data
+    X32 = X.astype(np.float32).astype(np.float64)
+    logits, inputs, layer = per_example_autograd(net, X32, y)
+    net.train()
+    np.testing.assert_allclose(LogitGradients(net)(X, y), logits, atol=1e-12)
+    np.testing.assert_allclose(LastLayerInputGradients(net)(X, y), inputs, atol=1e-12)
+    outer = LastLayerGradients(net)(X, y)
+    np.testing.assert_allclose(outer.toarray(), layer, atol=1e-12)
+    np.testing.assert_allclose(outer.mean(), layer.mean(axis=0), atol=1e-12)
+    assert all(part.training for part in net.modules()), "left in evaluation mode"
+    assert all(p.grad is None or not p.grad.any() for p in net.parameters())
+
+
+@pytest.mark.parametrize("kind", [LogitGradients, LastLayerGradients])
+def test_mixed_modes_of_submodules_are_put_back(net, data, kind):
+    net.train()
+    net.body[1].eval()  # a frozen batch norm, as in fine-tuning
+    kind(net)(*data)
+    assert net.training and not net.body[1].training
+
+
+@pytest.mark.parametrize("batch_size", [1, 10, 512])
+def test_batch_size_changes_nothing(net, data, batch_size):
+    X, y = data
+    once = LogitGradients(net)(X, y)
+    in_batches = LogitGradients(net, batch_size=batch_size)(X, y)
+    np.testing.assert_allclose(once, in_batches, atol=1e-12)
+
+
+def test_tiny_gradients_keep_their_digits():
+    # 1 - p rounds to 0 in the label's column long before the others vanish.
+    errors = logit_gradients(np.array([[1.0, 1e-20, 3e-20]]), np.array([0]))
+    np.testing.assert_allclose(errors, [[-4e-20, 1e-20, 3e-20]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_linear_and_mlp_models_of_scikit_learn(n_classes):
+    X, y = load_iris(return_X_y=True)
+    X, y = X[y < n_classes], y[y < n_classes]
+    for model in (
+        LogisticRegression(C=0.1),
+        MLPClassifier((6,), activation="tanh", max_iter=20, random_state=0),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+    ):
+        with np.errstate(all="ignore"):
+            outer, fitted = _fit_and_compute(LastLayerGradients(model), X, y)
+            wide, _ = _fit_and_compute(LastLayerInputGradients(model), X, y)
+        probabilities = fitted.predict_proba(X)
+        errors = probabilities - np.eye(n_classes)[y]
+        np.testing.assert_allclose(outer.errors, errors, atol=1e-12)
+        assert (outer.inputs[:, -1] == 1).all()
+        assert wide.shape == (len(X), outer.inputs.shape[1] - 1)
+        # The gradient with respect to the layer's input, by finite differences.
+        if isinstance(model, LogisticRegression):
+            _assert_is_input_gradient(fitted, X, y, wide)
+
+
+def _fit_and_compute(extractor, X, y):
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the MLP is not trained to convergence
+        extractor.fit(X, y)
+    return extractor.compute(X, y), extractor.classifier_
+
+
+def _assert_is_input_gradient(model, X, y, gradients):
+    def loss(X):
+        return -model.predict_log_proba(X)[np.arange(len(y)), y]
+
+    for k in range(X.shape[1]):
+        step = np.zeros(X.shape[1])
+        step[k] = 1e-5
+        slope = (loss(X + step) - loss(X - step)) / 2e-5
+        np.testing.assert_allclose(gradients[:, k], slope, atol=1e-6)
+
+
+def planted(n=300, n_isolated=6):
+    """Tight clouds of inputs with a few far-out ones, and a net that shows them."""
+    rng = np.random.RandomState(0)
+    y = np.repeat([0, 1], n // 2)
+    X = rng.randn(n, 2) * 0.05 + np.array([[2.0, -2.0], [-2.0, 2.0]])[y]
+    isolated = rng.choice(n, n_isolated, replace=False)
+    X[isolated] += rng.randn(n_isolated, 2) * 3
+    net = nn.Linear(2, 2)
+    with torch.no_grad():
+        net.weight.copy_(torch.eye(2) * 0.7)
+        net.bias.zero_()
+    return X, y, isolated, net
+
+
+def test_selection_is_tied_to_example_numbers_whatever_the_loader_does():
+    # A published evaluation took gradients from a shuffled loader as if they
+    # were in order: 2 of 30 planted points found instead of 28.
+    X, y, isolated, net = planted()
+    dataset = TensorDataset(torch.tensor(X), torch.tensor(y))
+    loader = DataLoader(dataset, batch_size=32, shuffle=True, drop_last=True)
+    in_order = LogitGradients(net)(X, y)
+    for source in (dataset, loader):
+        np.testing.assert_allclose(LogitGradients(net)(source), in_order, atol=1e-7)
+    flagged = flag_isolated(
+        find_medoids(LogitGradients(net)(loader), y, subset_size=0.1)
+    )
+    assert flagged[isolated].mean() >= 0.8
+    assert flagged.mean() < 0.15
+
+
+def test_global_torch_state_is_not_touched(net, data):
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    LogitGradients(net)(*data)
+    LogitGradients(net)(
+        DataLoader(TensorDataset(torch.randn(5, 4)), shuffle=True), [0] * 5
+    )
+    torch.manual_seed(3)
+    torch.randn(5, 4)
+    assert not torch.equal(before, torch.random.get_rng_state())
+    torch.manual_seed(3)
+    state = torch.random.get_rng_state()
+    LogitGradients(net)(*data)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_any_labels():
+    X, y = load_iris(return_X_y=True)
+    names = np.array(["setosa", "versicolor", "virginica"])[y]
+    by_number = LogitGradients().fit(X, y).compute(X, y)
+    for labels in (names, y * 10 - 3):
+        np.testing.assert_allclose(
+            LogitGradients().fit(X, labels).compute(X, labels), by_number
+        )
+
+
+def test_frozen_classifier_is_not_refitted():
+    X, y = load_iris(return_X_y=True)
+    trained = LogisticRegression(C=1e-3).fit(X, y)
+    extractor = LogitGradients(FrozenEstimator(trained)).fit(X[::9], y[::9])
+    np.testing.assert_array_equal(
+        extractor.compute(X, y), logit_gradients(trained.predict_proba(X), y)
+    )
+
+
+def test_extractors_can_be_cloned_and_reach_their_classifier():
+    extractor = clone(LogitGradients(LogisticRegression()))
+    extractor.set_params(classifier__C=0.5)
+    assert extractor.classifier.C == 0.5
+
+
+def test_fit_does_not_change_the_given_classifier():
+    X, y = load_iris(return_X_y=True)
+    classifier = LogisticRegression()
+    LogitGradients(classifier).fit(X, y)
+    assert not hasattr(classifier, "coef_")
+
+
+def test_errors_say_what_to_do(net, data):
+    X, y = data
+    with pytest.raises(TypeError, match=r"LinearSVC has no predict_proba.*Calibrated"):
+        LogitGradients(LinearSVC()).fit(X, y)
+    with pytest.raises(TypeError, match="give a scikit-learn classifier or a torch"):
+        LogitGradients("logistic").fit(X, y)
+    with pytest.raises(NotFittedError):
+        LogitGradients(LogisticRegression()).compute(X, y)
+    with pytest.raises(ValueError, match=r"doesn't know: \[3\]"):
+        LogitGradients(net)(X, np.where(y == 2, 3, y))
+    with pytest.raises(ValueError, match="y is missing"):
+        LogitGradients(net)(X)
+    with pytest.raises(ValueError, match="37 examples and y 5"):
+        LogitGradients(net)(X, y[:5])
+    with pytest.raises(ValueError, match=r"gave an output of shape \(37, 1\)"):
+        LogitGradients(nn.Linear(4, 1))(X, y)
+    with pytest.raises(ValueError, match=r"no torch\.nn\.Linear layer"):
+        LastLayerGradients(nn.Softmax(dim=1))(X, y)
+    with pytest.raises(ValueError, match="does not give its output"):
+        softmax = nn.Sequential(nn.Linear(4, 3), nn.Softmax(dim=1))
+        LastLayerGradients(softmax)(X, y)
+    with pytest.raises(ValueError, match="NaN or infinity in 1 of 37"):
+        broken = X.copy()
+        broken[3] = np.nan
+        LogitGradients(net)(broken, y)
+    with pytest.raises(ValueError, match="gives 3 columns and there are 2"):
+        LogitGradients(net).fit(X, ["a"] * 30 + ["b"] * 7).compute(
+            X, ["a"] * 30 + ["b"] * 7
+        )
+    from sklearn.ensemble import RandomForestClassifier
+
+    forest = LastLayerGradients(RandomForestClassifier(5)).fit(X, y)
+    with pytest.raises(TypeError, match="no last linear layer"):
+        forest.compute(X, y)
+
+
+def test_precomputed_gradients_are_passed_on_and_checked():
+    gradients = np.arange(6.0).reshape(3, 2)
+    np.testing.assert_array_equal(
+        PrecomputedGradients()(gradients, [0, 0, 1]), gradients
+    )
+    with pytest.raises(ValueError, match="3 rows for 2 examples"):
+        PrecomputedGradients().compute(gradients, [0, 1])
