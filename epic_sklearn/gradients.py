@@ -111,11 +111,9 @@ class GradientExtractor(BaseEstimator):
         if isinstance(self.classifier, nn.Module):
             self.classifier_, self.classes_ = self.classifier, np.unique(y)
             return self
-        classifier = (
-            self.classifier
+        classifier = self.classifier
         if classifier is None:
             classifier = LogisticRegression(max_iter=1000)
-        )
         self._check_classifier(classifier)
         self.classifier_ = clone(classifier).fit(X, y, **fit_params)
         self.classes_ = self.classifier_.classes_
