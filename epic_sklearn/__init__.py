@@ -1,6 +1,7 @@
 """Find and drop poisoned training examples while a model trains."""
 
 from ._features import OuterProductGradients
+from .filter import EPICFilter, EPICResampler, FilteredClassifier
 from .gradients import (
     LastLayerGradients,
     LastLayerInputGradients,
@@ -12,6 +13,9 @@ from .isolation import flag_isolated, isolation_score
 from .medoids import Medoids, find_medoids
 
 __all__ = [
+    "EPICFilter",
+    "EPICResampler",
+    "FilteredClassifier",
     "LastLayerGradients",
     "LastLayerInputGradients",
     "LogitGradients",

@@ -119,7 +119,8 @@ def drop_within_floor(
     """Drop isolated examples, but never below a share of their class.
 
     Where a class would fall below ``ceil(min_class_fraction * n_c)`` kept
-    examples, the least isolated of those just dropped are given back.
+    examples, or to none, the least isolated of those just dropped are given
+    back.
 
     Parameters
     ----------
@@ -154,7 +155,7 @@ def drop_within_floor(
     keep, before = keep & ~isolated, keep
     floored = []
     sizes = np.bincount(codes)
-    floors = np.ceil(min_class_fraction * sizes - 1e-9).astype(np.int64)
+    floors = np.ceil(min_class_fraction * sizes - 1e-9).clip(1).astype(np.int64)
     missing = floors - np.bincount(codes[keep], minlength=len(sizes))
     for c in np.flatnonzero(missing > 0):
         dropped = np.flatnonzero(before & ~keep & (codes == c))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -179,6 +178,40 @@ def _features(module: nn.Module, examples: torch.Tensor) -> torch.Tensor:
     return features.flatten(1).float()
 
 
+def _projected_adam(
+    objective: Callable[[torch.Tensor], torch.Tensor],
+    start: torch.Tensor,
+    lowest: torch.Tensor,
+    highest: torch.Tensor,
+    step_size: float,
+    steps: Collection[int],
+) -> tuple[torch.Tensor, npt.NDArray[np.float64]]:
+    """Minimise by Adam, projecting after each step; the step size falls to zero.
+
+    Returns the best examples met (each one's own best, if `objective` has a value
+    for each) and the mean objective before the first and after every step.
+    """
+    examples = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([examples], lr=step_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(steps))
+    value = objective(examples)
+    best, best_value = start.clone(), value.detach()
+    loss = [value.mean().item()]
+    for _ in steps:
+        # Only the examples' gradient: the module's own is left alone.
+        (examples.grad,) = torch.autograd.grad(value.sum(), examples)
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            examples.copy_(torch.clamp(examples, lowest, highest))
+        value = objective(examples)
+        improved = (value.detach() < best_value).expand(len(best))
+        best[improved] = examples.detach()[improved]
+        best_value = torch.minimum(value.detach(), best_value)
+        loss.append(value.mean().item())
+    return best, np.array(loss)
+
+
 class CleanLabelAttack(BaseEstimator, ABC):
     """Base class of the attacks that perturb base examples towards a target.
 
@@ -244,7 +277,6 @@ class CleanLabelAttack(BaseEstimator, ABC):
             NaN or infinity, or there are too few examples of `adversarial_label`.
         """
         self._validate_params()
-        low, high = self._clip_range()
         if not isinstance(feature_extractor, nn.Module):
             raise TypeError(
                 f"feature_extractor is a {type(feature_extractor).__name__}; give a "
@@ -259,13 +291,11 @@ class CleanLabelAttack(BaseEstimator, ABC):
             )
         rng = np.random.default_rng(resolve_seed(self.random_state))
         indices = rng.choice(candidates, size=self.n_poisons, replace=False)
-        if X[indices].min() < low or X[indices].max() > high:
-            raise ValueError(
-                f"X has values from {X[indices].min():g} to {X[indices].max():g}, "
-                f"outside clip={self.clip}; scale X, or set clip to its range or None."
-            )
+        lowest, highest = self._bounds(X[indices])
         with _evaluation_mode(feature_extractor), torch.enable_grad():
-            examples, loss = self._descend(feature_extractor, X[indices], target)
+            examples, loss = self._descend(
+                feature_extractor, X[indices], target, lowest, highest
+            )
         return Poisons(
             examples=examples,
             indices=indices.astype(np.int64),
@@ -298,55 +328,56 @@ class CleanLabelAttack(BaseEstimator, ABC):
             Of shape (n_poisons,) if each poison has an objective of its own.
         """
 
-    def _clip_range(self) -> tuple[float, float]:
+    def _bounds(
+        self, base_examples: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return the lowest and the highest value of each coordinate."""
+        bases = base_examples.astype(np.float32)
+        lowest, highest = bases - np.float32(self.eps), bases + np.float32(self.eps)
         if self.clip is None:
-            return -math.inf, math.inf
+            return lowest, highest
         if len(self.clip) != 2 or not self.clip[0] < self.clip[1]:
             raise ValueError(
                 f"clip={self.clip!r}; give the lowest and the highest value that an "
                 "example may take, such as (0.0, 1.0), or None."
             )
-        return self.clip[0], self.clip[1]
+        low, high = self.clip
+        if bases.min() < low or bases.max() > high:
+            raise ValueError(
+                f"X has values from {bases.min():g} to {bases.max():g}, outside "
+                f"clip={self.clip}; scale X, or set clip to its range or None."
+            )
+        return lowest.clip(low, high), highest.clip(low, high)
 
     def _descend(
         self,
         module: nn.Module,
         base_examples: npt.NDArray[Any],
         target: npt.NDArray[Any],
+        lowest: npt.NDArray[np.float32],
+        highest: npt.NDArray[np.float32],
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-        # Adam with a step size that falls to zero along half a cosine, projected
-        # after each step onto the ball and the clip range.
         device = next(module.parameters(), torch.empty(0)).device
-        bases = torch.from_numpy(base_examples.astype(np.float32)).to(device)
-        target_example = torch.from_numpy(target[None].astype(np.float32)).to(device)
+
+        def place(values: npt.NDArray[Any]) -> torch.Tensor:
+            return torch.from_numpy(values.astype(np.float32)).to(device)
+
+        bases = place(base_examples)
         with torch.no_grad():
-            target_features = _features(module, target_example)
-        low, high = self._clip_range()
-        lowest = (bases - self.eps).clamp(low, high)
-        highest = (bases + self.eps).clamp(low, high)
+            target_features = _features(module, place(target[None]))[0]
 
-        examples = bases.clone().requires_grad_()
-        step_size = self.eps / 10 if self.step_size is None else self.step_size
-        optimizer = torch.optim.Adam([examples], lr=step_size)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.n_steps)
-        best, best_value = bases.clone(), torch.tensor(math.inf, device=device)
-        loss = np.empty(self.n_steps + 1)
+        def objective(examples: torch.Tensor) -> torch.Tensor:
+            features = _features(module, examples)
+            return self._objective(features, target_features, examples - bases)
 
-        steps = range(self.n_steps + 1)
-        for step in tqdm(steps, desc=type(self).__name__, disable=not self.verbose):
-            value = self._objective(
-                _features(module, examples), target_features[0], examples - bases
-            )
-            loss[step] = value.mean().item()
-            improved = (value.detach() < best_value).expand(len(bases))
-            best[improved] = examples.detach()[improved]
-            best_value = torch.minimum(value.detach(), best_value)
-            if step == self.n_steps:
-                break
-            # Only the examples' gradient: the module's own is left alone.
-            (examples.grad,) = torch.autograd.grad(value.sum(), examples)
-            optimizer.step()
-            schedule.step()
-            with torch.no_grad():
-                examples.copy_(torch.clamp(examples, lowest, highest))
+        best, loss = _projected_adam(
+            objective,
+            bases,
+            place(lowest),
+            place(highest),
+            step_size=0.3 * self.eps if self.step_size is None else self.step_size,
+            steps=tqdm(
+                range(self.n_steps), type(self).__name__, disable=not self.verbose
+            ),
+        )
         return best.cpu().numpy(), loss

@@ -30,7 +30,7 @@ class BullseyePolytope(CleanLabelAttack):
         Number of gradient steps.
     step_size : float or None, default=None
         Step size of Adam at the start, in the units of `X`; it falls to zero along
-        half a cosine. None takes ``eps / 10``.
+        half a cosine. None takes ``0.3 * eps``.
     clip : tuple of (float, float) or None, default=(0.0, 1.0)
         The lowest and the highest value that a poison may take; None for no limits.
     random_state : int, RandomState instance or None, default=None

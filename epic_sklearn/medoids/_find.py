@@ -120,23 +120,48 @@ def find_medoids(
     >>> medoids.cluster_size
     array([3, 3, 3, 1, 2, 2])
     """
-    _check_choices(subset_size, metric, optimizer)
+    check_choices(subset_size, metric, optimizer)
     labels = column_or_1d(y)
     if len(labels) == 0:
         raise ValueError("y is empty: there is no class to choose medoids from.")
     gradients = check_gradients(gradients, len(labels))
-    seed = resolve_seed(random_state)
     _, codes = np.unique(labels, return_inverse=True)
-    classes = [np.flatnonzero(codes == c) for c in range(codes.max() + 1)]
-    if verbose:
-        classes_shown: Sequence[np.ndarray] = tqdm(classes, desc="medoids", unit="cls")
-    else:
-        classes_shown = classes
+    budgets = [budget_of(size, subset_size) for size in np.bincount(codes)]
+    return find_medoids_within(
+        gradients,
+        codes,
+        budgets,
+        metric=metric,
+        optimizer=optimizer,
+        n_jobs=n_jobs,
+        seed=resolve_seed(random_state),
+        verbose=verbose,
+    )
+
+
+def find_medoids_within(
+    gradients: Gradients,
+    codes: np.ndarray,
+    budgets: Sequence[int],
+    *,
+    metric: str,
+    optimizer: str,
+    n_jobs: int | None,
+    seed: int,
+    verbose: int = 0,
+) -> Medoids:
+    """Choose ``budgets[c]`` medoids in each class c; input is valid already.
+
+    For rounds on what is left of a class with the budget that it began with.
+    A class that is no longer there is passed over.
+    """
+    found = [np.flatnonzero(codes == c) for c in range(len(budgets))]
+    classes = [rows for rows in found if len(rows)]
+    sizes = [min(budgets[codes[rows[0]]], len(rows)) for rows in classes]
+    shown = tqdm(classes, desc="medoids", unit="class", disable=not verbose)
     parts = Parallel(n_jobs=n_jobs, prefer="threads")(
-        delayed(_medoids_of_class)(
-            gradients[rows], budget_of(len(rows), subset_size), metric, optimizer, seed
-        )
-        for rows in classes_shown
+        delayed(_medoids_of_class)(gradients[rows], size, metric, optimizer, seed)
+        for rows, size in zip(shown, sizes, strict=True)
     )
     return _join(classes, parts)
 
@@ -146,7 +171,8 @@ def budget_of(n_examples: int, subset_size: float) -> int:
     return max(1, ceil(subset_size * n_examples - 1e-9))
 
 
-def _check_choices(subset_size: float, metric: str, optimizer: str) -> None:
+def check_choices(subset_size: float, metric: str, optimizer: str) -> None:
+    """Refuse parameters that are out of range."""
     is_number = isinstance(subset_size, Real) and not isinstance(subset_size, bool)
     if not is_number or not 0 < subset_size <= 1:
         raise ValueError(

@@ -1,0 +1,289 @@
+"""One round of dropping after another, and what they leave.
+
+Filter and training run the same rounds: the filter refits a model between
+them, training goes on training.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import column_or_1d
+
+from ._features import Gradients, check_gradients
+from .isolation import (
+    check_threshold,
+    drop_within_floor,
+    flag_isolated,
+    gradient_norm_change,
+    isolation_score,
+)
+from .medoids import Medoids
+from .medoids._find import budget_of, check_choices, find_medoids_within
+
+CLUSTER_ON = ("all", "kept")
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round of dropping did.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs trained before the round; for the filter the round's number,
+        from 1.
+    n_kept : int
+        Examples kept after it.
+    n_dropped : int
+        Examples that it dropped.
+    seconds : float
+        Time for choosing medoids and dropping, gradients not included.
+    rho : float
+        ``abs(norm(mean gradient of the kept) - norm(mean gradient of all))``
+        after it, with the round's gradients (Theorem 3.1).
+    """
+
+    epoch: int
+    n_kept: int
+    n_dropped: int
+    seconds: float
+    rho: float
+
+
+@dataclass(frozen=True)
+class RoundOptions:
+    """How examples are chosen to be dropped; checked when made."""
+
+    subset_size: float = 0.2
+    threshold: int = 1
+    cluster_on: str = "all"
+    metric: str = "euclidean"
+    optimizer: str = "lazy"
+    min_class_fraction: float = 0.5
+    n_jobs: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range, whatever will be done with them later."""
+        check_choices(self.subset_size, self.metric, self.optimizer)
+        check_threshold(self.threshold)
+        if self.cluster_on not in CLUSTER_ON:
+            raise ValueError(
+                f"cluster_on is {self.cluster_on!r}; choose one of {CLUSTER_ON}."
+            )
+        fraction = self.min_class_fraction
+        is_number = isinstance(fraction, Real) and not isinstance(fraction, bool)
+        if not is_number or not 0 <= fraction <= 1:
+            raise ValueError(
+                f"min_class_fraction is {fraction!r}; it is the share of each class "
+                "that is always kept and must be a number in [0, 1]."
+            )
+
+
+class DropRounds:
+    """Examples of several classes, and which are kept after each round.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n,)
+        At least two classes.
+    options : RoundOptions
+        How examples are chosen.
+    seed : int
+        For optimizers that draw at random.
+
+    Attributes
+    ----------
+    keep : ndarray of shape (n,), bool
+        Kept after all rounds so far: their intersection.
+    dropped_at : ndarray of shape (n,), int
+        `epoch` of the round that dropped the example, -1 where it is kept.
+    cluster_size : ndarray of shape (n,), int
+        Size of the example's cluster when it was last clustered, 0 before.
+    medoid_indices : ndarray of int
+        Medoids of the last round.
+    rounds : list of Round
+        One record a round.
+    """
+
+    def __init__(self, labels: ArrayLike, options: RoundOptions, seed: int) -> None:
+        self.classes, self.codes = check_labels(labels)
+        self.options, self.seed = options, seed
+        sizes = np.bincount(self.codes)
+        self.budgets = [budget_of(size, options.subset_size) for size in sizes]
+        n = len(self.codes)
+        self.keep = np.ones(n, dtype=bool)
+        self.dropped_at = np.full(n, -1, dtype=np.int64)
+        self.cluster_size = np.zeros(n, dtype=np.int64)
+        self.medoid_indices = np.empty(0, dtype=np.int64)
+        self.rounds: list[Round] = []
+        self._score = np.zeros(n)
+        self._was_flagged = np.zeros(n, dtype=bool)
+        self._has_warned = False
+
+    def run(self, epoch: int, gradients: Any) -> Round:
+        """Drop what is isolated among these gradients.
+
+        Parameters
+        ----------
+        epoch : int
+            Recorded with the round.
+        gradients : array-like of shape (n, d) or OuterProductGradients
+            Of all examples, dropped ones included, in their order.
+
+        Returns
+        -------
+        Round
+
+        Raises
+        ------
+        ValueError
+            If the gradients have the wrong shape or are not finite; nothing
+            has changed then.
+        """
+        start = time.perf_counter()
+        gradients = check_gradients(gradients, len(self.codes))
+        everything = np.arange(len(self.codes))
+        rows = everything if self.options.cluster_on == "all" else everything[self.keep]
+        medoids = self._medoids(gradients, rows)
+        flagged = np.zeros(len(self.codes), dtype=bool)
+        flagged[rows] = flag_isolated(medoids, self.options.threshold)
+        self._score[rows] = np.maximum(self._score[rows], isolation_score(medoids))
+        self._was_flagged |= flagged
+        before = self.keep
+        self.keep, floored = drop_within_floor(
+            before,
+            flagged,
+            self._score,
+            self.codes,
+            self.options.min_class_fraction,
+        )
+        self.dropped_at[before & ~self.keep] = epoch
+        self.cluster_size[rows] = medoids.cluster_size
+        self.medoid_indices = rows[medoids.indices]
+        self._warn_of_floor(floored)
+        record = Round(
+            epoch=int(epoch),
+            n_kept=int(self.keep.sum()),
+            n_dropped=int((before & ~self.keep).sum()),
+            seconds=time.perf_counter() - start,
+            rho=gradient_norm_change(gradients, self.keep),
+        )
+        self.rounds.append(record)
+        return record
+
+    @property
+    def score(self) -> np.ndarray:
+        """Isolation score (n,): the highest of all rounds.
+
+        Examples that were flagged and given back by the floor come below every
+        dropped one, as if their cluster were one larger than the threshold.
+        """
+        given_back = self._was_flagged & self.keep
+        below = 1.0 / (self.options.threshold + 2.0 - self._score)
+        return np.where(given_back, below, self._score)
+
+    def _medoids(self, gradients: Gradients, rows: np.ndarray) -> Medoids:
+        return find_medoids_within(
+            gradients if len(rows) == len(self.codes) else gradients[rows],
+            self.codes[rows],
+            self.budgets,
+            metric=self.options.metric,
+            optimizer=self.options.optimizer,
+            n_jobs=self.options.n_jobs,
+            seed=self.seed,
+        )
+
+    def _warn_of_floor(self, floored: np.ndarray) -> None:
+        if not len(floored) or self._has_warned:
+            return
+        self._has_warned = True
+        names = ", ".join(repr(c) for c in self.classes[floored].tolist())
+        warnings.warn(
+            f"So many examples of class {names} are isolated that the least isolated "
+            f"were kept, to keep {self.options.min_class_fraction:.0%} of the class "
+            "(min_class_fraction). Lower subset_size or threshold to drop less.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that later rounds depend on, as plain arrays and numbers."""
+        return {
+            "codes": self.codes.copy(),
+            "options": asdict(self.options),
+            "keep": self.keep.copy(),
+            "dropped_at": self.dropped_at.copy(),
+            "cluster_size": self.cluster_size.copy(),
+            "medoid_indices": self.medoid_indices.copy(),
+            "rounds": [asdict(record) for record in self.rounds],
+            "score": self._score.copy(),
+            "was_flagged": self._was_flagged.copy(),
+            "has_warned": self._has_warned,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state_dict`.
+
+        Raises
+        ------
+        ValueError
+            If it was saved for other labels or other options.
+        """
+        if not np.array_equal(state["codes"], self.codes):
+            raise ValueError(
+                f"The saved state is of {len(state['codes'])} examples with other "
+                f"labels than the {len(self.codes)} here, or in another order; resume "
+                "with the data that training began with."
+            )
+        ours = asdict(self.options)
+        saved = {**state["options"], "n_jobs": ours["n_jobs"]}
+        other = {k: (saved[k], ours[k]) for k in ours if saved[k] != ours[k]}
+        if other:
+            raise ValueError(
+                f"The saved state was made with other options (saved, now): {other}; "
+                "resume with the options that training began with."
+            )
+        self.keep = np.array(state["keep"], dtype=bool)
+        self.dropped_at = np.array(state["dropped_at"])
+        self.cluster_size = np.array(state["cluster_size"])
+        self.medoid_indices = np.array(state["medoid_indices"])
+        self.rounds = [Round(**record) for record in state["rounds"]]
+        self._score = np.array(state["score"])
+        self._was_flagged = np.array(state["was_flagged"], dtype=bool)
+        self._has_warned = bool(state["has_warned"])
+
+
+def check_labels(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted classes and the code of each label; at least two classes.
+
+    Raises
+    ------
+    ValueError
+        If there are no labels, fewer than two classes, or one is missing.
+    """
+    array = column_or_1d(np.asarray(labels))
+    if len(array) == 0:
+        raise ValueError("There are no labels: y is empty.")
+    if array.dtype.kind == "f":
+        is_missing = np.isnan(array)
+    else:
+        is_missing = np.array([v is None or v != v for v in array.tolist()])
+    if is_missing.any():
+        raise ValueError(
+            f"y contains NaN or None in {int(is_missing.sum())} of {len(array)} rows; "
+            "drop these rows, or label them."
+        )
+    classes, codes = np.unique(array, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(
+            f"y has only one class, {classes[0]!r}; at least 2 classes are needed to "
+            "train a classifier and take gradients from it."
+        )
+    return classes, codes

@@ -1,0 +1,612 @@
+"""EPIC for pipelines: sanitise, resample, or fit a classifier on what is kept."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn import get_config
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    clone,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import Bunch, Tags, get_tags
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from ._detector import Detector, take_rows
+from ._random import RandomState
+from .gradients import Gradients
+from .medoids._distances import Distances
+
+ON_ISOLATED = ("replace", "keep")
+
+
+class MissingVerb:
+    """A method that a class leaves out on purpose, with the reason.
+
+    ``hasattr`` finds nothing, as pipelines need it; a call, and scikit-learn's
+    Pipeline when it checks its steps, get a message that names the right class
+    instead of a bare "doesn't implement".
+    """
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def __get__(self, instance: Any, owner: type) -> NoReturn:
+        caller = inspect.currentframe()
+        caller = caller.f_back if caller else None
+        if (
+            caller is not None
+            and caller.f_code.co_name == "_validate_steps"
+            and caller.f_globals.get("__name__") == "sklearn.pipeline"
+        ):
+            raise TypeError(self.message)
+        raise AttributeError(self.message)
+
+
+class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Detector):
+    """Find isolated training examples, and sanitise them in a plain Pipeline.
+
+    In each class, medoids of the per-example gradients are chosen by facility
+    location, every example is assigned to its nearest medoid, and the members
+    of clusters of at most `threshold` examples are isolated: effective poisons
+    must leave the gradients of the class whose label they bear (paper, section
+    3). Clean examples are lost too; a fifth of them is not rare.
+
+    ``fit_transform`` keeps the number of rows: an isolated row is replaced by
+    the nearest kept row of its class in gradient space. ``transform`` gives new
+    rows back as they are.
+
+    Parameters
+    ----------
+    extractor : extractor, classifier, torch.nn.Module, callable or None
+        Where gradients come from: ``LogitGradients(classifier)``,
+        ``LastLayerInputGradients(classifier)``,
+        ``LastLayerGradients(classifier)``, ``PrecomputedGradients()``, a
+        function ``(X, y) -> (n, d)``, or a classifier with ``predict_proba`` or
+        a trained torch module (both wrapped in LogitGradients). A clone is
+        fitted. None takes logistic regression.
+    subset_size : float, default=0.2
+        Medoids as a share of each class, in (0, 1]. More medoids, more isolated
+        examples. The paper uses 0.1 to 0.3.
+    threshold : int, default=1
+        Largest size, medoid included, of a cluster that counts as isolated.
+        Poisons that collide on one point need it above 1.
+    cluster_on : {"all", "kept"}, default="all"
+        Whether rounds after the first cluster all examples and intersect
+        (published code), or only what is kept, with the first round's number of
+        medoids (paper).
+    n_rounds : int, default=1
+        How often to fit on what is left and drop again.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        Distance between gradients.
+    optimizer : str, default="lazy"
+        Any of apricot's optimizer names.
+    on_isolated : {"replace", "keep"}, default="replace"
+        What ``fit_transform`` does with isolated rows.
+    min_class_fraction : float, default=0.5
+        Share of each class that is always kept. When reached, the least
+        isolated examples are given back and one warning names the class.
+    n_jobs : int, default=None
+        Classes worked on side by side.
+    random_state : int, RandomState instance or None, default=None
+        For optimizers that draw at random.
+    verbose : int, default=0
+        Above 0, a progress bar and one line a round.
+
+    Attributes
+    ----------
+    keep_ : ndarray of shape (n,), bool
+        Which training rows are kept.
+    isolated_indices_ : ndarray of int
+        Row numbers of those that are not.
+    isolation_score_ : ndarray of shape (n,)
+        Higher is more isolated; see :func:`epic_sklearn.isolation_score`. Of
+        several rounds the highest.
+    medoid_indices_ : ndarray of int
+        Row numbers of the last round's medoids.
+    cluster_sizes_ : ndarray of shape (n,), int
+        Size of the cluster that each row was last in.
+    extractor_ : extractor
+        The fitted extractor of the last round.
+    classes_ : ndarray
+        The labels.
+    rounds_ : list of Round
+        Rows kept, dropped, seconds and rho of each round.
+    rho_ : float
+        Change in the norm of the mean gradient that dropping causes (Theorem
+        3.1), after the last round.
+    n_features_in_ : int
+        Number of features seen during ``fit``.
+    feature_names_in_ : ndarray
+        Their names, where X has string column names.
+
+    See Also
+    --------
+    EPICResampler : The same in imbalanced-learn's Pipeline; drops rows.
+    FilteredClassifier : Fits a classifier on the kept rows only.
+    EPICClassifier : Drops while a torch model trains.
+
+    References
+    ----------
+    Yang, Liu, Mirzasoleiman: Not All Poisons are Created Equal: Robust Training
+    against Data Poisoning, ICML 2022.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from epic_sklearn import EPICFilter
+    >>> X, y = load_iris(return_X_y=True)
+    >>> X[0] = X[100]  # a setosa that looks like a virginica
+    >>> detector = EPICFilter(subset_size=0.1).fit(X, y)
+    >>> bool(detector.keep_[0]), float(detector.keep_.mean().round(2))
+    (False, 0.99)
+    """
+
+    def __init__(
+        self,
+        extractor: Any = None,
+        *,
+        subset_size: float = 0.2,
+        threshold: int = 1,
+        cluster_on: str = "all",
+        n_rounds: int = 1,
+        metric: str = "euclidean",
+        optimizer: str = "lazy",
+        on_isolated: str = "replace",
+        min_class_fraction: float = 0.5,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            extractor,
+            subset_size=subset_size,
+            threshold=threshold,
+            cluster_on=cluster_on,
+            n_rounds=n_rounds,
+            metric=metric,
+            optimizer=optimizer,
+            min_class_fraction=min_class_fraction,
+            n_jobs=n_jobs,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.on_isolated = on_isolated
+
+    fit_resample = MissingVerb(
+        "EPICFilter does not resample: it keeps the number of rows. To drop rows, use "
+        "EPICResampler in imbalanced-learn's Pipeline, or FilteredClassifier as the "
+        "last step of scikit-learn's."
+    )
+
+    def fit(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> EPICFilter:
+        """Find the isolated examples.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or dataframe of shape (n, ...)
+            Training examples, finite.
+        y : array-like of shape (n,)
+            Labels: strings, integers or bools, at least two classes.
+        sample_weight : array-like of shape (n,), optional
+            Passed to the extractor's classifier.
+
+        Returns
+        -------
+        self : EPICFilter
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range or the data cannot be used.
+        TypeError
+            If `extractor` is nothing that gradients can come from.
+        """
+        self._check_on_isolated()
+        self._detect(X, y, sample_weight)
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Give new rows back as they are: prediction never drops or alters one.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or dataframe of shape (n, ...)
+            New examples.
+
+        Returns
+        -------
+        X : same as given
+        """
+        check_is_fitted(self)
+        return self._check_X(X, reset=False)
+
+    def fit_transform(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Any:
+        """Find isolated rows and replace each by the nearest kept of its class.
+
+        Differs from ``fit(X, y).transform(X)`` on purpose, as scikit-learn's
+        TargetEncoder does: what happens to training rows must not happen to new
+        ones. The number of rows, their index and y stay as they are.
+
+        Parameters
+        ----------
+        X, y, sample_weight : see `fit`
+
+        Returns
+        -------
+        X : array, sparse matrix or dataframe of shape (n, ...)
+            A copy where rows were replaced.
+        """
+        self._check_on_isolated()
+        X, gradients = self._detect(X, y, sample_weight)
+        if self.on_isolated == "keep" or self.keep_.all():
+            return X
+        return _with_rows_from(X, self._replacements(gradients, np.asarray(y)))
+
+    def fit_predict(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> np.ndarray:
+        """Find isolated rows: 1 where kept, -1 where isolated.
+
+        Parameters
+        ----------
+        X, y, sample_weight : see `fit`
+
+        Returns
+        -------
+        ndarray of shape (n,), int
+            As scikit-learn's outlier detectors return.
+        """
+        return np.where(self.fit(X, y, sample_weight).keep_, 1, -1)
+
+    def _replacements(self, gradients: Gradients, y: np.ndarray) -> np.ndarray:
+        """For each row itself, or the nearest kept row of its class."""
+        source = np.arange(len(self.keep_))
+        labels = y.ravel()
+        for label in np.unique(labels[self.isolated_indices_]):
+            rows = np.flatnonzero(labels == label)
+            kept = self.keep_[rows]
+            distances = Distances(gradients[rows], self.metric, max_bytes=0)
+            for i in np.flatnonzero(~kept):
+                away = np.where(kept, distances[i], np.inf)
+                source[rows[i]] = rows[np.argmin(away)]
+        return source
+
+    def _check_on_isolated(self) -> None:
+        if self.on_isolated == "drop":
+            raise ValueError(
+                "on_isolated is 'drop', but a step of scikit-learn's Pipeline cannot "
+                "drop rows. Use FilteredClassifier as the last step, or EPICResampler "
+                "in imbalanced-learn's Pipeline."
+            )
+        if self.on_isolated not in ON_ISOLATED:
+            raise ValueError(
+                f"on_isolated is {self.on_isolated!r}; choose one of {ON_ISOLATED}."
+            )
+
+
+def _with_rows_from(X: Any, source: np.ndarray) -> Any:
+    """Row i becomes row ``source[i]``; a dataframe keeps its index."""
+    replaced = take_rows(X, source)
+    if hasattr(replaced, "set_axis"):
+        replaced = replaced.set_axis(X.index, axis=0)
+    return replaced
+
+
+class EPICResampler(Detector):
+    """The detector of EPICFilter as a sampler for imbalanced-learn's Pipeline.
+
+    ``fit_resample`` drops the isolated rows, at fit only. imbalanced-learn
+    itself is not needed to use the class. Parameters and fitted attributes are
+    those of :class:`EPICFilter`, without `on_isolated`.
+
+    Parameters
+    ----------
+    extractor : extractor, classifier, torch.nn.Module, callable or None
+        Where gradients come from; None takes logistic regression.
+    subset_size : float, default=0.2
+        Medoids as a share of each class, in (0, 1].
+    threshold : int, default=1
+        Largest size of a cluster that counts as isolated.
+    cluster_on : {"all", "kept"}, default="all"
+        What rounds after the first cluster.
+    n_rounds : int, default=1
+        How often to fit on what is left and drop again.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        Distance between gradients.
+    optimizer : str, default="lazy"
+        Any of apricot's optimizer names.
+    min_class_fraction : float, default=0.5
+        Share of each class that is always kept.
+    n_jobs : int, default=None
+        Classes worked on side by side.
+    random_state : int, RandomState instance or None, default=None
+        For optimizers that draw at random.
+    verbose : int, default=0
+        Above 0, a progress bar and one line a round.
+
+    Attributes
+    ----------
+    sample_indices_ : ndarray of int
+        Row numbers of the kept rows, as imbalanced-learn names them.
+    keep_, isolated_indices_, isolation_score_, medoid_indices_, \
+cluster_sizes_, extractor_, classes_, rounds_, rho_ : see EPICFilter
+
+    See Also
+    --------
+    EPICFilter : The same in scikit-learn's Pipeline.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from epic_sklearn import EPICResampler
+    >>> X, y = load_iris(return_X_y=True)
+    >>> X[0] = X[100]  # a setosa that looks like a virginica
+    >>> sampler = EPICResampler(subset_size=0.1)
+    >>> X_kept, y_kept = sampler.fit_resample(X, y)
+    >>> len(X), len(X_kept), len(y_kept), 0 in sampler.sample_indices_
+    (150, 148, 148, False)
+    """
+
+    transform = MissingVerb(
+        "EPICResampler drops rows, which scikit-learn's Pipeline does not allow. Use "
+        "EPICFilter there (it replaces isolated rows), or FilteredClassifier as the "
+        "last step, or put EPICResampler in imbalanced-learn's Pipeline."
+    )
+    fit_transform = transform
+
+    def fit(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> EPICResampler:
+        """Find the isolated examples.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or dataframe of shape (n, ...)
+            Training examples, finite.
+        y : array-like of shape (n,)
+            Labels.
+        sample_weight : array-like of shape (n,), optional
+            Passed to the extractor's classifier.
+
+        Returns
+        -------
+        self : EPICResampler
+        """
+        self._detect(X, y, sample_weight)
+        self.sample_indices_ = np.flatnonzero(self.keep_)
+        return self
+
+    def fit_resample(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[Any, Any]:
+        """Drop the isolated rows.
+
+        Parameters
+        ----------
+        X, y, sample_weight : see `fit`
+
+        Returns
+        -------
+        X_resampled : same kind as X, shape (n_kept, ...)
+            A dataframe keeps the index of its rows.
+        y_resampled : same kind as y, shape (n_kept,)
+        """
+        self.fit(X, y, sample_weight)
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        y = y if hasattr(y, "shape") else np.asarray(y)
+        return take_rows(X, self.sample_indices_), take_rows(y, self.sample_indices_)
+
+
+def _classifier_has(name: str) -> Any:
+    """Check for ``available_if`` whether the classifier has this method."""
+
+    def check(self: FilteredClassifier) -> bool:
+        inner = getattr(self, "classifier_", None)
+        getattr(self._classifier() if inner is None else inner, name)
+        return True
+
+    return check
+
+
+class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """Fit a classifier on the rows that a filter keeps.
+
+    The way to drop rows in a plain scikit-learn Pipeline: as its last step.
+    Prediction is the classifier's own, for every row.
+
+    Parameters
+    ----------
+    classifier : classifier or None, default=None
+        A clone is fitted on the kept rows. None takes logistic regression.
+    filter : EPICFilter, outlier detector or None, default=None
+        Anything that has ``keep_`` after ``fit(X, y)``, or ``fit_predict`` that
+        gives 1 for rows to keep. None takes ``EPICFilter()``.
+
+    Attributes
+    ----------
+    classifier_ : classifier
+        Fitted on the kept rows.
+    filter_ : EPICFilter
+        The fitted filter.
+    keep_ : ndarray of shape (n,), bool
+        Which training rows the classifier saw.
+    classes_ : ndarray
+        The labels.
+
+    See Also
+    --------
+    EPICFilter : Finds the rows to leave out.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from epic_sklearn import EPICFilter, FilteredClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> X[0] = X[100]  # a setosa that looks like a virginica
+    >>> model = FilteredClassifier(
+    ...     LogisticRegression(max_iter=1000), EPICFilter(subset_size=0.1))
+    >>> model.fit(X, y).predict(X).shape
+    (150,)
+    >>> int((~model.keep_).sum()), bool(model.keep_[0])
+    (2, False)
+    """
+
+    def __init__(self, classifier: Any = None, filter: Any = None) -> None:
+        self.classifier = classifier
+        self.filter = filter
+
+    def _classifier(self) -> Any:
+        if self.classifier is None:
+            return LogisticRegression(max_iter=1000)
+        return self.classifier
+
+    def fit(self, X: Any, y: ArrayLike, **fit_params: Any) -> FilteredClassifier:
+        """Filter the rows, then fit the classifier on those that are kept.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or dataframe of shape (n, ...)
+            Training examples.
+        y : array-like of shape (n,)
+            Labels.
+        **fit_params : dict
+            With metadata routing enabled, routed to ``filter.fit`` and
+            ``classifier.fit`` as they request; without it, given to the
+            classifier. Arrays of n rows, ``sample_weight`` above all, reach the
+            classifier for the kept rows only.
+
+        Returns
+        -------
+        self : FilteredClassifier
+        """
+        routed = self._route(fit_params)
+        n = len(y) if hasattr(y, "__len__") else None
+        if fit_params.get("sample_weight") is not None:
+            weights = _check_sample_weight(
+                fit_params["sample_weight"], np.empty(n or 0)
+            )
+            for part in routed.values():
+                if part.fit.get("sample_weight") is not None:
+                    part.fit["sample_weight"] = weights
+        rows_kept = self._fit_filter(X, y, routed.filter.fit)
+        rows = np.flatnonzero(rows_kept)
+        kept_params = {
+            name: take_rows(value, rows)
+            if hasattr(value, "__len__") and len(value) == len(rows_kept)
+            else value
+            for name, value in routed.classifier.fit.items()
+        }
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        labels = y if hasattr(y, "shape") else np.asarray(y)
+        self.classifier_ = clone(self._classifier()).fit(
+            take_rows(X, rows),
+            np.asarray(take_rows(labels, rows)).ravel(),
+            **kept_params,
+        )
+        self.keep_ = rows_kept
+        self.classes_ = self.classifier_.classes_
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self.classifier_, name):
+                setattr(self, name, getattr(self.classifier_, name))
+        return self
+
+    def _fit_filter(self, X: Any, y: ArrayLike, params: dict[str, Any]) -> np.ndarray:
+        given = EPICFilter() if self.filter is None else self.filter
+        self.filter_ = clone(given)
+        if hasattr(self.filter_, "subset_size") or not hasattr(given, "fit_predict"):
+            self.filter_.fit(X, y, **params)
+            return np.asarray(self.filter_.keep_)
+        return np.asarray(self.filter_.fit_predict(X, **params)) == 1
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict labels of new examples, every one of them.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or dataframe of shape (n, ...)
+            New examples.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        check_is_fitted(self)
+        return self.classifier_.predict(X)
+
+    @available_if(_classifier_has("predict_proba"))
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict probabilities of new examples.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or dataframe of shape (n, ...)
+            New examples.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+        """
+        check_is_fitted(self)
+        return self.classifier_.predict_proba(X)
+
+    @available_if(_classifier_has("decision_function"))
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Give the classifier's decision function of new examples.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or dataframe of shape (n, ...)
+            New examples.
+
+        Returns
+        -------
+        ndarray
+        """
+        check_is_fitted(self)
+        return self.classifier_.decision_function(X)
+
+    def _route(self, fit_params: dict[str, Any]) -> Bunch:
+        if get_config()["enable_metadata_routing"]:
+            return process_routing(self, "fit", **fit_params)
+        return Bunch(filter=Bunch(fit={}), classifier=Bunch(fit=dict(fit_params)))
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Route ``fit``'s metadata to the filter's and the classifier's ``fit``.
+
+        Returns
+        -------
+        MetadataRouter
+        """
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        return MetadataRouter(owner=type(self).__name__).add(
+            filter=EPICFilter() if self.filter is None else self.filter,
+            classifier=self._classifier(),
+            method_mapping=mapping,
+        )
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self._classifier())
+        tags.input_tags = inner.input_tags
+        tags.classifier_tags = inner.classifier_tags
+        return tags

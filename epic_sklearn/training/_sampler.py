@@ -1,0 +1,257 @@
+"""The order of examples in an epoch, and the sampler that drops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset, TensorDataset
+
+from .._forward import inputs_and_labels, ordered_batches
+from .._random import RandomState, resolve_seed
+from .._rounds import Round
+from ..schedule import DropSchedule
+
+
+class EpochOrder(Sampler[int]):
+    """Kept examples in a random order that only the seed and epoch decide.
+
+    A stateless order makes resuming exact, and lets a run that drops nothing
+    see what an ordinary run sees.
+    """
+
+    def __init__(self, n: int, seed: int, shuffle: bool = True) -> None:
+        self.n, self.seed, self.shuffle = n, seed, shuffle
+        self.epoch = 0
+
+    @property
+    def keep(self) -> np.ndarray:
+        """Which examples are visited, shape (n,), bool."""
+        return np.ones(self.n, dtype=bool)
+
+    def order(self) -> np.ndarray:
+        """Row numbers in this epoch's order."""
+        rows = np.arange(self.n)
+        if self.shuffle:
+            rows = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
+        return rows[self.keep[rows]]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order().tolist())
+
+    def __len__(self) -> int:
+        return int(self.keep.sum())
+
+
+class EPICSubsetSampler(EpochOrder):
+    """Drop isolated examples in your own torch loop.
+
+    Give it to a ``DataLoader`` (with any number of workers) and call
+    :meth:`step` before each epoch. In later epochs the loader yields only what
+    is kept.
+
+    Parameters
+    ----------
+    dataset_or_labels : Dataset or array-like of shape (n,)
+        The data set that the loader draws from, or its labels. Labels are read
+        from the data set's ``targets``, ``labels`` or ``tensors[1]`` where it
+        has them, else by going through it once.
+    warmup : int, default=10
+        Epochs trained before the first round.
+    every : int, default=5
+        Epochs from round to round.
+    stop : int or None, default=None
+        Last epoch after which a round may come.
+    subset_size : float, default=0.2
+        Medoids as a share of each class.
+    threshold : int, default=1
+        Largest size of a cluster that counts as isolated.
+    cluster_on : {"all", "kept"}, default="all"
+        What rounds after the first cluster.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        Distance between gradients.
+    optimizer : str, default="lazy"
+        Any of apricot's optimizer names.
+    min_class_fraction : float, default=0.5
+        Share of each class that is always kept.
+    n_jobs : int, default=None
+        Classes worked on side by side.
+    shuffle : bool, default=True
+        Whether each epoch has a new order, from the seed and the epoch.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the orders.
+
+    Attributes
+    ----------
+    keep : ndarray of shape (n,), bool
+        Which examples are kept.
+    dropped_at_epoch : ndarray of shape (n,), int
+        Epochs trained when the example was dropped, -1 where it is kept.
+    rounds : list of Round
+        One record a round.
+
+    Notes
+    -----
+    The number of kept examples changes, and with it the size of the last
+    batch: with batch norm pass ``drop_last=True`` to the loader, which fails on
+    a batch of one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch.utils.data import DataLoader, TensorDataset
+    >>> from epic_sklearn import EPICSubsetSampler, LogitGradients
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> X = torch.randn(60, 2, generator=generator)
+    >>> y = (X[:, 0] > 0).long()
+    >>> dataset, net = TensorDataset(X, y), torch.nn.Linear(2, 2)
+    >>> sampler = EPICSubsetSampler(dataset, warmup=1, every=2, random_state=0)
+    >>> loader = DataLoader(dataset, batch_size=10, sampler=sampler)
+    >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    >>> for epoch in range(4):
+    ...     _ = sampler.step(epoch, lambda: LogitGradients(net)(dataset))
+    ...     for x, label in loader:
+    ...         loss = torch.nn.functional.cross_entropy(net(x), label)
+    ...         optimizer.zero_grad(); loss.backward(); optimizer.step()
+    >>> [record.epoch for record in sampler.rounds]
+    [1, 3]
+    >>> len(sampler) == int(sampler.keep.sum()) < 60
+    True
+    """
+
+    def __init__(
+        self,
+        dataset_or_labels: Any,
+        *,
+        warmup: int = 10,
+        every: int = 5,
+        stop: int | None = None,
+        subset_size: float = 0.2,
+        threshold: int = 1,
+        cluster_on: str = "all",
+        metric: str = "euclidean",
+        optimizer: str = "lazy",
+        min_class_fraction: float = 0.5,
+        n_jobs: int | None = None,
+        shuffle: bool = True,
+        random_state: RandomState = None,
+    ) -> None:
+        seed = resolve_seed(random_state)
+        labels = labels_of(dataset_or_labels)
+        self.schedule = DropSchedule(
+            labels,
+            warmup=warmup,
+            every=every,
+            stop=stop,
+            subset_size=subset_size,
+            threshold=threshold,
+            cluster_on=cluster_on,
+            metric=metric,
+            optimizer=optimizer,
+            min_class_fraction=min_class_fraction,
+            n_jobs=n_jobs,
+            random_state=seed,
+        )
+        super().__init__(len(labels), seed, shuffle)
+
+    @property
+    def keep(self) -> np.ndarray:
+        """Which examples are kept, shape (n,), bool."""
+        return self.schedule.keep
+
+    @property
+    def dropped_at_epoch(self) -> np.ndarray:
+        """Epochs trained when dropped, -1 where kept, shape (n,)."""
+        return self.schedule.dropped_at_epoch
+
+    @property
+    def rounds(self) -> list[Round]:
+        """One record a round."""
+        return self.schedule.rounds
+
+    def step(self, epoch: int, gradients: Any | Callable[[], Any]) -> Round | None:
+        """Begin an epoch: drop isolated examples if a round is due.
+
+        Parameters
+        ----------
+        epoch : int
+            Epochs trained so far: 0 before the first.
+        gradients : array-like of shape (n, d), OuterProductGradients or callable
+            Gradient features of all examples, in the data set's order; or a
+            function that computes them, called only if a round is due.
+
+        Returns
+        -------
+        Round or None
+            None if no round is due.
+
+        Raises
+        ------
+        ValueError
+            If the gradients have the wrong shape or are not finite.
+        """
+        record = self.schedule.step(epoch, gradients)
+        self.epoch = int(epoch)
+        return record
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what a resumed run needs to keep what an unbroken one keeps.
+
+        Returns
+        -------
+        dict
+        """
+        return {
+            "epoch": self.epoch,
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "schedule": self.schedule.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state_dict`.
+
+        Parameters
+        ----------
+        state : dict
+            Saved by a sampler of the same labels and options. The saved seed
+            takes the place of this sampler's.
+
+        Raises
+        ------
+        ValueError
+            If it was saved for other labels or options.
+        """
+        self.schedule.load_state_dict(state["schedule"])
+        self.epoch, self.seed = int(state["epoch"]), int(state["seed"])
+        self.shuffle = bool(state["shuffle"])
+
+
+def labels_of(source: Any) -> np.ndarray:
+    """Labels of a data set in its own order, or the labels themselves.
+
+    Raises
+    ------
+    ValueError
+        If a data set gives no labels.
+    """
+    if isinstance(source, DataLoader):
+        return labels_of(source.dataset)
+    if isinstance(source, Subset):
+        return labels_of(source.dataset)[np.asarray(source.indices)]
+    if not isinstance(source, Dataset):
+        return np.asarray(source)
+    if isinstance(source, TensorDataset) and len(source.tensors) > 1:
+        return source.tensors[1].numpy()
+    for name in ("targets", "labels"):
+        if hasattr(source, name):
+            return np.asarray(getattr(source, name))
+    labels = [inputs_and_labels(batch)[1] for batch in ordered_batches(source, 512)]
+    if not labels or any(label is None for label in labels):
+        raise ValueError(
+            f"{type(source).__name__} gives no labels; its items must be (x, label) "
+            "pairs, or pass the labels themselves."
+        )
+    return np.concatenate([torch.as_tensor(label).numpy() for label in labels])
