@@ -1,6 +1,9 @@
 """Find and drop poisoned training examples while a model trains."""
 
+from importlib.metadata import version
+
 from ._features import OuterProductGradients
+from ._rounds import Round
 from .filter import EPICFilter, EPICResampler, FilteredClassifier
 from .gradients import (
     LastLayerGradients,
@@ -11,10 +14,29 @@ from .gradients import (
 )
 from .isolation import flag_isolated, isolation_score
 from .medoids import Medoids, find_medoids
+from .metrics import (
+    attack_success_rate,
+    clean_retention,
+    make_attack_success_scorer,
+    poison_recall,
+)
+from .schedule import DropSchedule
+from .training import (
+    EPICCallback,
+    EPICClassifier,
+    EPICSubsetSampler,
+    TorchClassifier,
+)
+
+__version__ = version("epic-sklearn")
 
 __all__ = [
+    "DropSchedule",
+    "EPICCallback",
+    "EPICClassifier",
     "EPICFilter",
     "EPICResampler",
+    "EPICSubsetSampler",
     "FilteredClassifier",
     "LastLayerGradients",
     "LastLayerInputGradients",
@@ -22,8 +44,14 @@ __all__ = [
     "Medoids",
     "OuterProductGradients",
     "PrecomputedGradients",
+    "Round",
+    "TorchClassifier",
+    "attack_success_rate",
+    "clean_retention",
     "find_medoids",
     "flag_isolated",
     "isolation_score",
     "logit_gradients",
+    "make_attack_success_scorer",
+    "poison_recall",
 ]

@@ -52,8 +52,8 @@ def as_extractor(given: Any) -> Any:
         return CallableGradients(given)
     raise TypeError(
         f"extractor is {given!r}; give an extractor such as "
-        "LogitGradients(classifier), a classifier with predict_proba, a torch module, or a function "
-        "(X, y) -> array of shape (n, d)."
+        "LogitGradients(classifier), a classifier with predict_proba, a torch "
+        "module, or a function (X, y) -> array of shape (n, d)."
     )
 
 

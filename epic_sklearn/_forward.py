@@ -25,12 +25,25 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def to_module(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def to_module(module: nn.Module, x: Any) -> Any:
     """Move a batch to the module's device, and real numbers to its precision."""
+    if isinstance(x, dict):
+        return {name: to_module(module, part) for name, part in x.items()}
     parameter = next(module.parameters(), None)
     if parameter is None:
         return x
     return x.to(parameter.device, parameter.dtype if x.is_floating_point() else None)
+
+
+def apply(module: nn.Module, x: Any) -> torch.Tensor:
+    """Call the module on a batch; a dictionary is its keyword arguments."""
+    x = to_module(module, x)
+    return module(**x) if isinstance(x, dict) else module(x)
+
+
+def size_of(x: Any) -> int:
+    """Examples in a batch."""
+    return len(next(iter(x.values())) if isinstance(x, dict) else x)
 
 
 def as_float_tensor(X: Any) -> torch.Tensor:
@@ -142,8 +155,8 @@ def forward(
         with evaluation_mode(module):
             for batch in ordered_batches(data, batch_size):
                 x, y = inputs_and_labels(batch)
-                output = module(to_module(module, x))
-                _check_logits(module, output, len(x))
+                output = apply(module, x)
+                _check_logits(module, output, size_of(x))
                 if with_inputs:
                     _check_is_last(module, captured["output"], output)
                     inputs.append(captured["input"].double().cpu())

@@ -499,15 +499,10 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         -------
         self : FilteredClassifier
         """
-        routed = self._route(fit_params)
-        n = len(y) if hasattr(y, "__len__") else None
         if fit_params.get("sample_weight") is not None:
-            weights = _check_sample_weight(
-                fit_params["sample_weight"], np.empty(n or 0)
-            )
-            for part in routed.values():
-                if part.fit.get("sample_weight") is not None:
-                    part.fit["sample_weight"] = weights
+            weights = _check_sample_weight(fit_params["sample_weight"], np.asarray(y))
+            fit_params = {**fit_params, "sample_weight": weights}
+        routed = self._route(fit_params)
         rows_kept = self._fit_filter(X, y, routed.filter.fit)
         rows = np.flatnonzero(rows_kept)
         kept_params = {

@@ -209,7 +209,9 @@ class DropSchedule:
         """
         if not self.is_due(epoch):
             return None
-        return self._rounds.run(epoch, gradients() if callable(gradients) else gradients)
+        return self._rounds.run(
+            epoch, gradients() if callable(gradients) else gradients
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that later rounds depend on, as plain arrays and numbers.

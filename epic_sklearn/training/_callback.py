@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from skorch.callbacks import Callback
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from tqdm import tqdm
 
 from .._features import Gradients
@@ -24,6 +25,10 @@ EXTRACTORS = {
     "last_layer_input": LastLayerInputGradients,
     "last_layer": LastLayerGradients,
 }
+
+
+# Examples a forward pass when gradients are taken.
+GRADIENT_BATCH = 512
 
 
 def check_gradient_kind(kind: Any) -> None:
@@ -170,6 +175,7 @@ class EPICCallback(Callback):
         check_gradient_kind(self.gradients)
         RoundOptions(**self._options())
         self.sampler_ = None
+        self._taken_over: dict[str, Any] | None = None
         return self
 
     def _options(self) -> dict[str, Any]:
@@ -186,7 +192,7 @@ class EPICCallback(Callback):
     def on_train_begin(
         self, net: Any, X: Any = None, y: Any = None, **kwargs: Any
     ) -> None:
-        """Take over the net's training loader.
+        """Take over which examples the net's training loader visits.
 
         Parameters
         ----------
@@ -197,22 +203,145 @@ class EPICCallback(Callback):
         **kwargs : dict
             Ignored.
         """
-        dataset, _ = net.get_split_datasets(X, y)
+        if self._taken_over is None:  # not left from a run that was broken off
+            names = [n for n in vars(net) if n.startswith("iterator_train")]
+            self._taken_over = {name: getattr(net, name) for name in names}
+        if net.iterator_train is DataLoader:
+            net.iterator_train = training_loader
+        for name in ("iterator_train__shuffle", "iterator_train__drop_last"):
+            vars(net).pop(name, None)
+        net.iterator_train__sampler = _LateSampler(self)
+
+    def on_train_end(
+        self, net: Any, X: Any = None, y: Any = None, **kwargs: Any
+    ) -> None:
+        """Give the loader back as it was.
+
+        Parameters
+        ----------
+        net : NeuralNet
+            The net that trained.
+        X, y : object
+            What was passed to ``fit``.
+        **kwargs : dict
+            Ignored.
+        """
+        vars(net).pop("iterator_train__sampler", None)
+        vars(net).update(self._taken_over or {})
+        self._taken_over = None
+
+    def on_epoch_begin(
+        self,
+        net: Any,
+        dataset_train: Any = None,
+        dataset_valid: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Drop isolated examples if a round is due.
+
+        Parameters
+        ----------
+        net : NeuralNet
+            The net that trains.
+        dataset_train, dataset_valid : Dataset
+            What it trains and validates on.
+        **kwargs : dict
+            Ignored.
+
+        Raises
+        ------
+        ValueError
+            If the training set is not the one that training began with, or
+            gradients are not finite.
+        """
+        sampler = self._bind(dataset_train)
+        epoch = len(net.history) - 1
+        record = sampler.step(epoch, lambda: self._gradients(net, dataset_train))
+        if record is not None and self.verbose:
+            tqdm.write(
+                f"epoch {epoch}: dropped {record.n_dropped} examples, kept "
+                f"{record.n_kept} of {sampler.n}, rho {record.rho:.3g}"
+            )
+
+    @property
+    def keep_(self) -> np.ndarray:
+        """Which rows passed to ``fit`` are kept, shape (n,), bool."""
+        keep = np.ones(self._n_rows, dtype=bool)
+        keep[self._rows] = self._bound.keep
+        return keep
+
+    @property
+    def dropped_at_epoch_(self) -> np.ndarray:
+        """Epochs trained when dropped, -1 where kept, shape (n,)."""
+        epochs = np.full(self._n_rows, -1, dtype=np.int64)
+        epochs[self._rows] = self._bound.dropped_at_epoch
+        return epochs
+
+    @property
+    def rounds_(self) -> list[Round]:
+        """One record a round."""
+        return self._bound.rounds
+
+    @property
+    def _bound(self) -> EPICSubsetSampler:
+        sampler = getattr(self, "sampler_", None)
+        if sampler is None:
+            raise AttributeError(
+                "EPICCallback has not seen any training yet; fit its net first. Of a "
+                "fitted net take it from net.callbacks_, which may hold a copy."
+            )
+        return sampler
+
+    def _bind(self, dataset: Any) -> EPICSubsetSampler:
+        """Make the sampler when the training set is first seen."""
         if self.sampler_ is None:
             self.sampler_ = EPICSubsetSampler(
-                labels_of(_Ordered(dataset, self._loader_options(net))),
+                labels_of(dataset),
                 warmup=self.warmup,
                 every=self.every,
                 stop=self.stop,
                 random_state=resolve_seed(self.random_state),
                 **self._options(),
             )
-        self._rows, self._n_rows = _rows_of(dataset)
-        self._theirs = _iterator_options(net)
-        if net.iterator_train is DataLoader:
-            net.iterator_train = training_loader
-        for name in ("shuffle", "drop_last"):
-            self._theirs.setdefault(name, None)
-            if hasattr(net, f"iterator_train__{name}"):
-                delattr(net, f"iterator_train__{name}")
-        net.set_params(iterator_train__sampler=self.sampler_)
+            self._rows, self._n_rows = _rows_of(dataset)
+        if len(dataset) != self.sampler_.n:
+            raise ValueError(
+                f"Training began with {self.sampler_.n} examples and goes on with "
+                f"{len(dataset)}; continue with the same, or call fit to start anew."
+            )
+        return self.sampler_
+
+    def _gradients(self, net: Any, dataset: Any) -> Gradients:
+        """Take gradients in evaluation mode, without augmentation, in order."""
+        data: Any = dataset if self.clean_dataset is None else self.clean_dataset
+        if len(data) != len(dataset):
+            raise ValueError(
+                f"clean_dataset has {len(data)} examples and the training set "
+                f"{len(dataset)}; they must be the same examples in the same order."
+            )
+        collate = net.get_params_for("iterator_valid").get("collate_fn")
+        loader = DataLoader(data, batch_size=GRADIENT_BATCH, collate_fn=collate)
+        gives_probabilities = isinstance(net.criterion_, nn.NLLLoss)
+        module = LogOf(net.module_) if gives_probabilities else net.module_
+        return EXTRACTORS[self.gradients](module).compute(loader, labels_of(dataset))
+
+
+class _LateSampler(Sampler[int]):
+    """The callback's sampler, which is made after the loader that uses it."""
+
+    def __init__(self, callback: EPICCallback) -> None:
+        self.callback = callback
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.callback._bound)
+
+    def __len__(self) -> int:
+        return len(self.callback._bound)
+
+
+def _rows_of(dataset: Any) -> tuple[np.ndarray, int]:
+    """Rows that a training set has in what it was split from, and its length."""
+    if isinstance(dataset, Subset):
+        rows, n = _rows_of(dataset.dataset)
+        return rows[np.asarray(dataset.indices)], n
+    return np.arange(len(dataset)), len(dataset)

@@ -25,9 +25,7 @@ class Batches(Sampler[list[int]]):
         if len(rows) - starts[-1] == 1 and len(starts) > 1 and self.batch_size > 1:
             starts.pop()
         ends = [*starts[1:], len(rows)]
-        return iter(
-            [rows[start:end] for start, end in zip(starts, ends, strict=True)]
-        )
+        return iter([rows[start:end] for start, end in zip(starts, ends, strict=True)])
 
     def __len__(self) -> int:
         n = len(self.sampler)  # type: ignore[arg-type]

@@ -44,6 +44,20 @@ class EpochOrder(Sampler[int]):
     def __len__(self) -> int:
         return int(self.keep.sum())
 
+    def step(self, epoch: int, gradients: Any) -> Round | None:
+        """Begin the epoch after `epoch` trained ones; drop nothing."""
+        self.epoch = int(epoch)
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seed and epoch."""
+        return {"epoch": self.epoch, "seed": self.seed, "shuffle": self.shuffle}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state_dict`."""
+        self.epoch, self.seed = int(state["epoch"]), int(state["seed"])
+        self.shuffle = bool(state["shuffle"])
+
 
 class EPICSubsetSampler(EpochOrder):
     """Drop isolated examples in your own torch loop.
@@ -203,12 +217,7 @@ class EPICSubsetSampler(EpochOrder):
         -------
         dict
         """
-        return {
-            "epoch": self.epoch,
-            "seed": self.seed,
-            "shuffle": self.shuffle,
-            "schedule": self.schedule.state_dict(),
-        }
+        return {**super().state_dict(), "schedule": self.schedule.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a :meth:`state_dict`.
@@ -225,8 +234,7 @@ class EPICSubsetSampler(EpochOrder):
             If it was saved for other labels or options.
         """
         self.schedule.load_state_dict(state["schedule"])
-        self.epoch, self.seed = int(state["epoch"]), int(state["seed"])
-        self.shuffle = bool(state["shuffle"])
+        super().load_state_dict(state)
 
 
 def labels_of(source: Any) -> np.ndarray:
@@ -245,8 +253,8 @@ def labels_of(source: Any) -> np.ndarray:
         return np.asarray(source)
     if isinstance(source, TensorDataset) and len(source.tensors) > 1:
         return source.tensors[1].numpy()
-    for name in ("targets", "labels"):
-        if hasattr(source, name):
+    for name in ("targets", "labels", "y"):  # torchvision's, others', skorch's
+        if getattr(source, name, None) is not None:
             return np.asarray(getattr(source, name))
     labels = [inputs_and_labels(batch)[1] for batch in ordered_batches(source, 512)]
     if not labels or any(label is None for label in labels):

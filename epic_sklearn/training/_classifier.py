@@ -1,0 +1,379 @@
+"""A scikit-learn classifier round a torch module, trained by skorch."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from .._forward import forward
+from .._random import RandomState, resolve_seed
+from .._rounds import check_labels
+from ._checkpoint import SaveEachEpoch, read_checkpoint, restore
+from ._epochs import EpochStart
+from ._loader import AugmentingCollate, training_loader
+from ._mlp import MultilayerPerceptron
+from ._sampler import EpochOrder
+
+# Examples a forward pass for prediction and gradients.
+FORWARD_BATCH = 512
+
+
+class TorchClassifier(ClassifierMixin, BaseEstimator):
+    """Train a torch module as a scikit-learn classifier.
+
+    Any labels, input cast to float32, images as arrays of shape (n, channels,
+    height, width). The given module is never changed. The training itself is
+    skorch's; the loss is cross-entropy on the module's logits.
+
+    Parameters
+    ----------
+    module : torch.nn.Module, class, callable or None, default=None
+        An instance is copied, with its weights, as the beginning of training. A
+        class or function is called with those of the keyword arguments
+        ``n_features``, ``n_classes`` and ``input_shape`` that it takes. None
+        gives a multilayer perceptron with 100 hidden units that standardises
+        its input.
+    max_epochs : int, default=40
+        Passes over the kept examples.
+    lr : float, default=0.1
+        Learning rate.
+    batch_size : int, default=128
+        Examples a gradient step. A lone last example joins the batch before.
+    optimizer : type of torch.optim.Optimizer, default=torch.optim.SGD
+        Its class.
+    optimizer_params : dict or None, default=None
+        Its keyword arguments. None: Nesterov momentum 0.9 for SGD, nothing
+        else for others.
+    lr_milestones : sequence of int or None, default=None
+        Epochs after which the learning rate is divided by 10.
+    augment : callable or None, default=None
+        Function of a batch (a float tensor) that gives the batch to train on.
+        Not used for gradients or prediction. Random numbers it draws from torch
+        follow `random_state`.
+    callbacks : list or None, default=None
+        Further skorch callbacks.
+    device : str, default="auto"
+        "auto" takes a CUDA device where there is one, else the CPU.
+    checkpoint : str, path or None, default=None
+        File to which the run is saved after each epoch, by atomic replacement.
+        If it exists, ``fit`` goes on from it, and ends as if never interrupted.
+    random_state : int, RandomState instance or None, default=None
+        Decides initial weights, order of examples, dropout and augmentation.
+    verbose : int, default=0
+        Above 0, a progress bar.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNetClassifier
+        What was trained.
+    module_ : torch.nn.Module
+        The trained module.
+    history_ : list of dict
+        skorch's record of each epoch.
+    classes_ : ndarray of shape (n_classes,)
+        Labels, in the order of the module's columns.
+    n_features_in_ : int
+        Features of 2-D input; the first axis behind the examples otherwise.
+
+    See Also
+    --------
+    EPICClassifier : Drops isolated examples while it trains.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from epic_sklearn import TorchClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> TorchClassifier(max_epochs=20, random_state=0).fit(X, y).score(X, y) > 0.9
+    True
+    """
+
+    def __init__(
+        self,
+        module: nn.Module | Callable[..., nn.Module] | None = None,
+        *,
+        max_epochs: int = 40,
+        lr: float = 0.1,
+        batch_size: int = 128,
+        optimizer: type[torch.optim.Optimizer] = torch.optim.SGD,
+        optimizer_params: dict[str, Any] | None = None,
+        lr_milestones: Sequence[int] | None = None,
+        augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        callbacks: list[Any] | None = None,
+        device: str = "auto",
+        checkpoint: str | os.PathLike[str] | None = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
+        self.module = module
+        self.max_epochs = max_epochs
+        self.lr = lr
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.optimizer_params = optimizer_params
+        self.lr_milestones = lr_milestones
+        self.augment = augment
+        self.callbacks = callbacks
+        self.device = device
+        self.checkpoint = checkpoint
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> TorchClassifier:
+        """Train.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Training examples, finite.
+        y : array-like of shape (n,)
+            Labels: strings, integers or bools, at least two classes.
+
+        Returns
+        -------
+        self : TorchClassifier
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, the data cannot be used, the module
+            does not fit them, or training diverges.
+        """
+        self._check_parameters()
+        data, labels = self._check_X_y(X, y)
+        classes, codes = check_labels(labels)
+        seed = resolve_seed(self.random_state)
+        device = self._device()
+        cuda = [torch.cuda.current_device()] if device.startswith("cuda") else []
+        with torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(seed)
+            module = self._make_module(data, len(classes))
+            sampler = self._make_sampler(codes, seed)
+            self._train(module, sampler, data, codes, device)
+        self.classes_ = classes
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            New examples.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            Softmax of the logits, columns as in ``classes_``.
+        """
+        check_is_fitted(self)
+        logits, _, _ = forward(self.module_, self.as_module_input(X), FORWARD_BATCH)
+        return softmax(logits, axis=1)
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Predict labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            New examples.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        columns = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[columns]
+
+    def as_module_input(self, X: ArrayLike) -> np.ndarray:
+        """Validate new examples and cast them to what the module takes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            New examples.
+
+        Returns
+        -------
+        ndarray of shape (n, ...), float32
+        """
+        check_is_fitted(self)
+        data = validate_data(self, X, reset=False, dtype=np.float32, allow_nd=True)
+        if data.shape[1:] != self._input_shape:
+            raise ValueError(
+                f"Examples have shape {data.shape[1:]}; the classifier was fitted on "
+                f"examples of shape {self._input_shape}."
+            )
+        return data
+
+    @property
+    def module_(self) -> nn.Module:
+        """The trained module."""
+        return self.net_.module_
+
+    @property
+    def history_(self) -> list[dict[str, Any]]:
+        """Skorch's record of each epoch."""
+        return self.net_.history
+
+    def _check_parameters(self) -> None:
+        for name in ("max_epochs", "batch_size"):
+            value = getattr(self, name)
+            is_integer = isinstance(value, Integral) and not isinstance(value, bool)
+            if not is_integer or value < 1:
+                raise ValueError(f"{name} is {value!r}; it must be an integer >= 1.")
+        if not isinstance(self.lr, Real) or not 0 < self.lr < float("inf"):
+            raise ValueError(f"lr is {self.lr!r}; it must be a positive number.")
+        if self.augment is not None and not callable(self.augment):
+            raise TypeError(
+                f"augment is {self.augment!r}; give a function of a batch, or None."
+            )
+        if not (inspect.isclass(self.optimizer) and callable(self.optimizer)):
+            raise TypeError(
+                f"optimizer is {self.optimizer!r}; give a class such as "
+                "torch.optim.SGD, and its arguments as optimizer_params."
+            )
+        if self.module is not None and not callable(self.module):
+            raise TypeError(
+                f"module is {self.module!r}; give a torch.nn.Module, its class, a "
+                "function that makes one, or None."
+            )
+
+    def _check_X_y(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None."
+            )
+        data = validate_data(
+            self, X, dtype=np.float32, allow_nd=True, ensure_min_samples=2
+        )
+        labels = column_or_1d(y, warn=True)
+        check_consistent_length(data, labels)
+        check_labels(labels)
+        check_classification_targets(labels)
+        self._input_shape = data.shape[1:]
+        return data, labels
+
+    def _device(self) -> str:
+        if self.device != "auto":
+            return str(self.device)
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def _make_module(self, X: np.ndarray, n_classes: int) -> nn.Module:
+        """Copy or make the module, and try it on two examples."""
+        if self.module is None:
+            module: Any = MultilayerPerceptron(X, n_classes)
+        elif isinstance(self.module, nn.Module):
+            module = copy.deepcopy(self.module)
+        else:
+            offered = {
+                "n_features": int(np.prod(X.shape[1:])),
+                "n_classes": n_classes,
+                "input_shape": X.shape[1:],
+            }
+            taken = inspect.signature(self.module).parameters
+            module = self.module(**{k: v for k, v in offered.items() if k in taken})
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"module gave {module!r}, which is no torch.nn.Module.")
+        logits, _, _ = forward(module, X[:2])
+        if logits.shape[1] != n_classes:
+            raise ValueError(
+                f"The module gives {logits.shape[1]} logits and y has {n_classes} "
+                "classes; give a module with one logit a class (a class or function "
+                "is told n_classes)."
+            )
+        return module
+
+    def _make_sampler(self, codes: np.ndarray, seed: int) -> EpochOrder:
+        return EpochOrder(len(codes), seed)
+
+    def _gradient_extractor(self) -> Any:
+        return None
+
+    def _make_net(
+        self, module: nn.Module, sampler: EpochOrder, device: str
+    ) -> NeuralNetClassifier:
+        params = self.optimizer_params
+        if params is None and self.optimizer is torch.optim.SGD:
+            params = {"momentum": 0.9, "nesterov": True}
+        loader_options: dict[str, Any] = {"sampler": sampler}
+        if self.augment is not None:
+            loader_options["collate_fn"] = AugmentingCollate(self.augment)
+        start = EpochStart(
+            sampler,
+            tuple(self.lr_milestones or ()),
+            self._gradient_extractor(),
+            FORWARD_BATCH,
+            self.max_epochs,
+            self.verbose,
+        )
+        given = [
+            callback if isinstance(callback, tuple) else (f"user{i}", callback)
+            for i, callback in enumerate(self.callbacks or [])
+        ]
+        return NeuralNetClassifier(
+            module,
+            criterion=nn.CrossEntropyLoss,
+            optimizer=self.optimizer,
+            lr=self.lr,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            train_split=None,
+            iterator_train=training_loader,
+            callbacks=[("epoch_start", start), *given],
+            device=device,
+            verbose=0,
+            **{f"optimizer__{k}": v for k, v in (params or {}).items()},
+            **{f"iterator_train__{k}": v for k, v in loader_options.items()},
+        )
+
+    def _train(
+        self,
+        module: nn.Module,
+        sampler: EpochOrder,
+        X: np.ndarray,
+        codes: np.ndarray,
+        device: str,
+    ) -> None:
+        net = self._make_net(module, sampler, device)
+        saved = None
+        if self.checkpoint is not None:
+            problem = {"labels": codes, "input shape": np.array(X.shape)}
+            path = Path(self.checkpoint)
+            saved = read_checkpoint(path, problem)
+            net.callbacks.append(("save", SaveEachEpoch(path, sampler, problem)))
+        net.initialize()
+        if saved is not None:
+            restore(saved, net, sampler)
+        # Not net.partial_fit, which takes an interrupt for the end of training.
+        net.notify("on_train_begin", X=X, y=codes)
+        net.fit_loop(X, codes, epochs=max(0, self.max_epochs - len(net.history)))
+        net.notify("on_train_end", X=X, y=codes)
+        self.net_ = net
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.non_deterministic = self.random_state is None
+        return tags
