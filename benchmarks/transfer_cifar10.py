@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 from cifar10 import (
     N_CLASSES,
-    N_FEATURES,
     extract,
     load_extractor,
     read_cifar10,

@@ -18,8 +18,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         for part, training in modes:
             part.training = training
@@ -152,7 +151,7 @@ def forward(
 
         hook = last_linear(module).register_forward_hook(capture)
     try:
-        with evaluation_mode(module):
+        with evaluation_mode(module), torch.no_grad():
             for batch in ordered_batches(data, batch_size):
                 x, y = inputs_and_labels(batch)
                 output = apply(module, x)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, TypeVar
@@ -17,6 +16,7 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 from tqdm import tqdm
 
+from epic_sklearn._forward import evaluation_mode
 from epic_sklearn._random import RandomState, resolve_seed
 
 ArrayOrTensor = TypeVar("ArrayOrTensor", npt.NDArray[Any], torch.Tensor)
@@ -152,18 +152,6 @@ def _rows_of_label(
     return rows
 
 
-@contextmanager
-def _evaluation_mode(module: nn.Module) -> Iterator[None]:
-    # A module may be frozen in parts, so every submodule gets its own mode back.
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
 def _features(module: nn.Module, examples: torch.Tensor) -> torch.Tensor:
     # The examples stay float32, whatever precision the module computes in: rounding
     # to fewer digits could leave the ball.
@@ -292,7 +280,7 @@ class CleanLabelAttack(BaseEstimator, ABC):
         rng = np.random.default_rng(resolve_seed(self.random_state))
         indices = rng.choice(candidates, size=self.n_poisons, replace=False)
         lowest, highest = self._bounds(X[indices])
-        with _evaluation_mode(feature_extractor), torch.enable_grad():
+        with evaluation_mode(feature_extractor), torch.enable_grad():
             examples, loss = self._descend(
                 feature_extractor, X[indices], target, lowest, highest
             )
