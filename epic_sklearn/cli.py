@@ -48,7 +48,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         path = Path("epic_demo.png")
     if path is not None and find_spec("matplotlib") is None:
         print(
-            "No picture: matplotlib is not installed (pip install 'epic-sklearn[plot]').",
+            "No picture: matplotlib is missing (pip install 'epic-sklearn[plot]').",
             file=sys.stderr,
         )
         path = None

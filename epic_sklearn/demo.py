@@ -6,6 +6,7 @@ import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -18,8 +19,14 @@ from .metrics import attack_success_rate, clean_retention, poison_recall
 from .training import EPICClassifier, TorchClassifier
 
 N_TARGETS = 12
-EPIC = {"warmup": 1, "every": 1, "stop": 9, "subset_size": 0.2, "threshold": 1}
-HEAD = {"max_epochs": 40, "lr": 0.05}
+EPIC: dict[str, Any] = {
+    "warmup": 1,
+    "every": 1,
+    "stop": 9,
+    "subset_size": 0.2,
+    "threshold": 1,
+}
+HEAD: dict[str, Any] = {"max_epochs": 40, "lr": 0.05}
 
 
 @dataclass
@@ -122,8 +129,8 @@ def _train_all(
                 1 - clean_retention(keep, poisons.indices),
             )
         )
-    means = np.mean(rows, axis=0).tolist()
-    return Outcome(*means, seconds=time.perf_counter() - start)
+    success, accuracy, left, lost = np.mean(rows, axis=0).tolist()
+    return Outcome(success, accuracy, left, lost, time.perf_counter() - start)
 
 
 def as_table(results: dict[str, float]) -> str:
@@ -229,21 +236,15 @@ def save_figure(
     dropped = ~keep[rows]
 
     figure, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
-    axes.scatter(
-        *points[~is_poison].T, s=22, c="#0072B2", alpha=0.6, label="clean", lw=0
-    )
-    axes.scatter(*points[is_poison].T, s=42, c="#D55E00", label="poison", lw=0)
-    axes.scatter(
-        *points[dropped].T,
-        s=110,
-        facecolors="none",
-        edgecolors="black",
-        lw=0.9,
-        label="dropped by EPIC in the end",
-    )
-    axes.scatter(
-        *target.T, s=190, c="#F0C000", marker="*", edgecolors="black", label="target"
-    )
+    for chosen, size, style in (
+        (points[~is_poison], 22, {"c": "#0072B2", "alpha": 0.6, "label": "clean"}),
+        (points[is_poison], 42, {"c": "#D55E00", "label": "poison"}),
+        (points[dropped], 110, {"edgecolors": "black", "facecolors": "none"}),
+        (target, 190, {"c": "#F0C000", "edgecolors": "black", "marker": "*"}),
+    ):
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=size, linewidths=0.9, **style)
+    axes.collections[2].set_label("dropped by EPIC in the end")
+    axes.collections[3].set_label("target")
     axes.set(
         title=f"Gradients of the examples labelled {label}, after {epochs} epochs",
         xlabel="first principal component",
