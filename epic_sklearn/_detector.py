@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
-from ._features import Gradients
+from ._features import Gradients, check_gradients
 from ._random import RandomState, resolve_seed
 from ._rounds import DropRounds, Round, RoundOptions, check_labels
 from .gradients import GradientExtractor, LogitGradients, PrecomputedGradients
@@ -42,13 +42,17 @@ def as_extractor(given: Any) -> Any:
     """Turn what a user may give as `extractor` into an unfitted extractor."""
     if given is None:
         return LogitGradients()
+    if isinstance(given, type):
+        raise TypeError(
+            f"extractor is the class {given.__name__}; give an instance of it."
+        )
     if hasattr(given, "compute") and hasattr(given, "fit"):
         return clone(given)
     if hasattr(given, "predict_proba") or isinstance(given, BaseEstimator):
         return LogitGradients(given)
     if hasattr(given, "named_parameters"):  # a torch module, also callable
         return LogitGradients(given)
-    if callable(given) and not isinstance(given, type):
+    if callable(given):
         return CallableGradients(given)
     raise TypeError(
         f"extractor is {given!r}; give an extractor such as "
@@ -98,7 +102,8 @@ class Detector(BaseEstimator):
     def _options(self) -> RoundOptions:
         """Check all parameters before any work."""
         n_rounds = self.n_rounds
-        if not isinstance(n_rounds, Integral) or n_rounds < 1:
+        is_integer = isinstance(n_rounds, Integral) and not isinstance(n_rounds, bool)
+        if not is_integer or n_rounds < 1:
             raise ValueError(f"n_rounds is {n_rounds!r}; it must be an integer >= 1.")
         return RoundOptions(
             subset_size=self.subset_size,
@@ -127,6 +132,8 @@ class Detector(BaseEstimator):
     def _check_X(self, X: Any, reset: bool) -> Any:
         if is_dataframe(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
+            if X.shape[1] == 0:
+                raise ValueError("Found 0 feature(s): the dataframe X has no columns.")
             _check_finite_columns(X)
             return X
         return validate_data(
@@ -146,7 +153,7 @@ class Detector(BaseEstimator):
         extractor = as_extractor(self.extractor)
         seed = resolve_seed(self.random_state)
         X, labels = self._check_X_y(X, y)
-        weights = _check_weights(sample_weight, X)
+        weights = check_weights(sample_weight, X)
         rounds = DropRounds(labels, options, seed)
         numbers = range(1, self.n_rounds + 1)
         for number in tqdm(numbers, desc="rounds", disable=not self.verbose):
@@ -180,7 +187,7 @@ class Detector(BaseEstimator):
         else:
             extractor.fit(_safe_indexing(X, rows), labels[rows], **weights)
         self.extractor_ = extractor
-        return extractor.compute(X, labels)
+        return check_gradients(extractor.compute(X, labels), len(labels))
 
     def _set_results(self, rounds: DropRounds) -> None:
         self.classes_ = rounds.classes
@@ -200,7 +207,8 @@ class Detector(BaseEstimator):
         return tags
 
 
-def _check_weights(weights: ArrayLike | None, X: Any) -> np.ndarray | None:
+def check_weights(weights: ArrayLike | None, X: Any) -> np.ndarray | None:
+    """Refuse weights that are not one finite number >= 0 a row, or all zero."""
     if weights is None:
         return None
     checked = _check_sample_weight(weights, X, ensure_non_negative=True)

@@ -125,7 +125,7 @@ class DropRounds:
         self.rounds: list[Round] = []
         self._score = np.zeros(n)
         self._was_flagged = np.zeros(n, dtype=bool)
-        self._has_warned = False
+        self._warned_of: list[int] = []
 
     def run(self, epoch: int, gradients: Any) -> Round:
         """Drop what is isolated among these gradients.
@@ -167,7 +167,6 @@ class DropRounds:
         self.dropped_at[before & ~self.keep] = epoch
         self.cluster_size[rows] = medoids.cluster_size
         self.medoid_indices = rows[medoids.indices]
-        self._warn_of_floor(floored)
         record = Round(
             epoch=int(epoch),
             n_kept=int(self.keep.sum()),
@@ -176,6 +175,8 @@ class DropRounds:
             rho=gradient_norm_change(gradients, self.keep),
         )
         self.rounds.append(record)
+        # Last, so that nothing is half done where warnings are errors.
+        self._warn_of_floor(floored)
         return record
 
     @property
@@ -186,7 +187,11 @@ class DropRounds:
         dropped one, as if their cluster were one larger than the threshold.
         """
         given_back = self._was_flagged & self.keep
-        below = 1.0 / (self.options.threshold + 2.0 - self._score)
+        lowest_dropped = 1.0 / (self.options.threshold + 1.0)
+        below = np.minimum(
+            1.0 / (self.options.threshold + 2.0 - self._score),
+            np.nextafter(lowest_dropped, 0.0),
+        )
         return np.where(given_back, below, self._score)
 
     def _medoids(self, gradients: Gradients, rows: np.ndarray) -> Medoids:
@@ -201,10 +206,11 @@ class DropRounds:
         )
 
     def _warn_of_floor(self, floored: np.ndarray) -> None:
-        if not len(floored) or self._has_warned:
+        newly = [c for c in floored.tolist() if c not in self._warned_of]
+        if not newly:
             return
-        self._has_warned = True
-        names = ", ".join(repr(c) for c in self.classes[floored].tolist())
+        self._warned_of += newly
+        names = ", ".join(repr(c) for c in self.classes[newly].tolist())
         warnings.warn(
             f"So many examples of class {names} are isolated that the least isolated "
             f"were kept, to keep {self.options.min_class_fraction:.0%} of the class "
@@ -225,7 +231,7 @@ class DropRounds:
             "rounds": [asdict(record) for record in self.rounds],
             "score": self._score.copy(),
             "was_flagged": self._was_flagged.copy(),
-            "has_warned": self._has_warned,
+            "warned_of": list(self._warned_of),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -257,7 +263,14 @@ class DropRounds:
         self.rounds = [Round(**record) for record in state["rounds"]]
         self._score = np.array(state["score"])
         self._was_flagged = np.array(state["was_flagged"], dtype=bool)
-        self._has_warned = bool(state["has_warned"])
+        self._warned_of = [int(c) for c in state["warned_of"]]
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # pandas' NA has no truth value
+        return True
 
 
 def check_labels(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -266,7 +279,8 @@ def check_labels(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     ValueError
-        If there are no labels, fewer than two classes, or one is missing.
+        If there are no labels, fewer than two classes, one is missing, or they
+        are of types that cannot be compared.
     """
     array = column_or_1d(np.asarray(labels))
     if len(array) == 0:
@@ -274,16 +288,22 @@ def check_labels(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     if array.dtype.kind == "f":
         is_missing = np.isnan(array)
     else:
-        is_missing = np.array([v is None or v != v for v in array.tolist()])
+        is_missing = np.array([_is_missing(label) for label in array.tolist()])
     if is_missing.any():
         raise ValueError(
             f"y contains NaN or None in {int(is_missing.sum())} of {len(array)} rows; "
             "drop these rows, or label them."
         )
-    classes, codes = np.unique(array, return_inverse=True)
+    try:
+        classes, codes = np.unique(array, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(
+            f"y mixes labels of types that cannot be sorted ({error}); give all "
+            "labels one type, for example with str."
+        ) from error
     if len(classes) < 2:
         raise ValueError(
-            f"y has only one class, {classes[0]!r}; at least 2 classes are needed to "
-            "train a classifier and take gradients from it."
+            f"y has only one class, {classes.tolist()[0]!r}; at least 2 classes are "
+            "needed to train a classifier and take gradients from it."
         )
     return classes, codes

@@ -53,7 +53,8 @@ def _demo(arguments: argparse.Namespace) -> int:
         )
         path = None
     if path is not None and not path.absolute().parent.is_dir():
-        print(f"There is no folder {path.absolute().parent} for the picture.")
+        folder = path.absolute().parent
+        print(f"There is no folder {folder} for the picture.", file=sys.stderr)
         return 2
     results = run_demo(
         random_state=arguments.seed, figure=path, verbose=not arguments.json

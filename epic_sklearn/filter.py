@@ -24,9 +24,9 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
-from ._detector import Detector, take_rows
+from ._detector import Detector, check_weights, take_rows
 from ._random import RandomState
 from .gradients import Gradients
 from .medoids._distances import Distances
@@ -38,8 +38,8 @@ class MissingVerb:
     """A method that a class leaves out on purpose, with the reason.
 
     ``hasattr`` finds nothing, as pipelines need it; a call, and scikit-learn's
-    Pipeline when it checks its steps, get a message that names the right class
-    instead of a bare "doesn't implement".
+    Pipeline, FeatureUnion and ColumnTransformer when they check their steps, get
+    a message that names the right class instead of a bare "doesn't implement".
     """
 
     def __init__(self, message: str) -> None:
@@ -50,8 +50,8 @@ class MissingVerb:
         caller = caller.f_back if caller else None
         if (
             caller is not None
-            and caller.f_code.co_name == "_validate_steps"
-            and caller.f_globals.get("__name__") == "sklearn.pipeline"
+            and caller.f_code.co_name in ("_validate_steps", "_validate_transformers")
+            and caller.f_globals.get("__name__", "").startswith("sklearn.")
         ):
             raise TypeError(self.message)
         raise AttributeError(self.message)
@@ -411,9 +411,14 @@ cluster_sizes_, extractor_, classes_, rounds_, rho_ : see EPICFilter
         y_resampled : same kind as y, shape (n_kept,)
         """
         self.fit(X, y, sample_weight)
-        X = X if hasattr(X, "shape") else np.asarray(X)
-        y = y if hasattr(y, "shape") else np.asarray(y)
         return take_rows(X, self.sample_indices_), take_rows(y, self.sample_indices_)
+
+
+def _has_rows(value: Any, n: int) -> bool:
+    """Whether a fit parameter holds one item a row."""
+    if hasattr(value, "shape"):
+        return tuple(value.shape[:1]) == (n,)
+    return isinstance(value, list | tuple) and len(value) == n
 
 
 def _classifier_has(name: str) -> Any:
@@ -499,21 +504,20 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         -------
         self : FilteredClassifier
         """
+        classifier = clone(self._classifier())
         if fit_params.get("sample_weight") is not None:
-            weights = _check_sample_weight(fit_params["sample_weight"], np.asarray(y))
+            weights = check_weights(fit_params["sample_weight"], X)
             fit_params = {**fit_params, "sample_weight": weights}
         routed = self._route(fit_params)
         rows_kept = self._fit_filter(X, y, routed.filter.fit)
         rows = np.flatnonzero(rows_kept)
         kept_params = {
-            name: take_rows(value, rows)
-            if hasattr(value, "__len__") and len(value) == len(rows_kept)
-            else value
+            name: take_rows(value, rows) if _has_rows(value, len(rows_kept)) else value
             for name, value in routed.classifier.fit.items()
         }
         X = X if hasattr(X, "shape") else np.asarray(X)
         labels = y if hasattr(y, "shape") else np.asarray(y)
-        self.classifier_ = clone(self._classifier()).fit(
+        self.classifier_ = classifier.fit(
             take_rows(X, rows),
             np.asarray(take_rows(labels, rows)).ravel(),
             **kept_params,
@@ -530,6 +534,11 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.filter_ = clone(given)
         if hasattr(self.filter_, "subset_size") or not hasattr(given, "fit_predict"):
             self.filter_.fit(X, y, **params)
+            if not hasattr(self.filter_, "keep_"):
+                raise TypeError(
+                    f"filter is {given!r}, which has no keep_ after fit; give an "
+                    "EPICFilter, or an outlier detector with fit_predict."
+                )
             return np.asarray(self.filter_.keep_)
         return np.asarray(self.filter_.fit_predict(X, **params)) == 1
 

@@ -106,7 +106,9 @@ def isolation_score(medoids: Medoids) -> np.ndarray:
     array([0.29, 0.29, 0.29, 0.98])
     """
     beyond = medoids.gap / (1.0 + medoids.gap)
-    return 1.0 / (medoids.cluster_size + 1.0 - beyond)
+    score = 1.0 / (medoids.cluster_size + 1.0 - beyond)
+    # Converged gradients give gaps of 1e17, where g / (1 + g) rounds to 1.
+    return np.minimum(score, np.nextafter(1.0 / medoids.cluster_size, 0.0))
 
 
 def drop_within_floor(

@@ -1,0 +1,402 @@
+"""EPICFilter and EPICResampler: what they find, replace, drop and refuse."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.datasets import make_blobs
+from sklearn.linear_model import LogisticRegression
+
+from epic_sklearn import (
+    EPICFilter,
+    EPICResampler,
+    LastLayerInputGradients,
+    LogitGradients,
+    PrecomputedGradients,
+    find_medoids,
+    isolation_score,
+)
+
+
+class NeverFitted(LogisticRegression):
+    """Fails the test when anything is trained before input is checked."""
+
+    def fit(self, X, y, sample_weight=None):
+        raise AssertionError("fit was reached")
+
+
+class Recorder(LogisticRegression):
+    """Remembers what each fit was given, clones included."""
+
+    seen = []  # noqa: RUF012
+
+    def fit(self, X, y, sample_weight=None):
+        Recorder.seen.append((X, y, sample_weight))
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.fixture
+def seen():
+    Recorder.seen.clear()
+    return Recorder.seen
+
+
+@pytest.fixture
+def data():
+    """Two classes in the plane that overlap, with isolated points between."""
+    return make_blobs([40, 60], 2, centers=[[0, 0], [3, 1]], random_state=0)
+
+
+@pytest.fixture
+def three():
+    """Three classes in four dimensions that overlap more."""
+    return make_blobs(150, 4, centers=3, center_box=(-2, 2), random_state=0)
+
+
+@pytest.fixture
+def planted():
+    """Gradients: two tight classes, three far points in each; their rows."""
+    rng = np.random.RandomState(0)
+    y = np.repeat([0, 1], 50)
+    G = rng.randn(100, 3) * 0.1 + y[:, None] * 2
+    rows = np.array([3, 20, 49, 50, 77, 99])
+    G[rows] += np.vstack([np.eye(3), -np.eye(3)]) * 50
+    return G, y, rows
+
+
+def test_planted_isolated_points_are_found(planted):
+    G, y, rows = planted
+    detector = EPICFilter(PrecomputedGradients(), subset_size=0.1).fit(G, y)
+    assert set(rows) <= set(detector.isolated_indices_)
+    # They also rank first, in front of singletons that are less far away.
+    assert set(np.argsort(-detector.isolation_score_)[: len(rows)]) == set(rows)
+
+
+@pytest.mark.parametrize("subset_size", [0.05, 0.1, 0.3])
+@pytest.mark.parametrize("threshold", [1, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_clean_data_lose_at_most_the_medoids_clusters(subset_size, threshold, seed):
+    X, y = make_blobs([50, 70, 90], 2, cluster_std=0.5, random_state=seed)
+    detector = EPICFilter(
+        subset_size=subset_size, threshold=threshold, min_class_fraction=0
+    ).fit(X, y)
+    for label in (0, 1, 2):
+        bound = threshold * np.ceil(subset_size * (y == label).sum())
+        assert (~detector.keep_[y == label]).sum() <= bound
+
+
+def test_fitted_attributes_are_those_of_the_medoids_of_the_gradients(data):
+    X, y = data
+    detector = EPICFilter().fit(X, y)
+    gradients = detector.extractor_.compute(X, y)
+    medoids = find_medoids(gradients, y)
+    np.testing.assert_array_equal(detector.medoid_indices_, medoids.indices)
+    np.testing.assert_array_equal(detector.cluster_sizes_, medoids.cluster_size)
+    np.testing.assert_array_equal(detector.isolation_score_, isolation_score(medoids))
+    np.testing.assert_array_equal(detector.keep_, medoids.cluster_size > 1)
+    isolated = np.flatnonzero(~detector.keep_)
+    np.testing.assert_array_equal(detector.isolated_indices_, isolated)
+    np.testing.assert_array_equal(detector.classes_, [0, 1])
+    rho = abs(
+        np.linalg.norm(gradients[detector.keep_].mean(axis=0))
+        - np.linalg.norm(gradients.mean(axis=0))
+    )
+    assert detector.rho_ == pytest.approx(rho, rel=1e-12) != 0
+    assert [record.rho for record in detector.rounds_] == [detector.rho_]
+
+
+def test_fit_predict_is_one_where_kept_as_outlier_detectors_say_it(data):
+    detector = EPICFilter()
+    predicted = detector.fit_predict(*data)
+    np.testing.assert_array_equal(predicted, np.where(detector.keep_, 1, -1))
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("make", [LogitGradients, LastLayerInputGradients])
+def test_isolated_rows_become_the_nearest_kept_of_their_class(three, metric, make):
+    X, y = three
+    given = X.copy()
+    detector = EPICFilter(make(), metric=metric, subset_size=0.3)
+    sanitised = detector.fit_transform(X, y)
+    np.testing.assert_array_equal(X, given)
+    assert sanitised.shape == X.shape
+    keep, gradients = detector.keep_, detector.extractor_.compute(X, y)
+    np.testing.assert_array_equal(sanitised[keep], X[keep])
+    if metric == "cosine":
+        gradients = gradients / np.linalg.norm(gradients, axis=1, keepdims=True)
+    assert len(detector.isolated_indices_) >= 5
+    for i in detector.isolated_indices_:
+        candidates = np.flatnonzero(keep & (y == y[i]))
+        away = np.linalg.norm(gradients[candidates] - gradients[i], axis=1)
+        (source,) = np.flatnonzero((X[candidates] == sanitised[i]).all(axis=1))
+        assert away[source] <= away.min() + 1e-4  # distances are float32
+
+
+def test_on_isolated_keep_leaves_every_row(data):
+    X, y = data
+    detector = EPICFilter(on_isolated="keep")
+    np.testing.assert_array_equal(detector.fit_transform(X, y), X)
+    assert len(detector.isolated_indices_)
+
+
+def test_transform_gives_new_rows_back(data):
+    detector = EPICFilter().fit(*data)
+    new = np.random.RandomState(1).randn(500, 2) * 100
+    np.testing.assert_array_equal(detector.transform(new), new)
+
+
+def test_resampler_drops_what_the_filter_finds(data):
+    X, y = data
+    keep = EPICFilter().fit(X, y).keep_
+    sampler = EPICResampler()
+    X_kept, y_kept = sampler.fit_resample(X, y)
+    np.testing.assert_array_equal(X_kept, X[keep])
+    np.testing.assert_array_equal(y_kept, y[keep])
+    np.testing.assert_array_equal(sampler.sample_indices_, np.flatnonzero(keep))
+
+
+@pytest.mark.parametrize("cluster_on", ["all", "kept"])
+def test_each_round_fits_a_new_model_on_what_is_left(three, seen, cluster_on):
+    X, y = three
+    w = np.random.RandomState(0).rand(len(y)) + 0.5
+    masks = [
+        EPICFilter(Recorder(), subset_size=0.3, n_rounds=n, cluster_on=cluster_on)
+        .fit(X, y, w)
+        .keep_
+        for n in (1, 2, 3)
+    ]
+    masks_before = [np.ones(150, bool), *masks[:2]]
+    for keep, (X_fit, y_fit, w_fit) in zip(masks_before, seen[-3:], strict=True):
+        np.testing.assert_array_equal(X_fit, X[keep])
+        np.testing.assert_array_equal(y_fit, y[keep])
+        np.testing.assert_array_equal(w_fit, w[keep])
+    assert 150 > masks[0].sum() > masks[2].sum()
+    assert not (masks[1] & ~masks[0]).any() and not (masks[2] & ~masks[1]).any()
+
+
+def test_the_floor_holds_and_one_warning_names_the_class(data):
+    X, y = data
+    detector = EPICFilter(subset_size=1.0, n_rounds=3, min_class_fraction=0.6)
+    with pytest.warns(UserWarning, match="class 0, 1 are isolated") as caught:
+        detector.fit(X, y)
+    assert len(caught) == 1
+    assert detector.keep_[y == 0].sum() == 24 and detector.keep_[y == 1].sum() == 36
+    for label in (0, 1):
+        score, keep = detector.isolation_score_[y == label], detector.keep_[y == label]
+        assert score[~keep].min() > score[keep].max()
+
+
+LABELS = {
+    "strings": np.array(["benign", "malware"]),
+    "strings in the other order": np.array(["no", "maybe"]),
+    "negative ints": np.array([-7, -2]),
+    "bools": np.array([False, True]),
+    "objects": np.array(["a", "b"], dtype=object),
+    "floats": np.array([0.0, 1.0]),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+@pytest.mark.parametrize("box", [np.asarray, list, pd.Series, pd.Categorical])
+def test_the_same_rows_are_dropped_whatever_the_labels_are(data, kind, box):
+    X, y = data
+    expected = EPICFilter().fit(X, y)
+    labels = LABELS[kind][y]
+    detector = EPICFilter()
+    sanitised = detector.fit_transform(X, box(labels))
+    np.testing.assert_array_equal(detector.keep_, expected.keep_)
+    np.testing.assert_array_equal(sanitised, EPICFilter().fit_transform(X, y))
+    assert set(detector.classes_) == set(LABELS[kind])
+    y_kept = EPICResampler().fit_resample(X, pd.Series(labels, index=y + 5))[1]
+    np.testing.assert_array_equal(y_kept, labels[expected.keep_])
+
+
+@pytest.mark.parametrize("box", [sp.csr_array, sp.csc_matrix, sp.coo_array])
+def test_sparse_input_stays_sparse_and_drops_the_same_rows(data, box):
+    X, y = data
+    expected = EPICFilter()
+    dense = expected.fit_transform(X, y)
+    detector = EPICFilter()
+    sanitised = detector.fit_transform(box(X), y)
+    np.testing.assert_array_equal(detector.keep_, expected.keep_)
+    assert sp.issparse(sanitised) and sp.issparse(detector.transform(box(X)))
+    np.testing.assert_array_equal(sanitised.toarray(), dense)
+    X_kept, _ = EPICResampler().fit_resample(box(X), y)
+    np.testing.assert_array_equal(X_kept.toarray(), X[expected.keep_])
+
+
+def test_lists_go_in_and_come_out_of_the_resampler(data):
+    X, y = data
+    X_kept, y_kept = EPICResampler().fit_resample(X.tolist(), y.tolist())
+    keep = EPICFilter().fit(X.tolist(), y.tolist()).keep_
+    assert X_kept == X[keep].tolist() and y_kept == y[keep].tolist()
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (1, 2, 3)])
+def test_images_with_a_torch_module_or_a_function(shape):
+    X = np.random.RandomState(0).randn(90, *shape).astype(np.float32) * 3
+    y = np.arange(90) % 3
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(6, 3)
+        )
+    before = {name: p.clone() for name, p in module.state_dict().items()}
+    gradients = LogitGradients(module).fit(X, y).compute(X, y)
+    expected = EPICFilter(PrecomputedGradients()).fit(gradients, y).keep_
+    assert not expected.all()
+    for extractor in (module, lambda X, y: gradients):
+        detector = EPICFilter(extractor)
+        sanitised = detector.fit_transform(X, y)
+        np.testing.assert_array_equal(detector.keep_, expected)
+        assert sanitised.shape == X.shape and sanitised.dtype == X.dtype
+        np.testing.assert_array_equal(sanitised[expected], X[expected])
+        np.testing.assert_array_equal(detector.transform(X[:7]), X[:7])
+        assert EPICResampler(extractor).fit_resample(X, y)[0].shape[1:] == shape
+    assert module.training
+    assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "box", [np.ndarray.tolist, pd.DataFrame, sp.coo_array, torch.from_numpy]
+)
+def test_a_function_may_give_any_kind_of_array(planted, box):
+    G, y, _ = planted
+    expected = EPICFilter(PrecomputedGradients()).fit_transform(G, y)
+    detector = EPICFilter(lambda X, y: box(G))
+    np.testing.assert_array_equal(detector.fit_transform(G, y), expected)
+
+
+def test_a_classifier_alone_is_wrapped_in_logit_gradients(data):
+    given = LogisticRegression(C=0.01)
+    one, other = (EPICFilter(e).fit(*data) for e in (given, LogitGradients(given)))
+    np.testing.assert_array_equal(one.isolation_score_, other.isolation_score_)
+    assert not hasattr(given, "coef_")
+
+
+@pytest.mark.parametrize("optimizer", ["lazy", "naive", "stochastic", "sample"])
+def test_one_seed_one_result_whatever_n_jobs(data, optimizer):
+    params = {"optimizer": optimizer, "random_state": 3, "n_rounds": 2}
+    first, *others = (EPICFilter(**params, n_jobs=n).fit(*data) for n in (None, 1, 2))
+    for name in ("keep_", "isolation_score_", "medoid_indices_", "cluster_sizes_"):
+        for other in others:
+            np.testing.assert_array_equal(getattr(first, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("random_state", [None, 0])
+def test_fit_leaves_global_random_states_and_parameters_alone(data, random_state):
+    extractor = LogitGradients(LogisticRegression())
+    detector = EPICFilter(extractor, optimizer="stochastic", random_state=random_state)
+    params = {k: repr(v) for k, v in detector.get_params().items()}
+    numpy_state, torch_state = np.random.get_state()[1], torch.get_rng_state()
+    detector.fit_transform(*data)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert {k: repr(v) for k, v in detector.get_params().items()} == params
+    assert detector.extractor is extractor and not hasattr(extractor, "classifier_")
+
+
+def test_silent_unless_asked(data, capfd):
+    EPICFilter(n_rounds=2).fit(*data)
+    assert capfd.readouterr() == ("", "")
+    detector = EPICFilter(n_rounds=2, verbose=1).fit(*data)
+    shown = "".join(capfd.readouterr())
+    assert f"round 2: dropped {detector.rounds_[1].n_dropped} of 100" in shown
+
+
+class NoProbabilities(BaseEstimator):
+    def fit(self, X, y):
+        raise AssertionError("fit was reached")
+
+
+X_OK = np.arange(20.0).reshape(10, 2)
+Y_OK = np.arange(10) % 2
+WITH_NAN, WITH_INF = X_OK.copy(), X_OK.copy()
+WITH_NAN[3, 1], WITH_INF[3, 1] = np.nan, np.inf
+BAD_DATA = {
+    "nan": (WITH_NAN, Y_OK, {}, "NaN"),
+    "infinity": (WITH_INF, Y_OK, {}, "infinity"),
+    "nan in sparse": (sp.csr_array(WITH_NAN), Y_OK, {}, "NaN"),
+    "nan column": (pd.DataFrame(WITH_NAN, columns=["a", "b"]), Y_OK, {}, r"\['b'\]"),
+    "infinite column": (pd.DataFrame(WITH_INF), Y_OK, {}, r"infinity.*\[1\]"),
+    "NA column": (pd.DataFrame(WITH_NAN).astype("Float64"), Y_OK, {}, r"NaN.*\[1\]"),
+    "no columns": (pd.DataFrame(X_OK)[[]], Y_OK, {}, "0 feature"),
+    "one class": (X_OK, np.full(10, "a"), {}, "only one class, 'a'"),
+    "lengths": (X_OK, Y_OK[:-1], {}, "inconsistent numbers of samples"),
+    "empty": (X_OK[:0], Y_OK[:0], {}, "0 sample"),
+    "empty frame": (pd.DataFrame(X_OK[:0]), Y_OK[:0], {}, "empty"),
+    "no y": (X_OK, None, {}, "requires y"),
+    "nan label": (X_OK, np.where(Y_OK, np.nan, 1.0), {}, "NaN or None in 5 of 10"),
+    "None label": (X_OK, [None, "a", "b", *"aabbaab"], {}, "NaN or None in 1 of 10"),
+    "NA label": (X_OK, pd.Series([pd.NA, *"abababaab"]), {}, "NaN or None in 1 of 10"),
+    "mixed labels": (X_OK, np.array([1, "a"] * 5, object), {}, "cannot be sorted"),
+    "continuous": (X_OK, np.linspace(0, 1, 10), {}, "continuous"),
+    "two targets": (X_OK, np.c_[Y_OK, Y_OK], {}, "1d array"),
+    "weights' length": (X_OK, Y_OK, {"sample_weight": np.ones(3)}, "sample_weight"),
+    "zero weights": (X_OK, Y_OK, {"sample_weight": np.zeros(10)}, "(?i)zero"),
+    "negative": (X_OK, Y_OK, {"sample_weight": -np.ones(10)}, "Negative"),
+    "nan weights": (X_OK, Y_OK, {"sample_weight": np.full(10, np.nan)}, "NaN"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+@pytest.mark.parametrize("estimator", [EPICFilter, EPICResampler])
+def test_bad_data_are_refused_before_anything_is_trained(estimator, case):
+    X, y, params, message = BAD_DATA[case]
+    with pytest.raises(ValueError, match=message):
+        estimator(NeverFitted()).fit(X, y, **params)
+
+
+BAD_PARAMETERS = [
+    ("subset_size", [0, -0.1, 1.1, np.nan, "a", None, True]),
+    ("threshold", [0, -1, 1.0, "1", None, True]),
+    ("n_rounds", [0, -1, 2.0, "1", None, True]),
+    ("min_class_fraction", [-0.1, 1.1, np.nan, "half", None, True]),
+    ("metric", ["manhattan", None]),
+    ("optimizer", ["adam", None]),
+    ("cluster_on", ["left", None]),
+    ("random_state", ["seed", -1, 0.5]),
+    ("on_isolated", ["remove", None]),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, v) for name, values in BAD_PARAMETERS for v in values]
+)
+def test_parameters_out_of_range_are_refused_before_anything_is_trained(name, value):
+    for fit in ("fit", "fit_transform", "fit_predict"):
+        with pytest.raises(ValueError, match=f"{name} is {value!r}"):
+            getattr(EPICFilter(NeverFitted(), **{name: value}), fit)(X_OK, Y_OK)
+
+
+@pytest.mark.parametrize(
+    ("extractor", "message"),
+    [
+        ("logit", "extractor is 'logit'; give"),
+        (3, "extractor is 3; give"),
+        (LogisticRegression, "class LogisticRegression; give an instance"),
+        (LogitGradients, "class LogitGradients; give an instance"),
+        (NoProbabilities(), "NoProbabilities has no predict_proba"),
+        (LogitGradients(NoProbabilities()), "NoProbabilities has no predict_proba"),
+    ],
+)
+def test_what_gives_no_gradients_is_refused(extractor, message):
+    with pytest.raises(TypeError, match=message):
+        EPICFilter(extractor).fit(X_OK, Y_OK)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda X, y: X[:-1], "9 rows for 10"),
+        (lambda X, y: X[:, 0], "shape"),
+        (lambda X, y: X[:, :0], "at least one feature"),
+        (lambda X, y: X * np.nan, "NaN or infinity in 10 of 10"),
+        (lambda X, y: None, "real numbers"),
+    ],
+)
+def test_wrong_gradients_of_a_function_are_refused(function, message):
+    with pytest.raises(ValueError, match=message):
+        EPICFilter(function).fit(X_OK, Y_OK)

@@ -1,0 +1,393 @@
+"""The filter among other people's tools: pipelines, searches, frames, routing."""
+
+import pickle
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.datasets import make_blobs
+from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC
+
+from epic_sklearn import EPICFilter, EPICResampler, FilteredClassifier, LogitGradients
+
+
+class Recorder(LogisticRegression):
+    """Remembers what each fit was given, clones included."""
+
+    seen = []  # noqa: RUF012
+
+    def fit(self, X, y, sample_weight=None):
+        Recorder.seen.append((X, y, sample_weight))
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.fixture(autouse=True)
+def seen():
+    Recorder.seen.clear()
+    return Recorder.seen
+
+
+@pytest.fixture
+def data():
+    """Two classes in the plane that overlap, with isolated points between."""
+    return make_blobs([40, 60], 2, centers=[[0, 0], [3, 1]], random_state=0)
+
+
+@pytest.fixture
+def mixed(data):
+    """Numbers and strings, index out of order."""
+    X, y = data
+    index = np.random.RandomState(0).permutation(100) + 1000
+    frame = pd.DataFrame(X, columns=["width", "height"], index=index)
+    frame["colour"] = pd.Series(np.where(X[:, 1] > 0, "red", "blue"), index=index)
+    return frame, pd.Series(np.where(y == 1, "yes", "no"), index=index, name="bought")
+
+
+def encoder():
+    return make_column_transformer(
+        (StandardScaler(), ["width", "height"]),
+        (OneHotEncoder(sparse_output=False), ["colour"]),
+        verbose_feature_names_out=False,
+    )
+
+
+def on_frames():
+    """A classifier that takes the mixed frame as it is."""
+    return make_pipeline(encoder(), LogisticRegression())
+
+
+NEW = np.random.RandomState(1).randn(33, 2) * 20
+
+
+def test_plain_pipeline_trains_on_sanitised_rows_and_predicts_every_row(data, seen):
+    X, y = data
+    pipeline = make_pipeline(StandardScaler(), EPICFilter(), Recorder()).fit(X, y)
+    scaled = StandardScaler().fit_transform(X)
+    sanitised = EPICFilter().fit_transform(scaled, y)
+    assert (sanitised != scaled).any()
+    np.testing.assert_array_equal(seen[-1][0], sanitised)
+    np.testing.assert_array_equal(seen[-1][1], y)
+    np.testing.assert_array_equal(
+        pipeline.predict(NEW), pipeline[-1].predict(pipeline[0].transform(NEW))
+    )
+
+
+def test_filter_in_imbalanced_learns_pipeline_does_the_same(data):
+    pipelines = pytest.importorskip("imblearn.pipeline")
+    plain = make_pipeline(StandardScaler(), EPICFilter(), LogisticRegression())
+    theirs = pipelines.Pipeline([(n, clone(step)) for n, step in plain.steps])
+    np.testing.assert_array_equal(
+        theirs.fit(*data).predict_proba(NEW), plain.fit(*data).predict_proba(NEW)
+    )
+
+
+def test_resampler_in_imbalanced_learns_pipeline_drops_rows_at_fit_only(data, seen):
+    pipelines = pytest.importorskip("imblearn.pipeline")
+    X, y = data
+    pipeline = pipelines.make_pipeline(EPICResampler(), Recorder()).fit(X, y)
+    keep = EPICFilter().fit(X, y).keep_
+    assert not keep.all()
+    np.testing.assert_array_equal(seen[-1][0], X[keep])
+    np.testing.assert_array_equal(seen[-1][1], y[keep])
+    np.testing.assert_array_equal(pipeline.predict(NEW), pipeline[-1].predict(NEW))
+    search = GridSearchCV(pipeline, {"epicresampler__subset_size": [0.1, 0.2]}, cv=3)
+    assert search.fit(X, y).best_score_ > 0.8
+
+
+def test_filtered_classifier_fits_kept_rows_and_predicts_every_row(data, seen):
+    X, y = data
+    model = make_pipeline(StandardScaler(), FilteredClassifier(Recorder())).fit(X, y)
+    scaled = StandardScaler().fit_transform(X)
+    keep = EPICFilter().fit(scaled, y).keep_
+    assert not keep.all()
+    np.testing.assert_array_equal(model[-1].keep_, keep)
+    np.testing.assert_array_equal(seen[-1][0], scaled[keep])
+    np.testing.assert_array_equal(seen[-1][1], y[keep])
+    alone = LogisticRegression().fit(scaled[keep], y[keep])
+    new = model[0].transform(NEW)
+    for method in ("predict", "predict_proba", "decision_function"):
+        np.testing.assert_array_equal(
+            getattr(model, method)(NEW), getattr(alone, method)(new)
+        )
+
+
+def test_filtered_classifier_takes_an_outlier_detector_as_filter(data, seen):
+    X, y = data
+    forest = IsolationForest(contamination=0.1, random_state=0)
+    model = FilteredClassifier(Recorder(), forest).fit(X, y)
+    np.testing.assert_array_equal(model.keep_, forest.fit_predict(X) == 1)
+    np.testing.assert_array_equal(seen[-1][0], X[model.keep_])
+
+
+def test_filtered_classifier_offers_what_its_classifier_does():
+    assert not hasattr(FilteredClassifier(LinearSVC()), "predict_proba")
+    assert hasattr(FilteredClassifier(LinearSVC()), "decision_function")
+    with pytest.raises(NotFittedError):
+        FilteredClassifier().predict(NEW)
+
+
+@pytest.mark.parametrize(
+    ("model", "grid"),
+    [
+        (
+            Pipeline(
+                [
+                    ("filter", EPICFilter(LogitGradients(LogisticRegression()))),
+                    ("model", LogisticRegression()),
+                ]
+            ),
+            {
+                "filter__threshold": [1, 2],
+                "filter__subset_size": [0.1, 0.2],
+                "filter__extractor__classifier__C": [0.1, 1.0],
+            },
+        ),
+        (
+            FilteredClassifier(LogisticRegression(), EPICFilter()),
+            {"filter__threshold": [1, 2], "filter__subset_size": [0.1, 0.2]},
+        ),
+    ],
+    ids=["pipeline", "filtered"],
+)
+def test_grid_search_reaches_the_filters_parameters(data, model, grid):
+    search = GridSearchCV(model, grid, cv=3, error_score="raise").fit(*data)
+    assert len(search.cv_results_["params"]) == np.prod([len(v) for v in grid.values()])
+    best = search.best_estimator_.get_params()
+    assert {name: best[name] for name in grid} == search.best_params_
+    assert search.best_score_ > 0.85
+    scores = cross_val_score(search.best_estimator_, *data, cv=3, error_score="raise")
+    assert scores.mean() == pytest.approx(search.best_score_)
+
+
+def test_column_transformer_before_the_filter_keeps_frame_and_index(mixed):
+    X, y = mixed
+    pipeline = make_pipeline(encoder(), EPICFilter()).set_output(transform="pandas")
+    sanitised = pipeline.fit_transform(X, y)
+    assert isinstance(sanitised, pd.DataFrame)
+    assert sanitised.index.equals(X.index)
+    names = ["width", "height", "colour_blue", "colour_red"]
+    assert sanitised.columns.tolist() == names
+    assert pipeline.get_feature_names_out().tolist() == names
+    keep = pipeline[-1].keep_
+    before = encoder().set_output(transform="pandas").fit_transform(X)
+    pd.testing.assert_frame_equal(sanitised[keep], before[keep])
+    assert (sanitised[~keep] != before[~keep]).any(axis=None)
+    pd.testing.assert_frame_equal(pipeline.transform(X), before)
+
+
+def test_raw_frame_with_strings_needs_only_a_model_that_takes_it(mixed):
+    X, y = mixed
+    given, detector = X.copy(), EPICFilter(on_frames())
+    sanitised = detector.fit_transform(X, y)
+    pd.testing.assert_frame_equal(X, given)
+    keep = detector.keep_
+    assert not keep.all()
+    assert sanitised.index.equals(X.index) and (sanitised.dtypes == X.dtypes).all()
+    pd.testing.assert_frame_equal(sanitised[keep], X[keep])
+    for label in ("no", "yes"):
+        kept_rows = set(map(tuple, X[keep & (y == label).to_numpy()].to_numpy()))
+        rows = sanitised[~keep & (y == label).to_numpy()].to_numpy()
+        assert len(rows) and all(tuple(row) in kept_rows for row in rows)
+    pd.testing.assert_frame_equal(detector.transform(X), X)
+
+    X_kept, y_kept = EPICResampler(on_frames()).fit_resample(X, y)
+    pd.testing.assert_frame_equal(X_kept, X[keep])
+    pd.testing.assert_series_equal(y_kept, y[keep])
+
+    model = FilteredClassifier(on_frames(), EPICFilter(on_frames())).fit(X, y)
+    np.testing.assert_array_equal(model.keep_, keep)
+    expected = on_frames().fit(X[keep], y[keep]).predict_proba(X)
+    np.testing.assert_allclose(model.predict_proba(X), expected)
+    assert model.feature_names_in_.tolist() == ["width", "height", "colour"]
+
+
+def test_frame_with_other_columns_than_in_fit_is_refused(mixed):
+    X, y = mixed
+    detector = EPICFilter(on_frames()).fit(X, y)
+    with pytest.raises(ValueError, match="feature names"):
+        detector.transform(X.rename(columns={"width": "depth"}))
+
+
+def test_polars_frames_go_in_and_come_out(data):
+    pl = pytest.importorskip("polars")
+    X, y = data
+    keep = EPICFilter().fit(X, y).keep_
+    frame = pl.DataFrame(X, schema=["a", "b"])
+    labels = pl.Series("label", np.where(y == 1, "yes", "no"))
+    sanitised = EPICFilter().fit_transform(frame, labels)
+    assert isinstance(sanitised, pl.DataFrame)
+    np.testing.assert_array_equal(sanitised, EPICFilter().fit_transform(X, y))
+    X_kept, y_kept = EPICResampler().fit_resample(frame, labels)
+    assert X_kept.equals(frame.filter(keep)) and y_kept.equals(labels.filter(keep))
+    model = FilteredClassifier().fit(frame, labels)
+    assert model.predict(frame).shape == (100,) and (model.keep_ == keep).all()
+    nulls = frame.with_columns(c=pl.Series([None] + [1] * 99))
+    with pytest.raises(ValueError, match=r"NaN.*\['c'\]"):
+        EPICFilter().fit(nulls, labels)
+
+
+@pytest.fixture
+def weights():
+    return np.random.RandomState(0).rand(100) + 0.5
+
+
+def test_weights_are_filtered_with_their_rows_without_routing(data, weights, seen):
+    X, y = data
+    tags = list(range(100))
+    model = FilteredClassifier(Recorder()).fit(X, y, sample_weight=weights.tolist())
+    assert not model.keep_.all()
+    np.testing.assert_array_equal(seen[-1][2], weights[model.keep_])
+    pipeline = make_pipeline(FilteredClassifier(Recorder()))
+    pipeline.fit(X, y, filteredclassifier__sample_weight=weights)
+    np.testing.assert_array_equal(seen[-1][2], weights[model.keep_])
+
+    class TakesMore(LogisticRegression):
+        def fit(self, X, y, tags=None, mode=None):
+            self.given_ = tags, mode
+            return super().fit(X, y)
+
+    model = FilteredClassifier(TakesMore()).fit(X, y, tags=tags, mode="m" * 100)
+    assert model.classifier_.given_ == (np.flatnonzero(model.keep_).tolist(), "m" * 100)
+
+
+def test_weights_are_routed_to_filter_and_classifier(data, weights, seen):
+    X, y = data
+    with sklearn.config_context(enable_metadata_routing=True):
+        detector = EPICFilter(Recorder()).set_fit_request(sample_weight=True)
+        model = FilteredClassifier(
+            Recorder().set_fit_request(sample_weight=True), detector
+        )
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        make_pipeline(scaler, model).fit(X, y, sample_weight=weights)
+    scaled = StandardScaler().fit_transform(X)
+    keep = EPICFilter().fit(scaled, y, weights).keep_
+    assert not keep.all()
+    (_, _, of_filter), (X_kept, _, of_classifier) = seen
+    np.testing.assert_array_equal(of_filter, weights)
+    np.testing.assert_array_equal(of_classifier, weights[keep])
+    np.testing.assert_array_equal(X_kept, scaled[keep])
+
+
+def test_weights_go_only_where_they_are_requested(data, weights, seen):
+    X, y = data
+    with sklearn.config_context(enable_metadata_routing=True):
+        detector = EPICFilter(Recorder()).set_fit_request(sample_weight=False)
+        classifier = Recorder().set_fit_request(sample_weight=True)
+        FilteredClassifier(classifier, detector).fit(X, y, sample_weight=weights)
+        with pytest.raises(ValueError, match="sample_weight"):
+            FilteredClassifier(classifier).fit(X, y, sample_weight=weights)
+    keep = EPICFilter().fit(X, y).keep_
+    assert seen[0][2] is None
+    np.testing.assert_array_equal(seen[1][2], weights[keep])
+
+
+def test_weights_are_routed_through_a_pipeline_to_the_filter(data, weights, seen):
+    X, y = data
+    with sklearn.config_context(enable_metadata_routing=True):
+        make_pipeline(
+            EPICFilter(Recorder()).set_fit_request(sample_weight=True),
+            Recorder().set_fit_request(sample_weight=True),
+        ).fit(X, y, sample_weight=weights)
+    for _, _, given in seen:
+        np.testing.assert_array_equal(given, weights)
+    np.testing.assert_array_equal(
+        seen[1][0], EPICFilter().fit_transform(X, y, sample_weight=weights)
+    )
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        EPICFilter(LogitGradients(), subset_size=0.3),
+        EPICResampler(),
+        FilteredClassifier(LogisticRegression(C=3), EPICFilter(threshold=2)),
+        make_pipeline(StandardScaler(), EPICFilter(), LogisticRegression()),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_clones_pickles_and_joblib_files_are_the_same(data, tmp_path, model):
+    def results(of):
+        last = of[1] if isinstance(of, Pipeline) else of
+        return [last.keep_, of.predict(NEW) if hasattr(of, "predict") else 0]
+
+    model = clone(model).fit(*data)
+    joblib.dump(model, tmp_path / "model.joblib")
+    again = clone(model).fit(*data)
+    loaded = [pickle.loads(pickle.dumps(model)), joblib.load(tmp_path / "model.joblib")]
+    for copy in [again, *loaded]:
+        np.testing.assert_equal(results(copy), results(model))
+    with pytest.raises(AttributeError):
+        results(clone(model))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        make_pipeline(EPICResampler(), LogisticRegression()),
+        FeatureUnion([("filter", EPICResampler())]),
+        ColumnTransformer([("filter", EPICResampler(), [0])]),
+    ],
+    ids=lambda wrong: type(wrong).__name__,
+)
+def test_resampler_in_the_wrong_pipeline_says_which_class_to_use(data, wrong):
+    with pytest.raises(TypeError, match=r"EPICFilter.*FilteredClassifier"):
+        wrong.fit(*data)
+
+
+def test_the_filter_says_which_class_drops_rows(data):
+    message = "FilteredClassifier.*EPICResampler|EPICResampler.*FilteredClassifier"
+    for fit in ("fit", "fit_transform", "fit_predict"):
+        with pytest.raises(ValueError, match=message):
+            getattr(EPICFilter(on_isolated="drop"), fit)(*data)
+    with pytest.raises(AttributeError, match=message):
+        EPICFilter().fit_resample(*data)
+    with pytest.raises(AttributeError, match="EPICFilter"):
+        EPICResampler().transform(data[0])
+    assert not hasattr(EPICFilter(), "fit_resample")
+    assert not hasattr(EPICResampler(), "transform")
+
+
+class NeverFitted(LogisticRegression):
+    def fit(self, X, y, sample_weight=None):
+        raise AssertionError("fit was reached")
+
+
+@pytest.mark.parametrize(
+    ("classifier", "detector", "changed", "error", "message"),
+    [
+        (NeverFitted(), EPICFilter(NeverFitted()), {"y": None}, ValueError, "y"),
+        (NeverFitted(), None, {"X": [[np.nan, 0]] * 10}, ValueError, "NaN"),
+        (NeverFitted(), None, {"y": [0] * 9}, ValueError, "inconsistent"),
+        (NeverFitted(), None, {"y": [0] * 10}, ValueError, "only one class"),
+        (NeverFitted(), EPICFilter(threshold=0), {}, ValueError, "threshold"),
+        (NeverFitted(), LogisticRegression(), {}, TypeError, "no keep_"),
+        (NeverFitted(), "filter", {}, TypeError, "'filter'"),
+        ("classifier", EPICFilter(NeverFitted()), {}, TypeError, "'classifier'"),
+        *(
+            (NeverFitted(), EPICFilter(NeverFitted()), {"w": w}, ValueError, message)
+            for w, message in [
+                ([1.0], "sample_weight"),
+                ([0] * 10, "(?i)zero"),
+                ([-1] * 10, "Negative"),
+            ]
+        ),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_trained(
+    classifier, detector, changed, error, message
+):
+    given = {"X": np.arange(20.0).reshape(10, 2), "y": [0, 1] * 5, "w": None, **changed}
+    with pytest.raises(error, match=message):
+        FilteredClassifier(classifier, detector).fit(
+            given["X"], given["y"], sample_weight=given["w"]
+        )
