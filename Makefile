@@ -41,4 +41,4 @@ docs: .venv/docs.stamp
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 clean:
-	rm -rf .venv build dist *.egg-info docs/_build docs/auto_examples
+	rm -rf .venv build dist *.egg-info docs/_build docs/auto_examples docs/generated

@@ -20,7 +20,8 @@ exclude_patterns = ["_build", "auto_examples/**/*.ipynb"]
 myst_enable_extensions = ["colon_fence"]
 numpydoc_show_class_members = False
 autosummary_generate = True
-suppress_warnings = ["config.cache"]
+# "ref.ref": labels of scikit-learn's own pages in docstrings inherited from it.
+suppress_warnings = ["config.cache", "ref.ref"]
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",

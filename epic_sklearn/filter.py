@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -43,9 +43,11 @@ class MissingVerb:
     """
 
     def __init__(self, message: str) -> None:
-        self.message = message
+        self.message = self.__doc__ = message
 
-    def __get__(self, instance: Any, owner: type) -> NoReturn:
+    def __get__(self, instance: Any, owner: type) -> MissingVerb:
+        if instance is None:  # documentation tools look at the class
+            return self
         caller = inspect.currentframe()
         caller = caller.f_back if caller else None
         if (
