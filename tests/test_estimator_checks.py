@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_iris
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -12,6 +13,16 @@ from epic_sklearn import (
     FilteredClassifier,
     TorchClassifier,
 )
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    # Nets this small gain nothing from a second thread, and on a busy machine
+    # torch's threads wait for each other: 60 times slower was seen.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @parametrize_with_checks(

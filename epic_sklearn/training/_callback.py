@@ -37,6 +37,19 @@ def check_gradient_kind(kind: Any) -> None:
         raise ValueError(f"gradients is {kind!r}; choose one of {tuple(EXTRACTORS)}.")
 
 
+def round_options_of(owner: Any) -> dict[str, Any]:
+    """Collect what :class:`RoundOptions` takes from an estimator's parameters."""
+    return {
+        "subset_size": owner.subset_size,
+        "threshold": owner.threshold,
+        "cluster_on": owner.cluster_on,
+        "metric": owner.metric,
+        "optimizer": owner.selection_optimizer,
+        "min_class_fraction": owner.min_class_fraction,
+        "n_jobs": owner.n_jobs,
+    }
+
+
 class LogOf(nn.Module):
     """Logits of a module that gives probabilities: their logarithm."""
 
@@ -173,21 +186,10 @@ class EPICCallback(Callback):
         """
         check_epochs(self.warmup, self.every, self.stop)
         check_gradient_kind(self.gradients)
-        RoundOptions(**self._options())
+        RoundOptions(**round_options_of(self))
         self.sampler_ = None
         self._taken_over: dict[str, Any] | None = None
         return self
-
-    def _options(self) -> dict[str, Any]:
-        return {
-            "subset_size": self.subset_size,
-            "threshold": self.threshold,
-            "cluster_on": self.cluster_on,
-            "metric": self.metric,
-            "optimizer": self.selection_optimizer,
-            "min_class_fraction": self.min_class_fraction,
-            "n_jobs": self.n_jobs,
-        }
 
     def on_train_begin(
         self, net: Any, X: Any = None, y: Any = None, **kwargs: Any
@@ -301,7 +303,7 @@ class EPICCallback(Callback):
                 every=self.every,
                 stop=self.stop,
                 random_state=resolve_seed(self.random_state),
-                **self._options(),
+                **round_options_of(self),
             )
             self._rows, self._n_rows = _rows_of(dataset)
         if len(dataset) != self.sampler_.n:

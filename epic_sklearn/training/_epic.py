@@ -15,7 +15,7 @@ from .._random import RandomState
 from .._rounds import Round, RoundOptions
 from ..gradients import GradientExtractor
 from ..schedule import check_epochs
-from ._callback import EXTRACTORS, check_gradient_kind
+from ._callback import EXTRACTORS, check_gradient_kind, round_options_of
 from ._classifier import TorchClassifier
 from ._sampler import EPICSubsetSampler
 
@@ -202,18 +202,7 @@ callbacks, device, checkpoint : see TorchClassifier
         super()._check_parameters()
         check_epochs(self.warmup, self.every, self.stop, self.max_epochs)
         check_gradient_kind(self.gradients)
-        RoundOptions(**self._options())
-
-    def _options(self) -> dict[str, Any]:
-        return {
-            "subset_size": self.subset_size,
-            "threshold": self.threshold,
-            "cluster_on": self.cluster_on,
-            "metric": self.metric,
-            "optimizer": self.selection_optimizer,
-            "min_class_fraction": self.min_class_fraction,
-            "n_jobs": self.n_jobs,
-        }
+        RoundOptions(**round_options_of(self))
 
     def _make_sampler(self, codes: np.ndarray, seed: int) -> EPICSubsetSampler:
         self._sampler = EPICSubsetSampler(
@@ -222,7 +211,7 @@ callbacks, device, checkpoint : see TorchClassifier
             every=self.every,
             stop=self.stop,
             random_state=seed,
-            **self._options(),
+            **round_options_of(self),
         )
         return self._sampler
 

@@ -13,6 +13,7 @@ from .._forward import inputs_and_labels, ordered_batches
 from .._random import RandomState, resolve_seed
 from .._rounds import Round
 from ..schedule import DropSchedule
+from ._distributed import decide_once, gather_gradients, place, rows_of_rank
 
 
 class EpochOrder(Sampler[int]):
@@ -39,10 +40,15 @@ class EpochOrder(Sampler[int]):
         return rows[self.keep[rows]]
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.order().tolist())
+        rank, size = place()
+        rows = self.order()
+        # As many for each process, or they would wait for each other: the
+        # first of the order come twice.
+        rows = np.resize(rows, len(self) * size)
+        return iter(rows[rank::size].tolist())
 
     def __len__(self) -> int:
-        return int(self.keep.sum())
+        return -(-int(self.keep.sum()) // place()[1])
 
     def step(self, epoch: int, gradients: Any) -> Round | None:
         """Begin the epoch after `epoch` trained ones; drop nothing."""
@@ -109,8 +115,12 @@ class EPICSubsetSampler(EpochOrder):
     Notes
     -----
     The number of kept examples changes, and with it the size of the last
-    batch: with batch norm pass ``drop_last=True`` to the loader, which fails on
-    a batch of one.
+    batch: with batch norm, which fails on a batch of one, pass
+    ``drop_last=True`` to the loader.
+
+    Under ``torch.distributed`` each process visits its share of the kept
+    examples, as with torch's ``DistributedSampler``. Give every process the same
+    integer `random_state`. What to drop is decided on rank 0 for all.
 
     Examples
     --------
@@ -194,7 +204,9 @@ class EPICSubsetSampler(EpochOrder):
             Epochs trained so far: 0 before the first.
         gradients : array-like of shape (n, d), OuterProductGradients or callable
             Gradient features of all examples, in the data set's order; or a
-            function that computes them, called only if a round is due.
+            function that computes them, called only if a round is due. Under
+            ``torch.distributed`` each process may give those of its own
+            :meth:`gradient_rows` only.
 
         Returns
         -------
@@ -206,9 +218,29 @@ class EPICSubsetSampler(EpochOrder):
         ValueError
             If the gradients have the wrong shape or are not finite.
         """
-        record = self.schedule.step(epoch, gradients)
         self.epoch = int(epoch)
-        return record
+        if not self.schedule.is_due(epoch):
+            return None
+        everything = gradients() if callable(gradients) else gradients
+        if place()[1] > 1:
+            everything = gather_gradients(everything, self.n)
+
+        def decide() -> dict[str, Any]:
+            self.schedule.step(epoch, everything)
+            return self.schedule.state_dict()
+
+        self.schedule.load_state_dict(decide_once(decide))
+        return self.rounds[-1]
+
+    def gradient_rows(self) -> np.ndarray:
+        """Rows whose gradients this process computes: all of them on its own.
+
+        Returns
+        -------
+        ndarray of int
+            Contiguous; the processes' shares follow each other by rank.
+        """
+        return rows_of_rank(self.n)
 
     def state_dict(self) -> dict[str, Any]:
         """Give what a resumed run needs to keep what an unbroken one keeps.

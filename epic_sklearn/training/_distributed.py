@@ -1,0 +1,72 @@
+"""Several processes of ``torch.distributed``: whose rows, gathered, decided once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch.distributed as dist
+
+from .._features import Gradients, OuterProductGradients
+
+
+def place() -> tuple[int, int]:
+    """Rank of this process and number of processes; (0, 1) on its own."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return 0, 1
+    return dist.get_rank(), dist.get_world_size()
+
+
+def rows_of_rank(n: int) -> np.ndarray:
+    """Contiguous share of n rows that this process computes gradients of."""
+    rank, size = place()
+    return np.array_split(np.arange(n), size)[rank]
+
+
+def gather_gradients(gradients: Gradients, n: int) -> Gradients:
+    """Put the processes' shares together; gradients of all n rows stay.
+
+    Parameters
+    ----------
+    gradients : ndarray or OuterProductGradients
+        Of all n examples, or of :func:`rows_of_rank` only.
+    n : int
+        Number of examples.
+
+    Returns
+    -------
+    ndarray or OuterProductGradients
+        Of all n examples if each process gave its own share.
+    """
+    _, size = place()
+    if size == 1 or len(gradients) == n:
+        return gradients
+    parts: list[Any] = [None] * size
+    dist.all_gather_object(parts, gradients)
+    if isinstance(gradients, OuterProductGradients):
+        return OuterProductGradients(
+            np.concatenate([part.errors for part in parts]),
+            np.concatenate([part.inputs for part in parts]),
+        )
+    return np.concatenate(parts)
+
+
+def decide_once(decide: Callable[[], Any]) -> Any:
+    """Run on the first process; give its result, or raise its error, on all.
+
+    Processors may round differently: what one decides holds for all.
+    """
+    rank, size = place()
+    if size == 1:
+        return decide()
+    outcome: list[Any] = [None, None]
+    if rank == 0:
+        try:
+            outcome[0] = decide()
+        except Exception as error:
+            outcome[1] = error
+    dist.broadcast_object_list(outcome, src=0)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]

@@ -1,0 +1,73 @@
+"""Two processes under torch.distributed keep what one process keeps."""
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from epic_sklearn import EPICSubsetSampler, OuterProductGradients
+from epic_sklearn.training._distributed import decide_once, gather_gradients
+
+N = 101
+pytestmark = pytest.mark.skipif(
+    not (dist.is_available() and dist.is_gloo_available()), reason="torch without gloo"
+)
+
+
+def labels():
+    return np.random.RandomState(0).randint(3, size=N)
+
+
+def gradients(epoch):
+    rng = np.random.RandomState(epoch)
+    return OuterProductGradients(rng.dirichlet(np.full(3, 0.4), N), rng.rand(N, 4))
+
+
+def make_sampler():
+    return EPICSubsetSampler(
+        labels(), warmup=1, every=1, subset_size=0.3, random_state=3
+    )
+
+
+def refuse():
+    raise ValueError("refused on rank 0")
+
+
+def work(rank, folder):
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
+    )
+    sampler = make_sampler()
+    visited = []
+    for epoch in range(4):
+        rows = sampler.gradient_rows()
+        assert len(rows) in (N // 2, N // 2 + 1)
+        sampler.step(epoch, lambda e=epoch, r=rows: gradients(e)[r])
+        visited.append(list(sampler))
+        assert len(visited[-1]) == len(sampler)
+    everything = gather_gradients(np.arange(N)[sampler.gradient_rows(), None], N)
+    np.testing.assert_array_equal(everything[:, 0], np.arange(N))
+    with pytest.raises(ValueError, match="refused on rank 0"):
+        decide_once(refuse)
+    torch.save(
+        {"keep": torch.tensor(sampler.keep), "visited": visited}, f"{folder}/{rank}"
+    )
+    dist.destroy_process_group()
+
+
+def test_two_processes_keep_the_same_as_one_and_share_the_examples(tmp_path):
+    alone = make_sampler()
+    orders = []
+    for epoch in range(4):
+        alone.step(epoch, gradients(epoch))
+        orders.append(list(alone))
+    mp.spawn(work, (str(tmp_path),), nprocs=2)
+    results = [torch.load(tmp_path / str(rank), weights_only=True) for rank in (0, 1)]
+    assert not alone.keep.all()
+    for result in results:
+        np.testing.assert_array_equal(result["keep"], alone.keep)
+    for epoch, order in enumerate(orders):
+        shares = [set(result["visited"][epoch]) for result in results]
+        assert shares[0] | shares[1] == set(order)
+        assert len(shares[0] & shares[1]) <= 1  # one comes twice to even out
