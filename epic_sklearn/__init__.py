@@ -4,7 +4,8 @@ from importlib.metadata import version
 
 from ._features import OuterProductGradients
 from ._rounds import Round
-from .filter import EPICFilter, EPICResampler, FilteredClassifier
+from .filter import EPICFilter, EPICResampler
+from .filtered_classifier import FilteredClassifier
 from .gradients import (
     LastLayerGradients,
     LastLayerInputGradients,

@@ -1,5 +1,7 @@
 """Selection against apricot's naive greedy and against brute force."""
 
+import subprocess
+import sys
 from itertools import combinations
 from math import ceil
 
@@ -311,3 +313,15 @@ def test_bad_input_says_what_was_given(change, message):
 def test_factors_of_different_length_are_refused():
     with pytest.raises(ValueError, match="errors has 2 rows and inputs 3"):
         OuterProductGradients(np.zeros((2, 1)), np.zeros((3, 1)))
+
+
+def test_import_and_fits_leave_torchs_threads_as_the_user_set_them():
+    # apricot's parallel kernels set the OpenMP threads of the whole process.
+    code = (
+        "import torch, numpy as np; torch.set_num_threads(1); import epic_sklearn as e;"
+        "assert torch.get_num_threads() == 1, 'import';"
+        "X = np.random.randn(30, 2);"
+        "[e.find_medoids(X, [0] * 30, optimizer=o) for o in ('naive', 'sieve')];"
+        "assert torch.get_num_threads() == 1, 'fit'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,10 +11,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from apricot import FacilityLocationSelection
-from apricot.optimizers import OPTIMIZERS, BaseOptimizer, GreeDi
 
 from . import _kernels
+from ._apricot import (
+    OPTIMIZERS,
+    BaseOptimizer,
+    FacilityLocationSelection,
+    GreeDi,
+    torch_threads_kept,
+)
 from ._distances import Distances
 
 OPTIMIZER_NAMES = tuple(OPTIMIZERS)
@@ -179,4 +184,5 @@ def run_sieve(distances: Distances, k: int) -> FacilityLocationSelection:
     rows = np.vstack([distances[i] for i in range(distances.shape[0])])
     similarities = rows.max() - rows.astype(np.float64)
     stock = FacilityLocationSelection(k, metric="precomputed", optimizer="sieve")
-    return stock.fit(similarities)
+    with torch_threads_kept():
+        return stock.fit(similarities)
