@@ -271,6 +271,18 @@ def test_number_of_jobs_changes_nothing():
     np.testing.assert_array_equal(one.assigned_to, two.assigned_to)
 
 
+@pytest.mark.parametrize("max_bytes", [None, 0])
+def test_number_of_threads_changes_nothing(max_bytes):
+    gradients = np.random.RandomState(0).dirichlet(np.full(10, 0.3), 1500)
+    selections = [
+        FacilityLocation(150).fit(Distances(gradients, "euclidean", max_bytes, threads))
+        for threads in (1, 2, 5)
+    ]
+    for other in selections[1:]:
+        np.testing.assert_array_equal(selections[0].ranking, other.ranking)
+        np.testing.assert_array_equal(selections[0].gains, other.gains)
+
+
 def test_input_is_left_as_it_was():
     gradients = np.random.RandomState(0).randn(30, 3)
     before = gradients.copy()

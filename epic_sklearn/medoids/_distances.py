@@ -6,6 +6,8 @@ The matrix is kept while it fits scikit-learn's ``working_memory``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +18,22 @@ from .._features import Gradients, OuterProductGradients
 from . import _kernels
 
 METRICS = ("euclidean", "cosine")
+ROWS_WORTH_A_THREAD = 256
+
+
+def in_threads(work: Callable[[int, int], None], n: int, n_threads: int) -> None:
+    """Run ``work(start, stop)`` over stretches of n rows, in threads.
+
+    The kernels release the GIL. A few rows are not worth a thread.
+    """
+    n_threads = min(n_threads, n // ROWS_WORTH_A_THREAD)
+    if n_threads <= 1:
+        work(0, n)
+        return
+    # More stretches than threads: a thread on a busy core holds up less.
+    edges = np.linspace(0, n, 4 * n_threads + 1).astype(int)
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(work, edges[:-1], edges[1:]))
 
 
 def _as_columns(features: np.ndarray) -> np.ndarray:
@@ -59,12 +77,19 @@ class Distances:
     max_bytes : float, optional
         The matrix is stored if it needs at most this much. Default:
         scikit-learn's ``working_memory``.
+    n_threads : int
+        Threads for work on many rows; the numbers do not depend on it.
     """
 
     def __init__(
-        self, gradients: Gradients, metric: str, max_bytes: float | None = None
+        self,
+        gradients: Gradients,
+        metric: str,
+        max_bytes: float | None = None,
+        n_threads: int = 1,
     ) -> None:
         self.gradients, self.metric, self.max_bytes = gradients, metric, max_bytes
+        self.n_threads = n_threads
         if isinstance(gradients, OuterProductGradients):
             factors = [_as_columns(gradients.errors), _as_columns(gradients.inputs)]
         else:
@@ -77,13 +102,12 @@ class Distances:
         self.points, self.inputs = points, inputs
         self.point_norms = np.einsum("kj,kj->j", points, points)
         self.input_norms = np.einsum("kj,kj->j", inputs, inputs)
-        self.dense = np.empty((0, 0), dtype=np.float32)
         if max_bytes is None:
             max_bytes = get_config()["working_memory"] * 2**20
-        if 4 * n * n <= max_bytes:
-            dense = np.empty((n, n), dtype=np.float32)
-            _kernels.fill_distances(*self._source, 0, dense)
-            self.dense = dense
+        side = n if 4 * n * n <= max_bytes else 0
+        self.dense = np.empty((side, side), dtype=np.float32)
+        if side:
+            self.statistics  # noqa: B018  (fills the matrix on the way)
 
     @property
     def _source(self) -> tuple[Any, ...]:
@@ -98,18 +122,41 @@ class Distances:
 
     @cached_property
     def statistics(self) -> tuple[np.ndarray, float, np.ndarray]:
-        """Row sums, the largest distance, each row's nearest other distance."""
+        """Row sums, the largest distance, each row's nearest other distance.
+
+        Fills the stored matrix, if there is one.
+        """
         n = self.shape[0]
         sums = np.empty(n)
         maxima, minima = np.empty(n, np.float32), np.empty(n, np.float32)
-        _kernels.row_statistics(*self.arguments, 0, sums, maxima, minima)
+        in_threads(
+            lambda start, stop: _kernels.first_pass(
+                *self.arguments, start, stop, sums, maxima, minima
+            ),
+            n,
+            self.n_threads,
+        )
         return sums, float(maxima.max()), minima
+
+    def gains(self, nearest: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """Facility-location gains of candidates, given nearest distances (n,)."""
+        gains = np.empty(len(candidates))
+        in_threads(
+            lambda start, stop: _kernels.gains_of(
+                *self.arguments, nearest, candidates[start:stop], gains[start:stop]
+            ),
+            len(candidates),
+            self.n_threads,
+        )
+        return gains
 
     def __getitem__(self, rows: Any) -> Any:
         if isinstance(rows, tuple):  # D[rows][:, rows]: already square
             return self
         if np.ndim(rows) == 1:
-            return Distances(self.gradients[rows], self.metric, self.max_bytes)
+            return Distances(
+                self.gradients[rows], self.metric, self.max_bytes, self.n_threads
+            )
         if self.dense.size:
             return self.dense[rows]
         row = np.empty(self.shape[0], dtype=np.float32)

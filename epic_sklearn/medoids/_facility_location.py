@@ -94,9 +94,7 @@ class FacilityLocation(FacilityLocationSelection):
         idxs = self.idxs if idxs is None else idxs
         if not self.ranking:
             return X.shape[0] * self._farthest - self._row_sums[idxs]
-        gains = np.empty(len(idxs))
-        _kernels.gains_of(*X.arguments, self.nearest, idxs, gains)
-        return gains
+        return X.gains(self.nearest, idxs)
 
     def _select_next(self, X: np.ndarray, gain: float, idx: int) -> None:
         self.ranking.append(idx)
@@ -112,12 +110,16 @@ class LazyGreedy(BaseOptimizer):
     def select(self, X: Distances, k: int, sample_cost: Any = None) -> None:
         """Choose up to k more medoids, ties to the lowest index."""
         function = self.function
+        if not function.ranking:
+            first_gains = function._calculate_gains(X)
+            best = int(function.idxs[np.argmax(first_gains)])
+            function._select_next(X[best], float(first_gains.max()), best)
+            k -= 1
+        # First gains say little about what is gained beyond the first medoid:
+        # all are computed again, side by side, and bound everything after.
         candidates = function.idxs
         bounds = np.empty(X.shape[0])
-        bounds[candidates] = function._calculate_gains(X)
-        if not function.ranking:
-            k = self._select_first(X, bounds, k)
-            candidates = function.idxs
+        bounds[candidates] = X.gains(function.nearest, candidates)
         chosen, gains = _kernels.lazy_greedy(
             *X.arguments, bounds, function.nearest, candidates, k
         )
@@ -125,18 +127,6 @@ class LazyGreedy(BaseOptimizer):
         function.gains.extend(gains.tolist())
         function.mask[chosen] = 1
         function.idxs = np.flatnonzero(function.mask == 0)
-
-    def _select_first(self, X: Distances, bounds: np.ndarray, k: int) -> int:
-        """Choose the first medoid; return how many remain to be chosen.
-
-        Its gain comes from a row sum, all later ones from the gain kernel, so
-        the bounds get a little room for the two ways of rounding.
-        """
-        candidates = self.function.idxs
-        best = int(candidates[np.argmax(bounds[candidates])])
-        self.function._select_next(X[best], bounds[best], best)
-        bounds += 1e-12 * X.shape[0] * self.function._farthest
-        return k - 1
 
 
 class RandomGreedy(BaseOptimizer):

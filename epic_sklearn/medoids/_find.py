@@ -8,7 +8,8 @@ from math import ceil
 from numbers import Real
 
 import numpy as np
-from joblib import Parallel, delayed
+import torch
+from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 from tqdm import tqdm
@@ -158,9 +159,13 @@ def find_medoids_within(
     found = [np.flatnonzero(codes == c) for c in range(len(budgets))]
     classes = [rows for rows in found if len(rows)]
     sizes = [min(budgets[codes[rows[0]]], len(rows)) for rows in classes]
+    # Either classes side by side or, by default, the rows of one class.
+    n_threads = torch.get_num_threads() if effective_n_jobs(n_jobs) == 1 else 1
     shown = tqdm(classes, desc="medoids", unit="class", disable=not verbose)
     parts = Parallel(n_jobs=n_jobs, prefer="threads")(
-        delayed(_medoids_of_class)(gradients[rows], size, metric, optimizer, seed)
+        delayed(_medoids_of_class)(
+            gradients[rows], size, metric, optimizer, seed, n_threads
+        )
         for rows, size in zip(shown, sizes, strict=True)
     )
     return _join(classes, parts)
@@ -188,10 +193,15 @@ def check_choices(subset_size: float, metric: str, optimizer: str) -> None:
 
 
 def _medoids_of_class(
-    gradients: Gradients, budget: int, metric: str, optimizer: str, seed: int
+    gradients: Gradients,
+    budget: int,
+    metric: str,
+    optimizer: str,
+    seed: int,
+    n_threads: int,
 ) -> Medoids:
     """Medoids of one class, with row numbers inside the class."""
-    distances = Distances(gradients, metric)
+    distances = Distances(gradients, metric, n_threads=n_threads)
     if optimizer == "sieve":
         selection = run_sieve(distances, budget)
     else:

@@ -71,13 +71,6 @@ def distance_row(points, inputs, point_norms, input_norms, cosine, i, out):
                 out[start + j] = np.float32(np.sqrt(first[j]))
 
 
-@numba.njit(**_options)
-def fill_distances(points, inputs, p_norms, i_norms, cosine, start, out):
-    """Fill rows ``start, start + 1, ...`` of the distance matrix into `out`."""
-    for r in range(out.shape[0]):
-        distance_row(points, inputs, p_norms, i_norms, cosine, start + r, out[r])
-
-
 @numba.njit(fastmath=_sum_math, **_options)
 def summarise_row(row, i):
     """Sum (float64) and largest of row i, and its smallest but for row[i]."""
@@ -101,18 +94,30 @@ def gain_of_row(row, nearest):
 
 
 @numba.njit(**_options)
-def row_statistics(
-    dense, points, inputs, p_norms, i_norms, cosine, start, sums, maxima, minima
+def first_pass(
+    dense,
+    points,
+    inputs,
+    p_norms,
+    i_norms,
+    cosine,
+    start,
+    stop,
+    sums,
+    maxima,
+    minima,
 ):
-    """Sum, maximum and distance to the nearest other, of rows from `start` on."""
+    """Make rows `start` to `stop`: store them if there is room, summarise them.
+
+    Sum, maximum and distance to the nearest other cost next to nothing while
+    the row is in the cache.
+    """
     is_dense = dense.shape[0] > 0
     buffer = np.empty(points.shape[1], dtype=np.float32)
-    for r in range(sums.shape[0]):
-        i = start + r
-        if not is_dense:
-            distance_row(points, inputs, p_norms, i_norms, cosine, i, buffer)
+    for i in range(start, stop):
         row = dense[i] if is_dense else buffer
-        sums[r], maxima[r], minima[r] = summarise_row(row, i)
+        distance_row(points, inputs, p_norms, i_norms, cosine, i, row)
+        sums[i], maxima[i], minima[i] = summarise_row(row, i)
 
 
 @numba.njit(**_options)
