@@ -337,3 +337,35 @@ def test_import_and_fits_leave_torchs_threads_as_the_user_set_them():
         "assert torch.get_num_threads() == 1, 'fit'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_two_round_split_comes_close_to_the_exact_greedy(metric):
+    gradients = np.random.RandomState(0).dirichlet(np.full(10, 0.3), 1200)
+    exact = find_medoids(gradients, np.zeros(1200), metric=metric, subset_size=0.1)
+    split = find_medoids(
+        gradients,
+        np.zeros(1200),
+        metric=metric,
+        subset_size=0.1,
+        max_class_size=300,
+        random_state=0,
+    )
+    assert len(split.indices) == 120
+    distances = Distances(gradients, metric).dense
+    ratio = objective(distances, split.indices) / objective(distances, exact.indices)
+    assert 0.98 < ratio <= 1.001
+    nearest = split.indices[distances[:, split.indices].argmin(axis=1)]
+    np.testing.assert_array_equal(split.assigned_to, nearest)
+
+
+def test_class_that_is_not_too_large_is_not_split():
+    gradients = np.random.RandomState(0).randn(300, 4)
+    y = np.repeat([0, 1], [100, 200])
+    whole = find_medoids(gradients, y)
+    split = find_medoids(gradients, y, max_class_size=150, random_state=0)
+    small = y[whole.indices] == 0
+    np.testing.assert_array_equal(whole.indices[small], split.indices[small])
+    assert not np.array_equal(whole.indices, split.indices)
+    with pytest.raises(ValueError, match="max_class_size is 1"):
+        find_medoids(gradients, y, max_class_size=1)

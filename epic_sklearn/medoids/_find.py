@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from .._random import RandomState, resolve_seed
 from . import _kernels
 from ._distances import METRICS, Distances
 from ._facility_location import OPTIMIZER_NAMES, FacilityLocation, run_sieve
+from ._greedi import Parcel, choose_in_two_rounds
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def find_medoids(
     subset_size: float = 0.2,
     metric: str = "euclidean",
     optimizer: str = "lazy",
+    max_class_size: int | None = None,
     n_jobs: int | None = None,
     random_state: RandomState = None,
     verbose: int = 0,
@@ -84,10 +86,16 @@ def find_medoids(
         Any of apricot's optimizer names. "lazy" chooses what "naive" chooses,
         ties to the lowest index, and is the fastest. "sieve" may choose fewer
         medoids than the budget.
+    max_class_size : int or None, default=None
+        A larger class is split at random into parts of at most this size, and
+        medoids are chosen in two rounds (GreeDi): no longer exactly the
+        greedy's, but each worker holds one part only. None: never split.
     n_jobs : int, default=None
-        Classes chosen side by side, as joblib counts.
+        Classes, and parts of split ones, chosen side by side, as joblib counts;
+        ``joblib.parallel_config("dask")`` takes them to a cluster.
     random_state : int, RandomState instance or None, default=None
-        For the optimizers that draw at random; the default does not.
+        For `max_class_size` and the optimizers that draw at random; the default
+        does not.
     verbose : int, default=0
         Above 0, a progress bar over the classes.
 
@@ -122,6 +130,12 @@ def find_medoids(
     array([3, 3, 3, 1, 2, 2])
     """
     check_choices(subset_size, metric, optimizer)
+    if max_class_size is not None and (
+        not isinstance(max_class_size, Integral) or max_class_size < 2
+    ):
+        raise ValueError(
+            f"max_class_size is {max_class_size!r}; it must be None or an integer >= 2."
+        )
     labels = column_or_1d(y)
     if len(labels) == 0:
         raise ValueError("y is empty: there is no class to choose medoids from.")
@@ -134,6 +148,7 @@ def find_medoids(
         budgets,
         metric=metric,
         optimizer=optimizer,
+        max_class_size=max_class_size,
         n_jobs=n_jobs,
         seed=resolve_seed(random_state),
         verbose=verbose,
@@ -149,6 +164,7 @@ def find_medoids_within(
     optimizer: str,
     n_jobs: int | None,
     seed: int,
+    max_class_size: int | None = None,
     verbose: int = 0,
 ) -> Medoids:
     """Choose ``budgets[c]`` medoids in each class c; input is valid already.
@@ -162,9 +178,17 @@ def find_medoids_within(
     # Either classes side by side or, by default, the rows of one class.
     n_threads = torch.get_num_threads() if effective_n_jobs(n_jobs) == 1 else 1
     shown = tqdm(classes, desc="medoids", unit="class", disable=not verbose)
+    if max_class_size is not None and max(map(len, classes)) > max_class_size:
+        parts = [
+            _medoids_in_two_rounds(
+                gradients[rows], size, metric, optimizer, seed, max_class_size, n_jobs
+            )
+            for rows, size in zip(shown, sizes, strict=True)
+        ]
+        return _join(classes, parts)
     parts = Parallel(n_jobs=n_jobs, prefer="threads")(
         delayed(_medoids_of_class)(
-            gradients[rows], size, metric, optimizer, seed, n_threads
+            Parcel(gradients[rows]), size, metric, optimizer, seed, n_threads
         )
         for rows, size in zip(shown, sizes, strict=True)
     )
@@ -193,7 +217,7 @@ def check_choices(subset_size: float, metric: str, optimizer: str) -> None:
 
 
 def _medoids_of_class(
-    gradients: Gradients,
+    parcel: Parcel,
     budget: int,
     metric: str,
     optimizer: str,
@@ -201,20 +225,45 @@ def _medoids_of_class(
     n_threads: int,
 ) -> Medoids:
     """Medoids of one class, with row numbers inside the class."""
+    gradients = parcel.gradients
     distances = Distances(gradients, metric, n_threads=n_threads)
     if optimizer == "sieve":
         selection = run_sieve(distances, budget)
     else:
         selection = FacilityLocation(budget, optimizer, seed).fit(distances)
     indices = np.asarray(selection.ranking, dtype=np.int64)
-    nearest = np.full(len(gradients), np.inf, dtype=np.float32)
-    owner = np.zeros(len(gradients), dtype=np.int64)
+    return _with_clusters(distances, indices, np.asarray(selection.gains))
+
+
+def _medoids_in_two_rounds(
+    gradients: Gradients,
+    budget: int,
+    metric: str,
+    optimizer: str,
+    seed: int,
+    max_class_size: int,
+    n_jobs: int | None,
+) -> Medoids:
+    """Medoids of a class in parts of at most `max_class_size` examples."""
+    if len(gradients) <= max_class_size:
+        parcel = Parcel(gradients)
+        return _medoids_of_class(parcel, budget, metric, optimizer, seed, 1)
+    indices, gains = choose_in_two_rounds(
+        gradients, budget, metric, optimizer, seed, max_class_size, n_jobs
+    )
+    return _with_clusters(Distances(gradients, metric, max_bytes=0), indices, gains)
+
+
+def _with_clusters(
+    distances: Distances, indices: np.ndarray, gains: np.ndarray
+) -> Medoids:
+    """Assign every example of the class to its nearest medoid."""
+    nearest = np.full(distances.shape[0], np.inf, dtype=np.float32)
+    owner = np.zeros(distances.shape[0], dtype=np.int64)
     _kernels.assign(*distances.arguments, indices, nearest, owner)
     sizes = np.bincount(owner, minlength=len(indices))
     gap = _relative_gap(distances)
-    return Medoids(
-        indices, np.asarray(selection.gains), indices[owner], sizes[owner], gap
-    )
+    return Medoids(indices, gains, indices[owner], sizes[owner], gap)
 
 
 def _relative_gap(distances: Distances) -> np.ndarray:
