@@ -71,7 +71,8 @@ def measure(
     allowed = rounds * forward + 0.05 * same_steps
     return (
         f"| {name} | {plain_seconds:.2f} | {epic_seconds:.2f} "
-        f"| {steps[1]} of {steps[0]} | {rounds} | {added:.2f} | {allowed:.2f} | {selection:.2f} |"
+        f"| {steps[1]} of {steps[0]} | {rounds} | {added:.2f} | {allowed:.2f} "
+        f"| {selection:.2f} |"
     )
 
 

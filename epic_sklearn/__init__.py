@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from . import attacks, datasets
 from ._features import OuterProductGradients
 from ._rounds import Round
 from .filter import EPICFilter, EPICResampler
@@ -48,7 +49,9 @@ __all__ = [
     "Round",
     "TorchClassifier",
     "attack_success_rate",
+    "attacks",
     "clean_retention",
+    "datasets",
     "find_medoids",
     "flag_isolated",
     "isolation_score",

@@ -156,7 +156,10 @@ class Detector(BaseEstimator):
         weights = check_weights(sample_weight, X)
         rounds = DropRounds(labels, options, seed)
         numbers = range(1, self.n_rounds + 1)
-        for number in tqdm(numbers, desc="rounds", disable=not self.verbose):
+        one_round = self.n_rounds == 1
+        for number in tqdm(
+            numbers, desc="rounds", disable=one_round or not self.verbose
+        ):
             gradients = self._gradients(
                 clone(extractor), X, labels, rounds.keep, weights
             )

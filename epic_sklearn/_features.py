@@ -104,6 +104,8 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
     if isinstance(gradients, OuterProductGradients):
         factors = (gradients.errors, gradients.inputs)
     else:
+        if hasattr(gradients, "detach"):  # a torch tensor
+            gradients = gradients.detach().cpu().numpy()
         if hasattr(gradients, "toarray"):  # a scipy sparse array
             gradients = gradients.toarray()
         gradients = np.asarray(gradients)
@@ -130,8 +132,8 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
     if bad:
         raise ValueError(
             f"Gradient features contain NaN or infinity in {bad} of {n_examples} "
-            "rows. A model that diverged gives such gradients: lower its learning "
-            "rate or scale its input."
+            "rows. The input has NaN or infinity, or the model diverged: then lower "
+            "its learning rate or scale its input."
         )
     return gradients
 

@@ -174,6 +174,12 @@ def forward(
     )
 
 
+def looks_like_probabilities(output: torch.Tensor) -> bool:
+    """Whether every row is non-negative and sums to 1."""
+    sums = output.detach().double().sum(dim=1)
+    return bool((output >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all())
+
+
 def _check_logits(module: nn.Module, output: Any, n: int) -> None:
     shape = tuple(getattr(output, "shape", ()))
     if len(shape) != 2 or shape[0] != n or shape[1] < 2:

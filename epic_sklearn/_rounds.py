@@ -7,7 +7,6 @@ them, training goes on training.
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
 from ._features import Gradients, check_gradients
+from ._warnings import warn_user
 from .isolation import (
     check_threshold,
     drop_within_floor,
@@ -210,13 +210,18 @@ class DropRounds:
         if not newly:
             return
         self._warned_of += newly
-        names = ", ".join(repr(c) for c in self.classes[newly].tolist())
-        warnings.warn(
+        sizes = np.bincount(self.codes)
+        names = ", ".join(
+            f"{self.classes[c].item()!r} (of {sizes[c]})"
+            if hasattr(self.classes[c], "item")
+            else f"{self.classes[c]!r} (of {sizes[c]})"
+            for c in newly
+        )
+        warn_user(
             f"So many examples of class {names} are isolated that the least isolated "
             f"were kept, to keep {self.options.min_class_fraction:.0%} of the class "
-            "(min_class_fraction). Lower subset_size or threshold to drop less.",
-            UserWarning,
-            stacklevel=2,
+            "(min_class_fraction). Lower subset_size or threshold to drop less; a "
+            "class of a few examples is too small to tell isolated ones."
         )
 
     def state_dict(self) -> dict[str, Any]:

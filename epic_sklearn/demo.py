@@ -243,13 +243,18 @@ def save_figure(
         (target, 190, {"c": "#F0C000", "edgecolors": "black", "marker": "*"}),
     ):
         axes.scatter(chosen[:, 0], chosen[:, 1], s=size, linewidths=0.9, **style)
-    axes.collections[2].set_label("dropped by EPIC in the end")
+    axes.collections[2].set_label("dropped by epoch 9")
     axes.collections[3].set_label("target")
     axes.set(
-        title=f"Gradients of the examples labelled {label}, after {epochs} epochs",
+        title=(
+            f"Gradients of the examples labelled {label} after {epochs} epochs\n"
+            f"EPIC drops {dropped[is_poison].sum()} of {is_poison.sum()} poisons and "
+            f"{dropped[~is_poison].sum()} of {(~is_poison).sum()} clean examples"
+        ),
         xlabel="first principal component",
         ylabel="second principal component",
     )
+    axes.set_aspect("equal", adjustable="datalim")
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)

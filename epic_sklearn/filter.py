@@ -67,7 +67,9 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Detector):
         ``LastLayerGradients(classifier)``, ``PrecomputedGradients()``, a
         function ``(X, y) -> (n, d)``, or a classifier with ``predict_proba`` or
         a trained torch module (both wrapped in LogitGradients). A clone is
-        fitted. None takes logistic regression.
+        fitted. None takes logistic regression. With two or three classes logit
+        gradients lie close to a line or plane, where little is isolated: use
+        LastLayerGradients.
     subset_size : float, default=0.2
         Medoids as a share of each class, in (0, 1]. More medoids, more isolated
         examples. The paper uses 0.1 to 0.3.

@@ -57,7 +57,8 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         A clone is fitted on the kept rows. None takes logistic regression.
     filter : EPICFilter, outlier detector or None, default=None
         Anything that has ``keep_`` after ``fit(X, y)``, or ``fit_predict`` that
-        gives 1 for rows to keep. None takes ``EPICFilter()``.
+        gives 1 for rows to keep. None takes ``EPICFilter()``; to search its
+        parameters by ``filter__...``, give it.
 
     Attributes
     ----------

@@ -206,7 +206,7 @@ class GradientExtractor(BaseEstimator):
             labels = y
             inputs = last_layer(model, X)[0] if with_inputs else None
         else:
-            data = getattr(model, "as_module_input", lambda X: X)(X)
+            data = getattr(model, "_module_input", lambda X: X)(X)
             logits, labels, inputs = forward(module, data, self.batch_size, with_inputs)
             probabilities = softmax(logits, axis=1)
             labels = labels if y is None else y

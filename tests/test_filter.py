@@ -179,7 +179,9 @@ def test_each_round_fits_a_new_model_on_what_is_left(three, seen, cluster_on):
 def test_the_floor_holds_and_one_warning_names_the_class(data):
     X, y = data
     detector = EPICFilter(subset_size=1.0, n_rounds=3, min_class_fraction=0.6)
-    with pytest.warns(UserWarning, match="class 0, 1 are isolated") as caught:
+    with pytest.warns(
+        UserWarning, match=r"class 0 \(of 40\), 1 \(of 60\) are isolated"
+    ) as caught:
         detector.fit(X, y)
     assert len(caught) == 1
     assert detector.keep_[y == 0].sum() == 24 and detector.keep_[y == 1].sum() == 36

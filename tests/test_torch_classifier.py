@@ -182,6 +182,7 @@ def test_isolation_score_ranks_dropped_above_kept(iris):
         assert len(dropped) and dropped.min() > kept.max()
 
 
+@pytest.mark.filterwarnings("ignore:So many examples of class")
 def test_floor_keeps_part_of_a_class_and_warns_once(iris):
     X, y = iris
     model = EPICClassifier(
@@ -190,7 +191,7 @@ def test_floor_keeps_part_of_a_class_and_warns_once(iris):
     with pytest.warns(UserWarning, match="class 0") as caught:
         model.fit(X, y)
     messages = [str(w.message) for w in caught]
-    assert len([m for m in messages if "class 0 are isolated" in m]) == 1
+    assert len([m for m in messages if "class 0 (of 50) are" in m]) == 1
     assert np.bincount(y[model.keep_]).min() >= 25
 
 
@@ -262,6 +263,13 @@ def test_module_that_does_not_fit_the_data_is_refused(estimator, iris):
     X, y = iris
     with pytest.raises(ValueError, match="gives 5 logits and y has 3 classes"):
         clone(estimator).set_params(module=nn.Linear(4, 5)).fit(X, y)
+    with pytest.raises(ValueError, match=r"cannot take examples of shape \(4,\)"):
+        clone(estimator).set_params(module=nn.Linear(7, 3)).fit(X, y)
+    softmax = nn.Sequential(nn.Linear(4, 3), nn.Softmax(dim=1))
+    with pytest.raises(ValueError, match="let it return logits"):
+        clone(estimator).set_params(module=softmax).fit(X, y)
+    with pytest.raises(TypeError, match=r"needs the arguments \['width'\]"):
+        clone(estimator).set_params(module=lambda width: None).fit(X, y)
     with pytest.raises(TypeError, match=r"no torch\.nn\.Module"):
         clone(estimator).set_params(module=lambda: "net").fit(X, y)
 

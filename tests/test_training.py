@@ -1,7 +1,9 @@
 """The three ways to train with EPIC, against each other and the naive algorithm."""
 
 import copy
+import io
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -247,10 +249,26 @@ def test_checkpoint_of_other_data_or_no_checkpoint_is_refused(tmp_path):
     X, y = problem()
     path = tmp_path / "run.pt"
     classifier(checkpoint=path).fit(X, y)
-    with pytest.raises(ValueError, match="saved by a run with another labels"):
+    for change, name in (
+        ({"lr": 0.2}, "lr"),
+        ({"subset_size": 0.3}, "subset_size"),
+        ({"random_state": 8}, "random_state"),
+        ({"module": Wobbly}, "module"),
+        ({"module": make_net(True)}, "module, initial weights"),
+        ({"augment": add_noise}, "augment"),
+    ):
+        with pytest.raises(ValueError, match=f"another run; it differs in: {name}"):
+            classifier(**change, checkpoint=path).fit(X, y)
+    with pytest.raises(ValueError, match=r"differs in: y\."):
         classifier(checkpoint=path).fit(X, y[::-1])
-    with pytest.raises(ValueError, match="other options"):
-        classifier(checkpoint=path, subset_size=0.3).fit(X, y)
+    with pytest.raises(ValueError, match=r"differs in: X\."):
+        classifier(checkpoint=path).fit(X + 1, y)
+    with pytest.raises(ValueError, match="differs in: estimator"):
+        TorchClassifier(make_net(), checkpoint=path).fit(X, y)
+    with pytest.raises(ValueError, match="run of 10 epochs and max_epochs is 4"):
+        classifier(checkpoint=path, max_epochs=4).fit(X, y)
+    longer = classifier(checkpoint=path, max_epochs=12).fit(X, y)
+    assert len(longer.history_) == 12
     path.write_text("not a checkpoint")
     with pytest.raises(ValueError, match="is not a checkpoint"):
         classifier(checkpoint=path).fit(X, y)
@@ -266,7 +284,10 @@ def test_own_loop_resumes_from_a_state_dict(cut):
     state = copy.deepcopy(
         {"net": net.state_dict(), "optimizer": optimizer.state_dict()}
     )
-    saved = pickle.loads(pickle.dumps(sampler.state_dict()))
+    file = io.BytesIO()
+    torch.save(sampler.state_dict(), file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
     resumed_net = make_net()
     resumed_net.load_state_dict(state["net"])
     optimizer = torch.optim.SGD(resumed_net.parameters(), lr=0.1)
@@ -278,6 +299,7 @@ def test_own_loop_resumes_from_a_state_dict(cut):
     np.testing.assert_array_equal(sampler.keep, unbroken.keep)
 
 
+@pytest.mark.filterwarnings("ignore:EPICCallback's warmup")
 @pytest.mark.parametrize("cut", [1, 2, 5])
 def test_skorch_net_goes_on_by_partial_fit_after_pickling(cut):
     X, y = problem()
@@ -323,6 +345,31 @@ def test_callback_with_skorchs_default_criterion_takes_probabilities():
     ).fit(X, y)
     same = (logits.keep_ == epic_of(net).keep_).mean()
     assert same > 0.95  # the loss is rounded in another way
+
+
+def test_callback_refuses_logits_where_skorch_expects_probabilities():
+    X, y = problem()
+    net = NeuralNetClassifier(
+        make_net(), callbacks=[EPICCallback(warmup=0)], train_split=None, verbose=0
+    )
+    with pytest.raises(ValueError, match=r"criterion=torch\.nn\.CrossEntropyLoss"):
+        net.fit(X, y)
+
+
+def test_callback_that_will_never_drop_says_so():
+    X, y = problem()
+    with pytest.warns(UserWarning, match="warmup is 10 and the net's max_epochs 2"):
+        train_skorch(make_net(), X, y, max_epochs=2, epic={"warmup": 10, "stop": None})
+
+
+def test_sampler_that_is_never_stepped_says_so_once():
+    sampler = EPICSubsetSampler([0, 1] * 10, random_state=0)
+    list(sampler)
+    with pytest.warns(UserWarning, match="step.* was never called"):
+        list(sampler)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(sampler)
 
 
 class NoisyDataset(Dataset):

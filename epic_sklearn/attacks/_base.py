@@ -144,7 +144,7 @@ def _rows_of_label(
     # As objects: numpy would otherwise compare a number with strings as text.
     rows = np.flatnonzero(labels.astype(object) == adversarial_label)
     if len(rows) == 0:
-        known = ", ".join(map(repr, list(dict.fromkeys(labels.tolist()))[:10]))
+        known = ", ".join(map(repr, sorted(set(labels.tolist()), key=str)[:10]))
         raise ValueError(
             f"adversarial_label={adversarial_label!r} does not occur in y; give one "
             f"of y's labels, such as {known}."

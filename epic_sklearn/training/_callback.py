@@ -13,8 +13,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from tqdm import tqdm
 
 from .._features import Gradients
+from .._forward import looks_like_probabilities
 from .._random import RandomState, resolve_seed
 from .._rounds import Round, RoundOptions
+from .._warnings import warn_user
 from ..gradients import LastLayerGradients, LastLayerInputGradients, LogitGradients
 from ..schedule import check_epochs
 from ._loader import training_loader
@@ -57,9 +59,17 @@ class LogOf(nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Run the module and take the logarithm."""
-        return self.module(x).clamp_min(torch.finfo(torch.float32).tiny).log()
+        probabilities = self.module(*args, **kwargs)
+        if not looks_like_probabilities(probabilities):
+            raise ValueError(
+                "The net's criterion is torch.nn.NLLLoss, for which skorch takes the "
+                "module's output as probabilities, but its rows are negative or don't "
+                "sum to 1. If the module gives logits, set "
+                "criterion=torch.nn.CrossEntropyLoss."
+            )
+        return probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 class EPICCallback(Callback):
@@ -205,6 +215,12 @@ class EPICCallback(Callback):
         **kwargs : dict
             Ignored.
         """
+        if len(net.history) == 0 and self.warmup >= net.max_epochs:
+            warn_user(
+                f"EPICCallback's warmup is {self.warmup} and the net's max_epochs "
+                f"{net.max_epochs}: nothing will be dropped unless training goes on by "
+                "partial_fit."
+            )
         if self._taken_over is None:  # not left from a run that was broken off
             names = [n for n in vars(net) if n.startswith("iterator_train")]
             self._taken_over = {name: getattr(net, name) for name in names}

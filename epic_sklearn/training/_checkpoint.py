@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +13,72 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback
 from skorch.history import History
+from torch import nn
+
+from ._state import to_arrays, to_tensors
+
+# Settings that a resumed run may change without becoming another run.
+FREE_TO_CHANGE = {
+    "max_epochs",
+    "stop",
+    "callbacks",
+    "device",
+    "checkpoint",
+    "verbose",
+    "n_jobs",
+}
 
 
-def _to_tensors(state: Any) -> Any:
-    """Arrays as tensors, which load without unpickling arbitrary objects."""
-    if isinstance(state, dict):
-        return {name: _to_tensors(value) for name, value in state.items()}
-    if isinstance(state, list):
-        return [_to_tensors(value) for value in state]
-    if isinstance(state, np.ndarray):
-        return torch.from_numpy(state.copy())
-    return state
+def describe_run(
+    estimator: Any, module: nn.Module, X: np.ndarray, codes: np.ndarray
+) -> dict[str, str]:
+    """Describe what a run that goes on must share with the one that was saved.
+
+    Parameters
+    ----------
+    estimator : TorchClassifier
+        Its class and settings; of a random state only a given integer counts.
+    module : torch.nn.Module
+        As training begins: its structure, and its weights if they were given.
+    X, codes : ndarray
+        The training data, by their digest.
+
+    Returns
+    -------
+    dict of str
+    """
+    run = {"estimator": type(estimator).__name__, "module": str(module)}
+    for name, value in estimator.get_params(deep=False).items():
+        if name == "module":
+            given = isinstance(value, nn.Module)
+            weights = (
+                [t.cpu().numpy() for t in value.state_dict().values()] if given else []
+            )
+            run["initial weights"] = _digest(*weights)
+        elif name == "random_state":
+            run[name] = str(value) if isinstance(value, Integral) else "not fixed"
+        elif name not in FREE_TO_CHANGE:
+            run[name] = _name_of(value)
+    return {**run, "X": _digest(X), "y": _digest(codes)}
 
 
-def _to_arrays(state: Any) -> Any:
-    if isinstance(state, dict):
-        return {name: _to_arrays(value) for name, value in state.items()}
-    if isinstance(state, list):
-        return [_to_arrays(value) for value in state]
-    if isinstance(state, torch.Tensor):
-        return state.cpu().numpy()
-    return state
+def _name_of(value: Any) -> str:
+    if callable(value):
+        return getattr(value, "__qualname__", type(value).__qualname__)
+    if isinstance(value, np.generic):
+        value = value.item()
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
-def save_checkpoint(
-    path: Path, net: Any, sampler: Any, problem: dict[str, Any]
-) -> None:
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def save_checkpoint(path: Path, net: Any, sampler: Any, run: dict[str, str]) -> None:
     """Write the run's state; an interrupted write leaves the last one whole.
 
     Parameters
@@ -47,17 +89,17 @@ def save_checkpoint(
         The skorch net that trains.
     sampler : EpochOrder
         What decides the order of examples; its drops are saved if it drops.
-    problem : dict
-        What a run that goes on must have in common with this one.
+    run : dict
+        From :func:`describe_run`.
     """
     state = {
-        "problem": _to_tensors(problem),
+        "run": run,
         "module": net.module_.state_dict(),
         "optimizer": net.optimizer_.state_dict(),
         "history": json.dumps(net.history.to_list(), default=float),
         "random": torch.random.get_rng_state(),
         "cuda_random": torch.cuda.get_rng_state_all() if _on_cuda(net) else [],
-        "sampler": _to_tensors(sampler.state_dict()),
+        "sampler": to_tensors(sampler.state_dict()),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".tmp")
@@ -65,27 +107,39 @@ def save_checkpoint(
     os.replace(unfinished, path)
 
 
-def read_checkpoint(path: Path, problem: dict[str, Any]) -> dict[str, Any] | None:
+def read_checkpoint(
+    path: Path, run: dict[str, str], max_epochs: int
+) -> dict[str, Any] | None:
     """Read a saved run, or None where there is no file.
 
     Raises
     ------
     ValueError
-        If the file cannot be read or is of another problem.
+        If the file cannot be read, is of another run, or holds more epochs.
     """
     if not path.exists():
         return None
-    advice = "Give another checkpoint path, or delete the file to start anew."
+    advice = (
+        "Give another checkpoint path, or delete the file to start anew. (In "
+        "cross-validation leave checkpoint at None: each fold is a run of its own.)"
+    )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        saved = _to_arrays(state["problem"])
+        saved = state["run"]
     except Exception as error:
+        raise ValueError(f"{path} is not a checkpoint of a run. {advice}") from error
+    other = [name for name in {**saved, **run} if saved.get(name) != run.get(name)]
+    if other:
         raise ValueError(
-            f"{path} is not a checkpoint of a run: {error}. {advice}"
-        ) from (error)
-    for name, value in problem.items():
-        if not np.array_equal(saved.get(name), value):
-            raise ValueError(f"{path} was saved by a run with another {name}. {advice}")
+            f"{path} was saved by another run; it differs in: {', '.join(other)}. "
+            f"{advice}"
+        )
+    n_trained = len(json.loads(state["history"]))
+    if n_trained > max_epochs:
+        raise ValueError(
+            f"{path} holds a run of {n_trained} epochs and max_epochs is {max_epochs}. "
+            f"{advice}"
+        )
     return state
 
 
@@ -101,7 +155,7 @@ def restore(state: dict[str, Any], net: Any, sampler: Any) -> None:
     sampler : EpochOrder
         Made with the same options.
     """
-    sampler.load_state_dict(_to_arrays(state["sampler"]))
+    sampler.load_state_dict(to_arrays(state["sampler"]))
     net.module_.load_state_dict(state["module"])
     net.optimizer_.load_state_dict(state["optimizer"])
     net.history_ = History(json.loads(state["history"]))
@@ -117,9 +171,9 @@ def _on_cuda(net: Any) -> bool:
 class SaveEachEpoch(Callback):
     """Write a checkpoint after each epoch."""
 
-    def __init__(self, path: Path, sampler: Any, problem: dict[str, Any]) -> None:
-        self.path, self.sampler, self.problem = path, sampler, problem
+    def __init__(self, path: Path, sampler: Any, run: dict[str, str]) -> None:
+        self.path, self.sampler, self.run = path, sampler, run
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Save the run."""
-        save_checkpoint(self.path, net, self.sampler, self.problem)
+        save_checkpoint(self.path, net, self.sampler, self.run)

@@ -25,10 +25,10 @@ from sklearn.utils.validation import (
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from .._forward import forward
+from .._forward import forward, looks_like_probabilities
 from .._random import RandomState, resolve_seed
 from .._rounds import check_labels
-from ._checkpoint import SaveEachEpoch, read_checkpoint, restore
+from ._checkpoint import SaveEachEpoch, describe_run, read_checkpoint, restore
 from ._epochs import EpochStart
 from ._loader import AugmentingCollate, training_loader
 from ._mlp import MultilayerPerceptron
@@ -76,7 +76,8 @@ class TorchClassifier(ClassifierMixin, BaseEstimator):
         "auto" takes a CUDA device where there is one, else the CPU.
     checkpoint : str, path or None, default=None
         File to which the run is saved after each epoch, by atomic replacement.
-        If it exists, ``fit`` goes on from it, and ends as if never interrupted.
+        If it exists, ``fit`` goes on from it, and ends as if never interrupted;
+        a file of other data or settings is refused (`max_epochs` may grow).
     random_state : int, RandomState instance or None, default=None
         Decides initial weights, order of examples, dropout and augmentation.
     verbose : int, default=0
@@ -187,7 +188,7 @@ class TorchClassifier(ClassifierMixin, BaseEstimator):
             Softmax of the logits, columns as in ``classes_``.
         """
         check_is_fitted(self)
-        logits, _, _ = forward(self.module_, self.as_module_input(X), FORWARD_BATCH)
+        logits, _, _ = forward(self.module_, self._module_input(X), FORWARD_BATCH)
         return softmax(logits, axis=1)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -205,18 +206,8 @@ class TorchClassifier(ClassifierMixin, BaseEstimator):
         columns = self.predict_proba(X).argmax(axis=1)
         return self.classes_[columns]
 
-    def as_module_input(self, X: ArrayLike) -> np.ndarray:
-        """Validate new examples and cast them to what the module takes.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            New examples.
-
-        Returns
-        -------
-        ndarray of shape (n, ...), float32
-        """
+    def _module_input(self, X: ArrayLike) -> np.ndarray:
+        """Validate new examples and cast them to what the module takes."""
         check_is_fitted(self)
         data = validate_data(self, X, reset=False, dtype=np.float32, allow_nd=True)
         if data.shape[1:] != self._input_shape:
@@ -293,10 +284,34 @@ class TorchClassifier(ClassifierMixin, BaseEstimator):
                 "input_shape": X.shape[1:],
             }
             taken = inspect.signature(self.module).parameters
+            needed = [
+                name
+                for name, parameter in taken.items()
+                if parameter.default is parameter.empty
+                and parameter.kind is not parameter.VAR_KEYWORD
+                and parameter.kind is not parameter.VAR_POSITIONAL
+            ]
+            missing = [name for name in needed if name not in offered]
+            if missing:
+                raise TypeError(
+                    f"module needs the arguments {missing}; a class or function is "
+                    f"given those of {list(offered)} that it takes by name. Wrap it in "
+                    "a function or functools.partial."
+                )
             module = self.module(**{k: v for k, v in offered.items() if k in taken})
         if not isinstance(module, nn.Module):
             raise TypeError(f"module gave {module!r}, which is no torch.nn.Module.")
-        logits, _, _ = forward(module, X[:2])
+        try:
+            logits, _, _ = forward(module, X[:2])
+        except (RuntimeError, IndexError) as error:
+            raise ValueError(
+                f"The module cannot take examples of shape {X.shape[1:]}: {error}"
+            ) from error
+        if looks_like_probabilities(torch.from_numpy(logits)):
+            raise ValueError(
+                "The module seems to give probabilities; let it return logits, without "
+                "a softmax at its end."
+            )
         if logits.shape[1] != n_classes:
             raise ValueError(
                 f"The module gives {logits.shape[1]} logits and y has {n_classes} "
@@ -359,10 +374,10 @@ class TorchClassifier(ClassifierMixin, BaseEstimator):
         net = self._make_net(module, sampler, device)
         saved = None
         if self.checkpoint is not None:
-            problem = {"labels": codes, "input shape": np.array(X.shape)}
+            run = describe_run(self, module, X, codes)
             path = Path(self.checkpoint)
-            saved = read_checkpoint(path, problem)
-            net.callbacks.append(("save", SaveEachEpoch(path, sampler, problem)))
+            saved = read_checkpoint(path, run, self.max_epochs)
+            net.callbacks.append(("save", SaveEachEpoch(path, sampler, run)))
         net.initialize()
         if saved is not None:
             restore(saved, net, sampler)

@@ -48,6 +48,8 @@ class EPICClassifier(TorchClassifier):
         Medoids as a share of each class, in (0, 1]. More drops more.
     threshold : int, default=1
         Largest size, medoid included, of a cluster that counts as isolated.
+        Poisons that collide on one point need it to be as large as their group,
+        at a price in clean examples.
     cluster_on : {"all", "kept"}, default="all"
         Whether each round clusters all examples and intersects (published
         code), or what is left, with a constant number of medoids (paper).

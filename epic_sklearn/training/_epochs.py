@@ -81,7 +81,7 @@ class EpochStart(Callback):
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Move the progress bar; stop a run that has diverged."""
         loss = net.history[-1, "train_loss"]
-        self.bar.set_postfix(loss=f"{loss:.3g}")
+        self.bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
         self.bar.update()
         if not math.isfinite(loss):
             raise ValueError(

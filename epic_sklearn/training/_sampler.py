@@ -12,8 +12,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset, TensorDataset
 from .._forward import inputs_and_labels, ordered_batches
 from .._random import RandomState, resolve_seed
 from .._rounds import Round
+from .._warnings import warn_user
 from ..schedule import DropSchedule
 from ._distributed import decide_once, gather_gradients, place, rows_of_rank
+from ._state import to_arrays, to_tensors
 
 
 class EpochOrder(Sampler[int]):
@@ -26,6 +28,7 @@ class EpochOrder(Sampler[int]):
     def __init__(self, n: int, seed: int, shuffle: bool = True) -> None:
         self.n, self.seed, self.shuffle = n, seed, shuffle
         self.epoch = 0
+        self._n_passes = 0
 
     @property
     def keep(self) -> np.ndarray:
@@ -41,6 +44,7 @@ class EpochOrder(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         rank, size = place()
+        self._n_passes += 1
         rows = self.order()
         # As many for each process, or they would wait for each other: the
         # first of the order come twice.
@@ -143,6 +147,17 @@ class EPICSubsetSampler(EpochOrder):
     [1, 3]
     >>> len(sampler) == int(sampler.keep.sum()) < 60
     True
+
+    To stop and go on, save its state with the net's and the optimizer's:
+
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> torch.save({"sampler": sampler.state_dict(), "epoch": 4}, file)
+    >>> _ = file.seek(0)
+    >>> resumed = EPICSubsetSampler(dataset, warmup=1, every=2)
+    >>> resumed.load_state_dict(torch.load(file)["sampler"])
+    >>> bool((resumed.keep == sampler.keep).all())
+    True
     """
 
     def __init__(
@@ -179,6 +194,7 @@ class EPICSubsetSampler(EpochOrder):
             random_state=seed,
         )
         super().__init__(len(labels), seed, shuffle)
+        self._has_stepped = False
 
     @property
     def keep(self) -> np.ndarray:
@@ -219,6 +235,7 @@ class EPICSubsetSampler(EpochOrder):
             If the gradients have the wrong shape or are not finite.
         """
         self.epoch = int(epoch)
+        self._has_stepped = True
         if not self.schedule.is_due(epoch):
             return None
         everything = gradients() if callable(gradients) else gradients
@@ -232,6 +249,15 @@ class EPICSubsetSampler(EpochOrder):
         self.schedule.load_state_dict(decide_once(decide))
         return self.rounds[-1]
 
+    def __iter__(self) -> Iterator[int]:
+        if self._n_passes == 1 and not self._has_stepped:
+            warn_user(
+                "EPICSubsetSampler begins its second epoch and step(epoch, gradients) "
+                "was never called: nothing is dropped, and every epoch has the same "
+                "order. Call it before each epoch."
+            )
+        return super().__iter__()
+
     def gradient_rows(self) -> np.ndarray:
         """Rows whose gradients this process computes: all of them on its own.
 
@@ -243,13 +269,20 @@ class EPICSubsetSampler(EpochOrder):
         return rows_of_rank(self.n)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what a resumed run needs to keep what an unbroken one keeps.
+        """Give the drops so far and the orders to come.
+
+        Save it with the net's and the optimizer's state, and torch's random
+        state if the loop draws random numbers (dropout, augmentation); a run
+        resumed with all of them keeps what an unbroken one keeps.
 
         Returns
         -------
         dict
+            Tensors and plain values: ``torch.save`` writes it, and
+            ``torch.load`` reads it with its safe default.
         """
-        return {**super().state_dict(), "schedule": self.schedule.state_dict()}
+        schedule = to_tensors(self.schedule.state_dict())
+        return {**super().state_dict(), "schedule": schedule}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a :meth:`state_dict`.
@@ -265,7 +298,8 @@ class EPICSubsetSampler(EpochOrder):
         ValueError
             If it was saved for other labels or options.
         """
-        self.schedule.load_state_dict(state["schedule"])
+        self.schedule.load_state_dict(to_arrays(state["schedule"]))
+        self._has_stepped = True
         super().load_state_dict(state)
 
 
