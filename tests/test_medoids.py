@@ -369,3 +369,37 @@ def test_class_that_is_not_too_large_is_not_split():
     assert not np.array_equal(whole.indices, split.indices)
     with pytest.raises(ValueError, match="max_class_size is 1"):
         find_medoids(gradients, y, max_class_size=1)
+
+
+def wide_gradients(kind, n=700):
+    rng = np.random.RandomState(0)
+    errors = rng.dirichlet(np.full(5, 0.3), n)
+    hidden = np.maximum(rng.randn(n, 60) + 0.5, 0) * 10
+    repeated = rng.choice(n, 100)
+    errors[repeated[:50]], hidden[repeated[:50]] = (
+        errors[repeated[50:]],
+        hidden[repeated[50:]],
+    )
+    hidden[:20] = hidden[20:40] * (1 + 1e-9)
+    if kind == "inputs":
+        return OuterProductGradients(errors, hidden)
+    return OuterProductGradients(hidden, errors) if kind == "points" else hidden
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("kind", ["plain", "inputs", "points"])
+def test_wide_gradients_by_products_give_the_distances_of_differences(metric, kind):
+    gradients = wide_gradients(kind)
+    by_products = Distances(gradients, metric, n_threads=2)
+    by_differences = Distances(gradients, metric, max_bytes=0)
+    rows = np.vstack([by_differences[i] for i in range(700)])
+    np.testing.assert_allclose(by_products.dense, rows, rtol=3e-7, atol=0)
+    np.testing.assert_array_equal(by_products.dense == 0, rows == 0)
+    for ours, theirs in zip(
+        by_products.statistics, by_differences.statistics, strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    stored = FacilityLocation(70).fit(by_products)
+    on_demand = FacilityLocation(70).fit(by_differences)
+    best = objective(rows, on_demand.ranking)
+    assert objective(rows, stored.ranking) == pytest.approx(best, rel=1e-6)

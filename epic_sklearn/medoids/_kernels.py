@@ -22,6 +22,10 @@ _sum_math = {"reassoc", "contract", "nsz", "nnan", "ninf"}
 # Distances of one row are made in stretches that stay in the first cache.
 STRETCH = 512
 
+# Squared distances below this share of the squared norms are not taken from
+# inner products.
+CLOSE = 1e-7
+
 
 @numba.njit(fastmath=_row_math, **_options)
 def squared_differences(points, i, start, stop, out):
@@ -38,14 +42,55 @@ def squared_differences(points, i, start, stop, out):
 
 
 @numba.njit(fastmath=_row_math, **_options)
-def distance_row(points, inputs, point_norms, input_norms, cosine, i, out):
+def squares_from_products(products, rows, norms, start):
+    """Turn inner products (b, n) into squared distances, in place.
+
+    ``|x|^2 + |y|^2 - 2 x.y`` loses its digits where x and y are close; those
+    few are computed again from the differences, so that doubles are exactly 0
+    apart.
+    """
+    for r in range(products.shape[0]):
+        i = start + r
+        for j in range(products.shape[1]):
+            both = norms[i] + norms[j]
+            square = both - 2.0 * products[r, j]
+            if square <= CLOSE * both:
+                square = 0.0
+                for k in range(rows.shape[1]):
+                    difference = rows[i, k] - rows[j, k]
+                    square += difference * difference
+            products[r, j] = square
+
+
+@numba.njit(fastmath=_row_math, **_options)
+def distances_from_squares(
+    first, second, factored, p_norms, i_norms, cosine, i, start, out
+):
+    """Distances from example i to a stretch of others, from squared ones.
+
+    Factored, the distance is between outer products, by |g h' - G H'|^2 =
+    |dg|^2 |mean h|^2 + |mean g|^2 |dh|^2 + 2 (mean g . dg)(mean h . dh), which
+    needs only squared differences and norms and so keeps its digits for
+    examples that lie close together.
+    """
+    g, h = p_norms[i], i_norms[i] if factored else 0.0
+    for j in range(out.shape[0]):
+        square = first[j]
+        if factored:
+            g_sum = 2.0 * (g + p_norms[start + j]) - first[j]
+            h_sum = 2.0 * (h + i_norms[start + j]) - second[j]
+            cross = (g - p_norms[start + j]) * (h - i_norms[start + j])
+            square = 0.25 * (first[j] * h_sum + second[j] * g_sum) + 0.5 * cross
+            square = max(square, 0.0)
+        out[j] = np.float32(0.5 * square if cosine else np.sqrt(square))
+
+
+@numba.njit(**_options)
+def distance_row(points, inputs, p_norms, i_norms, cosine, i, out):
     """Fill ``out`` (n,) with the float32 distances from example i to all.
 
     With ``inputs`` of zero rows the distance is between columns of `points`;
-    otherwise between the outer products of columns of `points` and `inputs`,
-    by |g h' - G H'|^2 = |dg|^2 |mean h|^2 + |mean g|^2 |dh|^2
-    + 2 (mean g . dg)(mean h . dh), which needs only differences and norms and
-    so loses no digits for examples that lie close together.
+    otherwise between the outer products of columns of `points` and `inputs`.
     """
     n = points.shape[1]
     factored = inputs.shape[0] > 0
@@ -56,19 +101,9 @@ def distance_row(points, inputs, point_norms, input_norms, cosine, i, out):
         squared_differences(points, i, start, stop, first)
         if factored:
             squared_differences(inputs, i, start, stop, second)
-            g, h = point_norms[i], input_norms[i]
-            for j in range(stop - start):
-                g_sum = 2.0 * (g + point_norms[start + j]) - first[j]
-                h_sum = 2.0 * (h + input_norms[start + j]) - second[j]
-                cross = (g - point_norms[start + j]) * (h - input_norms[start + j])
-                squared = 0.25 * (first[j] * h_sum + second[j] * g_sum) + 0.5 * cross
-                first[j] = max(squared, 0.0)
-        if cosine:
-            for j in range(stop - start):
-                out[start + j] = np.float32(0.5 * first[j])
-        else:
-            for j in range(stop - start):
-                out[start + j] = np.float32(np.sqrt(first[j]))
+        distances_from_squares(
+            first, second, factored, p_norms, i_norms, cosine, i, start, out[start:stop]
+        )
 
 
 @numba.njit(fastmath=_sum_math, **_options)
@@ -118,6 +153,44 @@ def first_pass(
         row = dense[i] if is_dense else buffer
         distance_row(points, inputs, p_norms, i_norms, cosine, i, row)
         sums[i], maxima[i], minima[i] = summarise_row(row, i)
+
+
+@numba.njit(**_options)
+def first_pass_of_block(
+    dense,
+    point_squares,
+    input_squares,
+    points,
+    p_norms,
+    i_norms,
+    cosine,
+    begin,
+    start,
+    stop,
+    sums,
+    maxima,
+    minima,
+):
+    """First pass over rows `start` to `stop` of squared distances made before.
+
+    The blocks of squares begin at row `begin`; `point_squares` may be empty,
+    then those of the (narrow) points are made here.
+    """
+    n = dense.shape[0]
+    factored = input_squares.shape[0] > 0
+    buffer = np.empty(n)
+    for r in range(start, stop):
+        i = begin + r
+        if point_squares.shape[0] > 0:
+            first = point_squares[r]
+        else:
+            squared_differences(points, i, 0, n, buffer)
+            first = buffer
+        second = input_squares[r] if factored else buffer
+        distances_from_squares(
+            first, second, factored, p_norms, i_norms, cosine, i, 0, dense[i]
+        )
+        sums[i], maxima[i], minima[i] = summarise_row(dense[i], i)
 
 
 @numba.njit(**_options)
