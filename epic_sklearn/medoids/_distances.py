@@ -39,6 +39,18 @@ def in_threads(work: Callable[[int, int], None], n: int, n_threads: int) -> None
         list(pool.map(work, edges[:-1], edges[1:]))
 
 
+def side_of_matrix(n: int, max_bytes: float | None = None) -> int:
+    """Give n if the matrix of n examples may be stored, else 0."""
+    if max_bytes is None:
+        max_bytes = get_config()["working_memory"] * 2**20
+    return n if 4 * n * n <= max_bytes else 0
+
+
+def n_matrices_that_fit(side: int) -> int:
+    """Count the square matrices that fit scikit-learn's working memory, >= 1."""
+    return max(1, int(get_config()["working_memory"] * 2**20 / max(1, 4 * side**2)))
+
+
 def _as_columns(features: np.ndarray) -> np.ndarray:
     """Features (n, d) as float64 columns (d, n), scaled to at most 1.
 
@@ -82,6 +94,8 @@ class Distances:
         scikit-learn's ``working_memory``.
     n_threads : int
         Threads for work on many rows; the numbers do not depend on it.
+    room : ndarray of float32, optional
+        Memory for the matrix, used if it suffices.
     """
 
     def __init__(
@@ -90,6 +104,7 @@ class Distances:
         metric: str,
         max_bytes: float | None = None,
         n_threads: int = 1,
+        room: np.ndarray | None = None,
     ) -> None:
         self.gradients, self.metric, self.max_bytes = gradients, metric, max_bytes
         self.n_threads = n_threads
@@ -105,10 +120,11 @@ class Distances:
         self.points, self.inputs = points, inputs
         self.point_norms = np.einsum("kj,kj->j", points, points)
         self.input_norms = np.einsum("kj,kj->j", inputs, inputs)
-        if max_bytes is None:
-            max_bytes = get_config()["working_memory"] * 2**20
-        side = n if 4 * n * n <= max_bytes else 0
-        self.dense = np.empty((side, side), dtype=np.float32)
+        side = side_of_matrix(n, max_bytes)
+        if room is not None and room.size >= side * side:
+            self.dense = room[: side * side].reshape(side, side)
+        else:
+            self.dense = np.empty((side, side), dtype=np.float32)
         if side:
             self.statistics  # noqa: B018  (fills the matrix on the way)
 

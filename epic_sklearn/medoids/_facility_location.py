@@ -8,6 +8,7 @@ each fit, the float64 similarity matrix, and the lazy greedy's Python loop.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,10 @@ from ._apricot import (
 from ._distances import Distances
 
 OPTIMIZER_NAMES = tuple(OPTIMIZERS)
+
+# Stock apricot's kernels start threads of numba's, which not every threading
+# layer allows in two threads at once.
+_one_at_a_time = threading.Lock()
 
 
 class FacilityLocation(FacilityLocationSelection):
@@ -174,5 +179,5 @@ def run_sieve(distances: Distances, k: int) -> FacilityLocationSelection:
     rows = np.vstack([distances[i] for i in range(distances.shape[0])])
     similarities = rows.max() - rows.astype(np.float64)
     stock = FacilityLocationSelection(k, metric="precomputed", optimizer="sieve")
-    with torch_threads_kept():
+    with _one_at_a_time, torch_threads_kept():
         return stock.fit(similarities)

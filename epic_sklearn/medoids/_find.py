@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil
 from numbers import Integral, Real
+from queue import SimpleQueue
 
 import numpy as np
 import torch
@@ -17,9 +19,12 @@ from tqdm import tqdm
 from .._features import Gradients, OuterProductGradients, check_gradients
 from .._random import RandomState, resolve_seed
 from . import _kernels
-from ._distances import METRICS, Distances
+from ._distances import METRICS, Distances, n_matrices_that_fit, side_of_matrix
 from ._facility_location import OPTIMIZER_NAMES, FacilityLocation, run_sieve
 from ._greedi import Parcel, choose_in_two_rounds
+
+# Classes below this size are over before a thread of their own pays.
+LARGE_CLASS = 1000
 
 
 @dataclass(frozen=True)
@@ -172,27 +177,63 @@ def find_medoids_within(
     For rounds on what is left of a class with the budget that it began with.
     A class that is no longer there is passed over.
     """
-    found = [np.flatnonzero(codes == c) for c in range(len(budgets))]
-    classes = [rows for rows in found if len(rows)]
-    sizes = [min(budgets[codes[rows[0]]], len(rows)) for rows in classes]
-    # Either classes side by side or, by default, the rows of one class.
-    n_threads = torch.get_num_threads() if effective_n_jobs(n_jobs) == 1 else 1
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(budgets)))
+    classes = [rows for rows in np.split(order, ends[:-1]) if len(rows)]
     shown = tqdm(classes, desc="medoids", unit="class", disable=not verbose)
-    if max_class_size is not None and max(map(len, classes)) > max_class_size:
+    tasks = ((rows, min(budgets[codes[rows[0]]], len(rows))) for rows in shown)
+    how = (metric, optimizer, seed)
+    largest = max(map(len, classes))
+    if max_class_size is not None and largest > max_class_size:
         parts = [
-            _medoids_in_two_rounds(
-                gradients[rows], size, metric, optimizer, seed, max_class_size, n_jobs
-            )
-            for rows, size in zip(shown, sizes, strict=True)
+            _medoids_in_two_rounds(gradients[rows], size, *how, max_class_size, n_jobs)
+            for rows, size in tasks
         ]
-        return _join(classes, parts)
-    parts = Parallel(n_jobs=n_jobs, prefer="threads")(
-        delayed(_medoids_of_class)(
-            Parcel(gradients[rows]), size, metric, optimizer, seed, n_threads
+    elif effective_n_jobs(n_jobs) > 1:
+        parts = Parallel(n_jobs=n_jobs, prefer="threads")(
+            delayed(_medoids_of_class)(Parcel(gradients[rows]), size, *how)
+            for rows, size in tasks
         )
-        for rows, size in zip(shown, sizes, strict=True)
-    )
+    else:
+        parts = _in_this_process(gradients, tasks, how, len(classes), largest)
     return _join(classes, parts)
+
+
+def _in_this_process(
+    gradients: Gradients,
+    tasks: Iterable[tuple[np.ndarray, int]],
+    how: tuple[str, str, int],
+    n_classes: int,
+    largest: int,
+) -> list[Medoids]:
+    """Work on the classes with this process's threads.
+
+    Several large classes at a time if their matrices fit working_memory
+    together, else the rows of one. Matrices are made in memory that is used
+    again: new pages cost as much time as the distances written to them.
+    """
+    n_threads = torch.get_num_threads()
+    side = side_of_matrix(largest)
+    at_once = 1
+    if largest >= LARGE_CLASS:
+        at_once = min(n_threads, n_classes, n_matrices_that_fit(side))
+    rooms: SimpleQueue[np.ndarray] = SimpleQueue()
+    for _ in range(at_once):
+        rooms.put(np.empty(side * side, dtype=np.float32))
+
+    def work(task: tuple[np.ndarray, int]) -> Medoids:
+        rows, size = task
+        room = rooms.get()
+        try:
+            parcel = Parcel(gradients[rows])
+            return _medoids_of_class(parcel, size, *how, n_threads // at_once, room)
+        finally:
+            rooms.put(room)
+
+    if at_once == 1:
+        return [work(task) for task in tasks]
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(work, tasks))
 
 
 def budget_of(n_examples: int, subset_size: float) -> int:
@@ -222,11 +263,12 @@ def _medoids_of_class(
     metric: str,
     optimizer: str,
     seed: int,
-    n_threads: int,
+    n_threads: int = 1,
+    room: np.ndarray | None = None,
 ) -> Medoids:
     """Medoids of one class, with row numbers inside the class."""
     gradients = parcel.gradients
-    distances = Distances(gradients, metric, n_threads=n_threads)
+    distances = Distances(gradients, metric, n_threads=n_threads, room=room)
     if optimizer == "sieve":
         selection = run_sieve(distances, budget)
     else:
@@ -247,7 +289,7 @@ def _medoids_in_two_rounds(
     """Medoids of a class in parts of at most `max_class_size` examples."""
     if len(gradients) <= max_class_size:
         parcel = Parcel(gradients)
-        return _medoids_of_class(parcel, budget, metric, optimizer, seed, 1)
+        return _medoids_of_class(parcel, budget, metric, optimizer, seed)
     indices, gains = choose_in_two_rounds(
         gradients, budget, metric, optimizer, seed, max_class_size, n_jobs
     )

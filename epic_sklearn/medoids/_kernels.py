@@ -110,12 +110,16 @@ def distance_row(points, inputs, p_norms, i_norms, cosine, i, out):
 def summarise_row(row, i):
     """Sum (float64) and largest of row i, and its smallest but for row[i]."""
     total = 0.0
-    largest = np.float32(0.0)
-    smallest = np.float32(3e38)
     for j in range(row.shape[0]):
         total += np.float64(row[j])
-        largest = max(largest, row[j])
-        smallest = min(smallest, row[j] if j != i else np.float32(3e38))
+    largest = np.float32(0.0)
+    for j in range(row.shape[0]):
+        largest = row[j] if row[j] > largest else largest
+    smallest = np.float32(3e38)
+    for j in range(i):
+        smallest = row[j] if row[j] < smallest else smallest
+    for j in range(i + 1, row.shape[0]):
+        smallest = row[j] if row[j] < smallest else smallest
     return total, largest, smallest
 
 
