@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
 
 @contextmanager
@@ -53,8 +53,8 @@ def as_float_tensor(X: Any) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
-def ordered_batches(data: Any, batch_size: int) -> DataLoader:
-    """Loader over `data` in the order of its examples.
+def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
+    """Batches of `data` in the order of its examples.
 
     A gradient belongs to the example with the same number. A loader that
     shuffles, samples or drops its last batch breaks that without any error, so
@@ -69,7 +69,7 @@ def ordered_batches(data: Any, batch_size: int) -> DataLoader:
 
     Returns
     -------
-    DataLoader
+    iterable of batches
     """
     if isinstance(data, DataLoader):
         return DataLoader(
@@ -80,8 +80,8 @@ def ordered_batches(data: Any, batch_size: int) -> DataLoader:
             collate_fn=data.collate_fn,
             generator=torch.Generator(),
         )
-    if not isinstance(data, Dataset):
-        data = TensorDataset(as_float_tensor(data))
+    if not isinstance(data, Dataset):  # slices, not a collection of single items
+        return as_float_tensor(data).split(batch_size)
     # A loader without a generator draws a seed from torch's global one.
     return DataLoader(
         data, batch_size=batch_size, shuffle=False, generator=torch.Generator()

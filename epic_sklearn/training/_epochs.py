@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 from skorch.callbacks import Callback
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..gradients import GradientExtractor
@@ -48,8 +47,11 @@ class EpochStart(Callback):
         self.extractor, self.batch_size = extractor, batch_size
         self.max_epochs, self.verbose = max_epochs, verbose
 
-    def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:
-        """Open the progress bar."""
+    def on_train_begin(
+        self, net: Any, X: Any = None, y: Any = None, **kwargs: Any
+    ) -> None:
+        """Open the progress bar; gradients are taken from these arrays."""
+        self.X, self.y = X, y
         self.bar = tqdm(
             total=self.max_epochs,
             initial=len(net.history),
@@ -57,9 +59,7 @@ class EpochStart(Callback):
             disable=not self.verbose,
         )
 
-    def on_epoch_begin(
-        self, net: Any, dataset_train: Dataset | None = None, **kwargs: Any
-    ) -> None:
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Set the learning rate, drop if a round is due, order the examples."""
         epoch = len(net.history) - 1
         decays = sum(epoch >= milestone for milestone in self.milestones)
@@ -69,7 +69,7 @@ class EpochStart(Callback):
 
         def gradients() -> Any:
             assert self.extractor is not None
-            return self.extractor(net.module_, self.batch_size).compute(dataset_train)
+            return self.extractor(net.module_, self.batch_size).compute(self.X, self.y)
 
         record = self.sampler.step(epoch, gradients)
         if record is not None and self.verbose:
@@ -90,6 +90,6 @@ class EpochStart(Callback):
             )
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Close the progress bar."""
+        """Close the progress bar and let the data go."""
         self.bar.close()
-        del self.bar
+        del self.bar, self.X, self.y
