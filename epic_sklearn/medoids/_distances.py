@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,41 @@ def _to_directions(columns: np.ndarray) -> np.ndarray:
     is_zero = lengths == 0.0
     unit = columns / np.where(is_zero, 1.0, lengths)
     return np.vstack([unit, is_zero[None].astype(np.float64)])
+
+
+def _finish_block(
+    squares: list[np.ndarray],
+    rows: list[np.ndarray | None],
+    norms: tuple[np.ndarray, np.ndarray],
+    begin: int,
+    dense: np.ndarray,
+    points: np.ndarray,
+    is_cosine: bool,
+    sums: np.ndarray,
+    maxima: np.ndarray,
+    minima: np.ndarray,
+    start: int,
+    stop: int,
+) -> None:
+    """From a block's inner products to rows of distances and their statistics."""
+    for products, wide, norm in zip(squares, rows, norms, strict=True):
+        if wide is not None:
+            _kernels.squares_from_products(
+                products[start:stop], wide, norm, begin + start
+            )
+    _kernels.first_pass_of_block(
+        dense,
+        *squares,
+        points,
+        *norms,
+        is_cosine,
+        begin,
+        start,
+        stop,
+        sums,
+        maxima,
+        minima,
+    )
 
 
 class Distances:
@@ -170,46 +205,25 @@ class Distances:
         """
         n = self.shape[0]
         size = max(ROWS_WORTH_A_THREAD, int(BLOCK_BYTES / (8 * n)))
+        norms = (self.point_norms, self.input_norms)
         # Narrow points are left to the kernel, which makes their squares faster.
         rows = [
             np.ascontiguousarray(columns.T) if len(columns) >= least else None
             for columns, least in ((self.points, WIDE), (self.inputs, 1))
         ]
-        norms = (self.point_norms, self.input_norms)
-        narrow = np.empty((0, n))
         for begin in range(0, n, size):
-            stop = min(n, begin + size)
-            squares = [narrow, narrow]
-            for which, wide in enumerate(rows):
-                if wide is not None:
-                    squares[which] = wide[begin:stop] @ wide.T
-
-            def finish(
-                start: int,
-                end: int,
-                squares: list[np.ndarray] = squares,
-                at: int = begin,
-            ) -> None:
-                for which, wide in enumerate(rows):
-                    if wide is not None:
-                        _kernels.squares_from_products(
-                            squares[which][start:end], wide, norms[which], at + start
-                        )
-                _kernels.first_pass_of_block(
-                    self.dense,
-                    *squares,
-                    self.points,
-                    *norms,
-                    self.metric == "cosine",
-                    at,
-                    start,
-                    end,
-                    sums,
-                    maxima,
-                    minima,
-                )
-
-            in_threads(finish, stop - begin, self.n_threads)
+            squares = [
+                np.empty((0, n))
+                if wide is None
+                else wide[begin : begin + size] @ wide.T
+                for wide in rows
+            ]
+            finish = partial(
+                _finish_block,
+                *(squares, rows, norms, begin, self.dense, self.points),
+                *(self.metric == "cosine", sums, maxima, minima),
+            )
+            in_threads(finish, min(size, n - begin), self.n_threads)
 
     def gains(self, nearest: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Facility-location gains of candidates, given nearest distances (n,)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import os
 from collections.abc import Callable, Sequence
@@ -25,13 +24,13 @@ from sklearn.utils.validation import (
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from .._forward import forward, looks_like_probabilities
+from .._forward import forward
 from .._random import RandomState, resolve_seed
 from .._rounds import check_labels
 from ._checkpoint import SaveEachEpoch, describe_run, read_checkpoint, restore
 from ._epochs import EpochStart
 from ._loader import AugmentingCollate, training_loader
-from ._mlp import MultilayerPerceptron
+from ._module import make_module
 from ._sampler import EpochOrder
 
 # Examples a forward pass for prediction and gradients.
@@ -168,7 +167,7 @@ class TorchClassifier(ClassifierMixin, BaseEstimator):
         cuda = [torch.cuda.current_device()] if device.startswith("cuda") else []
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(seed)
-            module = self._make_module(data, len(classes))
+            module = make_module(self.module, data, len(classes))
             sampler = self._make_sampler(codes, seed)
             self._train(module, sampler, data, codes, device)
         self.classes_ = classes
@@ -270,55 +269,6 @@ class TorchClassifier(ClassifierMixin, BaseEstimator):
         if self.device != "auto":
             return str(self.device)
         return "cuda" if torch.cuda.is_available() else "cpu"
-
-    def _make_module(self, X: np.ndarray, n_classes: int) -> nn.Module:
-        """Copy or make the module, and try it on two examples."""
-        if self.module is None:
-            module: Any = MultilayerPerceptron(X, n_classes)
-        elif isinstance(self.module, nn.Module):
-            module = copy.deepcopy(self.module)
-        else:
-            offered = {
-                "n_features": int(np.prod(X.shape[1:])),
-                "n_classes": n_classes,
-                "input_shape": X.shape[1:],
-            }
-            taken = inspect.signature(self.module).parameters
-            needed = [
-                name
-                for name, parameter in taken.items()
-                if parameter.default is parameter.empty
-                and parameter.kind is not parameter.VAR_KEYWORD
-                and parameter.kind is not parameter.VAR_POSITIONAL
-            ]
-            missing = [name for name in needed if name not in offered]
-            if missing:
-                raise TypeError(
-                    f"module needs the arguments {missing}; a class or function is "
-                    f"given those of {list(offered)} that it takes by name. Wrap it in "
-                    "a function or functools.partial."
-                )
-            module = self.module(**{k: v for k, v in offered.items() if k in taken})
-        if not isinstance(module, nn.Module):
-            raise TypeError(f"module gave {module!r}, which is no torch.nn.Module.")
-        try:
-            logits, _, _ = forward(module, X[:2])
-        except (RuntimeError, IndexError) as error:
-            raise ValueError(
-                f"The module cannot take examples of shape {X.shape[1:]}: {error}"
-            ) from error
-        if looks_like_probabilities(torch.from_numpy(logits)):
-            raise ValueError(
-                "The module seems to give probabilities; let it return logits, without "
-                "a softmax at its end."
-            )
-        if logits.shape[1] != n_classes:
-            raise ValueError(
-                f"The module gives {logits.shape[1]} logits and y has {n_classes} "
-                "classes; give a module with one logit a class (a class or function "
-                "is told n_classes)."
-            )
-        return module
 
     def _make_sampler(self, codes: np.ndarray, seed: int) -> EpochOrder:
         return EpochOrder(len(codes), seed)
