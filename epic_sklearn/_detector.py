@@ -18,9 +18,7 @@ from tqdm import tqdm
 from ._features import Gradients, check_gradients
 from ._random import RandomState, resolve_seed
 from ._rounds import DropRounds, Round, RoundOptions, check_labels
-from .gradients import GradientExtractor, LogitGradients, PrecomputedGradients
-
-Extractor = GradientExtractor | PrecomputedGradients
+from .gradients import LogitGradients
 
 
 class CallableGradients(BaseEstimator):

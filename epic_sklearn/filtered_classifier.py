@@ -23,7 +23,7 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ._detector import check_weights, take_rows
+from ._detector import Detector, check_weights, take_rows
 from .filter import EPICFilter
 
 
@@ -146,7 +146,7 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def _fit_filter(self, X: Any, y: ArrayLike, params: dict[str, Any]) -> np.ndarray:
         given = EPICFilter() if self.filter is None else self.filter
         self.filter_ = clone(given)
-        if hasattr(self.filter_, "subset_size") or not hasattr(given, "fit_predict"):
+        if isinstance(given, Detector) or not hasattr(given, "fit_predict"):
             self.filter_.fit(X, y, **params)
             if not hasattr(self.filter_, "keep_"):
                 raise TypeError(
