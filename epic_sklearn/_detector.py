@@ -37,7 +37,7 @@ class CallableGradients(BaseEstimator):
 
 
 def as_extractor(given: Any) -> Any:
-    """Turn what a user may give as `extractor` into an unfitted extractor."""
+    """Turn what a user may give as `extractor` into one; rounds fit clones."""
     if given is None:
         return LogitGradients()
     if isinstance(given, type):
@@ -45,7 +45,7 @@ def as_extractor(given: Any) -> Any:
             f"extractor is the class {given.__name__}; give an instance of it."
         )
     if hasattr(given, "compute") and hasattr(given, "fit"):
-        return clone(given)
+        return given
     if hasattr(given, "predict_proba") or isinstance(given, BaseEstimator):
         return LogitGradients(given)
     if hasattr(given, "named_parameters"):  # a torch module, also callable

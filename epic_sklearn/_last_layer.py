@@ -15,10 +15,12 @@ from torch import nn
 def torch_module_of(model: Any) -> nn.Module | None:
     """Return the torch module that gives a model's logits, or None.
 
-    A :class:`TorchClassifier` has one in ``module_``.
+    A :class:`TorchClassifier` has one in ``module_``. So has a skorch net, but
+    what that gives depends on the net's criterion; its ``predict_proba`` knows.
     """
-    module = getattr(model, "module_", model)
-    return module if isinstance(module, nn.Module) else None
+    if isinstance(model, nn.Module):
+        return model
+    return model.module_ if hasattr(model, "_module_input") else None
 
 
 def final_model(model: Any, X: Any) -> tuple[Any, Any]:

@@ -26,6 +26,8 @@ EPIC: dict[str, Any] = {
     "subset_size": 0.2,
     "threshold": 1,
 }
+# Early enough that gradients have not all shrunk to nothing.
+EPOCHS_DRAWN = 2
 HEAD: dict[str, Any] = {"max_epochs": 40, "lr": 0.05}
 
 
@@ -218,23 +220,9 @@ def save_figure(
     import matplotlib.pyplot as plt
 
     poisons = problem.trials[trial]
-    label = poisons.adversarial_label
-    features, labels = problem.poisoned_features(trial), problem.labels
-    epochs = 2
-    early = {**HEAD, "max_epochs": epochs, "random_state": random_state}
-    model = TorchClassifier(head, **early).fit(features, labels)
-    settings = {**HEAD, **EPIC, "random_state": random_state}
-    keep = EPICClassifier(head, **settings).fit(features, labels).keep_
-    gradients = LogitGradients(model.module_)
-    rows = np.flatnonzero(labels == label)
-    projection = PCA(2).fit(gradients(features[rows], labels[rows]))
-    points = projection.transform(gradients(features[rows], labels[rows]))
-    target = projection.transform(
-        gradients(problem.extract(poisons.target[None]), np.array([label]))
+    points, target, is_poison, dropped = _plane_of_gradients(
+        problem, head, random_state, trial
     )
-    is_poison = np.isin(rows, poisons.indices)
-    dropped = ~keep[rows]
-
     figure, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
     for chosen, size, style in (
         (points[~is_poison], 22, {"c": "#0072B2", "alpha": 0.6, "label": "clean"}),
@@ -243,11 +231,12 @@ def save_figure(
         (target, 190, {"c": "#F0C000", "edgecolors": "black", "marker": "*"}),
     ):
         axes.scatter(chosen[:, 0], chosen[:, 1], s=size, linewidths=0.9, **style)
-    axes.collections[2].set_label("dropped by epoch 9")
+    axes.collections[2].set_label(f"dropped by epoch {EPIC['stop']}")
     axes.collections[3].set_label("target")
     axes.set(
         title=(
-            f"Gradients of the examples labelled {label} after {epochs} epochs\n"
+            f"Gradients of the examples labelled {poisons.adversarial_label} after "
+            f"{EPOCHS_DRAWN} epochs\n"
             f"EPIC drops {dropped[is_poison].sum()} of {is_poison.sum()} poisons and "
             f"{dropped[~is_poison].sum()} of {(~is_poison).sum()} clean examples"
         ),
@@ -258,3 +247,34 @@ def save_figure(
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def _plane_of_gradients(
+    problem: PoisonedDigits,
+    head: functools.partial[nn.Linear],
+    random_state: int,
+    trial: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """First two principal components of the poisoned class's gradients.
+
+    Returns the examples (n, 2), the target (1, 2), which examples are poisons
+    and which EPIC drops in the end.
+    """
+    poisons = problem.trials[trial]
+    features, labels = problem.poisoned_features(trial), problem.labels
+    settings = {**HEAD, "random_state": random_state}
+    early = TorchClassifier(head, **{**settings, "max_epochs": EPOCHS_DRAWN})
+    compute = LogitGradients(early.fit(features, labels).module_)
+    keep = EPICClassifier(head, **settings, **EPIC).fit(features, labels).keep_
+    rows = np.flatnonzero(labels == poisons.adversarial_label)
+    gradients = compute(features[rows], labels[rows])
+    of_target = compute(
+        problem.extract(poisons.target[None]), np.array([poisons.adversarial_label])
+    )
+    projection = PCA(2).fit(gradients)
+    return (
+        projection.transform(gradients),
+        projection.transform(of_target),
+        np.isin(rows, poisons.indices),
+        ~keep[rows],
+    )

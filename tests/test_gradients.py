@@ -12,6 +12,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from skorch import NeuralNetClassifier
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -213,6 +214,24 @@ def test_frozen_classifier_is_not_refitted():
     extractor = LogitGradients(FrozenEstimator(trained)).fit(X[::9], y[::9])
     np.testing.assert_array_equal(
         extractor.compute(X, y), logit_gradients(trained.predict_proba(X), y)
+    )
+
+
+@pytest.mark.parametrize("gives_probabilities", [True, False])
+def test_a_skorch_net_is_asked_for_its_probabilities(gives_probabilities):
+    # Its module gives probabilities or logits, depending on its criterion.
+    X, y = load_iris(return_X_y=True)
+    layers = [nn.Linear(4, 3)] + [nn.Softmax(dim=1)] * gives_probabilities
+    criterion = nn.NLLLoss if gives_probabilities else nn.CrossEntropyLoss
+    net = NeuralNetClassifier(
+        nn.Sequential(*layers), criterion=criterion, train_split=None, verbose=0
+    ).fit(X.astype(np.float32), y)
+    extractor = LogitGradients(FrozenEstimator(net)).fit(X.astype(np.float32), y)
+    probabilities = net.predict_proba(X.astype(np.float32))
+    np.testing.assert_allclose(
+        extractor.compute(X.astype(np.float32), y),
+        logit_gradients(probabilities, y),
+        atol=1e-6,
     )
 
 

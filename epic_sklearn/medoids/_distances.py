@@ -1,7 +1,8 @@
 """The distances inside one class: a float32 matrix, or rows made on demand.
 
-Both give the same float32 numbers, so nothing downstream can tell them apart.
-The matrix is kept while it fits scikit-learn's ``working_memory``.
+Both give the same float32 numbers, but for the last bit where wide gradients are
+stored by way of a matrix product. The matrix is kept while it fits scikit-learn's
+``working_memory``.
 """
 
 from __future__ import annotations

@@ -117,7 +117,8 @@ def find_medoids(
     -----
     A class's distances are held as one float32 matrix while that fits
     scikit-learn's ``working_memory``; a larger class is worked on row by row in
-    memory proportional to its gradients. The result is the same.
+    memory proportional to its gradients. The result is the same (from 48
+    features on, up to near ties: stored distances may differ in the last bit).
 
     References
     ----------
