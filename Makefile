@@ -15,7 +15,7 @@ $(BIN)/python:
 	touch $@
 
 .venv/demo.stamp: pyproject.toml .venv/torch.stamp
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[plot]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[plot,cli]'
 	touch $@
 
 .venv/dev.stamp: pyproject.toml .venv/torch.stamp

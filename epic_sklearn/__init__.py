@@ -2,10 +2,10 @@
 
 from importlib.metadata import version
 
-from . import attacks, datasets
+from . import attacks, baselines, datasets
 from ._features import OuterProductGradients
 from ._rounds import Round
-from .filter import EPICFilter, EPICResampler
+from .filter import EPICFilter
 from .filtered_classifier import FilteredClassifier
 from .gradients import (
     LastLayerGradients,
@@ -22,6 +22,13 @@ from .metrics import (
     make_attack_success_scorer,
     poison_recall,
 )
+from .plotting import (
+    ClusterSizeDisplay,
+    DropHistoryDisplay,
+    GradientSpaceDisplay,
+    TradeoffDisplay,
+)
+from .resampler import EPICResampler
 from .schedule import DropSchedule
 from .training import (
     EPICCallback,
@@ -33,6 +40,8 @@ from .training import (
 __version__ = version("epic-sklearn")
 
 __all__ = [
+    "ClusterSizeDisplay",
+    "DropHistoryDisplay",
     "DropSchedule",
     "EPICCallback",
     "EPICClassifier",
@@ -40,6 +49,7 @@ __all__ = [
     "EPICResampler",
     "EPICSubsetSampler",
     "FilteredClassifier",
+    "GradientSpaceDisplay",
     "LastLayerGradients",
     "LastLayerInputGradients",
     "LogitGradients",
@@ -48,8 +58,10 @@ __all__ = [
     "PrecomputedGradients",
     "Round",
     "TorchClassifier",
+    "TradeoffDisplay",
     "attack_success_rate",
     "attacks",
+    "baselines",
     "clean_retention",
     "datasets",
     "find_medoids",

@@ -77,6 +77,8 @@ class Detector(BaseEstimator):
         subset_size: float = 0.2,
         threshold: int = 1,
         cluster_on: str = "all",
+        rule: str = "medoids",
+        cutoff: float = 2.0,
         n_rounds: int = 1,
         metric: str = "euclidean",
         optimizer: str = "lazy",
@@ -89,6 +91,8 @@ class Detector(BaseEstimator):
         self.subset_size = subset_size
         self.threshold = threshold
         self.cluster_on = cluster_on
+        self.rule = rule
+        self.cutoff = cutoff
         self.n_rounds = n_rounds
         self.metric = metric
         self.optimizer = optimizer
@@ -107,6 +111,8 @@ class Detector(BaseEstimator):
             subset_size=self.subset_size,
             threshold=self.threshold,
             cluster_on=self.cluster_on,
+            rule=self.rule,
+            cutoff=self.cutoff,
             metric=self.metric,
             optimizer=self.optimizer,
             min_class_fraction=self.min_class_fraction,

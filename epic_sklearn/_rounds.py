@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
 from ._features import Gradients, check_gradients
+from ._rules import check_rule, check_rule_fits, neighbor_isolation
 from ._warnings import warn_user
 from .isolation import (
     check_threshold,
@@ -28,6 +29,8 @@ from .medoids import Medoids
 from .medoids._find import budget_of, check_choices, find_medoids_within
 
 CLUSTER_ON = ("all", "kept")
+# What states saved before there was a choice of rules were made with.
+BEFORE_RULES = {"rule": "medoids", "cutoff": 2.0}
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Round:
 class RoundOptions:
     """How examples are chosen to be dropped; checked when made."""
 
+    rule: str = "medoids"
+    cutoff: float = 2.0
     subset_size: float = 0.2
     threshold: int = 1
     cluster_on: str = "all"
@@ -71,6 +76,7 @@ class RoundOptions:
 
     def __post_init__(self) -> None:
         """Refuse values out of range, whatever will be done with them later."""
+        check_rule(self.rule, self.cutoff)
         check_choices(self.subset_size, self.metric, self.optimizer)
         check_threshold(self.threshold)
         if self.cluster_on not in CLUSTER_ON:
@@ -105,9 +111,10 @@ class DropRounds:
     dropped_at : ndarray of shape (n,), int
         `epoch` of the round that dropped the example, -1 where it is kept.
     cluster_size : ndarray of shape (n,), int
-        Size of the example's cluster when it was last clustered, 0 before.
+        Size of the example's cluster when it was last clustered, 0 before and
+        where the rule makes no clusters.
     medoid_indices : ndarray of int
-        Medoids of the last round.
+        Medoids of the last round; none where the rule has none.
     rounds : list of Round
         One record a round.
     """
@@ -151,10 +158,12 @@ class DropRounds:
         gradients = check_gradients(gradients, len(self.codes))
         everything = np.arange(len(self.codes))
         rows = everything if self.options.cluster_on == "all" else everything[self.keep]
-        medoids = self._medoids(gradients, rows)
         flagged = np.zeros(len(self.codes), dtype=bool)
-        flagged[rows] = flag_isolated(medoids, self.options.threshold)
-        self._score[rows] = np.maximum(self._score[rows], isolation_score(medoids))
+        flagged[rows], score = self._judge(gradients, rows)
+        # Before the first round there is no score that could be the higher one.
+        self._score[rows] = (
+            np.maximum(self._score[rows], score) if self.rounds else score
+        )
         self._was_flagged |= flagged
         before = self.keep
         self.keep, floored = drop_within_floor(
@@ -165,8 +174,6 @@ class DropRounds:
             self.options.min_class_fraction,
         )
         self.dropped_at[before & ~self.keep] = epoch
-        self.cluster_size[rows] = medoids.cluster_size
-        self.medoid_indices = rows[medoids.indices]
         record = Round(
             epoch=int(epoch),
             n_kept=int(self.keep.sum()),
@@ -187,12 +194,29 @@ class DropRounds:
         dropped one, as if their cluster were one larger than the threshold.
         """
         given_back = self._was_flagged & self.keep
+        if self.options.rule == "neighbors":
+            below = np.minimum(self._score, self.options.cutoff)
+            return np.where(given_back, below, self._score)
         lowest_dropped = 1.0 / (self.options.threshold + 1.0)
         below = np.minimum(
             1.0 / (self.options.threshold + 2.0 - self._score),
             np.nextafter(lowest_dropped, 0.0),
         )
         return np.where(given_back, below, self._score)
+
+    def _judge(
+        self, gradients: Gradients, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Flag and score these rows by the chosen rule."""
+        if self.options.rule == "neighbors":
+            factors = check_rule_fits(gradients)[rows]
+            score = neighbor_isolation(factors, self.codes[rows])
+            return score > self.options.cutoff, score
+        medoids = self._medoids(gradients, rows)
+        self.cluster_size[rows] = medoids.cluster_size
+        self.medoid_indices = rows[medoids.indices]
+        flagged = flag_isolated(medoids, self.options.threshold)
+        return flagged, isolation_score(medoids)
 
     def _medoids(self, gradients: Gradients, rows: np.ndarray) -> Medoids:
         return find_medoids_within(
@@ -220,9 +244,14 @@ class DropRounds:
         warn_user(
             f"So many examples of class {names} are isolated that the least isolated "
             f"were kept, to keep {self.options.min_class_fraction:.0%} of the class "
-            "(min_class_fraction). Lower subset_size or threshold to drop less; a "
+            f"(min_class_fraction). {self._how_to_drop_less()} to drop less; a "
             "class of a few examples is too small to tell isolated ones."
         )
+
+    def _how_to_drop_less(self) -> str:
+        if self.options.rule == "neighbors":
+            return "Raise cutoff"
+        return "Lower subset_size or threshold"
 
     def state_dict(self) -> dict[str, Any]:
         """All that later rounds depend on, as plain arrays and numbers."""
@@ -254,7 +283,7 @@ class DropRounds:
                 "with the data that training began with."
             )
         ours = asdict(self.options)
-        saved = {**state["options"], "n_jobs": ours["n_jobs"]}
+        saved = {**BEFORE_RULES, **state["options"], "n_jobs": ours["n_jobs"]}
         other = {k: (saved[k], ours[k]) for k in ours if saved[k] != ours[k]}
         if other:
             raise ValueError(

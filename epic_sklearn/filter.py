@@ -1,7 +1,10 @@
-"""EPIC for pipelines: sanitise rows, or drop them."""
+"""EPIC for scikit-learn pipelines: find isolated rows, and sanitise them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +17,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._detector import Detector, take_rows
 from ._missing_verb import MissingVerb
+from ._neighbours import nearest_kept
 from ._random import RandomState
-from .gradients import Gradients
-from .medoids._distances import Distances
+from ._rounds import DropRounds
 
 ON_ISOLATED = ("replace", "keep")
 
@@ -57,6 +60,15 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Detector):
         medoids (paper).
     n_rounds : int, default=1
         How often to fit on what is left and drop again.
+    rule : {"medoids", "neighbors"}, default="medoids"
+        What is isolated: a member of a small cluster (paper), or an example that
+        is far from its class, or in a tight group of up to 10 that collide, and
+        fitted badly. "neighbors" costs fewer clean examples and finds poisons
+        that collide. It needs ``extractor=LastLayerGradients(classifier)``, and
+        does not use `subset_size`, `threshold`, `metric` and `optimizer`.
+    cutoff : float, default=2.0
+        Score above which "neighbors" drops, in robust standard deviations of
+        the class; lower drops more, 4.25 or more nothing.
     metric : {"euclidean", "cosine"}, default="euclidean"
         Distance between gradients.
     optimizer : str, default="lazy"
@@ -80,16 +92,19 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Detector):
     isolated_indices_ : ndarray of int
         Row numbers of those that are not.
     isolation_score_ : ndarray of shape (n,)
-        Higher is more isolated; see :func:`epic_sklearn.isolation_score`. Of
-        several rounds the highest.
+        Higher is more isolated; see :func:`epic_sklearn.isolation_score`, with
+        "neighbors" what `cutoff` is compared with. Of several rounds the
+        highest.
     medoid_indices_ : ndarray of int
-        Row numbers of the last round's medoids.
+        Row numbers of the last round's medoids; none with "neighbors".
     cluster_sizes_ : ndarray of shape (n,), int
-        Size of the cluster that each row was last in.
+        Size of the cluster that each row was last in; 0 with "neighbors".
     extractor_ : extractor
         The fitted extractor of the last round.
     classes_ : ndarray
         The labels.
+    dropped_at_round_ : ndarray of shape (n,), int
+        Number, from 1, of the round that dropped the row; -1 where none did.
     rounds_ : list of Round
         Rows kept, dropped, seconds and rho of each round.
     rho_ : float
@@ -129,6 +144,8 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Detector):
         subset_size: float = 0.2,
         threshold: int = 1,
         cluster_on: str = "all",
+        rule: str = "medoids",
+        cutoff: float = 2.0,
         n_rounds: int = 1,
         metric: str = "euclidean",
         optimizer: str = "lazy",
@@ -143,6 +160,8 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Detector):
             subset_size=subset_size,
             threshold=threshold,
             cluster_on=cluster_on,
+            rule=rule,
+            cutoff=cutoff,
             n_rounds=n_rounds,
             metric=metric,
             optimizer=optimizer,
@@ -225,7 +244,11 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Detector):
         X, gradients = self._detect(X, y, sample_weight)
         if self.on_isolated == "keep" or self.keep_.all():
             return X
-        return _with_rows_from(X, self._replacements(gradients, np.asarray(y)))
+        source = np.arange(len(self.keep_))
+        source[self.isolated_indices_] = nearest_kept(
+            self.isolated_indices_, gradients, self._codes, self.keep_, self.metric
+        )
+        return _with_rows_from(X, source)
 
     def fit_predict(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -243,18 +266,133 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Detector):
         """
         return np.where(self.fit(X, y, sample_weight).keep_, 1, -1)
 
-    def _replacements(self, gradients: Gradients, y: np.ndarray) -> np.ndarray:
-        """For each row itself, or the nearest kept row of its class."""
-        source = np.arange(len(self.keep_))
-        labels = y.ravel()
-        for label in np.unique(labels[self.isolated_indices_]):
-            rows = np.flatnonzero(labels == label)
-            kept = self.keep_[rows]
-            distances = Distances(gradients[rows], self.metric, max_bytes=0)
-            for i in np.flatnonzero(~kept):
-                away = np.where(kept, distances[i], np.inf)
-                source[rows[i]] = rows[np.argmin(away)]
-        return source
+    def report(
+        self,
+        X: Any,
+        y: ArrayLike,
+        path: str | PathLike[str],
+        *,
+        images: ArrayLike | None = None,
+        feature_names: ArrayLike | None = None,
+        title: str | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write the audit page: one HTML file that shows what was isolated and why.
+
+        The page has a summary, the gradient space of each class, what each round
+        dropped, and a table of the isolated rows beside the nearest kept row of
+        their class, in which each can be marked to keep or to drop. The marks are
+        downloaded as CSV, which :meth:`apply_decisions` reads. The page loads
+        nothing from the network, and sends nothing. Needs jinja2
+        (``pip install 'epic-sklearn[report]'``).
+
+        Parameters
+        ----------
+        X, y : see `fit`
+            The rows that the filter was fitted on, in their order. Their
+            gradients are computed again with `extractor_`.
+        path : str or path-like
+            File to write.
+        images : array-like of shape (n, C, H, W), (n, H, W) or (n, H, W, C), optional
+            What the rows look like, C being 1 or 3: floats in [0, 1], or whole
+            numbers from 0 to 255. Longer sides than 64 pixels are reduced.
+        feature_names : sequence of str, optional
+            Names of the columns of a two-dimensional X. Default: those of the
+            dataframe, or x0, x1, ...
+        title : str, optional
+            Heading of the page.
+        overwrite : bool, default=False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The file written.
+
+        Raises
+        ------
+        ValueError
+            If X, y are not the rows of the fit, or `images` or `feature_names` do
+            not fit them.
+        FileExistsError
+            If there is a file already and `overwrite` is False.
+        ImportError
+            If jinja2 is missing.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from epic_sklearn import EPICFilter
+        >>> X, y = load_iris(return_X_y=True, as_frame=True)
+        >>> detector = EPICFilter(subset_size=0.1).fit(X, y)
+        >>> detector.report(X, y, "audit.html")  # doctest: +SKIP
+        """
+        from .report import write_report
+
+        check_is_fitted(self)
+        return write_report(
+            self,
+            X,
+            y,
+            path,
+            images=images,
+            feature_names=feature_names,
+            title=title,
+            overwrite=overwrite,
+        )
+
+    def apply_decisions(
+        self, decisions: str | PathLike[str] | Mapping[int, str]
+    ) -> EPICFilter:
+        """Put a reviewer's decisions in place of the filter's own.
+
+        Changes `keep_` and `isolated_indices_`: a row marked ``keep`` is kept, one
+        marked ``drop`` is dropped, every other row stays as it is. A reviewer may
+        drop more of a class than `min_class_fraction` allows, but not all of it.
+        What describes the rounds (`rounds_`, `rho_`, `isolation_score_`,
+        `dropped_at_round_`) stays, and fitting again forgets the decisions.
+
+        Parameters
+        ----------
+        decisions : str, path-like or mapping of int to {"keep", "drop"}
+            The CSV that the audit page gives (see :meth:`report`), or row numbers
+            and decisions. A file must be of this very fit; a mapping is taken at
+            its word.
+
+        Returns
+        -------
+        self : EPICFilter
+
+        Raises
+        ------
+        ValueError
+            If the file is no such CSV or of another fit, a row is unknown or
+            occurs twice, a decision is neither ``keep`` nor ``drop``, or a class
+            would be emptied. Nothing has changed then.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from epic_sklearn import EPICFilter
+        >>> X, y = load_iris(return_X_y=True)
+        >>> X[0] = X[100]  # a setosa that looks like a virginica
+        >>> detector = EPICFilter(subset_size=0.1).fit(X, y)
+        >>> detector.isolated_indices_
+        array([ 0, 41])
+        >>> detector.apply_decisions({41: "keep"}).isolated_indices_
+        array([0])
+        """
+        from .report import decided_keep
+
+        check_is_fitted(self)
+        self.keep_ = decided_keep(self, decisions)
+        self.isolated_indices_ = np.flatnonzero(~self.keep_)
+        return self
+
+    def _set_results(self, rounds: DropRounds) -> None:
+        super()._set_results(rounds)
+        self.dropped_at_round_ = rounds.dropped_at
+        self._codes = rounds.codes
 
     def _check_on_isolated(self) -> None:
         if self.on_isolated == "drop":
@@ -275,106 +413,3 @@ def _with_rows_from(X: Any, source: np.ndarray) -> Any:
     if hasattr(replaced, "set_axis"):
         replaced = replaced.set_axis(X.index, axis=0)
     return replaced
-
-
-class EPICResampler(Detector):
-    """The detector of EPICFilter as a sampler for imbalanced-learn's Pipeline.
-
-    ``fit_resample`` drops the isolated rows, at fit only. imbalanced-learn
-    itself is not needed to use the class. Parameters and fitted attributes are
-    those of :class:`EPICFilter`, without `on_isolated`.
-
-    Parameters
-    ----------
-    extractor : extractor, classifier, torch.nn.Module, callable or None
-        Where gradients come from; None takes logistic regression.
-    subset_size : float, default=0.2
-        Medoids as a share of each class, in (0, 1].
-    threshold : int, default=1
-        Largest size of a cluster that counts as isolated.
-    cluster_on : {"all", "kept"}, default="all"
-        What rounds after the first cluster.
-    n_rounds : int, default=1
-        How often to fit on what is left and drop again.
-    metric : {"euclidean", "cosine"}, default="euclidean"
-        Distance between gradients.
-    optimizer : str, default="lazy"
-        Any of apricot's optimizer names.
-    min_class_fraction : float, default=0.5
-        Share of each class that is always kept.
-    n_jobs : int, default=None
-        Classes worked on side by side.
-    random_state : int, RandomState instance or None, default=None
-        For optimizers that draw at random.
-    verbose : int, default=0
-        Above 0, a progress bar and one line a round.
-
-    Attributes
-    ----------
-    sample_indices_ : ndarray of int
-        Row numbers of the kept rows, as imbalanced-learn names them.
-    keep_, isolated_indices_, isolation_score_, medoid_indices_, \
-cluster_sizes_, extractor_, classes_, rounds_, rho_ : see EPICFilter
-
-    See Also
-    --------
-    EPICFilter : The same in scikit-learn's Pipeline.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from epic_sklearn import EPICResampler
-    >>> X, y = load_iris(return_X_y=True)
-    >>> X[0] = X[100]  # a setosa that looks like a virginica
-    >>> sampler = EPICResampler(subset_size=0.1)
-    >>> X_kept, y_kept = sampler.fit_resample(X, y)
-    >>> len(X), len(X_kept), len(y_kept), 0 in sampler.sample_indices_
-    (150, 148, 148, False)
-    """
-
-    transform = MissingVerb(
-        "EPICResampler drops rows, which scikit-learn's Pipeline does not allow. Use "
-        "EPICFilter there (it replaces isolated rows), or FilteredClassifier as the "
-        "last step, or put EPICResampler in imbalanced-learn's Pipeline."
-    )
-    fit_transform = transform
-
-    def fit(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> EPICResampler:
-        """Find the isolated examples.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or dataframe of shape (n, ...)
-            Training examples, finite.
-        y : array-like of shape (n,)
-            Labels.
-        sample_weight : array-like of shape (n,), optional
-            Passed to the extractor's classifier.
-
-        Returns
-        -------
-        self : EPICResampler
-        """
-        self._detect(X, y, sample_weight)
-        self.sample_indices_ = np.flatnonzero(self.keep_)
-        return self
-
-    def fit_resample(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> tuple[Any, Any]:
-        """Drop the isolated rows.
-
-        Parameters
-        ----------
-        X, y, sample_weight : see `fit`
-
-        Returns
-        -------
-        X_resampled : same kind as X, shape (n_kept, ...)
-            A dataframe keeps the index of its rows.
-        y_resampled : same kind as y, shape (n_kept,)
-        """
-        self.fit(X, y, sample_weight)
-        return take_rows(X, self.sample_indices_), take_rows(y, self.sample_indices_)

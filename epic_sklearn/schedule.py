@@ -78,6 +78,11 @@ class DropSchedule:
         Largest size of a cluster that counts as isolated.
     cluster_on : {"all", "kept"}, default="all"
         Whether a round clusters all examples and intersects, or what is left.
+    rule : {"medoids", "neighbors"}, default="medoids"
+        What is isolated; "neighbors" needs OuterProductGradients. See
+        :class:`EPICClassifier`.
+    cutoff : float, default=2.0
+        Score above which "neighbors" drops; lower drops more.
     metric : {"euclidean", "cosine"}, default="euclidean"
         Distance between gradients.
     optimizer : str, default="lazy"
@@ -122,6 +127,8 @@ class DropSchedule:
         subset_size: float = 0.2,
         threshold: int = 1,
         cluster_on: str = "all",
+        rule: str = "medoids",
+        cutoff: float = 2.0,
         metric: str = "euclidean",
         optimizer: str = "lazy",
         min_class_fraction: float = 0.5,
@@ -133,6 +140,8 @@ class DropSchedule:
             subset_size=subset_size,
             threshold=threshold,
             cluster_on=cluster_on,
+            rule=rule,
+            cutoff=cutoff,
             metric=metric,
             optimizer=optimizer,
             min_class_fraction=min_class_fraction,

@@ -1,4 +1,4 @@
-"""The clean-label attacks: budget, determinism, what they leave alone, and effect."""
+"""The attacks on features: objective, budget, determinism, what they leave alone."""
 
 import pickle
 
@@ -6,15 +6,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from epic_sklearn.attacks import BullseyePolytope, FeatureCollision
-from epic_sklearn.metrics import attack_success_rate
+from epic_sklearn.attacks import BullseyePolytope, ConvexPolytope, FeatureCollision
+from epic_sklearn.attacks._convex_polytope import _nearest_combination
 
-ATTACKS = [BullseyePolytope, FeatureCollision]
-both_attacks = pytest.mark.parametrize("attack_class", ATTACKS)
+ATTACKS = [BullseyePolytope, ConvexPolytope, FeatureCollision]
+every_attack = pytest.mark.parametrize("attack_class", ATTACKS)
 
 
 @pytest.fixture
@@ -46,7 +44,7 @@ def craft(attack, extractor, data, **changes):
 # ----------------------------------------------------------------- what comes back
 
 
-@both_attacks
+@every_attack
 def test_the_poisons_have_the_documented_shapes_and_kinds(
     attack_class, extractor, data
 ):
@@ -64,7 +62,7 @@ def test_the_poisons_have_the_documented_shapes_and_kinds(
         poisons.indices = None
 
 
-@both_attacks
+@every_attack
 def test_base_examples_are_distinct_rows_of_the_adversarial_class(
     attack_class, extractor, data
 ):
@@ -73,7 +71,7 @@ def test_base_examples_are_distinct_rows_of_the_adversarial_class(
     assert sorted(poisons.indices) == list(range(20, 40))
 
 
-@both_attacks
+@every_attack
 def test_the_objective_falls(attack_class, extractor, data):
     attack = attack_class(n_poisons=3, eps=0.3, random_state=0)
     poisons = craft(attack, extractor, data)
@@ -95,6 +93,55 @@ def test_bullseye_objective_is_the_normalised_distance_of_the_centre(extractor, 
             centre = extractor(torch.from_numpy(examples)).numpy().mean(0)
             expected = np.sum((phi_target - centre) ** 2) / np.sum(phi_target**2)
             assert loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_convex_weights_are_those_of_the_nearest_point_of_the_hull():
+    rng = np.random.default_rng(0)
+    steps = np.linspace(0, 1, 201)
+    grid = [(a, b, 1 - a - b) for a in steps for b in steps if a + b <= 1]
+    for scale in (1e-9, 1.0, 1e9):
+        for shift in (0.0, 0.5, 3.0):
+            rows = scale * (rng.normal(size=(3, 2)) + shift)
+            weights = _nearest_combination(torch.from_numpy(rows)).numpy()
+            assert weights.min() >= 0
+            assert weights.sum() == pytest.approx(1)
+            best = np.linalg.norm(np.array(grid) @ rows, axis=1).min()
+            assert np.linalg.norm(weights @ rows) <= best * (1 + 1e-9)
+
+
+def test_convex_weights_exist_where_every_poison_is_on_the_target():
+    weights = _nearest_combination(torch.zeros(4, 3))
+    assert weights.min() >= 0
+    assert weights.sum() == pytest.approx(1)
+
+
+def test_convex_objective_is_half_the_distance_to_the_hull(extractor, data):
+    X, _, target = data
+    attack = ConvexPolytope(n_poisons=2, n_steps=30, random_state=0)
+    poisons = craft(attack, extractor, data)
+    extractor.eval()
+    with torch.no_grad():
+        phi_target = extractor(torch.from_numpy(target)[None])[0].numpy()
+        for examples, loss in (
+            (X[poisons.indices], poisons.loss[0]),
+            (poisons.examples, poisons.loss.min()),
+        ):
+            first, second = extractor(torch.from_numpy(examples)).numpy()
+            along = np.linspace(0, 1, 2001)[:, None]
+            distance = np.linalg.norm(
+                along * first + (1 - along) * second - phi_target, axis=1
+            ).min()
+            expected = distance**2 / 2 / np.sum(phi_target**2)
+            assert loss == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_target_can_be_enclosed_off_centre(extractor, data):
+    # What tells the two polytopes apart: bullseye wants equal weights.
+    convex = craft(ConvexPolytope(n_poisons=5, random_state=0), extractor, data)
+    bullseye = craft(BullseyePolytope(n_poisons=5, random_state=0), extractor, data)
+    np.testing.assert_array_equal(convex.indices, bullseye.indices)
+    assert convex.loss[0] < bullseye.loss[0] / 2
+    assert convex.loss.min() < bullseye.loss.min() / 2
 
 
 def test_collision_objective_adds_the_weighted_distance_to_the_base(extractor, data):
@@ -134,7 +181,7 @@ def test_each_collision_poison_is_made_by_itself(extractor, data):
 # -------------------------------------------------------------------------- budget
 
 
-@both_attacks
+@every_attack
 @pytest.mark.parametrize("eps", [0.02, 0.4])
 def test_poisons_stay_in_the_ball_and_in_the_clip_range(
     attack_class, extractor, data, eps
@@ -148,7 +195,7 @@ def test_poisons_stay_in_the_ball_and_in_the_clip_range(
     assert poisons.examples.max() <= 1
 
 
-@both_attacks
+@every_attack
 def test_without_clip_only_the_ball_holds(attack_class, extractor, data):
     X, y, _ = data
     attack = attack_class(n_poisons=5, eps=0.4, clip=None, random_state=0)
@@ -158,7 +205,7 @@ def test_without_clip_only_the_ball_holds(attack_class, extractor, data):
     assert np.abs(poisons.examples - X[poisons.indices]).max() <= 0.4 + 1e-6
 
 
-@both_attacks
+@every_attack
 def test_other_ranges_than_zero_to_one_work_with_their_clip(
     attack_class, extractor, data
 ):
@@ -172,50 +219,10 @@ def test_other_ranges_than_zero_to_one_work_with_their_clip(
     assert 0 < np.abs(change).max() <= 8
 
 
-# --------------------------------------------------------------------- insert_into
-
-
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
-def test_insert_replaces_only_the_poisoned_rows_of_a_copy(extractor, data, dtype):
-    X, y, target = data
-    X = X.astype(dtype)
-    before = X.copy()
-    poisons = craft(BullseyePolytope(random_state=0), extractor, (X, y, target))
-    poisoned = poisons.insert_into(X)
-    np.testing.assert_array_equal(X, before)
-    assert poisoned.dtype == dtype
-    changed = np.flatnonzero((poisoned != X).any(axis=(1, 2, 3)))
-    np.testing.assert_array_equal(changed, np.sort(poisons.indices))
-    np.testing.assert_array_equal(
-        poisoned[poisons.indices], poisons.examples.astype(dtype)
-    )
-
-
-def test_insert_into_a_tensor_gives_a_tensor(extractor, data):
-    X = torch.from_numpy(data[0])
-    poisons = craft(BullseyePolytope(random_state=0), extractor, data)
-    poisoned = poisons.insert_into(X)
-    assert isinstance(poisoned, torch.Tensor)
-    np.testing.assert_array_equal(poisoned.numpy(), poisons.insert_into(data[0]))
-    rounded = poisons.insert_into((X * 0).to(torch.int64))
-    assert rounded.dtype == torch.int64
-    np.testing.assert_array_equal(
-        rounded[poisons.indices].numpy(), np.rint(poisons.examples)
-    )
-
-
-def test_insert_refuses_another_training_set(extractor, data):
-    poisons = craft(BullseyePolytope(random_state=0), extractor, data)
-    with pytest.raises(ValueError, match=r"shape \(12,\).*shape \(3, 2, 2\)"):
-        poisons.insert_into(data[0].reshape(40, 12))
-    with pytest.raises(ValueError, match="20 rows"):
-        poisons.insert_into(data[0][:20])
-
-
 # --------------------------------------------------------- determinism, no traces
 
 
-@both_attacks
+@every_attack
 def test_one_seed_one_result_and_another_seed_another(attack_class, extractor, data):
     def run(seed):
         return craft(
@@ -231,7 +238,7 @@ def test_one_seed_one_result_and_another_seed_another(attack_class, extractor, d
     np.testing.assert_array_equal(drawn.indices, run(np.random.RandomState(1)).indices)
 
 
-@both_attacks
+@every_attack
 @pytest.mark.parametrize("seed", [0, None])
 def test_global_random_states_are_untouched(attack_class, extractor, data, seed):
     numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
@@ -240,7 +247,7 @@ def test_global_random_states_are_untouched(attack_class, extractor, data, seed)
     assert torch.equal(torch.get_rng_state(), torch_state)
 
 
-@both_attacks
+@every_attack
 @pytest.mark.parametrize("failing", [False, True])
 def test_the_extractor_is_left_as_it_was(attack_class, extractor, data, failing):
     extractor.train()
@@ -283,7 +290,7 @@ def test_crafting_works_where_gradients_are_switched_off(extractor, data):
 # ------------------------------------------------------------------ kinds of input
 
 
-@both_attacks
+@every_attack
 def test_tensors_lists_and_arrays_give_the_same_poisons(attack_class, extractor, data):
     X, y, target = data
     codes = (y == "dog").astype(int)
@@ -330,7 +337,7 @@ def test_progress_is_shown_only_when_asked_for(extractor, data, capsys):
 # -------------------------------------------------------------------------- errors
 
 
-@both_attacks
+@every_attack
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -406,62 +413,10 @@ def test_an_extractor_that_loses_the_batch_is_refused(data):
         craft(BullseyePolytope(), nn.Flatten(0), data)
 
 
-def test_a_target_without_features_is_refused(extractor, data):
+@pytest.mark.parametrize("attack_class", [BullseyePolytope, ConvexPolytope])
+def test_a_target_without_features_is_refused(attack_class, data):
     module = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     with pytest.raises(ValueError, match="maps the target to zeros"):
-        craft(BullseyePolytope(), module, data)
-
-
-# --------------------------------------------------------------------- end to end
-
-
-def train_on_digits(X, y):
-    """Train a small net, and return its body and the whole of it."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        body = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU())
-        net = nn.Sequential(body, nn.Linear(32, 10))
-        optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-        for _ in range(100):
-            loss = nn.functional.cross_entropy(net(X), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return body.eval(), net.eval()
-
-
-@pytest.fixture(scope="module")
-def digits():
-    X, y = load_digits(return_X_y=True)
-    X = (X / 16).astype(np.float32)
-    body, net = train_on_digits(torch.from_numpy(X[:800]), torch.from_numpy(y[:800]))
-    return {"victim": (X[800:1500], y[800:1500]), "rest": X[1500:], "nets": (body, net)}
-
-
-def test_bullseye_poisons_flip_their_target_on_digits(digits):
-    X, y = digits["victim"]
-    body, net = digits["nets"]
-
-    @torch.no_grad()
-    def features(examples):
-        return body(torch.from_numpy(examples)).numpy()
-
-    clean = LogisticRegression(max_iter=2000).fit(features(X), y)
-    successes, accuracies = [], []
-    for seed, target in enumerate(digits["rest"][:6]):
-        with torch.no_grad():
-            adversarial = int(net(torch.from_numpy(target)[None])[0].argsort()[-2])
-        assert clean.predict(features(target[None]))[0] != adversarial
-        attack = BullseyePolytope(n_poisons=10, eps=0.5, random_state=seed)
-        poisons = attack.craft(body, X, y, target, adversarial)
-        poisoned = features(poisons.insert_into(X))
-        head = LogisticRegression(max_iter=2000).fit(poisoned, y)
-        successes.append(
-            attack_success_rate(head.predict(features(target[None])), adversarial)
-        )
-        accuracies.append(head.score(features(X), y))
-    assert sum(successes) >= 1
-    # Clean-label poisons go unnoticed: accuracy stays what it was.
-    assert np.mean(accuracies) > clean.score(features(X), y) - 0.03
+        craft(attack_class(), module, data)

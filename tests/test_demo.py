@@ -62,10 +62,8 @@ def test_folder_that_is_not_there_is_refused_before_any_work(capsys, tmp_path):
 
 
 def test_unknown_command_exits_with_usage(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(["sanitise"])
-    assert stopped.value.code == 2
-    assert "demo" in capsys.readouterr().err
+    assert main(["sanitise"]) == 2
+    assert "Usage" in capsys.readouterr().err
 
 
 def test_poisoned_digits_are_the_same_for_a_seed_and_touch_no_global_state():

@@ -1,7 +1,26 @@
-"""Attacks to try a defence on: clean-label poisons against transfer learning."""
+"""Attacks to try a defence on: on features, on gradients, and by wrong labels."""
 
-from epic_sklearn.attacks._base import Poisons
-from epic_sklearn.attacks._bullseye_polytope import BullseyePolytope
-from epic_sklearn.attacks._feature_collision import FeatureCollision
+from ._augment import RandomShiftFlip
+from ._bad_nets import BadNets
+from ._bullseye_polytope import BullseyePolytope
+from ._convex_polytope import ConvexPolytope
+from ._feature_collision import FeatureCollision
+from ._gradient_matching import GradientMatching
+from ._label_flip import LabelFlip
+from ._poisons import BackdoorPoisons, Poisons
+from ._sleeper_agent import SleeperAgent
+from ._trigger import PatchTrigger
 
-__all__ = ["BullseyePolytope", "FeatureCollision", "Poisons"]
+__all__ = [
+    "BackdoorPoisons",
+    "BadNets",
+    "BullseyePolytope",
+    "ConvexPolytope",
+    "FeatureCollision",
+    "GradientMatching",
+    "LabelFlip",
+    "PatchTrigger",
+    "Poisons",
+    "RandomShiftFlip",
+    "SleeperAgent",
+]

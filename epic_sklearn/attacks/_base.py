@@ -1,12 +1,11 @@
-"""What the clean-label attacks share: checks, base examples, the projected descent."""
+"""What the attacks on features share: base examples and the projected descent."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,140 +15,10 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 from tqdm import tqdm
 
-from epic_sklearn._forward import evaluation_mode
-from epic_sklearn._random import RandomState, resolve_seed
-
-ArrayOrTensor = TypeVar("ArrayOrTensor", npt.NDArray[Any], torch.Tensor)
-
-
-@dataclass(frozen=True, eq=False)
-class Poisons:
-    """Poisoned examples, and where in the training set they belong.
-
-    Parameters
-    ----------
-    examples : ndarray of shape (n_poisons, ...), float32
-        The poisons, in the units of the training examples that they replace.
-    indices : ndarray of shape (n_poisons,), int64
-        The rows of the training set that they replace. These rows' labels stay.
-    target : ndarray of shape (...)
-        The example that the poisoned model is to misclassify.
-    adversarial_label : object
-        The label that the attack wants for the target, and that every poison bears.
-    loss : ndarray of shape (n_steps + 1,), float64
-        The attack's objective: ``loss[0]`` is that of the unchanged base examples,
-        ``loss[i]`` that after `i` steps.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.attacks import Poisons
-    >>> poisons = Poisons(
-    ...     examples=np.full((1, 2), 9, dtype=np.float32), indices=np.array([1]),
-    ...     target=np.zeros(2), adversarial_label="a", loss=np.array([1.0]),
-    ... )
-    >>> poisons.insert_into(np.zeros((3, 2)))
-    array([[0., 0.],
-           [9., 9.],
-           [0., 0.]])
-    """
-
-    examples: npt.NDArray[np.float32]
-    indices: npt.NDArray[np.int64]
-    target: npt.NDArray[Any]
-    adversarial_label: Any
-    loss: npt.NDArray[np.float64]
-
-    def insert_into(self, X: ArrayOrTensor) -> ArrayOrTensor:
-        """Copy a training set and replace the base examples by the poisons.
-
-        Parameters
-        ----------
-        X : ndarray or Tensor of shape (n, ...)
-            The training set that the poisons were made for. If it holds integers,
-            the poisons are rounded to the nearest.
-
-        Returns
-        -------
-        ndarray or Tensor of shape (n, ...)
-            A new array of the kind and dtype of `X`.
-
-        Raises
-        ------
-        ValueError
-            If `X` does not have the poisons' shape, or has too few rows.
-        """
-        if tuple(X.shape[1:]) != self.examples.shape[1:]:
-            raise ValueError(
-                f"X has examples of shape {tuple(X.shape[1:])}, the poisons have "
-                f"shape {self.examples.shape[1:]}; give the training set that they "
-                "were made for."
-            )
-        if len(X) <= self.indices.max():
-            raise ValueError(
-                f"X has {len(X)} rows, the poisons replace rows up to "
-                f"{self.indices.max()}; give the training set that they were made for."
-            )
-        if isinstance(X, torch.Tensor):
-            examples = torch.from_numpy(self.examples)
-            rows = torch.from_numpy(self.indices).to(X.device)
-            if not X.is_floating_point():
-                examples = examples.round()
-            poisoned = X.detach().clone()
-            poisoned[rows] = examples.to(poisoned)
-            return poisoned
-        copy = np.array(X)
-        whole = np.issubdtype(copy.dtype, np.integer)
-        copy[self.indices] = np.rint(self.examples) if whole else self.examples
-        return copy
-
-
-def _to_numpy(values: Any) -> npt.NDArray[Any]:
-    if isinstance(values, torch.Tensor):
-        return np.asarray(values.detach().cpu())
-    return np.asarray(values)
-
-
-def _check_examples(X: Any, target: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    X, target = _to_numpy(X), _to_numpy(target)
-    if X.ndim < 2 or len(X) == 0:
-        raise ValueError(
-            f"X has shape {X.shape}; give at least one training example and one "
-            "axis of features, (n, ...)."
-        )
-    if target.shape != X.shape[1:]:
-        raise ValueError(
-            f"target has shape {target.shape}, the examples in X have shape "
-            f"{X.shape[1:]}; give one example, without a batch axis."
-        )
-    for name, values in (("X", X), ("target", target)):
-        if values.dtype.kind not in "fiu":
-            raise TypeError(
-                f"{name} has dtype {values.dtype}; give an array of numbers."
-            )
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} contains NaN or infinity; remove or impute them.")
-    return X, target
-
-
-def _rows_of_label(
-    y: Any, adversarial_label: Any, n_examples: int
-) -> npt.NDArray[np.int64]:
-    labels = _to_numpy(y)
-    if labels.shape != (n_examples,):
-        raise ValueError(
-            f"y has shape {labels.shape}, X has {n_examples} examples; give one label "
-            f"an example, shape ({n_examples},)."
-        )
-    # As objects: numpy would otherwise compare a number with strings as text.
-    rows = np.flatnonzero(labels.astype(object) == adversarial_label)
-    if len(rows) == 0:
-        known = ", ".join(map(repr, sorted(set(labels.tolist()), key=str)[:10]))
-        raise ValueError(
-            f"adversarial_label={adversarial_label!r} does not occur in y; give one "
-            f"of y's labels, such as {known}."
-        )
-    return rows
+from .._forward import evaluation_mode
+from .._random import RandomState, resolve_seed
+from ._checks import ball, check_examples, check_target, draw_rows, rows_of_label
+from ._poisons import Poisons
 
 
 def _features(module: nn.Module, examples: torch.Tensor) -> torch.Tensor:
@@ -270,23 +139,19 @@ class CleanLabelAttack(BaseEstimator, ABC):
                 f"feature_extractor is a {type(feature_extractor).__name__}; give a "
                 "torch.nn.Module that maps examples to features."
             )
-        X, target = _check_examples(X, target)
-        candidates = _rows_of_label(y, adversarial_label, len(X))
-        if self.n_poisons > len(candidates):
-            raise ValueError(
-                f"n_poisons={self.n_poisons}, but only {len(candidates)} examples bear "
-                f"the label {adversarial_label!r}; give at most that many."
-            )
+        X = check_examples(X)
+        target = check_target(target, X)
+        candidates = rows_of_label(y, adversarial_label, len(X))
         rng = np.random.default_rng(resolve_seed(self.random_state))
-        indices = rng.choice(candidates, size=self.n_poisons, replace=False)
-        lowest, highest = self._bounds(X[indices])
+        indices = draw_rows(candidates, self.n_poisons, rng)
+        lowest, highest = ball(X[indices], self.eps, self.clip)
         with evaluation_mode(feature_extractor), torch.enable_grad():
             examples, loss = self._descend(
                 feature_extractor, X[indices], target, lowest, highest
             )
         return Poisons(
             examples=examples,
-            indices=indices.astype(np.int64),
+            indices=indices,
             target=target.copy(),
             adversarial_label=adversarial_label,
             loss=loss,
@@ -315,27 +180,6 @@ class CleanLabelAttack(BaseEstimator, ABC):
         Tensor of shape () or (n_poisons,)
             Of shape (n_poisons,) if each poison has an objective of its own.
         """
-
-    def _bounds(
-        self, base_examples: npt.NDArray[Any]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Return the lowest and the highest value of each coordinate."""
-        bases = base_examples.astype(np.float32)
-        lowest, highest = bases - np.float32(self.eps), bases + np.float32(self.eps)
-        if self.clip is None:
-            return lowest, highest
-        if len(self.clip) != 2 or not self.clip[0] < self.clip[1]:
-            raise ValueError(
-                f"clip={self.clip!r}; give the lowest and the highest value that an "
-                "example may take, such as (0.0, 1.0), or None."
-            )
-        low, high = self.clip
-        if bases.min() < low or bases.max() > high:
-            raise ValueError(
-                f"X has values from {bases.min():g} to {bases.max():g}, outside "
-                f"clip={self.clip}; scale X, or set clip to its range or None."
-            )
-        return lowest.clip(low, high), highest.clip(low, high)
 
     def _descend(
         self,

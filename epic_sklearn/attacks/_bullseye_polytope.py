@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from epic_sklearn._random import RandomState
-from epic_sklearn.attacks._base import CleanLabelAttack
+from .._random import RandomState
+from ._base import CleanLabelAttack
 
 
 class BullseyePolytope(CleanLabelAttack):
@@ -40,6 +40,7 @@ class BullseyePolytope(CleanLabelAttack):
 
     See Also
     --------
+    ConvexPolytope : Only encloses the target.
     FeatureCollision : Moves each poison by itself onto the target.
 
     Notes

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from sklearn.utils._param_validation import Interval
 
-from epic_sklearn._random import RandomState
-from epic_sklearn.attacks._base import CleanLabelAttack
+from .._random import RandomState
+from ._base import CleanLabelAttack
 
 
 class FeatureCollision(CleanLabelAttack):

@@ -1,8 +1,8 @@
-"""The distances inside one class: a float32 matrix, or rows made on demand.
+"""The distances inside one class: a float32 matrix, or made when needed.
 
-Both give the same float32 numbers, but for the last bit where wide gradients are
-stored by way of a matrix product. The matrix is kept while it fits scikit-learn's
-``working_memory``.
+Both give the same float32 numbers, but for the last digits where wide gradients are
+stored by way of a matrix product. The matrix is stored where that pays and while it
+fits scikit-learn's ``working_memory``.
 """
 
 from __future__ import annotations
@@ -13,16 +13,31 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from sklearn import get_config
 
 from .._features import Gradients, OuterProductGradients
 from . import _kernels
+from ._greedy import gains_of
+from ._kernels import BLOCK
+from ._layout import (
+    as_points,
+    centre_of,
+    directions,
+    fill_blocks,
+    in_blocks,
+    scaled,
+    spatial_order,
+    squared_norms,
+)
 
 METRICS = ("euclidean", "cosine")
 ROWS_WORTH_A_THREAD = 256
 # Features from which on a matrix product beats differences.
 WIDE = 48
-BLOCK_BYTES = 2**26
+# Features up to which making a distance again costs about as much as reading it.
+NARROW = 16
+PRODUCT_BYTES = 2**25
 
 
 def in_threads(work: Callable[[int, int], None], n: int, n_threads: int) -> None:
@@ -40,80 +55,68 @@ def in_threads(work: Callable[[int, int], None], n: int, n_threads: int) -> None
         list(pool.map(work, edges[:-1], edges[1:]))
 
 
-def side_of_matrix(n: int, max_bytes: float | None = None) -> int:
-    """Give n if the matrix of n examples may be stored, else 0."""
-    if max_bytes is None:
-        max_bytes = get_config()["working_memory"] * 2**20
-    return n if 4 * n * n <= max_bytes else 0
+def matrix_bytes(n: int) -> int:
+    """Memory that the stored matrix of n examples takes."""
+    return 4 * n * -(-n // BLOCK) * BLOCK
 
 
-def n_matrices_that_fit(side: int) -> int:
-    """Count the square matrices that fit scikit-learn's working memory, >= 1."""
-    return max(1, int(get_config()["working_memory"] * 2**20 / max(1, 4 * side**2)))
+def memory_limit() -> float:
+    """scikit-learn's working memory, in bytes."""
+    return get_config()["working_memory"] * 2**20
 
 
-def _as_columns(features: np.ndarray) -> np.ndarray:
-    """Features (n, d) as float64 columns (d, n), scaled to at most 1.
-
-    Scaling by a power of two changes no digit and no rank, and keeps squares
-    of very small or very large gradients inside the floating-point range.
-    """
-    largest = float(np.abs(features).max(initial=0.0))
-    exponent = np.frexp(largest)[1] if largest > 0 else 0
-    # A copy even where nothing changes: the caller's array stays the caller's.
-    columns = np.array(features.T, dtype=np.float64, order="C")
-    return np.ldexp(columns, -exponent, out=columns)
+def n_matrices_that_fit(n: int) -> int:
+    """Count the matrices of n examples that fit scikit-learn's working memory."""
+    return max(1, int(memory_limit() / max(1, matrix_bytes(n))))
 
 
-def _to_directions(columns: np.ndarray) -> np.ndarray:
-    """Scale columns to unit length; a zero column becomes its own direction.
-
-    The extra coordinate puts zero gradients at cosine distance 1 from all
-    others and 0 from each other.
-    """
-    lengths = np.sqrt(np.einsum("kj,kj->j", columns, columns))
-    is_zero = lengths == 0.0
-    unit = columns / np.where(is_zero, 1.0, lengths)
-    return np.vstack([unit, is_zero[None].astype(np.float64)])
+def worth_storing(gradients: Gradients, metric: str) -> bool:
+    """Whether the lazy greedy does better to read distances than to make them."""
+    if isinstance(gradients, OuterProductGradients):
+        return True
+    return gradients.shape[1] + (metric == "cosine") > NARROW
 
 
-def _finish_block(
-    squares: list[np.ndarray],
-    rows: list[np.ndarray | None],
-    norms: tuple[np.ndarray, np.ndarray],
-    begin: int,
-    dense: np.ndarray,
-    points: np.ndarray,
-    is_cosine: bool,
-    sums: np.ndarray,
-    maxima: np.ndarray,
-    minima: np.ndarray,
+def _factors(gradients: Gradients, metric: str) -> list[np.ndarray]:
+    """Features of the points, and of the inputs if gradients are outer products."""
+    if isinstance(gradients, OuterProductGradients):
+        # Not centred, which would change the products: in double precision.
+        factors = [gradients.errors, gradients.inputs]
+        if metric == "cosine":
+            factors = [directions(factor) for factor in factors]
+        return [scaled(factor.astype(np.float64)) for factor in factors]
+    if metric == "cosine":
+        unit = directions(gradients)
+        return [(unit - centre_of(unit)).astype(np.float32)]
+    return [as_points(gradients)]
+
+
+def _centred(features: np.ndarray) -> np.ndarray:
+    """Features about their middle, in single precision for fast products."""
+    return (features - centre_of(features)).astype(np.float32)
+
+
+def _products(features: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Inner products (r, n) of rows `start` to `stop` with all; (r, 0) of nothing."""
+    rows = features[start:stop]
+    if features.shape[1] == 0:
+        return np.empty((len(rows), 0), dtype=np.float32)
+    return rows @ features.T
+
+
+def _store_rows(
+    source_and_store: tuple[Any, ...],
+    products: tuple[Any, ...],
+    statistics: tuple[np.ndarray, ...],
     start: int,
     stop: int,
 ) -> None:
-    """From a block's inner products to rows of distances and their statistics."""
-    for products, wide, norm in zip(squares, rows, norms, strict=True):
-        if wide is not None:
-            _kernels.squares_from_products(
-                products[start:stop], wide, norm, begin + start
-            )
-    _kernels.first_pass_of_block(
-        dense,
-        *squares,
-        points,
-        *norms,
-        is_cosine,
-        begin,
-        start,
-        stop,
-        sums,
-        maxima,
-        minima,
-    )
+    """Call the kernel with its arguments in order, rows `start` to `stop`."""
+    _kernels.store_from_products(*source_and_store, *products, start, stop, *statistics)
 
 
 class Distances:
-    """Square matrix of float32 distances, stored or made row by row.
+    """Square matrix of float32 distances, stored or made when needed.
 
     Offers what apricot's optimizers ask of a matrix: `shape`, one row by an
     integer, and the square sub-matrix by ``D[rows]`` (apricot's
@@ -132,6 +135,15 @@ class Distances:
         Threads for work on many rows; the numbers do not depend on it.
     room : ndarray of float32, optional
         Memory for the matrix, used if it suffices.
+    spatial : bool
+        Hold examples in an order in which close ones are neighbours.
+
+    Attributes
+    ----------
+    order : ndarray of shape (n,)
+        Row of `gradients` that each row of the matrix is of.
+    source : tuple
+        What the kernels read, see the module ``_kernels``.
     """
 
     def __init__(
@@ -141,39 +153,58 @@ class Distances:
         max_bytes: float | None = None,
         n_threads: int = 1,
         room: np.ndarray | None = None,
+        spatial: bool = False,
     ) -> None:
         self.gradients, self.metric, self.max_bytes = gradients, metric, max_bytes
         self.n_threads = n_threads
-        if isinstance(gradients, OuterProductGradients):
-            factors = [_as_columns(gradients.errors), _as_columns(gradients.inputs)]
-        else:
-            factors = [_as_columns(gradients)]
-        if metric == "cosine":
-            factors = [_to_directions(factor) for factor in factors]
-        points, inputs = (*factors, np.empty((0, 0)))[:2]
-        n = points.shape[1]
+        n = len(gradients)
         self.shape = (n, n)
-        self.points, self.inputs = points, inputs
-        self.point_norms = np.einsum("kj,kj->j", points, points)
-        self.input_norms = np.einsum("kj,kj->j", inputs, inputs)
-        side = side_of_matrix(n, max_bytes)
-        if room is not None and room.size >= side * side:
-            self.dense = room[: side * side].reshape(side, side)
+        self._set_features(gradients, metric, spatial)
+        max_bytes = memory_limit() if max_bytes is None else max_bytes
+        stored = n if matrix_bytes(n) <= max_bytes else 0
+        shape = (stored, len(self._points), BLOCK)
+        if room is not None and room.size >= np.prod(shape):
+            self._store = room[: np.prod(shape)].reshape(shape)
         else:
-            self.dense = np.empty((side, side), dtype=np.float32)
-        if side:
+            self._store = np.empty(shape, dtype=np.float32)
+        if stored:
             self.statistics  # noqa: B018  (fills the matrix on the way)
 
-    @property
-    def _source(self) -> tuple[Any, ...]:
-        """What a kernel needs to make a row."""
-        cosine = self.metric == "cosine"
-        return self.points, self.inputs, self.point_norms, self.input_norms, cosine
+    def _set_features(self, gradients: Gradients, metric: str, spatial: bool) -> None:
+        """Scaled features in blocks, and the squared norms of outer products."""
+        factors = _factors(gradients, metric)
+        is_outer = len(factors) == 2
+        n = len(gradients)
+        self.order = spatial_order(factors[0]) if spatial else np.arange(n)
+        self._rows = [factor[self.order] for factor in factors]
+        points = in_blocks(self._rows[0])
+        inputs, norms = np.empty((0, 0, BLOCK)), [np.empty((0, BLOCK))] * 2
+        if is_outer:
+            inputs = in_blocks(self._rows[1])
+            norms = [fill_blocks(squared_norms(rows), 0.0) for rows in self._rows]
+        self._points = points
+        self._features = (points, inputs, *norms, metric == "cosine")
 
     @property
-    def arguments(self) -> tuple[Any, ...]:
-        """Leading arguments of the kernels: the matrix, or how to make a row."""
-        return (self.dense, *self._source)
+    def source(self) -> tuple[Any, ...]:
+        """The stored distances, if any, and what they are made from."""
+        return (self._store, *self._features)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the gradients are rows of features, not outer products."""
+        return not isinstance(self.gradients, OuterProductGradients)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the matrix is in memory."""
+        return len(self._store) > 0
+
+    @property
+    def dense(self) -> np.ndarray:
+        """The stored matrix (n, n), or (0, 0)."""
+        n = len(self._store)
+        return self._store.reshape(n, self._store.shape[1] * BLOCK)[:, :n]
 
     @cached_property
     def statistics(self) -> tuple[np.ndarray, float, np.ndarray]:
@@ -184,12 +215,14 @@ class Distances:
         n = self.shape[0]
         sums = np.empty(n)
         maxima, minima = np.empty(n, np.float32), np.empty(n, np.float32)
-        if self.dense.size and max(len(self.points), len(self.inputs)) >= WIDE:
+        widest = max(rows.shape[1] for rows in self._rows)
+        if self.is_stored and widest >= WIDE:
             self._fill_by_products(sums, maxima, minima)
         else:
+            source = (self._store[:0], *self._features)
             in_threads(
-                lambda start, stop: _kernels.first_pass(
-                    *self.arguments, start, stop, sums, maxima, minima
+                lambda start, stop: _kernels.summarise_rows(
+                    source, self._store, n, start, stop, sums, maxima, minima
                 ),
                 n,
                 self.n_threads,
@@ -199,39 +232,71 @@ class Distances:
     def _fill_by_products(
         self, sums: np.ndarray, maxima: np.ndarray, minima: np.ndarray
     ) -> None:
-        """Fill the matrix from inner products, block by block of its rows.
+        """Store the matrix from inner products, some of its rows at a time.
 
         For wide gradients one matrix product is several times faster than the
-        differences; it is made in float64 and mended where it cancels.
+        differences; it is made in float32, of centred features, and mended where
+        it cancels.
         """
         n = self.shape[0]
-        size = max(ROWS_WORTH_A_THREAD, int(BLOCK_BYTES / (8 * n)))
-        norms = (self.point_norms, self.input_norms)
+        rows = [*self._rows, np.empty((n, 0))][:2]
         # Narrow points are left to the kernel, which makes their squares faster.
-        rows = [
-            np.ascontiguousarray(columns.T) if len(columns) >= least else None
-            for columns, least in ((self.points, WIDE), (self.inputs, 1))
+        centred = [
+            _centred(factor) if factor.shape[1] >= least else factor[:, :0]
+            for factor, least in zip(rows, (WIDE, 1), strict=True)
         ]
+        norms = [squared_norms(factor) for factor in centred]
+        size = max(ROWS_WORTH_A_THREAD, int(PRODUCT_BYTES / (4 * n)))
         for begin in range(0, n, size):
-            squares = [
-                np.empty((0, n))
-                if wide is None
-                else wide[begin : begin + size] @ wide.T
-                for wide in rows
-            ]
-            finish = partial(
-                _finish_block,
-                *(squares, rows, norms, begin, self.dense, self.points),
-                *(self.metric == "cosine", sums, maxima, minima),
+            products = [_products(factor, begin, begin + size) for factor in centred]
+            in_threads(
+                partial(
+                    _store_rows,
+                    ((self._store[:0], *self._features), self._store),
+                    (*products, *rows, *norms, begin),
+                    (sums, maxima, minima),
+                ),
+                min(size, n - begin),
+                self.n_threads,
             )
-            in_threads(finish, min(size, n - begin), self.n_threads)
+
+    def bounds_of_sums(self) -> np.ndarray:
+        """Lower bounds (n,) of the row sums of plain gradients.
+
+        Each block counts as if all its examples were at their mean.
+        """
+        rows = self._rows[0].astype(np.float64)
+        edges = np.arange(0, len(rows), BLOCK)
+        sizes = np.diff(np.append(edges, len(rows)))
+        means = np.add.reduceat(rows, edges) / sizes[:, None]
+        is_cosine = self.metric == "cosine"
+        away = cdist(rows, means, "sqeuclidean" if is_cosine else "euclidean")
+        return away @ (sizes * (0.5 if is_cosine else 1.0))
+
+    def sums_of(self, rows: np.ndarray) -> np.ndarray:
+        """Row sums of some rows, the same numbers as in `statistics`."""
+        sums = np.empty(len(rows))
+        in_threads(
+            lambda start, stop: _kernels.sums_of_rows(
+                self.source, self.shape[0], rows[start:stop], sums[start:stop]
+            ),
+            len(rows),
+            self.n_threads,
+        )
+        return sums
 
     def gains(self, nearest: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Facility-location gains of candidates, given nearest distances (n,)."""
         gains = np.empty(len(candidates))
+        blocks = fill_blocks(nearest, 0.0)
+        parts = np.empty((len(candidates), len(blocks)))
         in_threads(
-            lambda start, stop: _kernels.gains_of(
-                *self.arguments, nearest, candidates[start:stop], gains[start:stop]
+            lambda start, stop: gains_of(
+                self.source,
+                blocks,
+                candidates[start:stop],
+                parts[start:stop],
+                gains[start:stop],
             ),
             len(candidates),
             self.n_threads,
@@ -243,10 +308,11 @@ class Distances:
             return self
         if np.ndim(rows) == 1:
             return Distances(
-                self.gradients[rows], self.metric, self.max_bytes, self.n_threads
+                self.gradients[self.order[rows]],
+                self.metric,
+                self.max_bytes,
+                self.n_threads,
             )
-        if self.dense.size:
-            return self.dense[rows]
         row = np.empty(self.shape[0], dtype=np.float32)
-        _kernels.distance_row(*self._source, int(rows), row)
+        _kernels.copy_row(self.source, int(rows), row)
         return row

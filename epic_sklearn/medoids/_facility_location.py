@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from . import _kernels
 from ._apricot import (
     OPTIMIZERS,
     BaseOptimizer,
@@ -22,6 +21,7 @@ from ._apricot import (
     torch_threads_kept,
 )
 from ._distances import Distances
+from ._lazy import choose_lazily
 
 OPTIMIZER_NAMES = tuple(OPTIMIZERS)
 
@@ -50,6 +50,8 @@ class FacilityLocation(FacilityLocationSelection):
 
     ranking: Any
     gains: Any
+    owner: Any
+    nearest_other: Any
 
     def __init__(
         self,
@@ -81,7 +83,7 @@ class FacilityLocation(FacilityLocationSelection):
         """
         self._initialize(X)
         make_optimizer(self, X.shape[0]).select(X, self.n_samples)
-        self.ranking = np.array(self.ranking, dtype=np.int64)
+        self.ranking = X.order[np.array(self.ranking, dtype=np.int64)]
         self.gains = np.array(self.gains, dtype=np.float64)
         return self
 
@@ -90,8 +92,9 @@ class FacilityLocation(FacilityLocationSelection):
         self.ranking, self.gains = [], []
         self.mask = np.zeros(n, dtype=np.int8)
         self.idxs = np.arange(n)
-        self._row_sums, self._farthest, _ = X.statistics
-        self.nearest = np.full(n, self._farthest, dtype=np.float32)
+        if self.optimizer != "lazy":  # which looks only at the rows that it needs
+            self._row_sums, self._farthest, _ = X.statistics
+            self.nearest = np.full(n, self._farthest, dtype=np.float32)
 
     def _calculate_gains(
         self, X: Distances, idxs: np.ndarray | None = None
@@ -113,25 +116,13 @@ class LazyGreedy(BaseOptimizer):
     """The accelerated greedy with its heap inside the compiled kernel."""
 
     def select(self, X: Distances, k: int, sample_cost: Any = None) -> None:
-        """Choose up to k more medoids, ties to the lowest index."""
+        """Choose k medoids, ties to the lowest index."""
         function = self.function
-        if not function.ranking:
-            first_gains = function._calculate_gains(X)
-            best = int(function.idxs[np.argmax(first_gains)])
-            function._select_next(X[best], float(first_gains.max()), best)
-            k -= 1
-        # First gains say little about what is gained beyond the first medoid:
-        # all are computed again, side by side, and bound everything after.
-        candidates = function.idxs
-        bounds = np.empty(X.shape[0])
-        bounds[candidates] = X.gains(function.nearest, candidates)
-        chosen, gains = _kernels.lazy_greedy(
-            *X.arguments, bounds, function.nearest, candidates, k
-        )
-        function.ranking.extend(chosen.tolist())
-        function.gains.extend(gains.tolist())
-        function.mask[chosen] = 1
-        function.idxs = np.flatnonzero(function.mask == 0)
+        selection = choose_lazily(X, k)
+        function.ranking = selection.ranking.tolist()
+        function.gains = selection.gains.tolist()
+        function.owner = selection.owner
+        function.nearest_other = selection.nearest_other
 
 
 class RandomGreedy(BaseOptimizer):

@@ -19,9 +19,17 @@ from tqdm import tqdm
 from .._features import Gradients, OuterProductGradients, check_gradients
 from .._random import RandomState, resolve_seed
 from . import _kernels
-from ._distances import METRICS, Distances, n_matrices_that_fit, side_of_matrix
+from ._distances import (
+    METRICS,
+    Distances,
+    matrix_bytes,
+    memory_limit,
+    n_matrices_that_fit,
+    worth_storing,
+)
 from ._facility_location import OPTIMIZER_NAMES, FacilityLocation, run_sieve
 from ._greedi import Parcel, choose_in_two_rounds
+from ._layout import fill_blocks
 
 # Classes below this size are over before a thread of their own pays.
 LARGE_CLASS = 1000
@@ -214,13 +222,16 @@ def _in_this_process(
     again: new pages cost as much time as the distances written to them.
     """
     n_threads = torch.get_num_threads()
-    side = side_of_matrix(largest)
-    at_once = 1
+    at_once, room_size = 1, 0
+    if _is_stored(gradients, largest, how):
+        room_size = matrix_bytes(largest) // 4
     if largest >= LARGE_CLASS:
-        at_once = min(n_threads, n_classes, n_matrices_that_fit(side))
+        at_once = min(n_threads, n_classes)
+        if room_size:
+            at_once = min(at_once, n_matrices_that_fit(largest))
     rooms: SimpleQueue[np.ndarray] = SimpleQueue()
     for _ in range(at_once):
-        rooms.put(np.empty(side * side, dtype=np.float32))
+        rooms.put(np.empty(room_size, dtype=np.float32))
 
     def work(task: tuple[np.ndarray, int]) -> Medoids:
         rows, size = task
@@ -235,6 +246,13 @@ def _in_this_process(
         return [work(task) for task in tasks]
     with ThreadPoolExecutor(at_once) as pool:
         return list(pool.map(work, tasks))
+
+
+def _is_stored(gradients: Gradients, n: int, how: tuple[str, str, int]) -> bool:
+    """Whether the distances of a class of n examples are to be stored."""
+    metric, optimizer, _ = how
+    fits = matrix_bytes(n) <= memory_limit()
+    return fits and (optimizer != "lazy" or worth_storing(gradients, metric))
 
 
 def budget_of(n_examples: int, subset_size: float) -> int:
@@ -268,14 +286,25 @@ def _medoids_of_class(
     room: np.ndarray | None = None,
 ) -> Medoids:
     """Medoids of one class, with row numbers inside the class."""
+    how = (metric, optimizer, seed)
     gradients = parcel.gradients
-    distances = Distances(gradients, metric, n_threads=n_threads, room=room)
+    distances = Distances(
+        gradients,
+        metric,
+        max_bytes=None if _is_stored(gradients, len(gradients), how) else 0,
+        n_threads=n_threads,
+        room=room,
+        spatial=optimizer == "lazy",
+    )
     if optimizer == "sieve":
         selection = run_sieve(distances, budget)
     else:
         selection = FacilityLocation(budget, optimizer, seed).fit(distances)
     indices = np.asarray(selection.ranking, dtype=np.int64)
-    return _with_clusters(distances, indices, np.asarray(selection.gains))
+    gains = np.asarray(selection.gains)
+    if optimizer == "lazy":
+        return _from_lazy(distances, indices, gains, selection)
+    return _with_clusters(distances, indices, gains)
 
 
 def _medoids_in_two_rounds(
@@ -297,23 +326,49 @@ def _medoids_in_two_rounds(
     return _with_clusters(Distances(gradients, metric, max_bytes=0), indices, gains)
 
 
+def _from_lazy(
+    distances: Distances,
+    indices: np.ndarray,
+    gains: np.ndarray,
+    selection: FacilityLocation,
+) -> Medoids:
+    """Clusters as the lazy greedy left them, in the class's own order."""
+    owner = np.empty(len(distances.order), dtype=np.int64)
+    nearest_other = np.empty(len(owner), dtype=np.float32)
+    owner[distances.order] = selection.owner
+    nearest_other[distances.order] = selection.nearest_other
+    return _with_sizes(indices, gains, owner, nearest_other)
+
+
 def _with_clusters(
     distances: Distances, indices: np.ndarray, gains: np.ndarray
 ) -> Medoids:
     """Assign every example of the class to its nearest medoid."""
-    nearest = np.full(distances.shape[0], np.inf, dtype=np.float32)
-    owner = np.zeros(distances.shape[0], dtype=np.int64)
-    _kernels.assign(*distances.arguments, indices, nearest, owner)
+    n = distances.shape[0]
+    nearest = fill_blocks(np.full(n, np.inf, dtype=np.float32), -1.0)
+    owner = np.zeros(nearest.shape, dtype=np.int64)
+    _kernels.assign(distances.source, indices, nearest, owner)
+    nearest_other = distances.statistics[2]
+    return _with_sizes(indices, gains, owner.ravel()[:n], nearest_other)
+
+
+def _with_sizes(
+    indices: np.ndarray,
+    gains: np.ndarray,
+    owner: np.ndarray,
+    nearest_other: np.ndarray,
+) -> Medoids:
+    """Medoids of a class from each example's medoid, by its place in `indices`."""
     sizes = np.bincount(owner, minlength=len(indices))
-    gap = _relative_gap(distances)
+    gap = _relative_gap(nearest_other)
     return Medoids(indices, gains, indices[owner], sizes[owner], gap)
 
 
-def _relative_gap(distances: Distances) -> np.ndarray:
+def _relative_gap(nearest_other: np.ndarray) -> np.ndarray:
     """Distance to the nearest other example, over its median in the class."""
-    if distances.shape[0] == 1:
+    if len(nearest_other) == 1:
         return np.zeros(1)
-    gap = distances.statistics[2].astype(np.float64)
+    gap = nearest_other.astype(np.float64)
     positive = gap[gap > 0]
     return gap / np.median(positive) if len(positive) else gap
 

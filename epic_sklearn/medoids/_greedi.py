@@ -14,7 +14,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from .._features import Gradients
-from ._distances import Distances
+from ._distances import Distances, worth_storing
 from ._facility_location import FacilityLocation
 
 
@@ -36,7 +36,11 @@ def _choose(
     """Row numbers and gains of the medoids of one part."""
     gradients = parcel.gradients
     selection = FacilityLocation(min(budget, len(gradients)), optimizer, seed)
-    selection.fit(Distances(gradients, metric))
+    lazily = optimizer == "lazy"
+    on_demand = lazily and not worth_storing(gradients, metric)
+    selection.fit(
+        Distances(gradients, metric, 0 if on_demand else None, spatial=lazily)
+    )
     return selection.ranking, selection.gains
 
 

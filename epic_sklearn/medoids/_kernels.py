@@ -1,10 +1,16 @@
-"""Compiled loops: distances from one row, gains, the lazy greedy.
+"""Compiled distances: from one example to a block of others, rows, gains.
 
-Every kernel is compiled at its first call and cached on disk, releases the
-GIL and runs in one thread; callers run several side by side. One thread a
-gain, summed in one fixed order, makes results the same for any number of
-threads, and makes a computed gain monotone in the distances it sums, so that
-the lazy greedy picks exactly what the naive greedy picks on the same numbers.
+Examples lie in blocks of ``BLOCK``, feature by feature inside a block, so that a
+kernel's inner loops have a fixed length and fill the vector registers. Every
+kernel is compiled at its first call and cached on disk, releases the GIL and runs
+in one thread; callers run several side by side. A block's numbers are made by one
+thread in one fixed order, so they are the same for any number of threads.
+
+A kernel's first argument, `source`, is the tuple ``(dense, points, inputs,
+point_norms, input_norms, is_cosine)`` of :class:`Distances`: stored distances
+(n, n_blocks, BLOCK) or none (0, n_blocks, BLOCK), and what blocks of them are made
+from: features (n_blocks, d, BLOCK) of the points, of the layer's inputs (H may be 0)
+and squared norms. Rows of zeros fill the last block.
 """
 
 from __future__ import annotations
@@ -12,162 +18,277 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-# "contract" lets multiply and add fuse, "nsz"/"nnan" let max become one
-# instruction, "reassoc" lets a sum use vector registers. All keep the order of
-# operations fixed in the compiled code.
-_options = {"nogil": True, "cache": True}
-_row_math = {"contract"}
-_sum_math = {"reassoc", "contract", "nsz", "nnan", "ninf"}
+BLOCK = 64
 
-# Distances of one row are made in stretches that stay in the first cache.
-STRETCH = 512
+# No flag that lets the compiler reorder or fuse sums: one function compiled into two
+# callers must give the same digits in both. These two only let max be one instruction.
+options = {"nogil": True, "cache": True}
+_extreme_math = {"nsz", "nnan"}
 
 # Squared distances below this share of the squared norms are not taken from
-# inner products.
-CLOSE = 1e-7
+# inner products, which are made in float32.
+CLOSE = 1e-2
+FAR = np.float32(3e38)
 
 
-@numba.njit(fastmath=_row_math, **_options)
-def squared_differences(points, i, start, stop, out):
-    """Fill ``out[: stop - start]`` with squared distances from column i."""
-    width = stop - start
-    for j in range(width):
+# The functions of one block take arrays, not tuples of them or slices, and return
+# none: counting references would cost as much as the block's arithmetic.
+
+
+@numba.njit(**options)
+def block_squares(features, b, x, out):
+    """Fill `out` (BLOCK,) with squared distances from x to block b of features."""
+    for j in range(BLOCK):
         out[j] = 0.0
-    for k in range(points.shape[0]):
-        x = points[k, i]
-        row = points[k, start:stop]
-        for j in range(width):
-            difference = row[j] - x
-            out[j] += difference * difference
+    d = features.shape[1]
+    k = 0
+    while k + 2 <= d:
+        x_k, x_l = x[k], x[k + 1]
+        for j in range(BLOCK):
+            first = features[b, k, j] - x_k
+            second = features[b, k + 1, j] - x_l
+            out[j] += first * first + second * second
+        k += 2
+    if k < d:
+        x_k = x[k]
+        for j in range(BLOCK):
+            first = features[b, k, j] - x_k
+            out[j] += first * first
 
 
-@numba.njit(fastmath=_row_math, **_options)
-def squares_from_products(products, rows, norms, start):
-    """Turn inner products (b, n) into squared distances, in place.
+@numba.njit(**options)
+def outer_from_squares(first, second, p_norms, i_norms, is_cosine, i, b, out):
+    """Distances between outer products from their factors' squared distances.
 
-    ``|x|^2 + |y|^2 - 2 x.y`` loses its digits where x and y are close; those
-    few are computed again from the differences, so that doubles are exactly 0
-    apart.
+    By |g h' - G H'|^2 = |dg|^2 |mean h|^2 + |mean g|^2 |dh|^2 + 2 (mean g . dg)
+    (mean h . dh), which needs only squared differences and norms and so keeps its
+    digits for examples that lie close together.
     """
-    for r in range(products.shape[0]):
-        i = start + r
-        for j in range(products.shape[1]):
-            both = norms[i] + norms[j]
-            square = both - 2.0 * products[r, j]
-            if square <= CLOSE * both:
-                square = 0.0
-                for k in range(rows.shape[1]):
-                    difference = rows[i, k] - rows[j, k]
-                    square += difference * difference
-            products[r, j] = square
+    g, h = p_norms[i // BLOCK, i % BLOCK], i_norms[i // BLOCK, i % BLOCK]
+    for j in range(BLOCK):
+        p, q = np.float64(first[j]), np.float64(second[j])
+        g_sum = 2.0 * (g + p_norms[b, j]) - p
+        h_sum = 2.0 * (h + i_norms[b, j]) - q
+        cross = (g - p_norms[b, j]) * (h - i_norms[b, j])
+        square = max(0.25 * (p * h_sum + q * g_sum) + 0.5 * cross, 0.0)
+        out[j] = np.float32(0.5 * square if is_cosine else np.sqrt(square))
 
 
-@numba.njit(fastmath=_row_math, **_options)
-def distances_from_squares(
-    first, second, factored, p_norms, i_norms, cosine, i, start, out
+@numba.njit(**options)
+def plain_from_squares(squares, is_cosine, out):
+    """Distances from squared ones (BLOCK,)."""
+    if is_cosine:
+        for j in range(BLOCK):
+            out[j] = 0.5 * squares[j]
+    else:
+        for j in range(BLOCK):
+            out[j] = np.sqrt(squares[j])
+
+
+@numba.njit(**options)
+def scratch(source):
+    """Memory for an example (x, z), a block's squares (two), distances and terms."""
+    _, points, inputs, _, _, _ = source
+    return (
+        np.empty(points.shape[1], dtype=points.dtype),
+        np.empty(inputs.shape[1], dtype=inputs.dtype),
+        np.empty(BLOCK, dtype=points.dtype),
+        np.empty(BLOCK, dtype=inputs.dtype),
+        np.empty(BLOCK, dtype=np.float32),
+        np.empty(BLOCK),
+    )
+
+
+@numba.njit(**options)
+def load(dense, points, inputs, i, x, z):
+    """Put example i's own features into x and z, where `fill_block` reads them."""
+    if dense.shape[0] == 0:
+        for k in range(x.shape[0]):
+            x[k] = points[i // BLOCK, k, i % BLOCK]
+        for k in range(z.shape[0]):
+            z[k] = inputs[i // BLOCK, k, i % BLOCK]
+
+
+@numba.njit(**options)
+def fill_block(
+    dense, points, inputs, p_norms, i_norms, is_cosine, i, b, x, z, first, second, out
 ):
-    """Distances from example i to a stretch of others, from squared ones.
-
-    Factored, the distance is between outer products, by |g h' - G H'|^2 =
-    |dg|^2 |mean h|^2 + |mean g|^2 |dh|^2 + 2 (mean g . dg)(mean h . dh), which
-    needs only squared differences and norms and so keeps its digits for
-    examples that lie close together.
-    """
-    g, h = p_norms[i], i_norms[i] if factored else 0.0
-    for j in range(out.shape[0]):
-        square = first[j]
-        if factored:
-            g_sum = 2.0 * (g + p_norms[start + j]) - first[j]
-            h_sum = 2.0 * (h + i_norms[start + j]) - second[j]
-            cross = (g - p_norms[start + j]) * (h - i_norms[start + j])
-            square = 0.25 * (first[j] * h_sum + second[j] * g_sum) + 0.5 * cross
-            square = max(square, 0.0)
-        out[j] = np.float32(0.5 * square if cosine else np.sqrt(square))
+    """Fill `out` with the distances from example i, loaded before, to block b."""
+    if dense.shape[0] > 0:
+        for j in range(BLOCK):
+            out[j] = dense[i, b, j]
+    elif z.shape[0] == 0:
+        block_squares(points, b, x, first)
+        plain_from_squares(first, is_cosine, out)
+    else:
+        block_squares(points, b, x, first)
+        block_squares(inputs, b, z, second)
+        outer_from_squares(first, second, p_norms, i_norms, is_cosine, i, b, out)
 
 
-@numba.njit(**_options)
-def distance_row(points, inputs, p_norms, i_norms, cosine, i, out):
-    """Fill ``out`` (n,) with the float32 distances from example i to all.
-
-    With ``inputs`` of zero rows the distance is between columns of `points`;
-    otherwise between the outer products of columns of `points` and `inputs`.
-    """
-    n = points.shape[1]
-    factored = inputs.shape[0] > 0
-    first = np.empty(STRETCH)
-    second = np.empty(STRETCH)
-    for start in range(0, n, STRETCH):
-        stop = min(n, start + STRETCH)
-        squared_differences(points, i, start, stop, first)
-        if factored:
-            squared_differences(inputs, i, start, stop, second)
-        distances_from_squares(
-            first, second, factored, p_norms, i_norms, cosine, i, start, out[start:stop]
-        )
+@numba.njit(**options)
+def folded_sum(values):
+    """Sum of BLOCK values, which are overwritten, halving them again and again."""
+    for j in range(32):
+        values[j] += values[j + 32]
+    for j in range(16):
+        values[j] += values[j + 16]
+    for j in range(8):
+        values[j] += values[j + 8]
+    for j in range(4):
+        values[j] += values[j + 4]
+    return (values[0] + values[1]) + (values[2] + values[3])
 
 
-@numba.njit(fastmath=_sum_math, **_options)
-def summarise_row(row, i):
-    """Sum (float64) and largest of row i, and its smallest but for row[i]."""
-    total = 0.0
-    for j in range(row.shape[0]):
-        total += np.float64(row[j])
+@numba.njit(**options)
+def sum_of_block(block, n_valid, terms):
+    """Sum in float64 of the first of a block's distances."""
+    for j in range(BLOCK):
+        terms[j] = np.float64(block[j]) if j < n_valid else 0.0
+    return folded_sum(terms)
+
+
+@numba.njit(fastmath=_extreme_math, **options)
+def largest_of(block, n_valid):
+    """Largest of the first of a block's distances."""
     largest = np.float32(0.0)
-    for j in range(row.shape[0]):
-        largest = row[j] if row[j] > largest else largest
-    smallest = np.float32(3e38)
-    for j in range(i):
-        smallest = row[j] if row[j] < smallest else smallest
-    for j in range(i + 1, row.shape[0]):
-        smallest = row[j] if row[j] < smallest else smallest
-    return total, largest, smallest
+    for j in range(BLOCK):
+        largest = max(largest, block[j] if j < n_valid else np.float32(0.0))
+    return largest
 
 
-@numba.njit(fastmath=_sum_math, **_options)
-def gain_of_row(row, nearest):
-    """Facility-location gain: how much closer all examples come to a medoid."""
+@numba.njit(fastmath=_extreme_math, **options)
+def smallest_but(block, n_valid, own):
+    """Smallest of the first of a block's distances, but for the one at `own`."""
+    smallest = FAR
+    for j in range(BLOCK):
+        smallest = min(smallest, block[j] if j < n_valid and j != own else FAR)
+    return smallest
+
+
+@numba.njit(fastmath=_extreme_math, **options)
+def gain_of_block(block, nearest, b, terms):
+    """How much closer the examples of block b come.
+
+    In double precision, so that candidates that gain the same do tie.
+    """
+    for j in range(BLOCK):
+        terms[j] = max(np.float64(nearest[b, j]) - np.float64(block[j]), 0.0)
+    return folded_sum(terms)
+
+
+@numba.njit(**options)
+def summarise_rows(source, store, n, start, stop, sums, maxima, minima):
+    """Make rows `start` to `stop`; store them if there is room, summarise them.
+
+    Sum, maximum and distance to the nearest other cost next to nothing while
+    the block is in the cache. `store` is (n, n_blocks, BLOCK) or (0, ...).
+    """
+    dense, points, inputs, p_norms, i_norms, cosine = source
+    x, z, first, second, block, terms = scratch(source)
+    for i in range(start, stop):
+        load(dense, points, inputs, i, x, z)
+        total, largest, smallest = 0.0, np.float32(0.0), FAR
+        for b in range(points.shape[0]):
+            fill_block(
+                dense,
+                points,
+                inputs,
+                p_norms,
+                i_norms,
+                cosine,
+                i,
+                b,
+                x,
+                z,
+                first,
+                second,
+                block,
+            )
+            if store.shape[0] > 0:
+                for j in range(BLOCK):
+                    store[i, b, j] = block[j]
+            n_valid = min(BLOCK, n - b * BLOCK)
+            total += sum_of_block(block, n_valid, terms)
+            largest = max(largest, largest_of(block, n_valid))
+            smallest = min(smallest, smallest_but(block, n_valid, i - b * BLOCK))
+        sums[i], maxima[i], minima[i] = total, largest, smallest
+
+
+@numba.njit(**options)
+def sums_of_rows(source, n, rows, sums):
+    """Fill `sums` with the sum of the distances from each of `rows`."""
+    dense, points, inputs, p_norms, i_norms, cosine = source
+    x, z, first, second, block, terms = scratch(source)
+    for at in range(rows.shape[0]):
+        load(dense, points, inputs, rows[at], x, z)
+        sums[at] = 0.0
+        for b in range(points.shape[0]):
+            fill_block(
+                dense,
+                points,
+                inputs,
+                p_norms,
+                i_norms,
+                cosine,
+                rows[at],
+                b,
+                x,
+                z,
+                first,
+                second,
+                block,
+            )
+            sums[at] += sum_of_block(block, min(BLOCK, n - b * BLOCK), terms)
+
+
+@numba.njit(fastmath=_extreme_math, **options)
+def squared_difference(x, y):
+    """Squared distance of two examples."""
     total = 0.0
-    for j in range(row.shape[0]):
-        total += max(np.float64(nearest[j]) - np.float64(row[j]), 0.0)
+    for k in range(x.shape[0]):
+        difference = np.float64(x[k]) - np.float64(y[k])
+        total += difference * difference
     return total
 
 
-@numba.njit(**_options)
-def first_pass(
-    dense,
-    points,
-    inputs,
-    p_norms,
-    i_norms,
-    cosine,
-    start,
-    stop,
-    sums,
-    maxima,
-    minima,
-):
-    """Make rows `start` to `stop`: store them if there is room, summarise them.
+@numba.njit(**options)
+def squares_from_products(products, i, rows, norms, out):
+    """Squared distances (n,) of example i from its inner products (n,).
 
-    Sum, maximum and distance to the nearest other cost next to nothing while
-    the row is in the cache.
+    ``|x|^2 + |y|^2 - 2 x.y`` loses its digits where x and y are close; those are
+    computed again from the differences, so that doubles are exactly 0 apart.
     """
-    is_dense = dense.shape[0] > 0
-    buffer = np.empty(points.shape[1], dtype=np.float32)
-    for i in range(start, stop):
-        row = dense[i] if is_dense else buffer
-        distance_row(points, inputs, p_norms, i_norms, cosine, i, row)
-        sums[i], maxima[i], minima[i] = summarise_row(row, i)
+    for j in range(products.shape[0]):
+        out[j] = norms[i] + norms[j] - 2.0 * np.float64(products[j])
+    for j in range(products.shape[0]):
+        if out[j] <= CLOSE * (norms[i] + norms[j]):
+            out[j] = squared_difference(rows[i], rows[j])
 
 
-@numba.njit(**_options)
-def first_pass_of_block(
-    dense,
-    point_squares,
-    input_squares,
-    points,
-    p_norms,
-    i_norms,
-    cosine,
+@numba.njit(**options)
+def squares_of_blocks(features, i, x, products, rows, norms, out):
+    """Squared distances (n_blocks, BLOCK) of example i, from products if there are.
+
+    `products` (n,) are those of centred `rows` (n, d) with squared `norms` (n,).
+    """
+    if products.shape[0] > 0:
+        squares_from_products(products, i, rows, norms, out.ravel())
+    else:
+        for b in range(features.shape[0]):
+            block_squares(features, b, x, out[b])
+
+
+@numba.njit(**options)
+def store_from_products(
+    source,
+    store,
+    p_products,
+    i_products,
+    p_rows,
+    i_rows,
+    p_own,
+    i_own,
     begin,
     start,
     stop,
@@ -175,142 +296,96 @@ def first_pass_of_block(
     maxima,
     minima,
 ):
-    """First pass over rows `start` to `stop` of squared distances made before.
+    """Store rows ``begin + start`` to ``begin + stop`` made from inner products.
 
-    The blocks of squares begin at row `begin`; `point_squares` may be empty,
-    then those of the (narrow) points are made here.
+    `p_products` and `i_products` (r, n) are those of the points and of the inputs,
+    or (r, 0): then their squares are made here. Rows are summarised as by
+    `summarise_rows`.
     """
-    n = dense.shape[0]
-    factored = input_squares.shape[0] > 0
-    buffer = np.empty(n)
+    dense, points, inputs, p_norms, i_norms, cosine = source
+    n, n_blocks = p_rows.shape[0], points.shape[0]
+    x, z, _, _, block, terms = scratch(source)
+    first = np.zeros((n_blocks, BLOCK), dtype=points.dtype)
+    second = np.zeros((n_blocks, BLOCK), dtype=inputs.dtype)
     for r in range(start, stop):
         i = begin + r
-        if point_squares.shape[0] > 0:
-            first = point_squares[r]
-        else:
-            squared_differences(points, i, 0, n, buffer)
-            first = buffer
-        second = input_squares[r] if factored else buffer
-        distances_from_squares(
-            first, second, factored, p_norms, i_norms, cosine, i, 0, dense[i]
+        load(dense, points, inputs, i, x, z)
+        squares_of_blocks(points, i, x, p_products[r], p_rows, p_own, first)
+        if inputs.shape[1] > 0:
+            squares_of_blocks(inputs, i, z, i_products[r], i_rows, i_own, second)
+        total, largest, smallest = 0.0, np.float32(0.0), FAR
+        for b in range(n_blocks):
+            if inputs.shape[1] > 0:
+                outer_from_squares(
+                    first[b], second[b], p_norms, i_norms, cosine, i, b, block
+                )
+            else:
+                plain_from_squares(first[b], cosine, block)
+            for j in range(BLOCK):
+                store[i, b, j] = block[j]
+            n_valid = min(BLOCK, n - b * BLOCK)
+            total += sum_of_block(block, n_valid, terms)
+            largest = max(largest, largest_of(block, n_valid))
+            smallest = min(smallest, smallest_but(block, n_valid, i - b * BLOCK))
+        sums[i], maxima[i], minima[i] = total, largest, smallest
+
+
+@numba.njit(**options)
+def copy_row(source, i, out):
+    """Fill `out` (n,) with the distances from example i."""
+    dense, points, inputs, p_norms, i_norms, cosine = source
+    x, z, first, second, block, _ = scratch(source)
+    load(dense, points, inputs, i, x, z)
+    for b in range(points.shape[0]):
+        fill_block(
+            dense,
+            points,
+            inputs,
+            p_norms,
+            i_norms,
+            cosine,
+            i,
+            b,
+            x,
+            z,
+            first,
+            second,
+            block,
         )
-        sums[i], maxima[i], minima[i] = summarise_row(dense[i], i)
+        for j in range(min(BLOCK, out.shape[0] - b * BLOCK)):
+            out[b * BLOCK + j] = block[j]
 
 
-@numba.njit(**_options)
-def gains_of(
-    dense, points, inputs, p_norms, i_norms, cosine, nearest, candidates, gains
-):
-    """Fill `gains` with the gain of each of `candidates`."""
-    is_dense = dense.shape[0] > 0
-    buffer = np.empty(nearest.shape[0], dtype=np.float32)
-    for at in range(candidates.shape[0]):
-        i = candidates[at]
-        if not is_dense:
-            distance_row(points, inputs, p_norms, i_norms, cosine, i, buffer)
-        row = dense[i] if is_dense else buffer
-        gains[at] = gain_of_row(row, nearest)
-
-
-@numba.njit(**_options)
-def _comes_before(gain_a, index_a, gain_b, index_b):
-    """Greater gain first; equal gains in order of index."""
-    return gain_a > gain_b or (gain_a == gain_b and index_a < index_b)
-
-
-@numba.njit(**_options)
-def _sift_down(gains, heap, size, at):
-    """Restore the heap below position `at`."""
-    index = heap[at]
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            break
-        right = child + 1
-        if right < size and _comes_before(
-            gains[heap[right]], heap[right], gains[heap[child]], heap[child]
-        ):
-            child = right
-        if not _comes_before(gains[heap[child]], heap[child], gains[index], index):
-            break
-        heap[at] = heap[child]
-        at = child
-    heap[at] = index
-
-
-@numba.njit(**_options)
-def lazy_greedy(
-    dense, points, inputs, p_norms, i_norms, cosine, bounds, nearest, candidates, k
-):
-    """Choose k medoids by the accelerated greedy algorithm (Minoux, 1978).
-
-    Parameters
-    ----------
-    dense : float32 (n, n), or (0, 0) to make rows from `points` as needed
-    points, inputs, p_norms, i_norms, cosine : see `distance_row`
-    bounds : float64 (n,), upper bounds of all gains; overwritten
-    nearest : float32 (n,), distance to the nearest medoid; updated in place
-    candidates : int64, rows that may be chosen
-    k : how many
-
-    Returns
-    -------
-    chosen : int64 (<= k,), in order of selection
-    gains : float64 (<= k,)
-    """
-    n = nearest.shape[0]
-    is_dense = dense.shape[0] > 0
-    buffer = np.empty(n, dtype=np.float32)
-    heap = candidates.copy()
-    size = heap.shape[0]
-    for at in range(size // 2 - 1, -1, -1):
-        _sift_down(bounds, heap, size, at)
-    evaluated_at = np.full(n, -1, dtype=np.int64)
-    chosen = np.empty(min(k, size), dtype=np.int64)
-    gains = np.empty(min(k, size))
-    for step in range(chosen.shape[0]):
-        # A gain only shrinks as medoids are added: a candidate that was
-        # evaluated in this step and still leads the heap is the best of all.
-        while evaluated_at[heap[0]] != step and bounds[heap[0]] > 0.0:
-            top = heap[0]
-            if not is_dense:
-                distance_row(points, inputs, p_norms, i_norms, cosine, top, buffer)
-            row = dense[top] if is_dense else buffer
-            bounds[top] = gain_of_row(row, nearest)
-            evaluated_at[top] = step
-            _sift_down(bounds, heap, size, 0)
-        best = heap[0]
-        chosen[step] = best
-        gains[step] = bounds[best]
-        size -= 1
-        heap[0] = heap[size]
-        if size > 0:
-            _sift_down(bounds, heap, size, 0)
-        if gains[step] > 0.0:  # else no example comes closer
-            if not is_dense:
-                distance_row(points, inputs, p_norms, i_norms, cosine, best, buffer)
-            row = dense[best] if is_dense else buffer
-            for j in range(n):
-                nearest[j] = min(nearest[j], row[j])
-    return chosen, gains
-
-
-@numba.njit(**_options)
-def assign(dense, points, inputs, p_norms, i_norms, cosine, medoids, nearest, owner):
+@numba.njit(**options)
+def assign(source, medoids, nearest, owner):
     """Give each example to its nearest medoid, the earliest of equally near.
 
-    `nearest` (n,) starts at infinity and `owner` (n,) is filled with positions
-    in `medoids`. A medoid that lies exactly on an earlier one belongs to it.
+    `nearest` (n_blocks, BLOCK) starts at infinity and `owner`, of the same shape,
+    is filled with positions in `medoids`. A medoid that lies exactly on an earlier
+    one belongs to it.
     """
-    n = nearest.shape[0]
-    is_dense = dense.shape[0] > 0
-    buffer = np.empty(n, dtype=np.float32)
+    dense, points, inputs, p_norms, i_norms, cosine = source
+    x, z, first, second, block, _ = scratch(source)
     for position in range(medoids.shape[0]):
-        medoid = medoids[position]
-        if not is_dense:
-            distance_row(points, inputs, p_norms, i_norms, cosine, medoid, buffer)
-        row = dense[medoid] if is_dense else buffer
-        for j in range(n):
-            if row[j] < nearest[j]:
-                nearest[j] = row[j]
-                owner[j] = position
+        i = medoids[position]
+        load(dense, points, inputs, i, x, z)
+        for b in range(nearest.shape[0]):
+            fill_block(
+                dense,
+                points,
+                inputs,
+                p_norms,
+                i_norms,
+                cosine,
+                i,
+                b,
+                x,
+                z,
+                first,
+                second,
+                block,
+            )
+            for j in range(BLOCK):
+                if block[j] < nearest[b, j]:
+                    nearest[b, j] = block[j]
+                    owner[b, j] = position

@@ -33,10 +33,15 @@ EXTRACTORS = {
 GRADIENT_BATCH = 512
 
 
-def check_gradient_kind(kind: Any) -> None:
-    """Refuse an unknown name of a gradient definition."""
+def check_gradient_kind(kind: Any, rule: str) -> None:
+    """Refuse an unknown name of a gradient definition, or one the rule can't use."""
     if kind not in EXTRACTORS:
         raise ValueError(f"gradients is {kind!r}; choose one of {tuple(EXTRACTORS)}.")
+    if rule == "neighbors" and kind != "last_layer":
+        raise ValueError(
+            f"rule is 'neighbors' and gradients {kind!r}; the rule compares the last "
+            "layer's inputs and errors: set gradients='last_layer'."
+        )
 
 
 def round_options_of(owner: Any) -> dict[str, Any]:
@@ -45,6 +50,8 @@ def round_options_of(owner: Any) -> dict[str, Any]:
         "subset_size": owner.subset_size,
         "threshold": owner.threshold,
         "cluster_on": owner.cluster_on,
+        "rule": owner.rule,
+        "cutoff": owner.cutoff,
         "metric": owner.metric,
         "optimizer": owner.selection_optimizer,
         "min_class_fraction": owner.min_class_fraction,
@@ -96,6 +103,11 @@ class EPICCallback(Callback):
         Largest size of a cluster that counts as isolated.
     cluster_on : {"all", "kept"}, default="all"
         What rounds after the first cluster.
+    rule : {"medoids", "neighbors"}, default="medoids"
+        What is isolated; "neighbors" needs ``gradients="last_layer"``. See
+        :class:`EPICClassifier`.
+    cutoff : float, default=2.0
+        Score above which "neighbors" drops; lower drops more.
     gradients : {"logit", "last_layer_input", "last_layer"}, default="logit"
         What is clustered.
     metric : {"euclidean", "cosine"}, default="euclidean"
@@ -158,6 +170,8 @@ class EPICCallback(Callback):
         subset_size: float = 0.2,
         threshold: int = 1,
         cluster_on: str = "all",
+        rule: str = "medoids",
+        cutoff: float = 2.0,
         gradients: str = "logit",
         metric: str = "euclidean",
         selection_optimizer: str = "lazy",
@@ -173,6 +187,8 @@ class EPICCallback(Callback):
         self.subset_size = subset_size
         self.threshold = threshold
         self.cluster_on = cluster_on
+        self.rule = rule
+        self.cutoff = cutoff
         self.gradients = gradients
         self.metric = metric
         self.selection_optimizer = selection_optimizer
@@ -195,7 +211,7 @@ class EPICCallback(Callback):
             If a parameter is out of range.
         """
         check_epochs(self.warmup, self.every, self.stop)
-        check_gradient_kind(self.gradients)
+        check_gradient_kind(self.gradients, self.rule)
         RoundOptions(**round_options_of(self))
         self.sampler_ = None
         self._taken_over: dict[str, Any] | None = None

@@ -29,6 +29,10 @@ FREE_TO_CHANGE = {
 }
 
 
+# Settings that runs saved by earlier versions lack, as those versions behaved.
+ADDED_SINCE = {"rule": repr("medoids"), "cutoff": repr(2.0)}
+
+
 def describe_run(
     estimator: Any, module: nn.Module, X: np.ndarray, codes: np.ndarray
 ) -> dict[str, str]:
@@ -125,7 +129,7 @@ def read_checkpoint(
     )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        saved = state["run"]
+        saved = {**{k: v for k, v in ADDED_SINCE.items() if k in run}, **state["run"]}
     except Exception as error:
         raise ValueError(f"{path} is not a checkpoint of a run. {advice}") from error
     other = [name for name in {**saved, **run} if saved.get(name) != run.get(name)]

@@ -53,6 +53,15 @@ class EPICClassifier(TorchClassifier):
     cluster_on : {"all", "kept"}, default="all"
         Whether each round clusters all examples and intersects (published
         code), or what is left, with a constant number of medoids (paper).
+    rule : {"medoids", "neighbors"}, default="medoids"
+        What is isolated: a member of a small cluster (paper), or an example that
+        is far from its class, or in a tight group of up to 10 that collide, and
+        fitted badly. "neighbors" costs fewer clean examples and finds poisons
+        that collide. It needs ``gradients="last_layer"``, and does not use
+        `subset_size`, `threshold`, `metric` and `selection_optimizer`.
+    cutoff : float, default=2.0
+        Score above which "neighbors" drops, in robust standard deviations of
+        the class; lower drops more, 4.25 or more nothing.
     gradients : {"logit", "last_layer_input", "last_layer"}, default="logit"
         What is clustered: the gradient with respect to the logits (published
         code), to the last layer's input (paper), or to its parameters.
@@ -125,6 +134,8 @@ callbacks, device, checkpoint : see TorchClassifier
         subset_size: float = 0.2,
         threshold: int = 1,
         cluster_on: str = "all",
+        rule: str = "medoids",
+        cutoff: float = 2.0,
         gradients: str = "logit",
         metric: str = "euclidean",
         selection_optimizer: str = "lazy",
@@ -164,6 +175,8 @@ callbacks, device, checkpoint : see TorchClassifier
         self.subset_size = subset_size
         self.threshold = threshold
         self.cluster_on = cluster_on
+        self.rule = rule
+        self.cutoff = cutoff
         self.gradients = gradients
         self.metric = metric
         self.selection_optimizer = selection_optimizer
@@ -203,7 +216,7 @@ callbacks, device, checkpoint : see TorchClassifier
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_epochs(self.warmup, self.every, self.stop, self.max_epochs)
-        check_gradient_kind(self.gradients)
+        check_gradient_kind(self.gradients, self.rule)
         RoundOptions(**round_options_of(self))
 
     def _make_sampler(self, codes: np.ndarray, seed: int) -> EPICSubsetSampler:

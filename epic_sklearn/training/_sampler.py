@@ -94,6 +94,11 @@ class EPICSubsetSampler(EpochOrder):
         Largest size of a cluster that counts as isolated.
     cluster_on : {"all", "kept"}, default="all"
         What rounds after the first cluster.
+    rule : {"medoids", "neighbors"}, default="medoids"
+        What is isolated; "neighbors" needs the last layer's gradients
+        (:class:`~epic_sklearn.LastLayerGradients`). See :class:`EPICClassifier`.
+    cutoff : float, default=2.0
+        Score above which "neighbors" drops; lower drops more.
     metric : {"euclidean", "cosine"}, default="euclidean"
         Distance between gradients.
     optimizer : str, default="lazy"
@@ -170,6 +175,8 @@ class EPICSubsetSampler(EpochOrder):
         subset_size: float = 0.2,
         threshold: int = 1,
         cluster_on: str = "all",
+        rule: str = "medoids",
+        cutoff: float = 2.0,
         metric: str = "euclidean",
         optimizer: str = "lazy",
         min_class_fraction: float = 0.5,
@@ -187,6 +194,8 @@ class EPICSubsetSampler(EpochOrder):
             subset_size=subset_size,
             threshold=threshold,
             cluster_on=cluster_on,
+            rule=rule,
+            cutoff=cutoff,
             metric=metric,
             optimizer=optimizer,
             min_class_fraction=min_class_fraction,

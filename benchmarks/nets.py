@@ -1,0 +1,154 @@
+"""The nets that are attacked, and what their training needs besides a classifier."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import Callback
+from torch import nn
+
+from epic_sklearn._forward import evaluation_mode
+
+# The paper's optimiser: no weight decay on biases and batch norm.
+SGD: dict[str, Any] = {
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 5e-4,
+    "param_groups": [
+        ("*norm.weight", {"weight_decay": 0.0}),
+        ("*bias", {"weight_decay": 0.0}),
+    ],
+}
+
+
+class Standardise(nn.Module):
+    """From [0, 1] to about zero mean and unit variance over natural images."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Keep the shape (n, 3, 32, 32); channels last is faster on a CPU."""
+        standard = (images - 0.47) / 0.25
+        return standard.contiguous(memory_format=torch.channels_last)
+
+
+def conv_norm(
+    n_in: int, n_out: int, size: int = 3, stride: int = 1, pool: bool = False
+) -> nn.Sequential:
+    """Convolution, max pooling if asked for, batch norm."""
+    conv = nn.Conv2d(n_in, n_out, size, stride, padding=size // 2, bias=False)
+    parts: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
+    if pool:
+        parts["pool"] = nn.MaxPool2d(2)
+    parts["norm"] = nn.BatchNorm2d(n_out)
+    return nn.Sequential(parts)
+
+
+def small_net(early_pooling: bool = False) -> nn.Sequential:
+    """Four convolutions, 3 x 32 x 32 to 128 activations.
+
+    Parameters
+    ----------
+    early_pooling : bool
+        Max pooling after the first, second and fourth convolution instead of the
+        last three: half the time, a little less accurate.
+    """
+    pools = (True, True, False, True) if early_pooling else (False, True, True, True)
+    layers: list[nn.Module] = [Standardise()]
+    n_in = 3
+    for n_out, pool in zip((32, 64, 128, 128), pools, strict=True):
+        layers += [conv_norm(n_in, n_out, pool=pool), nn.ReLU()]
+        n_in = n_out
+    return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten())
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions, and a way round them."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        self.first = conv_norm(n_in, n_out, stride=stride)
+        self.second = conv_norm(n_out, n_out)
+        same = stride == 1 and n_in == n_out
+        self.shortcut = nn.Identity() if same else conv_norm(n_in, n_out, 1, stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Shrink the image by the stride."""
+        inner = self.second(nn.functional.relu(self.first(x)))
+        return nn.functional.relu(inner + self.shortcut(x))
+
+
+def resnet18() -> nn.Sequential:
+    """ResNet-18 (He et al. 2016) for 32 x 32 images, to 512 activations."""
+    layers: list[nn.Module] = [Standardise(), conv_norm(3, 64), nn.ReLU()]
+    n_in = 64
+    for n_out, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+        layers += [ResidualBlock(n_in, n_out, stride), ResidualBlock(n_out, n_out, 1)]
+        n_in = n_out
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class Frozen(nn.Module):
+    """A trained net that stays as it is, in evaluation mode, inside another one."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Frozen:
+        """Stay in evaluation mode."""
+        return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply the net."""
+        return self.net(x)
+
+
+class OneCycle(Callback):
+    """Learning rate up to the estimator's `lr` and down to zero, along two cosines.
+
+    It follows from the epoch and the batch alone: a resumed run needs no state.
+
+    Parameters
+    ----------
+    max_epochs : int
+        Epochs of the whole cycle.
+    begin : int
+        Epochs of it that an earlier run has trained.
+    """
+
+    rise = 0.2
+
+    def __init__(self, max_epochs: int, begin: int = 0) -> None:
+        self.max_epochs, self.begin = max_epochs, begin
+
+    def factor(self, epochs: float) -> float:
+        """Share of the highest rate after so many epochs."""
+        done = min(1.0, epochs / self.max_epochs)
+        if done < self.rise:
+            return 0.04 + 0.96 * (1 - math.cos(math.pi * done / self.rise)) / 2
+        return (1 + math.cos(math.pi * (done - self.rise) / (1 - self.rise))) / 2
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Begin to count the epoch's batches."""
+        self.batch = 0
+
+    def on_batch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Set the rate of the next gradient step."""
+        n_batches = max(1, len(net.iterator_train__sampler) // net.batch_size)
+        epochs = self.begin + len(net.history) - 1 + self.batch / n_batches
+        for group in net.optimizer_.param_groups:
+            group["lr"] = net.lr * self.factor(epochs)
+        self.batch += 1
+
+
+@torch.no_grad()
+def extract(net: nn.Module, images: np.ndarray) -> np.ndarray:
+    """Run a net in evaluation mode, on its own device: outputs (n, d) float32."""
+    device = next(net.parameters()).device
+    with evaluation_mode(net):
+        batches = torch.from_numpy(images).split(500)
+        outputs = [net(batch.to(device)).cpu() for batch in batches]
+    return torch.cat(outputs).numpy()

@@ -1,0 +1,172 @@
+"""Results as tables and pictures in a page of the documentation.
+
+    python -m benchmarks.render docs/results/*.jsonl --out docs/benchmarks.md
+
+Each scenario fills the part of the page between ``<!-- results: SCALE/SCENARIO -->``
+and ``<!-- end of results -->``; one that the page lacks is added at its end. Pictures
+go to the folder ``results`` beside the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.records import Record, group_by, key_of, read_records, wilson_interval
+from epic_sklearn.plotting import TradeoffDisplay
+
+END = "<!-- end of results -->"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One defence against one attack, over its trials.
+
+    Attributes
+    ----------
+    defence : str
+        Its name.
+    n : int
+        Trials.
+    successes, undefended : float
+        Successful attacks among them, with the defence and with none; of a
+        backdoor the sum of the trials' rates. `undefended` is None where not all
+        of the trials have been run without a defence.
+    accuracy, poisons_left, clean_lost : float
+        Means over the trials.
+    seconds : float
+        Mean over the trials that were not resumed.
+    """
+
+    defence: str
+    n: int
+    successes: float
+    undefended: float | None
+    accuracy: float
+    poisons_left: float
+    clean_lost: float
+    seconds: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's, of the success rate."""
+        return wilson_interval(self.successes, self.n)
+
+
+def summarise(records: list[Record]) -> list[Row]:
+    """Sum up the trials of one scenario, a row for each defence."""
+    without = {r["trial"]: r["success"] for r in records if r["defence"] == "none"}
+    rows = []
+    for (defence,), trials in group_by(records, "defence").items():
+        numbers = [record["trial"] for record in trials]
+        paired = all(number in without for number in numbers)
+        whole = [r["seconds"] for r in trials if not r["resumed"]]
+        mean = {
+            name: float(np.mean([record[name] for record in trials]))
+            for name in ("accuracy", "poisons_left", "clean_lost")
+        }
+        rows.append(
+            Row(
+                defence=defence,
+                n=len(trials),
+                successes=sum(record["success"] for record in trials),
+                undefended=sum(without[i] for i in numbers) if paired else None,
+                seconds=float(np.mean(whole)) if whole else float("nan"),
+                **mean,
+            )
+        )
+    return rows
+
+
+def count(successes: float | None) -> str:
+    """Write a number of successes, which for a backdoor need not be whole."""
+    if successes is None:
+        return "?"
+    return f"{successes:.0f}" if float(successes).is_integer() else f"{successes:.1f}"
+
+
+def markdown_table(rows: list[Row]) -> str:
+    """Write the rows as a table."""
+    lines = [
+        "| defence | attack success (95% interval) | undefended, same trials "
+        "| clean accuracy | poisons left | clean examples lost | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        low, high = row.interval
+        lines.append(
+            f"| {row.defence} "
+            f"| {count(row.successes)} of {row.n} ({low:.0%} to {high:.0%}) "
+            f"| {count(row.undefended)} | {row.accuracy:.1%} | {row.poisons_left:.0%} "
+            f"| {row.clean_lost:.1%} | {row.seconds:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(rows: list[Row], title: str, path: Path) -> None:
+    """Draw success against accuracy; the area of a marker grows with its time."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    columns: dict[str, Any] = {
+        "name": [row.defence for row in rows],
+        "attack_success": [row.successes / row.n for row in rows],
+        "clean_accuracy": [row.accuracy for row in rows],
+        "n_trials": [row.n for row in rows],
+        "seconds": [row.seconds for row in rows],
+    }
+    if not all(math.isfinite(row.seconds) for row in rows):
+        del columns["seconds"]
+    display = TradeoffDisplay.from_predictions(columns)
+    display.ax_.set_title(title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    display.figure_.savefig(path, dpi=110, bbox_inches="tight")
+
+
+def section(name: str, records: list[Record], page: Path) -> str:
+    """Render one scenario: picture drawn, table and heading returned."""
+    title = f"{records[0]['kind']}: {records[0]['title']}"
+    rows = summarise(records)
+    picture = page.parent / "results" / f"{name.replace('/', '_')}.png"
+    draw(rows, title, picture)
+    return (
+        f"{markdown_table(rows)}\n\n"
+        f"![Attack success against clean accuracy, {title}]"
+        f"({picture.relative_to(page.parent).as_posix()})"
+    )
+
+
+def fill(page: str, name: str, text: str) -> str:
+    """Put a section where the page wants it, or at its end."""
+    begin = f"<!-- results: {name} -->"
+    block = f"{begin}\n\n{text}\n\n{END}"
+    if begin not in page:
+        return f"{page.rstrip()}\n\n## {name}\n\n{block}\n"
+    pattern = re.escape(begin) + ".*?" + re.escape(END)
+    return re.sub(pattern, lambda _: block, page, flags=re.DOTALL)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("results", nargs="+", type=Path, help="JSON lines files")
+    parser.add_argument("--out", type=Path, required=True, help="markdown page")
+    args = parser.parse_args(argv)
+    # A trial that stands in several files counts once.
+    records = {key_of(r): r for path in args.results for r in read_records(path)}
+    page = args.out.read_text() if args.out.exists() else ""
+    for names, group in group_by(records.values(), "scale", "scenario").items():
+        name = "/".join(names)
+        page = fill(page, name, section(name, group, args.out))
+    args.out.write_text(page)
+
+
+if __name__ == "__main__":
+    main()

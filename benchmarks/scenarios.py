@@ -1,0 +1,214 @@
+"""The attacks and the settings under which they are made: data, no code to run.
+
+``cpu``: parts of CIFAR-10 and small nets, so that a trial takes seconds (transfer
+learning) to minutes (from scratch). ``gpu``: all of CIFAR-10, ResNet-18 and the
+paper's settings.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from benchmarks.nets import resnet18, small_net
+from benchmarks.victim import Training
+from epic_sklearn.attacks import (
+    BullseyePolytope,
+    FeatureCollision,
+    GradientMatching,
+    RandomShiftFlip,
+    SleeperAgent,
+)
+
+SCRATCH, BACKDOOR = "from scratch", "from scratch, backdoor"
+TRANSFER, FINE_TUNING = "transfer", "fine-tuning"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row of the table, at one scale.
+
+    Attributes
+    ----------
+    title : str
+        For tables.
+    kind : str
+        `SCRATCH`, `BACKDOOR`, `TRANSFER` or `FINE_TUNING`.
+    attack : callable
+        Called with ``random_state``, gives the attack.
+    body : callable
+        Makes the net without its last layer.
+    n_features : int
+        What the body gives.
+    n_pretrain, n_per_class, n_test : int
+        Sizes of the parts of CIFAR-10, see :func:`benchmarks.cifar10.split_cifar10`.
+    training : Training
+        The victim's.
+    rounds : callable
+        From subset_size to EPIC's warmup, every and stop.
+    subset_size : float
+        EPIC's, if not said otherwise.
+    pretraining : Training or None
+        The feature extractor's.
+    """
+
+    title: str
+    kind: str
+    attack: Callable[..., Any]
+    body: Callable[[], nn.Module]
+    n_features: int
+    n_pretrain: int
+    n_per_class: int
+    n_test: int
+    training: Training
+    rounds: Callable[[float], dict[str, int]]
+    subset_size: float = 0.2
+    pretraining: Training | None = None
+
+
+def fixed_rounds(warmup: int, every: int, stop: int) -> Callable[[float], dict]:
+    return lambda subset_size: {"warmup": warmup, "every": every, "stop": stop}
+
+
+def paper_rounds(subset_size: float) -> dict[str, int]:
+    """Take the paper's for 200 epochs: the more is dropped, the later it begins."""
+    return {"warmup": round(100 * subset_size), "every": 10, "stop": 150}
+
+
+matching = functools.partial(
+    GradientMatching, base_selection="gradient_norm", augment=RandomShiftFlip()
+)
+sleeper = functools.partial(SleeperAgent, augment=RandomShiftFlip())
+
+# ------------------------------------------------------------------- on two cores
+
+CPU_SCRATCH: dict[str, Any] = {
+    "body": small_net,
+    "n_features": 128,
+    "n_pretrain": 0,
+    "n_per_class": 800,
+    "n_test": 2000,
+    "training": Training(16, lr=0.1, one_cycle=True),
+    "rounds": fixed_rounds(9, 1, 13),
+}
+CPU_TRANSFER: dict[str, Any] = {
+    "body": functools.partial(small_net, early_pooling=True),
+    "n_features": 128,
+    "n_pretrain": 30_000,
+    "n_per_class": 250,
+    "n_test": 2000,
+    "pretraining": Training(10, lr=0.2, one_cycle=True),
+}
+CPU_HEAD: dict[str, Any] = {
+    **CPU_TRANSFER,
+    "kind": TRANSFER,
+    "training": Training(40, lr=0.1, milestones=(25, 35), augment=False),
+    "rounds": fixed_rounds(1, 1, 9),
+}
+CPU = {
+    "gradient-matching": Scenario(
+        title="gradient matching, 80 poisons in 8,000, eps 16/255",
+        kind=SCRATCH,
+        attack=functools.partial(matching, n_poisons=80, eps=16 / 255, n_steps=100),
+        **CPU_SCRATCH,
+    ),
+    "sleeper-agent": Scenario(
+        title="Sleeper Agent, 80 poisons in 8,000, eps 16/255",
+        kind=BACKDOOR,
+        attack=functools.partial(sleeper, n_poisons=80, eps=16 / 255, n_steps=100),
+        **CPU_SCRATCH,
+    ),
+    "bullseye-polytope": Scenario(
+        title="bullseye polytope, 5 poisons in 2,500, eps 0.1",
+        attack=functools.partial(BullseyePolytope, n_poisons=5, eps=0.1),
+        **CPU_HEAD,
+    ),
+    "feature-collision-1": Scenario(
+        title="feature collision, 1 poison in 2,500, eps 0.1",
+        attack=functools.partial(FeatureCollision, n_poisons=1, eps=0.1),
+        **CPU_HEAD,
+    ),
+    "feature-collision-5": Scenario(
+        title="feature collision, 5 poisons in 2,500, eps 0.1",
+        attack=functools.partial(FeatureCollision, n_poisons=5, eps=0.1),
+        **CPU_HEAD,
+    ),
+    "bullseye-polytope-finetuning": Scenario(
+        title="bullseye polytope, 25 poisons in 2,500, eps 0.1",
+        kind=FINE_TUNING,
+        attack=functools.partial(BullseyePolytope, n_poisons=25, eps=0.1),
+        training=Training(10, lr=0.005),
+        rounds=fixed_rounds(2, 1, 8),
+        **CPU_TRANSFER,
+    ),
+}
+
+# ----------------------------------------------- on a GPU, with the paper's settings
+
+GPU_SCRATCH: dict[str, Any] = {
+    "body": resnet18,
+    "n_features": 512,
+    "n_pretrain": 0,
+    "n_per_class": 5000,
+    "n_test": 10_000,
+    "training": Training(200, lr=0.1, milestones=(100, 150)),
+    "rounds": paper_rounds,
+}
+GPU_TRANSFER: dict[str, Any] = {
+    "body": resnet18,
+    "n_features": 512,
+    "n_pretrain": 50_000,
+    "n_per_class": 5000,
+    "n_test": 10_000,
+    "pretraining": Training(200, lr=0.1, milestones=(100, 150)),
+}
+GPU_HEAD: dict[str, Any] = {
+    **GPU_TRANSFER,
+    "kind": TRANSFER,
+    "training": Training(40, lr=0.1, milestones=(25, 35), augment=False),
+    "rounds": fixed_rounds(1, 1, 10),
+}
+GPU = {
+    "gradient-matching": Scenario(
+        title="gradient matching, 1% poisons, eps 8/255",
+        kind=SCRATCH,
+        attack=functools.partial(matching, n_poisons=500, eps=8 / 255, n_restarts=8),
+        **GPU_SCRATCH,
+    ),
+    "sleeper-agent": Scenario(
+        title="Sleeper Agent, 1% poisons, eps 16/255",
+        kind=BACKDOOR,
+        attack=functools.partial(sleeper, n_poisons=500, eps=16 / 255),
+        **GPU_SCRATCH,
+    ),
+    "bullseye-polytope": Scenario(
+        title="bullseye polytope, 1% poisons, eps 8/255",
+        attack=functools.partial(BullseyePolytope, n_poisons=500, eps=8 / 255),
+        **GPU_HEAD,
+    ),
+    "feature-collision-1": Scenario(
+        title="feature collision, 1 poison, eps 8/255",
+        attack=functools.partial(FeatureCollision, n_poisons=1, eps=8 / 255),
+        **GPU_HEAD,
+    ),
+    "feature-collision-5": Scenario(
+        title="feature collision, 5 poisons, eps 8/255",
+        attack=functools.partial(FeatureCollision, n_poisons=5, eps=8 / 255),
+        **GPU_HEAD,
+    ),
+    "bullseye-polytope-finetuning": Scenario(
+        title="bullseye polytope, 1% poisons, eps 8/255",
+        kind=FINE_TUNING,
+        attack=functools.partial(BullseyePolytope, n_poisons=500, eps=8 / 255),
+        training=Training(40, lr=1e-4, milestones=(25, 35)),
+        rounds=fixed_rounds(5, 1, 10),
+        subset_size=0.6,
+        **GPU_TRANSFER,
+    ),
+}
+
+SCENARIOS = {"cpu": CPU, "gpu": GPU}

@@ -1,0 +1,192 @@
+"""Attack success, accuracy and cost of all defences against all attacks.
+
+    python -m benchmarks.table --scenario bullseye-polytope --scale cpu
+
+A trial is one target with its poisons; every defence trains on it. Each finished one
+is a line of ``--out``, and is skipped when the command is run again: after a kill the
+same command goes on. Poisons and clean nets are kept in ``--cache``, and with them
+the training that was going on, epoch by epoch. One process a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.cifar10 import read_cifar10
+from benchmarks.defences import NONE, TABLE, Impossible, Run, clock, parse_defence
+from benchmarks.problem import Problem, Trial, Trials
+from benchmarks.ready_features import FeatureProblem, holds_features
+from benchmarks.records import KEY, Record, append_record, key_of, read_records
+from benchmarks.scenarios import SCENARIOS, TRANSFER
+from epic_sklearn.metrics import attack_success_rate, clean_retention, poison_recall
+
+
+def measure(run: Run) -> Record:
+    """Train one victim, defended, and see what the attack did to it."""
+    resumed = run.has_begun()  # then `seconds` is only a part
+    defend, options = parse_defence(run.defence)
+    start = clock()
+    defended = defend(run, **options)
+    seconds = clock() - start + defended.earlier_seconds
+    if defended.earlier_seconds:
+        resumed |= run.record(NONE)["resumed"]
+    trial, problem, keep = run.trial, run.problem, defended.keep
+    classifier, victim = defended.classifier, defended.victim
+    targets = classifier.predict(victim.inputs(trial.targets))
+    test_inputs = problem.test_inputs
+    if victim is not problem.victim and problem.test_images is not None:
+        test_inputs = victim.inputs(problem.test_images)
+    result = {
+        "success": attack_success_rate(targets, trial.adversarial_label),
+        "still_correct": np.mean(targets == trial.true_label),
+        "accuracy": classifier.score(test_inputs, problem.test_labels),
+        "poisons_left": 1 - poison_recall(keep, trial.poison_index),
+        "clean_lost": 1 - clean_retention(keep, trial.poison_index),
+        "dropped": np.mean(~keep),
+        "seconds": seconds,
+    }
+    rounded = {name: round(float(value), 5) for name, value in result.items()}
+    return {"poisons": len(trial.poison_index), **rounded, "resumed": resumed}
+
+
+class Table:
+    """The trials of one scenario, and which of them are to be run.
+
+    Parameters
+    ----------
+    args : Namespace
+        The command's arguments.
+    scenario : str
+        The scenario's name.
+    """
+
+    def __init__(self, args: argparse.Namespace, scenario: str) -> None:
+        self.args, self.scenario = args, scenario
+        self.records = {key_of(r): r for r in read_records(args.out)}
+        self.problem: Trials | None = None
+
+    def key(self, trial: int, defence: str) -> tuple[Any, ...]:
+        """Tell a result from all others, as `key_of` does."""
+        return self.scenario, self.args.scale, self.args.seed, trial, defence
+
+    def is_wanted(self, trial: int, defence: str) -> bool:
+        """Whether it is to be run: not done, and worth it."""
+        if self.key(trial, defence) in self.records:
+            return False
+        undefended = self.records.get(self.key(trial, NONE))
+        works = undefended is None or undefended["success"] > 0.5
+        return defence == NONE or works or not self.args.only_working
+
+    def make_problem(self) -> Trials:
+        """Read the data and get the clean nets, once and only if needed."""
+        if self.problem is None:
+            args, name = self.args, self.scenario
+            scenario, cache = SCENARIOS[args.scale][name], args.cache / args.scale
+            ready = args.trials_file
+            if ready is not None and holds_features(ready):
+                self.problem = FeatureProblem(name, scenario, cache, ready)
+            else:
+                data = read_cifar10(args.cifar10)
+                self.problem = Problem(name, scenario, data, args.seed, cache, ready)
+        return self.problem
+
+    def run(self) -> None:
+        """Run all that is wanted, trial after trial."""
+        todo = [(t, d) for t in self.args.trials for d in self.args.defences]
+        todo = [pair for pair in todo if self.is_wanted(*pair)]
+        trial: Trial | None = None
+        current, memory = -1, dict[str, Any]()
+        for number, defence in tqdm(todo, desc=self.scenario):
+            if not self.is_wanted(number, defence):
+                continue
+            if number != current or trial is None:
+                trial = self.make_problem().trial(number)
+                current, memory = number, {}
+            self._run_one(trial, number, defence, memory)
+
+    def _run_one(
+        self, trial: Trial, number: int, defence: str, memory: dict[str, Any]
+    ) -> None:
+        problem, key = self.make_problem(), self.key(number, defence)
+        folder = problem.cache / f"{self.scenario}_seed{self.args.seed}_{number}"
+        # Seconds of training are not worth the writing of checkpoints.
+        checkpoints = None if problem.scenario.kind == TRANSFER else folder
+        earlier = {k[-1]: r for k, r in self.records.items() if k[:-1] == key[:-1]}
+        seed = self.args.seed + number
+        run = Run(problem, trial, seed, defence, checkpoints, earlier, memory)
+        try:
+            result = measure(run)
+        except Impossible as reason:
+            tqdm.write(f"trial {number}, {defence}: {reason}")
+            return
+        about = {
+            "title": problem.scenario.title,
+            "kind": problem.scenario.kind,
+            "true_label": trial.true_label,
+            "adversarial_label": trial.adversarial_label,
+        }
+        self.save(key, {**about, **result})
+        # What begins with the undefended net still needs its checkpoint.
+        if not any(self.is_wanted(number, name) for name in self.args.defences):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def save(self, key: tuple[Any, ...], result: Record) -> None:
+        """Write one result, so that it is never made again."""
+        record = {**dict(zip(KEY, key, strict=True)), **result}
+        append_record(self.args.out, record)
+        self.records[key] = record
+
+
+def numbers(text: str) -> list[int]:
+    """``20`` is trials 0 to 19, ``0,4`` just these."""
+    return [int(t) for t in text.split(",")] if "," in text else list(range(int(text)))
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what is attacked, with what data, and where results go."""
+    add = parser.add_argument
+    names = list(SCENARIOS["cpu"])
+    add("--scenario", nargs="+", choices=names, default=names)
+    add("--scale", choices=list(SCENARIOS), default="cpu")
+    add("--trials", type=numbers, default="20", help="how many, or which: 0,4")
+    add("--seed", type=int, default=0)
+    add("--out", type=Path, default=Path("results.jsonl"))
+    add("--cache", type=Path, default=Path("benchmark_cache"))
+    add("--cifar10", type=Path, help="npz file; default: from OpenML")
+    add("--trials-file", type=Path, help="npz file of ready poisons")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_common_arguments(parser)
+    parser.add_argument(
+        "--defences", nargs="+", default=TABLE, help="such as 'EPIC threshold=5'"
+    )
+    parser.add_argument(
+        "--only-working", action="store_true", help="defend what works undefended"
+    )
+    args = parser.parse_args(argv)
+    for defence in args.defences:
+        try:
+            parse_defence(defence)
+        except ValueError as error:
+            parser.error(str(error))
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    for scenario in args.scenario:
+        Table(args, scenario).run()
+
+
+if __name__ == "__main__":
+    main()

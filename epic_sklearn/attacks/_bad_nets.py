@@ -1,0 +1,131 @@
+"""BadNets: a backdoor by mislabelled examples that bear the trigger."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval
+
+from .._random import RandomState, resolve_seed
+from ._checks import check_clip, check_examples, draw_rows, rows_of_label, source_rows
+from ._poisons import BackdoorPoisons
+from ._trigger import PatchTrigger, trigger_or_random
+
+
+class BadNets(BaseEstimator):
+    """Put the trigger on examples of the source class, and mislabel them.
+
+    The simplest backdoor [1]_: visible, and not clean-label. A reference for
+    :class:`SleeperAgent`. Use both ``insert_into`` and ``relabel`` of the result.
+
+    Parameters
+    ----------
+    n_poisons : int, default=50
+        Number of poisons.
+    trigger : PatchTrigger or None, default=None
+        None draws a random patch for the lower right corner, a quarter of the
+        images high.
+    clip : tuple of (float, float) or None, default=(0.0, 1.0)
+        The limits of the images, within which a trigger is drawn; None for no
+        limits, and a trigger in [0, 1].
+    random_state : int, RandomState instance or None, default=None
+        Draws the trigger and the examples.
+
+    See Also
+    --------
+    SleeperAgent : A backdoor by clean-label poisons that do not bear the trigger.
+    LabelFlip : Mislabels without a trigger.
+
+    References
+    ----------
+    .. [1] T. Gu, B. Dolan-Gavitt, S. Garg: "BadNets: Identifying Vulnerabilities in
+       the Machine Learning Model Supply Chain", arXiv:1708.06733, 2017. Section 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.attacks import BadNets
+    >>> X, y = np.zeros((6, 1, 8, 8)), np.repeat(["seven", "one"], 3)
+    >>> poisons = BadNets(n_poisons=2, random_state=0).craft(X, y, "seven", "one")
+    >>> X_poisoned, y_poisoned = poisons.insert_into(X), poisons.relabel(y)
+    >>> int((y_poisoned == "one").sum())
+    5
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_poisons": [Interval(Integral, 1, None, closed="left")],
+        "trigger": [PatchTrigger, None],
+        "clip": [tuple, list, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_poisons: int = 50,
+        trigger: PatchTrigger | None = None,
+        clip: tuple[float, float] | None = (0.0, 1.0),
+        random_state: RandomState = None,
+    ) -> None:
+        self.n_poisons = n_poisons
+        self.trigger = trigger
+        self.clip = clip
+        self.random_state = random_state
+
+    def craft(
+        self,
+        X: npt.ArrayLike | torch.Tensor,
+        y: npt.ArrayLike | torch.Tensor,
+        source_label: Any,
+        adversarial_label: Any,
+    ) -> BackdoorPoisons:
+        """Make the poisons for one trigger.
+
+        Parameters
+        ----------
+        X : array-like or Tensor of shape (n, channels, height, width)
+            Training images.
+        y : array-like or Tensor of shape (n,)
+            Their labels, of any kind.
+        source_label : object or list
+            The label, or labels, of the images that the trigger is to turn; the
+            poisons are made of some of them.
+        adversarial_label : object
+            What it is to turn them into: another label in `y`.
+
+        Returns
+        -------
+        BackdoorPoisons
+            Its `target` are the poisons themselves, its `loss` is empty.
+
+        Raises
+        ------
+        TypeError
+            If the examples are not numbers.
+        ValueError
+            If a parameter is out of range, shapes do not fit, X contains NaN or
+            infinity, or there are too few examples of `source_label`.
+        """
+        self._validate_params()
+        X = check_examples(X)
+        if self.clip is not None:
+            check_clip(self.clip, X)
+        rows_of_label(y, adversarial_label, len(X))
+        rows = source_rows(y, source_label, adversarial_label, len(X))
+        seed = resolve_seed(self.random_state)
+        trigger = trigger_or_random(self.trigger, X, self.clip, seed)
+        indices = draw_rows(rows, self.n_poisons, np.random.default_rng(seed))
+        patched = trigger.apply(X[indices])
+        return BackdoorPoisons(
+            examples=patched.astype(np.float32),
+            indices=indices,
+            target=patched,
+            adversarial_label=adversarial_label,
+            loss=np.empty(0),
+            trigger=trigger,
+            source_label=source_label,
+        )

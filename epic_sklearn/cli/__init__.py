@@ -1,0 +1,64 @@
+"""The command line: ``epic-sklearn``, or ``python -m epic_sklearn``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+NEEDED = ("click", "rich")
+INTERRUPTED = 130  # as a shell counts: 128 + SIGINT
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 0; 1 where ``--fail-on-flagged`` finds a flagged row; 2
+        where an argument or a file cannot be used, or click or rich is
+        missing; 130 where interrupted.
+
+    Examples
+    --------
+    >>> from epic_sklearn.cli import main
+    >>> main(["scan", "no_such_file.csv", "--label", "y"])
+    2
+    """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        print(
+            f"The command line needs {' and '.join(missing)}: "
+            "pip install 'epic-sklearn[cli]'.",
+            file=sys.stderr,
+        )
+        return 2
+    return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    import click
+
+    from ._commands import cli
+
+    if hasattr(sys.stdout, "reconfigure"):
+        # A label that the terminal's encoding lacks is shown by its code.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        # What the command returns, or the status of --help and --version.
+        return cli.main(args=argv, standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,165 @@
+"""NumPy archives. Nothing in them is ever unpickled."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ..report._thumbnails import check_images
+from ._columns import Column, text_column
+from ._errors import Unusable, unknown
+
+
+def load_array(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    """Load an array, or all of an archive's arrays by name; never unpickles.
+
+    Raises
+    ------
+    Unusable
+        If the file is none of NumPy's or holds Python objects.
+    """
+    name = ""
+    try:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            arrays = {}
+            for name in loaded.files:
+                arrays[name] = loaded[name]
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        if "allow_pickle" in str(error) and name:
+            raise Unusable(
+                f"Array {name!r} in {path} holds Python objects, which are never "
+                "unpickled: a file of unknown origin could run any code. Save it as "
+                "text or numbers, with array.astype(str) for example."
+            ) from error
+        if "allow_pickle" in str(error) or "pickle" in str(error):
+            raise Unusable(
+                f"{path} is no NumPy file of plain numbers or text; pickles are never "
+                "loaded."
+            ) from error
+        raise Unusable(f"{path} cannot be read: {error}") from error
+    strange = [name for name, a in arrays.items() if not isinstance(a, np.ndarray)]
+    if strange:
+        raise Unusable(f"{strange[0]!r} in {path} is not an array.")
+    return arrays
+
+
+class NpzFile:
+    """An archive as ``numpy.savez`` writes it: arrays with one row an example.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Attributes
+    ----------
+    names : list of str
+        The arrays.
+    """
+
+    kind = "array"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        loaded = load_array(path)
+        if isinstance(loaded, np.ndarray):
+            raise Unusable(
+                f"{path} is one array; an .npz archive of several is needed."
+            )
+        self._arrays = loaded
+        self.names = list(loaded)
+
+    def hint(self) -> str:
+        """Nothing more to say where an array is not found."""
+        return ""
+
+    def place(self, row: int) -> str:
+        """Row number, from 0."""
+        return f"row {row}"
+
+    def read(self, label: str, features: list[str]) -> tuple[np.ndarray, list[Column]]:
+        """Read the label array, and the others as blocks of numbers or text."""
+        labels = self._arrays[label]
+        if labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        if labels.ndim != 1:
+            raise Unusable(
+                f"Label array {label!r} has shape {labels.shape}; it must be (n,), "
+                "one label a row."
+            )
+        return _decoded(label, labels), [
+            column
+            for name in features
+            for column in self._columns(name, label, len(labels))
+        ]
+
+    def images(self, name: str, n: int) -> np.ndarray:
+        """Return an array of n pictures, for the audit page."""
+        if name not in self.names:
+            raise unknown(self.kind, name, self.names)
+        try:
+            check_images(self._arrays[name], n)
+        except ValueError as error:
+            raise Unusable(f"Array {name!r} is not of pictures: {error}") from error
+        return self._arrays[name]
+
+    def write_rows(self, keep: np.ndarray, path: Path) -> None:
+        """Write the kept rows of every array that has one row an example."""
+        with zipfile.ZipFile(self.path) as archive:
+            compression = max(part.compress_type for part in archive.infolist())
+        arrays = {
+            name: array[keep] if array.shape[:1] == keep.shape else array
+            for name, array in self._arrays.items()
+        }
+        write_arrays(arrays, path, compression)
+
+    def _columns(self, name: str, label: str, n: int) -> list[Column]:
+        array = self._arrays[name]
+        if array.shape[:1] != (n,):
+            raise Unusable(
+                f"Array {name!r} has shape {array.shape} and {label!r} {n} labels; "
+                "choose arrays with one row a label by --features, or leave this one "
+                "out with --exclude."
+            )
+        flat = array.reshape(n, -1) if array.ndim > 1 else array
+        if array.dtype.kind in "fiub":
+            return [Column(name, flat)]
+        if array.dtype.kind in "SU":
+            blocks = _decoded(name, flat).reshape(n, -1).T
+            names = Column(name, flat).names
+            return [
+                text_column(each, block.tolist())
+                for each, block in zip(names, blocks, strict=True)
+            ]
+        raise Unusable(
+            f"Array {name!r} is of type {array.dtype}, which is neither number nor "
+            "text; leave it out with --exclude."
+        )
+
+
+def _decoded(name: str, array: np.ndarray) -> np.ndarray:
+    """Text of an array of bytes; other arrays as they are."""
+    if array.dtype.kind != "S":
+        return array
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+        raise Unusable(
+            f"Array {name!r} holds bytes that are not UTF-8 text; decode it first."
+        ) from error
+
+
+def write_arrays(
+    arrays: dict[str, np.ndarray], path: Path, compression: int = zipfile.ZIP_DEFLATED
+) -> None:
+    """Write an archive; unlike ``numpy.savez`` it takes any array name."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)

@@ -1,0 +1,246 @@
+// The table of flagged examples: only the rows in sight exist.
+
+const box = byId("table-box");
+const columns = [
+  { name: "Row", width: 4.5, key: (i) => table.row[i], number: true },
+  table.index === null ? null
+    : { name: "Index", width: 7, key: (i) => table.index[i] },
+  data.thumbnails === null ? null
+    : { name: "Example, nearest kept", width: 8, content: pairOf },
+  { name: "Label", width: 6.5, key: labelOf },
+  table.prediction === null ? null
+    : { name: "Prediction", width: 7.5, key: predictionOf, content: predictionCell },
+  { name: "Isolation score", width: 6, key: (i) => table.score[i], number: true,
+    content: (i) => table.score[i].toFixed(4) },
+  { name: "Cluster size", width: 4.75, key: (i) => table.size[i], number: true },
+  table.round.some((round) => round > 1)
+    ? { name: "Round", width: 5.5, key: (i) => table.round[i], number: true,
+      content: (i) => (table.round[i] < 0 ? "–" : table.round[i]) } : null,
+  { name: "Nearest kept", width: 5.5, key: (i) => table.near[i], number: true,
+    content: (i) => (table.near[i] < 0 ? "none" : table.near[i]) },
+  table.differences === null ? null
+    : { name: "Largest differences (nearest kept)", width: null, content: differenceText },
+  { name: "Decision", width: 8.75, key: (i) => decisions[i],
+    content: (i) => choiceButtons(i, i === current) },
+].filter((column) => column !== null);
+
+const rowHeight = data.thumbnails === null ? 42 : 58;
+const rendered = new Map();
+let view = [];
+let current = null;
+let sorting = { column: columns.find((c) => c.name === "Isolation score"), sign: -1 };
+
+function pairOf(i) {
+  const near = table.near[i];
+  return make("span", { class: "pair" },
+    thumbnail(table.row[i], 48, `Row ${table.row[i]}`),
+    near < 0 ? null : thumbnail(near, 48, `Nearest kept, row ${near}`));
+}
+
+function predictionCell(i) {
+  return isWrong(i) ? make("span", { class: "differs" }, predictionOf(i)) : predictionOf(i);
+}
+
+function differenceText(i) {
+  const text = differencesOf(i).slice(0, 3)
+    .map(([name, ours, theirs]) => `${name} ${ours} (${theirs})`).join(", ");
+  return make("span", { class: "clamped", title: text }, text);
+}
+
+const collator = new Intl.Collator("en", { numeric: true });
+function compare(a, b) {
+  return typeof a === "number" ? a - b : collator.compare(a, b);
+}
+
+function matches() {
+  const text = byId("filter-text").value.trim().toLowerCase();
+  const label = byId("filter-label").value;
+  const decision = byId("filter-decision").value;
+  const onlyWrong = byId("filter-wrong").checked;
+  return (i) =>
+    (label === "" || table.label[i] === Number(label)) &&
+    (decision === "" || (decisions[i] || "undecided") === decision) &&
+    (!onlyWrong || isWrong(i)) &&
+    (text === "" || String(table.row[i]) === text ||
+      labelOf(i).toLowerCase().includes(text) ||
+      predictionOf(i).toLowerCase().includes(text) ||
+      (table.index !== null && table.index[i].toLowerCase().includes(text)));
+}
+
+// Filter and sort anew. Marking does not: a row stays where the reader looks.
+function updateView() {
+  const isShown = matches();
+  const { column, sign } = sorting;
+  const keys = table.row.map((_, i) => column.key(i));
+  view = [...table.row.keys()].filter(isShown)
+    .sort((a, b) => sign * compare(keys[a], keys[b]) || table.row[a] - table.row[b]);
+  rendered.forEach((line) => line.remove());
+  rendered.clear();
+  byId("table").setAttribute("aria-rowcount", view.length + 1);
+  byId("nothing").hidden = view.length > 0;
+  byId("shown").textContent = view.length === table.row.length
+    ? `All ${count(view.length)}:` : `${count(view.length)} shown:`;
+  if (!view.includes(current)) current = view.length ? view[0] : null;
+  box.scrollTop = 0;
+  renderRows();
+  showDetail();
+}
+
+function makeRow(position) {
+  const i = view[position];
+  const line = make("tr", {
+    "data-place": i, "data-decision": decisions[i], "aria-rowindex": position + 2,
+    tabindex: i === current ? "0" : "-1", class: i === current ? "current" : null,
+    "aria-current": i === current ? "true" : null,
+  });
+  line.style.height = `${rowHeight}px`;
+  for (const column of columns) {
+    const content = column.content === undefined ? column.key(i) : column.content(i);
+    const td = make("td", { class: column.number ? "number" : null }, content);
+    if (typeof content === "string" && content.length > 12) td.title = content;
+    line.append(td);
+  }
+  return line;
+}
+
+function spacer(body, which) {
+  let line = body.querySelector(`.${which}`);
+  if (line === null) {
+    line = make("tr", { class: `spacer ${which}`, "aria-hidden": "true" },
+      make("td", { colspan: columns.length }));
+    if (which === "above") body.prepend(line);
+    else body.append(line);
+  }
+  return line;
+}
+
+function renderRows(first, last) {
+  const body = byId("table").tBodies[0];
+  if (first === undefined) {
+    first = Math.max(0, Math.floor(box.scrollTop / rowHeight) - 6);
+    last = Math.min(view.length, first + Math.ceil(box.clientHeight / rowHeight) + 12);
+  }
+  const above = spacer(body, "above"), below = spacer(body, "below");
+  above.firstChild.style.height = `${first * rowHeight}px`;
+  below.firstChild.style.height = `${Math.max(0, view.length - last) * rowHeight}px`;
+  above.hidden = first === 0;
+  below.hidden = last >= view.length;
+  const wanted = new Set(view.slice(first, last));
+  for (const [i, line] of rendered) {
+    if (!wanted.has(i)) { line.remove(); rendered.delete(i); }
+  }
+  let previous = above;
+  for (let position = first; position < last; position += 1) {
+    const i = view[position];
+    if (!rendered.has(i)) rendered.set(i, makeRow(position));
+    const line = rendered.get(i);
+    if (previous.nextSibling !== line) previous.after(line);
+    previous = line;
+  }
+}
+
+function showCurrent(line, isCurrent) {
+  line.classList.toggle("current", isCurrent);
+  if (isCurrent) line.setAttribute("aria-current", "true");
+  else line.removeAttribute("aria-current");
+  // One row is in the tab order; arrows reach the others.
+  for (const node of [line, ...line.querySelectorAll("button")]) {
+    node.tabIndex = isCurrent ? 0 : -1;
+  }
+}
+
+function select(i, takeFocus = false) {
+  if (rendered.has(current)) showCurrent(rendered.get(current), false);
+  current = i;
+  scrollToCurrent();
+  showCurrent(rendered.get(i), true);
+  if (takeFocus) rendered.get(i).focus({ preventScroll: true });
+  showDetail();
+  redrawSpace();
+}
+
+function scrollToCurrent() {
+  const top = view.indexOf(current) * rowHeight;
+  const head = byId("table").tHead.offsetHeight;
+  if (top < box.scrollTop) box.scrollTop = top;
+  const bottom = top + rowHeight + head - box.clientHeight;
+  if (bottom > box.scrollTop) box.scrollTop = bottom + 1;
+  renderRows();
+}
+
+function move(step) {
+  const at = view.indexOf(current);
+  const next = Math.max(0, Math.min(view.length - 1, at + step));
+  if (view.length) select(view[next], true);
+}
+
+// From the gradient space: the filters give way where they hide the example.
+function openExample(i) {
+  if (!view.includes(i)) {
+    byId("filters").reset();
+    updateView();
+  }
+  select(i, true);
+  rendered.get(i)?.scrollIntoView({ block: "nearest" });
+}
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || current === null) return;
+  if (event.target.tagName === "BUTTON" && [" ", "Enter"].includes(event.key)) return;
+  if (event.target.closest("thead")) return;
+  const page = Math.max(1, Math.floor(box.clientHeight / rowHeight) - 2);
+  const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page,
+    Home: -view.length, End: view.length };
+  const word = { k: "keep", d: "drop", u: "" }[event.key.toLowerCase()];
+  if (event.key in steps) move(steps[event.key]);
+  else if (word !== undefined) {
+    mark([current], word);
+    if (word) move(1);
+  } else return;
+  event.preventDefault();
+}
+
+function onClick(event) {
+  const line = event.target.closest("tr[data-place]");
+  if (line === null) return;
+  const i = Number(line.dataset.place);
+  const button = event.target.closest("[data-mark]");
+  if (button !== null) toggle(i, button.dataset.mark);
+  select(i, button === null);
+}
+
+function makeHead() {
+  const head = make("tr");
+  const widths = byId("table").querySelector("colgroup");
+  for (const column of columns) {
+    const col = make("col");
+    if (column.width !== null) col.style.width = `${column.width}rem`;
+    widths.append(col);
+    column.head = make("th", { scope: "col", class: column.number ? "number" : null });
+    if (column.key === undefined) column.head.append(make("span", {}, column.name));
+    else {
+      const button = make("button", { type: "button" }, column.name);
+      button.addEventListener("click", () => sortBy(column));
+      column.head.append(button);
+    }
+    head.append(column.head);
+  }
+  byId("table").tHead.append(head);
+  const wide = columns.reduce((sum, column) => sum + (column.width ?? 11), 0);
+  byId("table").style.minWidth = `${wide}rem`;
+}
+
+// First click: what a reader looks for first, large numbers or A to Z.
+function sortBy(column) {
+  const first = column.number && column.name !== "Row" ? -1 : 1;
+  sorting = { column, sign: sorting.column === column ? -sorting.sign : first };
+  showSorting();
+  updateView();
+}
+
+function showSorting() {
+  for (const column of columns) {
+    if (column !== sorting.column) column.head.removeAttribute("aria-sort");
+    else column.head.setAttribute("aria-sort", sorting.sign > 0 ? "ascending" : "descending");
+  }
+}

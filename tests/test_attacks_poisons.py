@@ -1,0 +1,301 @@
+"""What attacks give back, the trigger, and the attacks by wrong labels."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from epic_sklearn import TorchClassifier
+from epic_sklearn.attacks import (
+    BackdoorPoisons,
+    BadNets,
+    LabelFlip,
+    PatchTrigger,
+    Poisons,
+    RandomShiftFlip,
+)
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).uniform(size=(40, 3, 8, 8)).astype(np.float32)
+
+
+@pytest.fixture
+def labels():
+    return np.repeat(["cat", "dog", "cow", "hen"], 10)
+
+
+@pytest.fixture
+def poisons(images):
+    return Poisons(
+        examples=images[[30, 31, 32]] / 2,
+        indices=np.array([12, 3, 7]),
+        target=images[0],
+        adversarial_label="dog",
+        loss=np.empty(0),
+    )
+
+
+# --------------------------------------------------------------------- insert_into
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_insert_replaces_only_the_poisoned_rows_of_a_copy(poisons, images, dtype):
+    X = images.astype(dtype)
+    before = X.copy()
+    poisoned = poisons.insert_into(X)
+    np.testing.assert_array_equal(X, before)
+    assert poisoned.dtype == dtype
+    changed = np.flatnonzero((poisoned != X).any(axis=(1, 2, 3)))
+    np.testing.assert_array_equal(changed, [3, 7, 12])
+    np.testing.assert_array_equal(
+        poisoned[poisons.indices], poisons.examples.astype(dtype)
+    )
+
+
+def test_insert_into_a_tensor_gives_a_tensor(poisons, images):
+    X = torch.from_numpy(images)
+    poisoned = poisons.insert_into(X)
+    assert isinstance(poisoned, torch.Tensor)
+    np.testing.assert_array_equal(poisoned.numpy(), poisons.insert_into(images))
+    rounded = poisons.insert_into((X * 0).to(torch.int64))
+    assert rounded.dtype == torch.int64
+    np.testing.assert_array_equal(
+        rounded[poisons.indices].numpy(), np.rint(poisons.examples)
+    )
+
+
+def test_insert_refuses_another_training_set(poisons, images):
+    with pytest.raises(ValueError, match=r"shape \(192,\).*shape \(3, 8, 8\)"):
+        poisons.insert_into(images.reshape(40, 192))
+    with pytest.raises(ValueError, match="12 rows"):
+        poisons.insert_into(images[:12])
+
+
+# ------------------------------------------------------------------------- relabel
+
+
+def test_relabel_changes_only_the_poisoned_rows_of_a_copy(poisons, labels):
+    before = labels.copy()
+    relabelled = poisons.relabel(labels)
+    np.testing.assert_array_equal(labels, before)
+    assert relabelled.dtype == labels.dtype
+    np.testing.assert_array_equal(np.flatnonzero(relabelled != labels), [3, 7])
+    assert (relabelled[poisons.indices] == "dog").all()
+
+
+def test_relabel_takes_tensors(images):
+    poisons = Poisons(images[:1], np.array([2]), images[0], 5, np.empty(0))
+    y = torch.arange(4)
+    assert poisons.relabel(y).tolist() == [0, 1, 5, 3]
+    assert y.tolist() == [0, 1, 2, 3]
+
+
+def test_relabel_refuses_other_labels(poisons, labels):
+    with pytest.raises(ValueError, match=r"y has 10 rows, .* up to 12"):
+        poisons.relabel(labels[:10])
+
+
+# ------------------------------------------------------------------------- trigger
+
+
+def test_a_trigger_covers_its_place_and_nothing_else(images):
+    trigger = PatchTrigger(np.full((3, 2, 4), 7.0), row=5, column=1)
+    before = images.copy()
+    patched = trigger.apply(images)
+    np.testing.assert_array_equal(images, before)
+    assert patched.dtype == np.float32
+    assert (patched[:, :, 5:7, 1:5] == 7).all()
+    patched[:, :, 5:7, 1:5] = images[:, :, 5:7, 1:5]
+    np.testing.assert_array_equal(patched, images)
+
+
+def test_a_trigger_applies_alike_to_tensors_single_images_and_integers(images):
+    trigger = PatchTrigger.random((3, 8, 8), clip=(0, 255), random_state=0)
+    expected = trigger.apply(images)
+    tensor = trigger.apply(torch.from_numpy(images))
+    np.testing.assert_array_equal(tensor.numpy(), expected)
+    np.testing.assert_array_equal(trigger.apply(images[3]), expected[3])
+    for whole in (images.astype(np.uint8), torch.from_numpy(images.astype(np.uint8))):
+        patched = trigger.apply(whole)
+        assert patched.dtype == whole.dtype
+        np.testing.assert_array_equal(
+            np.asarray(patched)[0, :, -2:, -2:], np.rint(trigger.patch)
+        )
+
+
+def test_random_triggers_follow_their_seed_and_lie_in_the_images():
+    draw = PatchTrigger.random
+    first, again, other = (draw((1, 9, 7), random_state=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.patch, again.patch)
+    assert not np.array_equal(first.patch, other.patch)
+    assert (first.patch.shape, first.row, first.column) == ((1, 2, 2), 7, 5)
+    places = set()
+    for seed in range(60):
+        trigger = draw((1, 4, 5), 3, "random", (-2, -1), seed)
+        assert -2 <= trigger.patch.min() <= trigger.patch.max() <= -1
+        places.add((trigger.row, trigger.column))
+    assert places == {(row, column) for row in (0, 1) for column in (0, 1, 2)}
+    fixed = draw((1, 4, 5), 2, (1, 3))
+    assert (fixed.row, fixed.column) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: PatchTrigger.random((64,)), r"shape \(64,\); a patch needs images"),
+        (lambda: PatchTrigger.random((1, 8, 6), 7), "size=7.* at most 6"),
+        (lambda: PatchTrigger.random((1, 8, 8), 0), "size=0"),
+        (lambda: PatchTrigger.random((1, 8, 8), 2, "centre"), "position='centre'"),
+        (lambda: PatchTrigger.random((1, 8, 8), 2, (7, 0)), "row 7.* does not fit"),
+        (lambda: PatchTrigger.random((1, 8, 8), 2, (0, -1)), "column -1.*not fit"),
+        (
+            lambda: PatchTrigger(np.ones((3, 2, 2)), 0, 0).apply(np.ones((9, 1, 8, 8))),
+            r"does not fit into images of shape \(1, 8, 8\)",
+        ),
+        (
+            lambda: PatchTrigger(np.ones((3, 2, 2)), 0, 0).apply(np.ones((9, 64))),
+            "does not fit",
+        ),
+    ],
+)
+def test_triggers_that_do_not_fit_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# ----------------------------------------------------------- attacks by wrong labels
+
+
+def test_bad_nets_patches_and_mislabels_source_examples(images, labels):
+    poisons = BadNets(n_poisons=4, random_state=0).craft(images, labels, "cat", "dog")
+    assert isinstance(poisons, BackdoorPoisons)
+    assert len(set(poisons.indices)) == 4
+    assert (labels[poisons.indices] == "cat").all()
+    assert (poisons.relabel(labels)[poisons.indices] == "dog").all()
+    expected = poisons.apply_trigger(images)[poisons.indices]
+    np.testing.assert_array_equal(poisons.examples, expected)
+    np.testing.assert_array_equal(poisons.target, expected)
+    assert (poisons.source_label, poisons.adversarial_label) == ("cat", "dog")
+    assert poisons.loss.shape == (0,)
+    assert poisons.indices.dtype == np.int64
+
+
+def test_bad_nets_takes_several_sources_and_a_given_trigger(images, labels):
+    trigger = PatchTrigger(np.ones((3, 1, 1)), 0, 0)
+    poisons = BadNets(n_poisons=20, trigger=trigger, random_state=0).craft(
+        images, labels, ["cat", "hen"], "dog"
+    )
+    assert set(labels[poisons.indices]) == {"cat", "hen"}
+    assert poisons.trigger is trigger
+    assert (poisons.examples[:, :, 0, 0] == 1).all()
+
+
+def test_bad_nets_follows_its_seed_and_no_global_one(images, labels):
+    state = np.random.get_state()[1].copy()
+    first, again, other = (
+        BadNets(n_poisons=4, random_state=seed).craft(images, labels, "cat", "dog")
+        for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first.examples, again.examples)
+    assert not np.array_equal(first.examples, other.examples)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+def test_label_flip_takes_the_nearest_rows_of_other_labels(images, labels):
+    target = images[5] + 0.01
+    poisons = LabelFlip(n_poisons=3).craft(images, labels, target, "dog")
+    distances = np.linalg.norm((images - target).reshape(40, -1), axis=1)
+    distances[labels == "dog"] = np.inf
+    np.testing.assert_array_equal(poisons.indices, np.argsort(distances)[:3])
+    assert poisons.indices[0] == 5
+    np.testing.assert_array_equal(poisons.insert_into(images), images)
+    relabelled = poisons.relabel(labels)
+    np.testing.assert_array_equal(
+        np.flatnonzero(relabelled != labels), np.sort(poisons.indices)
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda X, y: BadNets(0).craft(X, y, "cat", "dog"), "'n_poisons' .* Got 0"),
+        (lambda X, y: BadNets(11).craft(X, y, "cat", "dog"), "only 10 examples"),
+        (lambda X, y: BadNets(1).craft(X, y, "cat", "cat"), "other than the advers"),
+        (lambda X, y: BadNets(1).craft(X, y, [], "cat"), "one or more source labels"),
+        (lambda X, y: BadNets(1).craft(X, y, "ape", "cat"), "source_label='ape' does"),
+        (lambda X, y: BadNets(1).craft(X, y, "cat", "ape"), "adversarial_label='ape'"),
+        (lambda X, y: BadNets(1).craft(X * 2, y, "cat", "dog"), "outside clip"),
+        (lambda X, y: BadNets(1).craft(X[:, 0, 0], y, "cat", "dog"), "needs images"),
+        (lambda X, y: BadNets(1, trigger="x").craft(X, y, "cat", "dog"), "'trigger'"),
+        (lambda X, y: LabelFlip(0).craft(X, y, X[0], "dog"), "'n_poisons' .* Got 0"),
+        (lambda X, y: LabelFlip(31).craft(X, y, X[0], "dog"), "only 30 examples"),
+        (lambda X, y: LabelFlip(1).craft(X, y, X, "dog"), "target has shape"),
+        (lambda X, y: LabelFlip(1).craft(X, y[:5], X[0], "dog"), r"y has shape \(5,\)"),
+    ],
+)
+def test_wrong_arguments_are_refused(images, labels, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(images, labels)
+
+
+@pytest.mark.parametrize("attack", [LabelFlip(3), BadNets(3, random_state=1)])
+def test_attacks_can_be_cloned_and_pickled(attack):
+    assert repr(clone(attack)) == repr(attack)
+    assert repr(pickle.loads(pickle.dumps(attack))) == repr(attack)
+
+
+# -------------------------------------------------------------------- augmentation
+
+
+def test_shifts_and_flips_are_whole_pixels_and_cover_all_directions():
+    images = torch.arange(1.0, 31.0).reshape(1, 1, 5, 6).repeat(400, 1, 1, 1)
+    padded = np.pad(images[0, 0].numpy(), 2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        result = RandomShiftFlip(max_shift=2)(images)[:, 0].numpy()
+    expected = {
+        window.tobytes()
+        for row in range(5)
+        for column in range(5)
+        for window in (
+            np.ascontiguousarray(padded[row : row + 5, column : column + 6]),
+            np.ascontiguousarray(padded[row : row + 5, column : column + 6][:, ::-1]),
+        )
+    }
+    assert {image.tobytes() for image in result} == expected
+
+
+def test_without_flip_and_shift_images_stay():
+    images = torch.rand(3, 2, 5, 4, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng():
+        result = RandomShiftFlip(max_shift=0, flip=False)(images)
+    assert torch.equal(result, images)
+
+
+def test_gradients_pass_through_the_augmentation():
+    images = torch.ones(50, 1, 4, 4, requires_grad=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        result = RandomShiftFlip(max_shift=1)(images)
+    (gradient,) = torch.autograd.grad(result.sum(), images)
+    # Each pixel that stays in the image counts once, others not at all.
+    assert set(gradient.unique().tolist()) == {0.0, 1.0}
+    np.testing.assert_array_equal(
+        gradient.sum((1, 2, 3)), result.sum((1, 2, 3)).detach()
+    )
+
+
+def test_the_augmentation_serves_a_classifier_too(images, labels):
+    classifier = TorchClassifier(
+        max_epochs=1, augment=RandomShiftFlip(max_shift=1), random_state=0
+    )
+    assert classifier.fit(images, labels).predict(images).shape == (40,)
+
+
+def test_the_augmentation_refuses_what_are_no_images():
+    with pytest.raises(ValueError, match=r"shape \(2, 3\); RandomShiftFlip takes"):
+        RandomShiftFlip()(torch.ones(2, 3))

@@ -1,0 +1,400 @@
+"""The command line, as users and scripts run it, hostile ones included."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from cli_runs import (
+    NAMES,
+    SPECIES,
+    mask_of,
+    poisoned_iris,
+    refused,
+    scan,
+    write,
+    write_iris,
+)
+from click.testing import CliRunner
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from epic_sklearn import EPICFilter, LastLayerGradients, logit_gradients
+from epic_sklearn import PrecomputedGradients as Precomputed
+from epic_sklearn.cli import _csv, _npz, _outputs, main
+from epic_sklearn.cli._commands import cli
+from epic_sklearn.cli._data import open_data
+from epic_sklearn.report._decisions import fit_id
+
+
+def logistic():
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder that holds iris.csv only."""
+    monkeypatch.chdir(tmp_path)
+    write_iris()
+    return tmp_path
+
+
+# Results are those of EPICFilter
+
+
+def test_csv_gives_what_the_filter_gives(folder, capsys):
+    X, y = poisoned_iris()
+    direct = EPICFilter(logistic(), random_state=0).fit(X, SPECIES[y])
+    assert scan("iris.csv", "--label", "species", "--mask", "mask.csv") == 0
+    mask = mask_of()
+    np.testing.assert_array_equal(mask["kept"], direct.keep_)
+    np.testing.assert_allclose(mask["isolation_score"], direct.isolation_score_)
+    np.testing.assert_array_equal(mask["cluster_size"], direct.cluster_sizes_)
+    np.testing.assert_array_equal(mask["row"], np.arange(150))
+    np.testing.assert_array_equal(mask["label"], SPECIES[y])
+    assert not mask["kept"][0]
+    table = capsys.readouterr().out
+    assert f"{(~direct.keep_).sum()} │" in table and "setosa" in table
+    assert f"rho {direct.rho_:.3g}" in table
+
+
+def test_options_reach_the_filter(folder, capsys):
+    X, y = poisoned_iris()
+    direct = EPICFilter(
+        LastLayerGradients(logistic()), subset_size=0.1, threshold=2, n_rounds=2
+    ).fit(X[:, [2, 0]], y)
+    options = ["--gradient-of", "last-layer", "--subset-size", 0.1, "--threshold", 2]
+    columns = f"{NAMES[2]},{NAMES[0]}"
+    options += ["--rounds", 2, "--features", columns, "--json", "--jobs", 1]
+    assert scan("iris.csv", "--label", "species", *options) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["flagged"] == len(direct.isolated_indices_)
+    assert found["rho"] == pytest.approx(direct.rho_)
+    assert (found["rounds"], found["threshold"]) == (2, 2)
+
+
+@pytest.mark.parametrize("model", ["mlp", "forest", "boosting"])
+def test_other_models(folder, capsys, model):
+    runs = []
+    for _ in range(2):
+        assert scan("iris.csv", "--label", "species", "--model", model, "--json") == 0
+        runs.append(json.loads(capsys.readouterr().out)["rho"])
+    assert runs[0] == runs[1]
+
+
+def test_text_columns_become_indicators(folder, capsys, monkeypatch):
+    monkeypatch.setattr(_csv, "CHUNK", 7)  # text that shows in a later chunk
+    X, y = poisoned_iris()
+    frame = pd.DataFrame(X, columns=["a", "b", "c", "d"])
+    frame["colour"] = ["1"] * 100 + ["red", ""] * 25
+    frame["y"] = y
+    frame.to_csv("text.csv", index=False)
+    prepare = ColumnTransformer(
+        [("text", OneHotEncoder(sparse_output=False), ["colour"])],
+        remainder=StandardScaler(),
+    )
+    model = make_pipeline(prepare, LogisticRegression(max_iter=1000))
+    direct = EPICFilter(model).fit(frame.drop(columns="y"), y)
+    assert scan("text.csv", "--label", "y", "--mask", "mask.csv") == 0
+    np.testing.assert_array_equal(mask_of()["kept"], direct.keep_)
+    assert "'colour' is text: one indicator for each of 3" in capsys.readouterr().err
+
+
+def test_npz_and_parquet_give_what_csv_gives_and_keep_types(folder):
+    X, y = poisoned_iris()
+    extra = np.arange(3, dtype=np.int16)
+    np.savez("iris.npz", X=X, labels=y.astype(np.uint8), extra=extra)
+    frame = pd.DataFrame(X.astype(np.float32), columns=NAMES, index=np.arange(150) * 2)
+    frame["species"] = pd.Categorical(SPECIES[y])
+    frame.to_parquet("iris.parquet")
+    assert scan("iris.csv", "--label", "species", "--mask", "mask.csv") == 0
+    keep = mask_of()["kept"].to_numpy()
+    npz = ["--label", "labels", "--exclude", "extra", "--out", "kept.npz"]
+    assert scan("iris.npz", *npz, "--mask", "mask.npz") == 0
+    with np.load("kept.npz") as kept, np.load("mask.npz") as mask:
+        np.testing.assert_array_equal(mask["kept"], keep)
+        np.testing.assert_array_equal(kept["X"], X[keep])
+        assert kept["labels"].dtype == np.uint8
+        np.testing.assert_array_equal(kept["extra"], extra)
+    parquet = ["--label", "species", "--out", "kept.parquet", "--mask", "mask.parquet"]
+    assert scan("iris.parquet", *parquet) == 0
+    keep = pd.read_parquet("mask.parquet")["kept"].to_numpy()
+    pd.testing.assert_frame_equal(pd.read_parquet("kept.parquet"), frame[keep])
+
+
+def test_probabilities_from_elsewhere(folder, capsys):
+    X, y = poisoned_iris()
+    p = logistic().fit(X, y).predict_proba(X)
+    direct = EPICFilter(Precomputed()).fit(logit_gradients(p, y), y)
+    order = [2, 0, 1]
+    named = pd.DataFrame(p[:, order], columns=SPECIES[order])
+    named.to_csv("named.csv", index=False)
+    named.to_parquet("named.parquet")
+    np.savetxt("bare.csv", p)
+    np.save("bare.npy", p)
+    np.savez("named.npz", p=p[:, order], classes=SPECIES[order])
+    for file in ("named.csv", "named.parquet", "bare.csv", "bare.npy", "named.npz"):
+        options = ["--probabilities", file, "--mask", "mask.csv", "--force"]
+        assert scan("iris.csv", "--label", "species", *options) == 0, file
+        np.testing.assert_array_equal(mask_of()["kept"], direct.keep_, file)
+    np.save("g.npy", X)
+    options = ["--gradients", "g.npy", "--json"]
+    assert scan("iris.csv", "--label", "species", *options) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    expected = EPICFilter(Precomputed()).fit(X, y)
+    assert found["flagged"] == len(expected.isolated_indices_)
+
+
+# What is written
+
+
+def test_kept_lines_are_copied_byte_for_byte(folder):
+    X, y = poisoned_iris()
+    lines = ['\ufeff"a, ""ä""",b , note\r\n']
+    for i, (row, label) in enumerate(zip(X, y, strict=True)):
+        note = '"two\nlines, ""quoted"""' if i % 3 else "[red] Ünï"
+        lines.append(f"{row[2]:.3f},cl{label} ,{note}\r\n")
+    write("odd.csv", "".join(lines))
+    assert scan("odd.csv", "--label", "b ", "--out", "kept.csv", "--mask", "m.csv") == 0
+    mask = mask_of("m.csv")
+    assert set(mask["label"]) == {"cl0 ", "cl1 ", "cl2 "}
+    kept = [line for line, keep in zip(lines[1:], mask["kept"], strict=True) if keep]
+    with open("kept.csv", newline="", encoding="utf-8") as file:
+        assert file.read() == lines[0] + "".join(kept)
+    assert scan("odd.csv", "--label", "b ", "--features", 'a, "ä"', "--json") == 0
+
+
+def test_audit_page(folder, capsys):
+    pytest.importorskip("jinja2")
+    X, y = poisoned_iris()
+    images = np.random.default_rng(0).random((150, 8, 8))
+    np.savez("iris.npz", X=X, y=y, images=images)
+    options = ["--features", "X", "--images", "images", "--report", "audit.html"]
+    assert scan("iris.npz", "--label", "y", *options) == 0
+    capsys.readouterr()
+    page = (folder / "audit.html").read_text(encoding="utf-8")
+    assert "iris.npz" in page and "data:image" in page
+    np.savez("dark.npz", X=X, y=y, images=images * 9)
+    options[-1] = "other.html"
+    assert "not of pictures" in refused(capsys, "dark.npz", "--label", "y", *options)
+    assert scan("iris.csv", "--label", "species", "--report", "audit.html") == 2
+
+
+def test_decisions_of_the_audit_page_are_applied(folder, capsys):
+    options = ["iris.csv", "--label", "species", "--mask", "mask.csv"]
+    assert scan(*options) == 0
+    flagged = np.flatnonzero(~mask_of()["kept"])
+    X, y = poisoned_iris()
+    fit = fit_id(EPICFilter(logistic()).fit(X, SPECIES[y]))
+    decided = f"row,decision,fit\n{flagged[0]},keep,{fit}\n7,drop,{fit}\n"
+    write("decisions.csv", decided)
+    assert scan(*options, "--decisions", "decisions.csv", "--force") == 0
+    expected = sorted({*flagged[1:].tolist(), 7})
+    assert np.flatnonzero(~mask_of()["kept"]).tolist() == expected
+    other = [*options, "--decisions", "decisions.csv", "--force", "--subset-size", 0.1]
+    capsys.readouterr()
+    assert "another fit" in refused(capsys, *other)
+
+
+def test_exit_status_and_json(folder, capsys):
+    options = ["--label", "species", "--json"]
+    assert scan("iris.csv", *options) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["flagged"] > 0
+    assert sum(row["flagged"] for row in found["classes"]) == found["flagged"]
+    assert [row["label"] for row in found["classes"]] == list(SPECIES)
+    assert scan("iris.csv", *options, "--fail-on-flagged") == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["flagged"] == found["flagged"]
+    assert captured.out.count("\n") == 1 and captured.err == ""
+    np.save("same.npy", np.ones((150, 2)))  # nothing is isolated
+    options += ["--fail-on-flagged", "--subset-size", 0.02, "--gradients", "same.npy"]
+    assert scan("iris.csv", *options) == 0
+
+
+def test_labels_are_shown_as_they_are(folder, capsys):
+    X, y = poisoned_iris()
+    labels = np.array(["[red]01", "\x1b[2J", '猫, "x"'])[y]
+    np.savez("odd.npz", X=X, y=labels)
+    assert scan("odd.npz", "--label", "y", "--mask", "mask.csv") == 0
+    table = capsys.readouterr().out
+    assert "[red]01" in table and r"\x1b[2J" in table and '猫, "x"' in table
+    assert "\x1b" not in table
+    np.testing.assert_array_equal(mask_of()["label"], labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (["01", "02", "1"], ["01", "02", "1"]),
+        (["10", "-2", "3"], [-2, 3, 10]),
+        (["True", "False", "True"], ["False", "True"]),
+        (["NA", "None", " x"], [" x", "NA", "None"]),
+    ],
+)
+def test_labels_keep_their_text(folder, capsys, labels, expected):
+    X, y = poisoned_iris()
+    rows = [f"{v[2]},{v[3]},{labels[c]}\n" for v, c in zip(X, y, strict=True)]
+    write("data.csv", "a,b,y\n" + "".join(rows))
+    assert scan("data.csv", "--label", "y", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["label"] for row in found["classes"]] == expected
+
+
+def test_boolean_labels(folder, capsys):
+    X, y = poisoned_iris()
+    pd.DataFrame({"a": X[:, 2], "b": X[:, 3], "y": y > 1}).to_parquet("b.parquet")
+    assert scan("b.parquet", "--label", "y", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["label"] for row in found["classes"]] == [False, True]
+    assert "2 classes" in found["notes"][0]
+
+
+# Odd files
+
+
+def test_separators(folder, capsys):
+    X, y = poisoned_iris()
+    frame = pd.DataFrame({"a": X[:, 2], "b": X[:, 3], "y": y})
+    frame.to_csv("d.csv", sep=";", index=False)
+    frame.to_csv("d.tsv", sep="\t", index=False)
+    frame.to_csv("t.csv", sep="\t", index=False)
+    for call in (
+        ["d.csv", "--separator", ";"],
+        ["d.tsv"],
+        ["t.csv", "--separator=tab"],
+    ):
+        assert scan(*call, "--label", "y", "--json") == 0
+    results = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len({result["rho"] for result in results}) == 1
+
+
+def test_a_column_that_counts_rows_is_pointed_out(folder, capsys):
+    frame = pd.read_csv("iris.csv")
+    frame.to_csv("counted.csv")  # pandas' index, which gives sorted classes away
+    assert scan("counted.csv", "--label", "species") == 0
+    assert "Column '' counts the rows" in capsys.readouterr().err
+    assert scan("counted.csv", "--label", "species", "--exclude", "", "--json") == 0
+    assert "counts" not in capsys.readouterr().out
+
+
+# Complete files, or none
+
+
+def test_force_replaces_the_file_behind_a_link_and_keeps_its_mode(folder):
+    write("real.csv", "old")
+    os.chmod("real.csv", 0o640)
+    os.symlink("real.csv", "link.csv")
+    options = ["--label", "species", "--mask", "link.csv", "--force"]
+    assert scan("iris.csv", *options) == 0
+    assert os.path.islink("link.csv") and len(mask_of("real.csv")) == 150
+    assert os.stat("real.csv").st_mode & 0o777 == 0o640
+
+
+def test_data_that_change_meanwhile(folder, capsys, monkeypatch):
+    fit = EPICFilter.fit
+
+    def slow(*arguments):
+        write("iris.csv", "changed")
+        return fit(*arguments)
+
+    monkeypatch.setattr(EPICFilter, "fit", slow)
+    message = refused(capsys, "iris.csv", "--label", "species", "--out", "kept.csv")
+    assert "changed while" in message and os.listdir() == ["iris.csv"]
+
+
+def test_failure_or_interruption_while_writing_leaves_nothing(folder, monkeypatch):
+    options = ["iris.csv", "--label", "species", "--out", "kept.csv", "--mask", "m.csv"]
+    full = OSError(28, "No space left on device")
+    for error, status in ((full, 2), (KeyboardInterrupt(), 130)):
+        monkeypatch.setattr(csv, "writer", lambda _, error=error: _raise(error))
+        assert scan(*options) == status
+        assert os.listdir() == ["iris.csv"]
+
+
+def _raise(error):
+    raise error
+
+
+def test_killed_before_the_end_the_old_file_is_whole(folder):
+    write("mask.csv", "old")
+    code = (
+        "import os, signal, sys\n"
+        "from epic_sklearn.cli import _outputs, main\n"
+        "_outputs.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "main(sys.argv[1:])\n"
+    )
+    options = ["scan", "iris.csv", "--label", "species", "--mask", "mask.csv"]
+    done = subprocess.run([sys.executable, "-c", code, *options, "--force"])
+    assert done.returncode == -signal.SIGKILL
+    assert (folder / "mask.csv").read_text() == "old"
+
+
+def test_ctrl_c_while_it_works(folder, capsys, monkeypatch):
+    monkeypatch.setattr(
+        EPICFilter, "fit", lambda *_: signal.raise_signal(signal.SIGINT)
+    )
+    assert scan("iris.csv", "--label", "species", "--out", "kept.csv") == 130
+    assert capsys.readouterr().err.strip() == "Interrupted."
+    assert os.listdir() == ["iris.csv"]
+
+
+# In a shell
+
+
+def test_closed_pipe_in_a_new_process(folder):
+    command = (
+        f"{sys.executable} -m epic_sklearn scan iris.csv --label species "
+        "--mask mask.csv --fail-on-flagged | true; echo ${PIPESTATUS[0]}"
+    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stdout == "1\n" and "Traceback" not in done.stderr
+    assert len(mask_of()) == 150
+
+
+@pytest.mark.parametrize("name", ["click", "rich"])
+def test_missing_extra_is_named(capsys, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    assert main(["scan", "--help"]) == 2
+    assert f"needs {name}: pip install 'epic-sklearn[cli]'" in capsys.readouterr().err
+
+
+def test_missing_pyarrow_is_named(folder, capsys, monkeypatch):
+    write("data.parquet", "PAR1")
+    assert "no Parquet file" in refused(capsys, "data.parquet", "--label", "y")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    message = refused(capsys, "data.parquet", "--label", "y")
+    assert "epic-sklearn[parquet]" in message
+
+
+def test_help_and_version(capsys):
+    assert main(["scan", "--help"]) == 0
+    text = capsys.readouterr().out
+    for option in cli.commands["scan"].params:
+        assert option.opts[0] in text or option.name == "data"
+    assert main(["--version"]) == 0
+    assert CliRunner().invoke(cli, ["scan", "--label", "y"]).exit_code == 2
+
+
+def test_no_partial_file_is_left_by_the_helper(tmp_path):
+    target = tmp_path / ("n" * 250 + ".csv")  # a name with no room for more
+    with _outputs.AtomicFiles() as files:
+        files.temporary(target).write_text("whole")
+    assert target.read_text() == "whole" and len(os.listdir(tmp_path)) == 1
+
+
+def test_arrays_of_any_name_come_back(folder):
+    X, y = poisoned_iris()
+    arrays = {"file": X, "y": y}  # a name that numpy.savez itself refuses
+    _npz.write_arrays(arrays, folder / "one.npz")
+    data = open_data(folder / "one.npz")
+    data.write_rows(y == 1, folder / "two.npz")
+    with np.load("two.npz") as kept:
+        np.testing.assert_array_equal(kept["file"], X[y == 1])

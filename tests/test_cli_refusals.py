@@ -1,0 +1,154 @@
+"""What the command line refuses, before any work, and what it says."""
+
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+from cli_runs import poisoned_iris, refused, write, write_iris
+
+from epic_sklearn import EPICFilter
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder that holds iris.csv only."""
+    monkeypatch.chdir(tmp_path)
+    write_iris()
+    return tmp_path
+
+
+ROWS = "".join(f"{i % 7},{i % 5},{'uv'[i % 2]}\n" for i in range(12))
+BAD = {
+    "empty.csv": ("", "is empty"),
+    "header.csv": ("a,b,y\n", "no rows"),
+    "semicolon.csv": ("a;b;y\n1;2;u\n", "Is it separated by ';'? Give --separator"),
+    "close.csv": ("a,b, Y \n" + ROWS, "did you mean ' Y '?"),
+    "ragged.csv": ("a,b,y\n" + ROWS + "1,2\n", "line 14: 2 fields"),
+    "quote.csv": ('a,b,y\n1,"2,u\n', "quote left open"),
+    "unlabelled.csv": ("a,b,y\n" + ROWS + "1,2,\n", "empty in line 14 (1 of 13"),
+    "missing.csv": ("a,b,y\n" + ROWS + ",2,u\n", "'a' has no number in line 14"),
+    "infinite.csv": ("a,b,y\n1,inf,u\n" + ROWS, "'b' has an infinite number in line 2"),
+    "one.csv": ("a,b,y\n1,2,u\n3,4,u\n", "one class only, 'u'"),
+    "twice.csv": ("a,a,y\n" + ROWS, "several columns named 'a'"),
+    "alone.csv": ("y\nu\nv\n", "No column of features"),
+    "regression.csv": (
+        "a,y\n" + "".join(f"1,{i}.5\n" for i in range(20)),
+        "20 different values in 20 rows",
+    ),
+    "id.csv": (
+        "a,y\n" + "".join(f"id-{i},{'uv'[i % 2]}\n" for i in range(80)),
+        "'a' is text with 80 different values",
+    ),
+    "data.txt": ("a,b,y\n" + ROWS, "the formats read are .csv"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_data_that_cannot_be_used(folder, capsys, name):
+    text, message = BAD[name]
+    write(name, text)
+    out = "kept.txt" if name.endswith("txt") else "kept.csv"
+    assert message in refused(capsys, name, "--label", "y", "--out", out)
+    assert not (folder / out).exists()
+
+
+def test_text_that_is_not_utf8(folder, capsys):
+    write("latin.csv", "a,y\n1,é\n", encoding="latin-1")
+    assert "not UTF-8" in refused(capsys, "latin.csv", "--label", "y")
+
+
+def test_pickles_are_never_loaded(folder, capsys):
+    class Payload:
+        def __reduce__(self):
+            return open, ("owned", "w")
+
+    X, y = poisoned_iris()
+    np.savez("bad.npz", X=X, y=y, meta=np.array([Payload()], dtype=object))
+    message = refused(capsys, "bad.npz", "--label", "y", "--exclude", "meta")
+    assert "'meta' in bad.npz holds Python objects" in message
+    np.save("bad.npy", np.array([Payload()] * 150, dtype=object))
+    (folder / "bad.npy").rename("pickle.npy")
+    for option in ("--probabilities", "--gradients"):
+        refused(capsys, "iris.csv", "--label", "species", option, "pickle.npy")
+    assert not (folder / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--features", "sepal"], "There is no column 'sepal'"),
+        (["--exclude", "petal width"], "did you mean 'petal width (cm)'?"),
+        (["--features", "species"], "is the label"),
+        (["--subset-size", 0], "--subset-size"),
+        (["--threshold", 0], "--threshold"),
+        (["--separator", "ab"], "one character"),
+        (["--model", "forest", "--gradient-of", "last-layer"], "no last linear layer"),
+        (["--model", "tree"], "'tree' is not one of"),
+        (["--probabilities", "p.npy", "--gradients", "p.npy"], "either"),
+        (["--probabilities", "p.npy", "--rounds", 2], "there is none to fit"),
+        (["--gradients", "p.npy", "--model", "mlp"], "--model is for a model fitted"),
+        (["--probabilities", "no.npy"], "does not exist"),
+        (["--probabilities", "p.npy"], "row 3 (from 0) sums to 2"),
+        (["--probabilities", "short.npy"], "has 149 rows"),
+        (["--probabilities", "wide.npy"], "4 columns without names"),
+        (["--probabilities", "renamed.csv"], "no column named 'setosa'"),
+        (["--probabilities", "words.csv"], "could not convert"),
+        (["--gradients", "nan.npy"], "not finite in 1 rows"),
+        (["--images", "X"], "--images is for --report"),
+        (["--out", "kept.parquet"], "ends in '.csv'"),
+        (["--out", "no/kept.csv"], "there is no folder"),
+        (["--out", "iris.csv", "--force"], "is the input iris.csv as well"),
+        (["--out", "hard.csv", "--force"], "as well"),
+        (["--out", "soft.csv", "--force"], "as well"),
+        (["--out", "k.csv", "--mask", "./k.csv"], "is the file of --out as well"),
+        (["--mask", "old.csv"], "exists; give --force"),
+        (["--mask", "folder.csv", "--force"], "not a regular file"),
+        (["--mask", "mask.txt"], ".csv, .npz, .parquet"),
+        (["--report", "page.pdf"], "'.html'"),
+    ],
+)
+def test_arguments_that_cannot_be_used(folder, capsys, monkeypatch, options, message):
+    p = np.full((150, 3), 1 / 3)
+    np.save("short.npy", p[1:])
+    np.save("wide.npy", np.full((150, 4), 1 / 4))
+    pd.DataFrame(p, columns=list("abc")).to_csv("renamed.csv", index=False)
+    pd.DataFrame({"a": ["x"] * 150}).to_csv("words.csv", index=False)
+    p[3] = 2 / 3
+    np.save("p.npy", p)
+    p[3, 0] = np.nan
+    np.save("nan.npy", p)
+    os.link("iris.csv", "hard.csv")
+    os.symlink("iris.csv", "soft.csv")
+    write("old.csv", "mine")
+    os.mkdir("folder.csv")
+    monkeypatch.setattr(EPICFilter, "fit", None)  # never reached
+    before = sorted(os.listdir())
+    assert message in refused(capsys, "iris.csv", "--label", "species", *options)
+    assert sorted(os.listdir()) == before
+    assert (folder / "old.csv").read_text() == "mine"
+
+
+def test_text_in_arrays_that_cannot_be_read(folder, capsys):
+    X, y = poisoned_iris()
+    np.savez("bytes.npz", X=X, y=np.array([b"\xff", b"b"])[y % 2])
+    assert "not UTF-8 text" in refused(capsys, "bytes.npz", "--label", "y")
+    np.savez("half.npz", X=X, y=y + 0.5)
+    assert "these are no classes" in refused(capsys, "half.npz", "--label", "y")
+    np.savez("short.npz", X=X, y=y, other=X[1:])
+    message = refused(capsys, "short.npz", "--label", "y")
+    assert "'other' has shape (149, 4)" in message
+    np.savez("dates.npz", X=X, y=y, t=np.zeros(150, "datetime64[s]"))
+    assert "neither number nor text" in refused(capsys, "dates.npz", "--label", "y")
+
+
+def test_broken_archives(folder, capsys):
+    X, y = poisoned_iris()
+    np.savez("whole.npz", X=X, y=y)
+    data = (folder / "whole.npz").read_bytes()
+    (folder / "cut.npz").write_bytes(data[: len(data) // 2])
+    (folder / "turned.npz").write_bytes(data[:400] + b"XXXX" + data[404:])
+    (folder / "noise.npz").write_bytes(b"nothing of the kind")
+    (folder / "noise.parquet").write_bytes(b"nothing of the kind")
+    for name in ("cut.npz", "turned.npz", "noise.npz", "noise.parquet"):
+        refused(capsys, name, "--label", "y")

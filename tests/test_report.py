@@ -1,0 +1,351 @@
+"""What the audit page contains, and what it refuses."""
+
+import base64
+import io
+import json
+import re
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+from sklearn.datasets import load_iris
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+
+from epic_sklearn import (
+    EPICFilter,
+    LastLayerGradients,
+    LogitGradients,
+    OuterProductGradients,
+    PrecomputedGradients,
+)
+from epic_sklearn._neighbours import nearest_kept
+from epic_sklearn.report._data import page_data
+from epic_sklearn.report._differences import differences, resolve_names
+from epic_sklearn.report._projection import project
+from epic_sklearn.report._thumbnails import check_images, thumbnails, to_png
+from epic_sklearn.report._write import _as_json
+
+
+@pytest.fixture
+def iris():
+    X, y = load_iris(return_X_y=True)
+    return X, load_iris().target_names[y]
+
+
+@pytest.fixture
+def detector(iris):
+    return EPICFilter(subset_size=0.2).fit(*iris)
+
+
+def data_of(path):
+    """The data block of a page, as its script reads it."""
+    page = path.read_text(encoding="utf-8")
+    block = re.search(r'<script type="application/json" id="data">(.*?)</script>', page)
+    return json.loads(block[1])
+
+
+# ------------------------------------------------------------------- contents
+
+
+def test_page_shows_every_flagged_row_most_isolated_first(tmp_path, iris, detector):
+    table = data_of(detector.report(*iris, tmp_path / "a.html"))["table"]
+    assert sorted(table["row"]) == detector.isolated_indices_.tolist()
+    assert table["score"] == sorted(table["score"], reverse=True)
+    predictions = detector.extractor_.classifier_.predict(iris[0])
+    labels = detector.classes_[table["prediction"]]
+    assert labels.tolist() == predictions[table["row"]].tolist()
+
+
+def test_an_earlier_review_is_shown(tmp_path, iris, detector):
+    first = int(detector.isolated_indices_[0])
+    detector.apply_decisions({first: "keep", 3: "drop"})
+    path = detector.report(*iris, tmp_path / "a.html")
+    table = data_of(path)["table"]
+    marked = dict(zip(table["row"], table["decision"], strict=True))
+    assert marked[first] == "keep" and marked[3] == "drop"
+    assert "1 given back" in path.read_text(encoding="utf-8")
+
+
+def test_rounds_are_numbered_in_table_and_history(tmp_path, iris):
+    detector = EPICFilter(LastLayerGradients(), n_rounds=3).fit(*iris)
+    dropped = [record.n_dropped for record in detector.rounds_]
+    at = detector.dropped_at_round_
+    assert [int((at == i).sum()) for i in (1, 2, 3)] == dropped
+    table = data_of(detector.report(*iris, tmp_path / "a.html"))["table"]
+    assert table["round"] == at[table["row"]].tolist()
+
+
+def test_nearest_kept_matches_brute_force():
+    rng = np.random.default_rng(0)
+    X, codes = rng.normal(size=(60, 3)), rng.integers(0, 3, 60)
+    keep = rng.random(60) < 0.6
+    rows = np.arange(60)
+    found = nearest_kept(rows, X, codes, keep, "euclidean")
+    for i in rows:
+        others = [j for j in rows if keep[j] and codes[j] == codes[i] and j != i]
+        assert found[i] == min(others, key=lambda j: np.linalg.norm(X[i] - X[j]))
+    alone = nearest_kept(np.array([0]), X, np.eye(60)[0].astype(int), keep, "cosine")
+    assert alone.tolist() == [0]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-12, 1e12])
+def test_projection_matches_pca_without_building_outer_products(scale):
+    rng = np.random.default_rng(0)
+    gradients = OuterProductGradients(
+        scale * rng.normal(size=(40, 3)), rng.normal(size=(40, 5))
+    )
+    shown = rng.permutation(40)[:25]
+    points, explained = project(gradients, shown, "euclidean")
+    pca = PCA(2).fit(gradients.toarray() / scale)
+    expected = pca.transform(gradients.toarray() / scale)[shown]
+    expected /= np.abs(expected).max()
+    np.testing.assert_allclose(np.abs(points), np.abs(expected), atol=1e-6)
+    assert explained == pytest.approx(pca.explained_variance_ratio_.sum())
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_projection_of_degenerate_gradients_is_finite(metric):
+    for gradients in (
+        np.zeros((5, 3)),
+        np.ones((5, 3)),
+        np.array([[1.0], [2.0]]),
+        np.arange(6.0)[:, None] * [[1.0, -1.0]],  # on a line
+    ):
+        points, explained = project(gradients, np.arange(len(gradients)), metric)
+        assert np.isfinite(points).all() and 0 <= explained <= 1
+
+
+def test_differences_are_those_of_a_plain_loop():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 20)) * np.arange(1, 21)
+    rows, others = rng.permutation(300), rng.permutation(300)
+    found = differences(X, rows, others)
+    for pair, i, j in zip(found, rows, others, strict=True):
+        gap = np.abs(X[i] - X[j]) / X.std(axis=0)
+        best = np.argsort(-gap, kind="stable")[: 0 if i == j else 12]
+        assert pair[::4] == best.tolist()
+        assert pair[1::4] == [f"{X[i, k]:.5g}" for k in best]
+        assert pair[2::4] == [f"{X[j, k]:.5g}" for k in best]
+    assert differences(sp.csr_matrix(X), rows, others) == found
+    assert differences(pd.DataFrame(X), rows, others) == found
+
+
+def test_differences_of_mixed_columns_compare_what_is_no_number_as_text():
+    frame = pd.DataFrame(
+        {"n": [1, 1, 3], "colour": ["red", "blue", "red"], "gone": [None, "x", "x"]}
+    )
+    (pair,) = differences(frame, np.array([0]), np.array([1]))
+    missing = pair.pop(5)
+    assert pair == [1, "red", "blue", 1.0, 2, "x", 1.0]
+    assert missing in ("None", "nan")  # as the pandas at hand writes it
+
+
+def test_names_of_features(iris, detector, tmp_path):
+    X, y = iris
+    assert resolve_names(X, None) == ["x0", "x1", "x2", "x3"]
+    path = detector.report(X, y, tmp_path / "a.html", feature_names=["a", 2, "c", "d"])
+    assert data_of(path)["features"] == ["a", "2", "c", "d"]
+    with pytest.raises(ValueError, match="2 names and X has 4 columns"):
+        detector.report(X, y, tmp_path / "b.html", feature_names=["a", "b"])
+    with pytest.raises(ValueError, match="no columns"):
+        resolve_names(np.zeros((2, 1, 8, 8)), ["a"])
+
+
+# ----------------------------------------------------------------- thumbnails
+
+
+def decoded(png):
+    pyplot = pytest.importorskip("matplotlib.image")
+    return np.rint(255 * pyplot.imread(io.BytesIO(png))).astype(np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_is_read_back_pixel_by_pixel(channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 5, channels), np.uint8)
+    np.testing.assert_array_equal(decoded(to_png(pixels)), pixels.squeeze())
+
+
+def tile(sheets, place):
+    sheet = decoded(base64.b64decode(sheets["sheets"][place // sheets["perSheet"]]))
+    line, column = divmod(place % sheets["perSheet"], sheets["columns"])
+    h, w = sheets["height"], sheets["width"]
+    return sheet[line * h : (line + 1) * h, column * w : (column + 1) * w]
+
+
+def test_every_format_of_images_gives_the_same_thumbnails():
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (700, 3, 40, 50), np.uint8)
+    rows = rng.permutation(700)[:600]
+    sheets = thumbnails(check_images(colours, 700), rows)
+    assert len(sheets["sheets"]) == 2
+    for place in (0, 19, 20, 499, 500, 599):
+        expected = np.moveaxis(colours[rows[place]], 0, 2)
+        np.testing.assert_array_equal(tile(sheets, place), expected)
+    for same in (
+        np.moveaxis(colours, 1, 3),
+        colours / 255,
+        (colours / 255).astype(np.float32),
+        torch.from_numpy(colours / 255),
+        colours.astype(np.int64),
+    ):
+        assert thumbnails(check_images(same, 700), rows) == sheets
+
+
+def test_large_images_are_averaged_down():
+    image = np.zeros((1, 130, 100))
+    image[0, :3, :3] = 1
+    sheets = thumbnails(check_images(image, 1), np.array([0]))
+    assert (sheets["height"], sheets["width"]) == (44, 34)
+    small = tile(sheets, 0)
+    assert small[0, 0] == 255 and small[1:].max() == 0
+
+
+def test_many_thumbnails_shrink_to_fit_the_page(monkeypatch):
+    monkeypatch.setattr("epic_sklearn.report._thumbnails.MOST_PIXELS", 50 * 16 * 16)
+    images = check_images(np.full((60, 32, 32), 0.5), 60)
+    sheets = thumbnails(images, np.arange(60))
+    assert (sheets["height"], sheets["width"]) == (11, 11)
+    assert (tile(sheets, 59) == 128).all()
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 8)), r"shape \(2, 8\)"),
+        (np.zeros((2, 8, 8, 2)), "1 or 3 channels"),
+        (np.zeros((3, 8, 8)), "3 images for 2 rows"),
+        (np.full((2, 8, 8), 16.0), "from 16 to 16"),
+        (np.full((2, 8, 8), np.nan), "from nan to nan"),
+        (np.full((2, 8, 8), -1), "from -1 to -1"),
+        (np.full((2, 8, 8), "a"), "numbers"),
+    ],
+)
+def test_images_that_cannot_be_shown_are_refused(images, message):
+    with pytest.raises(ValueError, match=message):
+        check_images(images, 2)
+
+
+def test_thumbnails_belong_to_flagged_and_nearest_kept_rows(iris, detector, tmp_path):
+    images = np.arange(150, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), int)
+    data = data_of(detector.report(*iris, tmp_path / "a.html", images=images))
+    sheets, table = data["thumbnails"], data["table"]
+    assert set(table["row"]) | set(table["near"]) <= set(sheets["rows"])
+    for place, row in enumerate(sheets["rows"]):
+        assert (tile(sheets, place) == row).all()
+    assert data["features"] is None  # x0, x1, ... of an image say nothing
+
+
+# -------------------------------------------------------------- rows and file
+
+
+def test_rows_that_were_not_fitted_on_are_refused(tmp_path, iris, detector):
+    X, y = iris
+    path = tmp_path / "a.html"
+    with pytest.raises(ValueError, match="149 rows and y 149 labels"):
+        detector.report(X[1:], y[1:], path)
+    with pytest.raises(ValueError, match="150 of 150 labels"):
+        detector.report(X, np.roll(y, 50), path)
+    with pytest.raises(ValueError, match="features"):
+        detector.report(X[:, :3], y, path)
+    with pytest.raises(NotFittedError):
+        EPICFilter().report(X, y, path)
+    assert not path.exists()
+
+
+def test_an_existing_file_is_replaced_only_when_asked(tmp_path, iris, detector):
+    path = tmp_path / "a.html"
+    path.write_text("mine")
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        detector.report(*iris, path)
+    assert path.read_text() == "mine"
+    assert detector.report(*iris, str(path), overwrite=True) == path
+    with pytest.raises(IsADirectoryError):
+        detector.report(*iris, tmp_path, overwrite=True)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        detector.report(*iris, tmp_path / "no" / "a.html")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.html"]
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path, iris, detector, monkeypatch):
+    def fail(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        detector.report(*iris, tmp_path / "a.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_reports_of_one_fit_are_the_same_file(tmp_path, iris, detector):
+    a = detector.report(*iris, tmp_path / "a.html").read_bytes()
+    assert detector.report(*iris, tmp_path / "b.html").read_bytes() == a
+
+
+def test_missing_jinja2_is_named_before_any_work(tmp_path, iris, detector, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    detector.extractor_ = None
+    with pytest.raises(ImportError, match=r"epic-sklearn\[report\]"):
+        detector.report(*iris, tmp_path / "a.html")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda X: PrecomputedGradients(),
+        lambda X: lambda X, y: np.asarray(X),
+        lambda X: LastLayerGradients(),
+        lambda X: torch.nn.Linear(X.shape[1], 3),
+        lambda X: LogitGradients(torch.nn.Linear(X.shape[1], 3)),
+    ],
+)
+def test_every_kind_of_extractor_has_a_page(tmp_path, make):
+    X, y = load_iris(return_X_y=True)
+    torch.manual_seed(0)
+    detector = EPICFilter(make(X), subset_size=0.3).fit(X, y)
+    data = data_of(detector.report(X, y, tmp_path / "a.html"))
+    model = getattr(detector.extractor_, "classifier_", None)
+    assert (data["table"]["prediction"] is None) == (model is None)
+    if isinstance(model, torch.nn.Module):
+        rows = data["table"]["row"]
+        expected = model(torch.tensor(X[rows]).float()).argmax(dim=1)
+        assert data["table"]["prediction"] == expected.tolist()
+
+
+def test_dataframes_keep_their_index_and_column_names(tmp_path):
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    X.index = [f"flower {i}" for i in range(150)]
+    detector = EPICFilter(subset_size=0.2).fit(X, y)
+    data = data_of(detector.report(X, y, tmp_path / "a.html"))
+    rows = data["table"]["row"]
+    assert data["table"]["index"] == [f"flower {i}" for i in rows]
+    assert data["features"] == X.columns.tolist()
+
+
+def test_many_kept_points_are_sampled_and_flagged_ones_never():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(8000, 2)), np.arange(8000) % 2
+    detector = EPICFilter(PrecomputedGradients(), subset_size=0.02).fit(X, y)
+    data = page_data(detector, X, X, None, None)
+    for code, space in enumerate(data["spaces"]):
+        flagged = detector.isolated_indices_[detector.isolated_indices_ % 2 == code]
+        assert len(space["kept"]) == 1500 and space["nKept"] == 4000 - len(flagged)
+        rows = np.array(data["table"]["row"])[space["flagged"]]
+        assert sorted(rows) == flagged.tolist()
+        assert len(space["x"]) == len(space["kept"]) + len(space["flagged"])
+
+
+def test_json_cannot_end_its_script_element():
+    text = "</script><!--&\u2028\u2029\ud800"
+    encoded = _as_json({"label": text})
+    assert not set(encoded) & set("<>&\u2028\u2029")
+    assert json.loads(encoded)["label"] == text[:-1] + "?"
+
+
+def test_the_page_names_no_address_and_forbids_the_network(tmp_path, iris, detector):
+    page = detector.report(*iris, tmp_path / "a.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?:|@import|url\(|\bsrc=|//[a-z]+\.", page)
+    assert "default-src &#39;none&#39;" in page

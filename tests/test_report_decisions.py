@@ -1,0 +1,135 @@
+"""A reviewer's decisions: what is applied, and what is refused."""
+
+import csv
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
+
+from epic_sklearn import EPICFilter
+from epic_sklearn.report._decisions import fit_id
+
+
+@pytest.fixture
+def iris():
+    X, y = load_iris(return_X_y=True)
+    return X, load_iris().target_names[y]
+
+
+@pytest.fixture
+def detector(iris):
+    return EPICFilter(subset_size=0.2).fit(*iris)
+
+
+def write_csv(path, fit, lines, header="row,decision,fit", end="\r\n"):
+    body = [f"{row},{word},{fit}" for row, word in lines]
+    path.write_text(end.join([header, *body, ""]), encoding="utf-8")
+    return path
+
+
+def test_decisions_give_back_and_drop_rows(detector):
+    first, *others = detector.isolated_indices_.tolist()
+    kept = int(np.flatnonzero(detector.keep_)[0])
+    before = detector.rounds_, detector.rho_, detector.dropped_at_round_.copy()
+    assert detector.apply_decisions({first: "keep", kept: "drop"}) is detector
+    assert detector.keep_[first] and not detector.keep_[kept]
+    assert detector.isolated_indices_.tolist() == sorted([kept, *others])
+    assert (detector.rounds_, detector.rho_) == before[:2]
+    np.testing.assert_array_equal(detector.dropped_at_round_, before[2])
+
+
+def test_a_file_says_the_same_as_a_mapping_however_a_spreadsheet_saved_it(
+    tmp_path, iris
+):
+    path = tmp_path / "decisions.csv"
+    masks = []
+    for separator, mark, end in [
+        (",", "", "\n"),
+        (";", "\ufeff", "\r\n"),
+        ("\t", "", "\r\n"),
+    ]:
+        detector = EPICFilter(subset_size=0.2).fit(*iris)
+        first = detector.isolated_indices_[0]
+        lines = [(first, "Keep "), (3, "drop")]
+        text = write_csv(path, fit_id(detector), lines, end=end).read_text()
+        path.write_text(mark + text.replace(",", separator), encoding="utf-8")
+        masks.append(detector.apply_decisions(path).keep_)
+        by_hand = EPICFilter(subset_size=0.2).fit(*iris)
+        by_hand.apply_decisions({first: "keep", 3: "drop"})
+        np.testing.assert_array_equal(masks[-1], by_hand.keep_)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([(150, "keep")], "no row 150, rows are 0 to 149"),
+        ([("-1", "keep")], "line 2: row is '-1', not a row number"),
+        ([("1.0", "keep")], "line 2: row is '1.0'"),
+        ([("", "keep")], "line 2: row is ''"),
+        ([(3, "keep"), (4, "drop"), (3, "keep")], "line 4: row 3 occurs a second time"),
+        ([(3, "maybe")], "the decision on row 3 is 'maybe', not 'keep' or 'drop'"),
+        ([(3, "")], "the decision on row 3 is ''"),
+        ([(i, "no") for i in range(9)], "and 4 more"),
+        ([(i, "drop") for i in range(50)], "no row of class 'setosa'"),
+    ],
+)
+def test_a_bad_file_is_refused_as_a_whole(tmp_path, detector, lines, message):
+    path = write_csv(tmp_path / "d.csv", fit_id(detector), lines)
+    before = detector.keep_.copy()
+    with pytest.raises(ValueError, match=message):
+        detector.apply_decisions(path)
+    np.testing.assert_array_equal(detector.keep_, before)
+
+
+def test_files_of_other_fits_and_other_files_are_refused(tmp_path, iris, detector):
+    X, y = iris
+    other = EPICFilter(subset_size=0.3).fit(X, y)
+    path = write_csv(tmp_path / "d.csv", fit_id(other), [(3, "keep")])
+    with pytest.raises(ValueError, match="another fit"):
+        detector.apply_decisions(path)
+    order = np.random.default_rng(0).permutation(len(X))
+    shuffled = EPICFilter(subset_size=0.2).fit(X[order], y[order])
+    assert fit_id(shuffled) != fit_id(detector)
+    path.write_text("name,age\nAda,36\n")
+    with pytest.raises(ValueError, match="no column row, decision, fit"):
+        detector.apply_decisions(path)
+    path.write_text("")
+    with pytest.raises(ValueError, match="no column"):
+        detector.apply_decisions(path)
+    path.write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(ValueError, match="not a text file"):
+        detector.apply_decisions(path)
+    with pytest.raises(FileNotFoundError):
+        detector.apply_decisions(tmp_path / "none.csv")
+    with pytest.raises(TypeError, match="mapping"):
+        detector.apply_decisions([(3, "keep")])
+    with pytest.raises(ValueError, match="no row True"):
+        detector.apply_decisions({True: "keep"})
+    with pytest.raises(NotFittedError):
+        EPICFilter().apply_decisions({})
+
+
+def test_a_fit_keeps_its_name_when_repeated_or_reviewed(iris, detector):
+    name = fit_id(detector)
+    assert fit_id(EPICFilter(subset_size=0.2).fit(*iris)) == name
+    assert fit_id(detector.apply_decisions({3: "drop"})) == name
+
+
+def test_fitting_again_forgets_decisions(iris, detector):
+    kept = detector.keep_.copy()
+    detector.apply_decisions({3: "drop"}).fit(*iris)
+    np.testing.assert_array_equal(detector.keep_, kept)
+
+
+def test_csv_columns_are_those_that_are_read(tmp_path, detector):
+    first = int(detector.isolated_indices_[0])
+    path = write_csv(
+        tmp_path / "d.csv",
+        f"{fit_id(detector)},'=cmd()",
+        [(first, "keep")],
+        header="row,decision,fit,label",
+    )
+    with path.open(newline="") as file:
+        assert next(csv.DictReader(file))["label"] == "'=cmd()"
+    assert detector.apply_decisions(path).keep_[first]
