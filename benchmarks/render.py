@@ -159,8 +159,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("results", nargs="+", type=Path, help="JSON lines files")
     parser.add_argument("--out", type=Path, required=True, help="markdown page")
     args = parser.parse_args(argv)
-    # A trial that stands in several files counts once.
-    records = {key_of(r): r for path in args.results for r in read_records(path)}
+    # A trial that stands in several files counts once; what `benchmarks.epochs`
+    # writes is no trial of a defence.
+    lines = [r for path in args.results for r in read_records(path) if "success" in r]
+    records = {key_of(r): r for r in lines}
     page = args.out.read_text() if args.out.exists() else ""
     for names, group in group_by(records.values(), "scale", "scenario").items():
         name = "/".join(names)

@@ -26,6 +26,7 @@ from .isolation import (
     isolation_score,
 )
 from .medoids import Medoids
+from .medoids._device import is_on_gpu
 from .medoids._find import budget_of, check_choices, find_medoids_within
 
 CLUSTER_ON = ("all", "kept")
@@ -155,11 +156,13 @@ class DropRounds:
             has changed then.
         """
         start = time.perf_counter()
+        # On a GPU medoids are chosen where the gradients are.
+        on_gpu = gradients if is_on_gpu(gradients) else None
         gradients = check_gradients(gradients, len(self.codes))
         everything = np.arange(len(self.codes))
         rows = everything if self.options.cluster_on == "all" else everything[self.keep]
         flagged = np.zeros(len(self.codes), dtype=bool)
-        flagged[rows], score = self._judge(gradients, rows)
+        flagged[rows], score = self._judge(gradients, rows, on_gpu)
         # Before the first round there is no score that could be the higher one.
         self._score[rows] = (
             np.maximum(self._score[rows], score) if self.rounds else score
@@ -205,20 +208,20 @@ class DropRounds:
         return np.where(given_back, below, self._score)
 
     def _judge(
-        self, gradients: Gradients, rows: np.ndarray
+        self, gradients: Gradients, rows: np.ndarray, on_gpu: Any = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Flag and score these rows by the chosen rule."""
         if self.options.rule == "neighbors":
             factors = check_rule_fits(gradients)[rows]
             score = neighbor_isolation(factors, self.codes[rows])
             return score > self.options.cutoff, score
-        medoids = self._medoids(gradients, rows)
+        medoids = self._medoids(gradients if on_gpu is None else on_gpu, rows)
         self.cluster_size[rows] = medoids.cluster_size
         self.medoid_indices = rows[medoids.indices]
         flagged = flag_isolated(medoids, self.options.threshold)
         return flagged, isolation_score(medoids)
 
-    def _medoids(self, gradients: Gradients, rows: np.ndarray) -> Medoids:
+    def _medoids(self, gradients: Any, rows: np.ndarray) -> Medoids:
         return find_medoids_within(
             gradients if len(rows) == len(self.codes) else gradients[rows],
             self.codes[rows],

@@ -253,6 +253,7 @@ def test_page_shows_what_the_records_say(tmp_path):
         append_record(path, record(i, "none", i % 2))
     append_record(path, record(1, "EPIC", 0, seconds=4.0, accuracy=0.7))
     append_record(path, record(3, "EPIC", 1, seconds=9.0, resumed=True))
+    append_record(path, {"scenario": "s", "defence": "epochs"})
     page.write_text("Before\n\n<!-- results: cpu/s -->\nold\n<!-- end of results -->\n")
     for _ in range(2):  # the second time changes nothing
         render.main([str(path), "--out", str(page)])

@@ -113,6 +113,12 @@ def epic_filter(X, y):
     return np.flatnonzero(detector.keep_)
 
 
+def epic_neighbors(X, y):
+    model = LogisticRegression(C=0.1, max_iter=1000)
+    detector = EPICFilter(LastLayerGradients(model), rule="neighbors").fit(X, y)
+    return np.flatnonzero(detector.keep_)
+
+
 def epic_while_training(X, y):
     model = EPICClassifier(head, random_state=0, **EPIC, **HEAD).fit(X, y)
     return np.flatnonzero(model.keep_)
@@ -139,6 +145,7 @@ METHODS = {
     "ART, ActivationDefence": art_activation_clustering,
     "ART, SpectralSignatureDefense": art_spectral_signatures,
     "epic_sklearn, EPICFilter": epic_filter,
+    'epic_sklearn, EPICFilter(rule="neighbors")': epic_neighbors,
     "epic_sklearn, EPICClassifier": epic_while_training,
 }
 

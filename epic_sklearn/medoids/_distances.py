@@ -162,7 +162,7 @@ class Distances:
         self._set_features(gradients, metric, spatial)
         max_bytes = memory_limit() if max_bytes is None else max_bytes
         stored = n if matrix_bytes(n) <= max_bytes else 0
-        shape = (stored, len(self._points), BLOCK)
+        shape = (stored, self._n_blocks, BLOCK)
         if room is not None and room.size >= np.prod(shape):
             self._store = room[: np.prod(shape)].reshape(shape)
         else:
@@ -177,18 +177,20 @@ class Distances:
         n = len(gradients)
         self.order = spatial_order(factors[0]) if spatial else np.arange(n)
         self._rows = [factor[self.order] for factor in factors]
-        points = in_blocks(self._rows[0])
-        inputs, norms = np.empty((0, 0, BLOCK)), [np.empty((0, BLOCK))] * 2
+        blocks = [in_blocks(rows) for rows in self._rows]
+        norms = [fill_blocks(squared_norms(rows), 0.0) for rows in self._rows]
+        is_cosine = metric == "cosine"
+        self._n_blocks = len(blocks[0])
+        self._features: tuple[Any, ...] = (None, blocks[0], None, None, None, is_cosine)
         if is_outer:
-            inputs = in_blocks(self._rows[1])
-            norms = [fill_blocks(squared_norms(rows), 0.0) for rows in self._rows]
-        self._points = points
-        self._features = (points, inputs, *norms, metric == "cosine")
+            self._features = (None, *blocks, *norms, is_cosine)
 
     @property
     def source(self) -> tuple[Any, ...]:
-        """The stored distances, if any, and what they are made from."""
-        return (self._store, *self._features)
+        """The stored distances, or what they are made from."""
+        if self.is_stored:
+            return (self._store, None, None, None, None, self._features[-1])
+        return self._features
 
     @property
     def is_plain(self) -> bool:
@@ -219,10 +221,9 @@ class Distances:
         if self.is_stored and widest >= WIDE:
             self._fill_by_products(sums, maxima, minima)
         else:
-            source = (self._store[:0], *self._features)
             in_threads(
                 lambda start, stop: _kernels.summarise_rows(
-                    source, self._store, n, start, stop, sums, maxima, minima
+                    self._features, self._store, n, start, stop, sums, maxima, minima
                 ),
                 n,
                 self.n_threads,
@@ -239,7 +240,8 @@ class Distances:
         it cancels.
         """
         n = self.shape[0]
-        rows = [*self._rows, np.empty((n, 0))][:2]
+        # One factor leaves the other's place to nothing.
+        rows = [*self._rows, np.empty((n, 0), dtype=np.float32)][:2]
         # Narrow points are left to the kernel, which makes their squares faster.
         centred = [
             _centred(factor) if factor.shape[1] >= least else factor[:, :0]
@@ -252,8 +254,8 @@ class Distances:
             in_threads(
                 partial(
                     _store_rows,
-                    ((self._store[:0], *self._features), self._store),
-                    (*products, *rows, *norms, begin),
+                    (self._features, self._store),
+                    (tuple(products), tuple(rows), tuple(norms), begin),
                     (sums, maxima, minima),
                 ),
                 min(size, n - begin),

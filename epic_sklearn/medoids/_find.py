@@ -19,6 +19,7 @@ from tqdm import tqdm
 from .._features import Gradients, OuterProductGradients, check_gradients
 from .._random import RandomState, resolve_seed
 from . import _kernels
+from ._device import check_tensor, choose_on_device, fits, is_on_gpu
 from ._distances import (
     METRICS,
     Distances,
@@ -87,7 +88,8 @@ def find_medoids(
     Parameters
     ----------
     gradients : array-like of shape (n, d) or OuterProductGradients
-        One gradient feature vector an example.
+        One gradient feature vector an example. With a tensor on a CUDA device
+        and the default optimizer the work is done there, all classes at once.
     y : array-like of shape (n,)
         Labels: strings, integers or bools.
     subset_size : float, default=0.2
@@ -123,10 +125,12 @@ def find_medoids(
 
     Notes
     -----
-    A class's distances are held as one float32 matrix while that fits
-    scikit-learn's ``working_memory``; a larger class is worked on row by row in
-    memory proportional to its gradients. The result is the same (from 48
-    features on, up to near ties: stored distances may differ in the last bit).
+    Distances of up to 16 features are made when needed, in memory proportional
+    to the gradients; of wider gradients they are held as one float32 matrix
+    while that fits scikit-learn's ``working_memory``. The result is the same
+    (from 48 features on, and on a GPU, up to near ties: stored distances may
+    differ in the last digits). Double-precision gradients are centred inside
+    their class and rounded to single precision.
 
     References
     ----------
@@ -136,12 +140,12 @@ def find_medoids(
     --------
     >>> import numpy as np
     >>> from epic_sklearn import find_medoids
-    >>> gradients = np.array([[0.0], [0.1], [0.2], [5.0], [1.0], [1.1]])
-    >>> medoids = find_medoids(gradients, list("aaaabb"), subset_size=0.5)
+    >>> gradients = np.array([[0.0], [0.1], [0.2], [0.4], [5.0], [1.0], [1.1]])
+    >>> medoids = find_medoids(gradients, list("aaaaabb"), subset_size=0.4)
     >>> medoids.indices
-    array([1, 3, 4])
+    array([2, 4, 5])
     >>> medoids.cluster_size
-    array([3, 3, 3, 1, 2, 2])
+    array([4, 4, 4, 4, 1, 2, 2])
     """
     check_choices(subset_size, metric, optimizer)
     if max_class_size is not None and (
@@ -153,7 +157,10 @@ def find_medoids(
     labels = column_or_1d(y)
     if len(labels) == 0:
         raise ValueError("y is empty: there is no class to choose medoids from.")
-    gradients = check_gradients(gradients, len(labels))
+    if isinstance(gradients, torch.Tensor) and is_on_gpu(gradients):
+        gradients = check_tensor(gradients, len(labels))
+    else:
+        gradients = check_gradients(gradients, len(labels))
     _, codes = np.unique(labels, return_inverse=True)
     budgets = [budget_of(size, subset_size) for size in np.bincount(codes)]
     return find_medoids_within(
@@ -170,7 +177,7 @@ def find_medoids(
 
 
 def find_medoids_within(
-    gradients: Gradients,
+    gradients: Gradients | torch.Tensor,
     codes: np.ndarray,
     budgets: Sequence[int],
     *,
@@ -183,6 +190,7 @@ def find_medoids_within(
 ) -> Medoids:
     """Choose ``budgets[c]`` medoids in each class c; input is valid already.
 
+    Tensors are worked on where they are, if the largest class fits there.
     For rounds on what is left of a class with the budget that it began with.
     A class that is no longer there is passed over.
     """
@@ -193,6 +201,10 @@ def find_medoids_within(
     tasks = ((rows, min(budgets[codes[rows[0]]], len(rows))) for rows in shown)
     how = (metric, optimizer, seed)
     largest = max(map(len, classes))
+    if isinstance(gradients, torch.Tensor):
+        if optimizer == "lazy" and max_class_size is None and fits(gradients, largest):
+            return _join(classes, _on_device(gradients, list(tasks), metric))
+        gradients = gradients.cpu().numpy()
     if max_class_size is not None and largest > max_class_size:
         parts = [
             _medoids_in_two_rounds(gradients[rows], size, *how, max_class_size, n_jobs)
@@ -206,6 +218,17 @@ def find_medoids_within(
     else:
         parts = _in_this_process(gradients, tasks, how, len(classes), largest)
     return _join(classes, parts)
+
+
+def _on_device(
+    gradients: torch.Tensor, tasks: list[tuple[np.ndarray, int]], metric: str
+) -> list[Medoids]:
+    """Medoids of every class, chosen where the gradients are."""
+    classes, budgets = zip(*tasks, strict=True)
+    return [
+        _with_sizes(found.ranking, found.gains, found.owner, found.nearest_other)
+        for found in choose_on_device(gradients, classes, budgets, metric)
+    ]
 
 
 def _in_this_process(

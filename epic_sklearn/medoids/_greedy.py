@@ -49,7 +49,7 @@ def gains_of(source, nearest, candidates, parts, gains):
     x, z, first, second, block, terms = scratch(source)
     for at in range(candidates.shape[0]):
         i = candidates[at]
-        load(dense, points, inputs, i, x, z)
+        load(points, inputs, i, x, z)
         for b in range(nearest.shape[0]):
             fill_block(
                 dense,
@@ -81,7 +81,7 @@ def gains_and_extremes(
     dense, points, inputs, p_norms, i_norms, cosine = source
     x, z, first, second, block, terms = scratch(source)
     for i in range(start, stop):
-        load(dense, points, inputs, i, x, z)
+        load(points, inputs, i, x, z)
         largest, smallest = np.float32(0.0), FAR
         for group in range(parts.shape[1]):
             parts[i, group] = 0.0
@@ -136,7 +136,7 @@ def refresh(
     `changed_at` (n_groups,) and `seen_at` (n,) count medoids: those chosen when the
     group last changed, and when the gain was last made.
     """
-    load(dense, points, inputs, i, x, z)
+    load(points, inputs, i, x, z)
     since = seen_at[i]
     for group in range(parts.shape[1]):
         if changed_at[group] <= since or parts[i, group] <= 0.0:
@@ -223,7 +223,7 @@ def choose(
     `position` is the medoid's place in the order of selection; its gain has just
     been made, so that blocks without a part in it need no look.
     """
-    load(dense, points, inputs, i, x, z)
+    load(points, inputs, i, x, z)
     for b in range(nearest.shape[0]):
         if parts[i, b // per_group] <= 0.0:
             continue

@@ -7,18 +7,21 @@ in one thread; callers run several side by side. A block's numbers are made by o
 thread in one fixed order, so they are the same for any number of threads.
 
 A kernel's first argument, `source`, is the tuple ``(dense, points, inputs,
-point_norms, input_norms, is_cosine)`` of :class:`Distances`: stored distances
-(n, n_blocks, BLOCK) or none (0, n_blocks, BLOCK), and what blocks of them are made
-from: features (n_blocks, d, BLOCK) of the points, of the layer's inputs (H may be 0)
-and squared norms. Rows of zeros fill the last block.
+point_norms, input_norms, is_cosine)`` of :class:`Distances`, and each kernel is
+compiled for each kind of it: stored distances `dense` (n, n_blocks, BLOCK), all else
+None; features `points` (n_blocks, d, BLOCK); or features of the factors of outer
+products, `points` and `inputs`, and their squared norms. Zeros fill the last block.
 """
 
 from __future__ import annotations
 
 import numba
 import numpy as np
+from numba import types
+from numba.extending import overload
 
 BLOCK = 64
+HALF = BLOCK // 2
 
 # No flag that lets the compiler reorder or fuse sums: one function compiled into two
 # callers must give the same digits in both. These two only let max be one instruction.
@@ -85,52 +88,98 @@ def plain_from_squares(squares, is_cosine, out):
             out[j] = np.sqrt(squares[j])
 
 
+def is_none(kind):
+    """Whether a value is known to be None when its kernel is compiled."""
+    return isinstance(kind, types.NoneType)
+
+
+def like(features):
+    """Memory for one example's features and a block's squares, or None twice."""
+
+
+@overload(like)
+def _like(features):
+    if is_none(features):
+        return lambda features: (None, None)
+
+    def memory(features):
+        x = np.empty(features.shape[1], dtype=features.dtype)
+        return x, np.empty(BLOCK, dtype=features.dtype)
+
+    return memory
+
+
 @numba.njit(**options)
 def scratch(source):
     """Memory for an example (x, z), a block's squares (two), distances and terms."""
-    _, points, inputs, _, _, _ = source
-    return (
-        np.empty(points.shape[1], dtype=points.dtype),
-        np.empty(inputs.shape[1], dtype=inputs.dtype),
-        np.empty(BLOCK, dtype=points.dtype),
-        np.empty(BLOCK, dtype=inputs.dtype),
-        np.empty(BLOCK, dtype=np.float32),
-        np.empty(BLOCK),
-    )
+    x, first = like(source[1])
+    z, second = like(source[2])
+    return x, z, first, second, np.empty(BLOCK, dtype=np.float32), np.empty(HALF)
 
 
-@numba.njit(**options)
-def load(dense, points, inputs, i, x, z):
-    """Put example i's own features into x and z, where `fill_block` reads them."""
-    if dense.shape[0] == 0:
+def take(features, i, x):
+    """Copy the features of example i, if there are any."""
+
+
+@overload(take)
+def _take(features, i, x):
+    if is_none(features):
+        return lambda features, i, x: None
+
+    def copy(features, i, x):
         for k in range(x.shape[0]):
-            x[k] = points[i // BLOCK, k, i % BLOCK]
-        for k in range(z.shape[0]):
-            z[k] = inputs[i // BLOCK, k, i % BLOCK]
+            x[k] = features[i // BLOCK, k, i % BLOCK]
+
+    return copy
 
 
 @numba.njit(**options)
+def load(points, inputs, i, x, z):
+    """Put example i's own features into x and z, where `fill_block` reads them."""
+    take(points, i, x)
+    take(inputs, i, z)
+
+
 def fill_block(
     dense, points, inputs, p_norms, i_norms, is_cosine, i, b, x, z, first, second, out
 ):
     """Fill `out` with the distances from example i, loaded before, to block b."""
-    if dense.shape[0] > 0:
-        for j in range(BLOCK):
-            out[j] = dense[i, b, j]
-    elif z.shape[0] == 0:
-        block_squares(points, b, x, first)
-        plain_from_squares(first, is_cosine, out)
-    else:
-        block_squares(points, b, x, first)
-        block_squares(inputs, b, z, second)
-        outer_from_squares(first, second, p_norms, i_norms, is_cosine, i, b, out)
+
+
+@overload(fill_block, inline="always")
+def _fill_block(
+    dense, points, inputs, p_norms, i_norms, is_cosine, i, b, x, z, first, second, out
+):
+    if not is_none(dense):
+        return _read_block
+    return _make_block if is_none(inputs) else _make_outer_block
+
+
+def _read_block(
+    dense, points, inputs, p_norms, i_norms, is_cosine, i, b, x, z, first, second, out
+):
+    for j in range(BLOCK):
+        out[j] = dense[i, b, j]
+
+
+def _make_block(
+    dense, points, inputs, p_norms, i_norms, is_cosine, i, b, x, z, first, second, out
+):
+    block_squares(points, b, x, first)
+    plain_from_squares(first, is_cosine, out)
+
+
+def _make_outer_block(
+    dense, points, inputs, p_norms, i_norms, is_cosine, i, b, x, z, first, second, out
+):
+    block_squares(points, b, x, first)
+    block_squares(inputs, b, z, second)
+    outer_from_squares(first, second, p_norms, i_norms, is_cosine, i, b, out)
 
 
 @numba.njit(**options)
 def folded_sum(values):
-    """Sum of BLOCK values, which are overwritten, halving them again and again."""
-    for j in range(32):
-        values[j] += values[j + 32]
+    """Sum of HALF values, which are overwritten, halving them again and again."""
     for j in range(16):
         values[j] += values[j + 16]
     for j in range(8):
@@ -143,8 +192,10 @@ def folded_sum(values):
 @numba.njit(**options)
 def sum_of_block(block, n_valid, terms):
     """Sum in float64 of the first of a block's distances."""
-    for j in range(BLOCK):
-        terms[j] = np.float64(block[j]) if j < n_valid else 0.0
+    for j in range(HALF):
+        term = np.float64(block[j]) if j < n_valid else 0.0
+        k = j + HALF
+        terms[j] = term + (np.float64(block[k]) if k < n_valid else 0.0)
     return folded_sum(terms)
 
 
@@ -172,8 +223,10 @@ def gain_of_block(block, nearest, b, terms):
 
     In double precision, so that candidates that gain the same do tie.
     """
-    for j in range(BLOCK):
-        terms[j] = max(np.float64(nearest[b, j]) - np.float64(block[j]), 0.0)
+    for j in range(HALF):
+        near = max(np.float64(nearest[b, j]) - np.float64(block[j]), 0.0)
+        k = j + HALF
+        terms[j] = near + max(np.float64(nearest[b, k]) - np.float64(block[k]), 0.0)
     return folded_sum(terms)
 
 
@@ -186,10 +239,11 @@ def summarise_rows(source, store, n, start, stop, sums, maxima, minima):
     """
     dense, points, inputs, p_norms, i_norms, cosine = source
     x, z, first, second, block, terms = scratch(source)
+    n_blocks = (n + BLOCK - 1) // BLOCK
     for i in range(start, stop):
-        load(dense, points, inputs, i, x, z)
+        load(points, inputs, i, x, z)
         total, largest, smallest = 0.0, np.float32(0.0), FAR
-        for b in range(points.shape[0]):
+        for b in range(n_blocks):
             fill_block(
                 dense,
                 points,
@@ -221,9 +275,9 @@ def sums_of_rows(source, n, rows, sums):
     dense, points, inputs, p_norms, i_norms, cosine = source
     x, z, first, second, block, terms = scratch(source)
     for at in range(rows.shape[0]):
-        load(dense, points, inputs, rows[at], x, z)
+        load(points, inputs, rows[at], x, z)
         sums[at] = 0.0
-        for b in range(points.shape[0]):
+        for b in range((n + BLOCK - 1) // BLOCK):
             fill_block(
                 dense,
                 points,
@@ -279,48 +333,63 @@ def squares_of_blocks(features, i, x, products, rows, norms, out):
             block_squares(features, b, x, out[b])
 
 
+def fill_squares(features, i, x, products, rows, norms, out):
+    """Squared distances of example i, loaded before, between features if any."""
+
+
+@overload(fill_squares)
+def _fill_squares(features, i, x, products, rows, norms, out):
+    if is_none(features):
+        return lambda features, i, x, products, rows, norms, out: None
+
+    def fill(features, i, x, products, rows, norms, out):
+        squares_of_blocks(features, i, x, products, rows, norms, out)
+
+    return fill
+
+
+def finish_block(first, second, p_norms, i_norms, is_cosine, i, b, out):
+    """Fill `out` with the distances that follow from squared ones."""
+
+
+@overload(finish_block)
+def _finish_block(first, second, p_norms, i_norms, is_cosine, i, b, out):
+    if is_none(p_norms):
+
+        def plain(first, second, p_norms, i_norms, is_cosine, i, b, out):
+            plain_from_squares(first[b], is_cosine, out)
+
+        return plain
+
+    def outer(first, second, p_norms, i_norms, is_cosine, i, b, out):
+        outer_from_squares(first[b], second[b], p_norms, i_norms, is_cosine, i, b, out)
+
+    return outer
+
+
 @numba.njit(**options)
 def store_from_products(
-    source,
-    store,
-    p_products,
-    i_products,
-    p_rows,
-    i_rows,
-    p_own,
-    i_own,
-    begin,
-    start,
-    stop,
-    sums,
-    maxima,
-    minima,
+    source, store, products, rows, norms, begin, start, stop, sums, maxima, minima
 ):
     """Store rows ``begin + start`` to ``begin + stop`` made from inner products.
 
-    `p_products` and `i_products` (r, n) are those of the points and of the inputs,
-    or (r, 0): then their squares are made here. Rows are summarised as by
-    `summarise_rows`.
+    `products`, `rows` and `norms` are pairs, of the points and of the inputs:
+    products (r, n) of centred rows with squared norms (n,), or (r, 0), then squares
+    are made here from differences; rows (n, d) where products cancel. Rows are
+    summarised as by `summarise_rows`.
     """
-    dense, points, inputs, p_norms, i_norms, cosine = source
-    n, n_blocks = p_rows.shape[0], points.shape[0]
+    _, points, inputs, p_norms, i_norms, cosine = source
     x, z, _, _, block, terms = scratch(source)
-    first = np.zeros((n_blocks, BLOCK), dtype=points.dtype)
-    second = np.zeros((n_blocks, BLOCK), dtype=inputs.dtype)
+    n, n_blocks, _ = store.shape
+    first, second = np.zeros((n_blocks, BLOCK)), np.zeros((n_blocks, BLOCK))
     for r in range(start, stop):
         i = begin + r
-        load(dense, points, inputs, i, x, z)
-        squares_of_blocks(points, i, x, p_products[r], p_rows, p_own, first)
-        if inputs.shape[1] > 0:
-            squares_of_blocks(inputs, i, z, i_products[r], i_rows, i_own, second)
+        load(points, inputs, i, x, z)
+        fill_squares(points, i, x, products[0][r], rows[0], norms[0], first)
+        fill_squares(inputs, i, z, products[1][r], rows[1], norms[1], second)
         total, largest, smallest = 0.0, np.float32(0.0), FAR
         for b in range(n_blocks):
-            if inputs.shape[1] > 0:
-                outer_from_squares(
-                    first[b], second[b], p_norms, i_norms, cosine, i, b, block
-                )
-            else:
-                plain_from_squares(first[b], cosine, block)
+            finish_block(first, second, p_norms, i_norms, cosine, i, b, block)
             for j in range(BLOCK):
                 store[i, b, j] = block[j]
             n_valid = min(BLOCK, n - b * BLOCK)
@@ -335,8 +404,8 @@ def copy_row(source, i, out):
     """Fill `out` (n,) with the distances from example i."""
     dense, points, inputs, p_norms, i_norms, cosine = source
     x, z, first, second, block, _ = scratch(source)
-    load(dense, points, inputs, i, x, z)
-    for b in range(points.shape[0]):
+    load(points, inputs, i, x, z)
+    for b in range((out.shape[0] + BLOCK - 1) // BLOCK):
         fill_block(
             dense,
             points,
@@ -368,7 +437,7 @@ def assign(source, medoids, nearest, owner):
     x, z, first, second, block, _ = scratch(source)
     for position in range(medoids.shape[0]):
         i = medoids[position]
-        load(dense, points, inputs, i, x, z)
+        load(points, inputs, i, x, z)
         for b in range(nearest.shape[0]):
             fill_block(
                 dense,

@@ -188,9 +188,9 @@ def choose_lazily(distances: Distances, k: int) -> Selection:
     >>> import numpy as np
     >>> from epic_sklearn.medoids._distances import Distances
     >>> from epic_sklearn.medoids._lazy import choose_lazily
-    >>> points = np.array([[0.0], [0.1], [0.2], [5.0]])
+    >>> points = np.array([[0.0], [0.1], [0.2], [0.4], [5.0]])
     >>> choose_lazily(Distances(points, "euclidean"), 2).ranking
-    array([1, 3])
+    array([2, 4])
     """
     run = LazyGreedyRun(distances, k)
     run.run()

@@ -1,0 +1,144 @@
+"""
+How do I choose threshold and subset_size?
+==========================================
+
+Whether a setting stops an attack cannot be read from data whose poisons are unknown,
+and accuracy does not tell: a poisoned model is as accurate as a clean one. What can be
+done is to attack your own data. This example makes poisons for five targets, tries
+every setting on them in a `GridSearchCV` with a scorer of its own, and checks the
+choice on five attacks that the search has not seen.
+"""
+
+# %%
+# Attacks of one's own
+# --------------------
+#
+# `make_poisoned_digits` makes them here; on your data, the classes in
+# `epic_sklearn.attacks` do. Five are probes for the search, five are kept for the end.
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+
+from epic_sklearn import (
+    EPICFilter,
+    FilteredClassifier,
+    LastLayerGradients,
+    attack_success_rate,
+)
+from epic_sklearn.datasets import make_poisoned_digits
+
+N_PROBES = 5
+problem = make_poisoned_digits(n_targets=10, random_state=0)
+probes, unseen = problem.trials[:N_PROBES], problem.trials[N_PROBES:]
+
+# %%
+# One split a probe
+# -----------------
+#
+# All rows are put into one table: the training digits, the probes' poisons and their
+# targets, which bear the label that the attacker wants. In each split one probe's
+# poisons take the place of the digits that they were made from, and the target is the
+# last test row, behind a fifth of the other digits. Putting all probes into one
+# training set would be simpler (`make_attack_success_scorer` is for that), but poisons
+# of several attacks are company to each other, and harder to isolate than those of one.
+
+n, size = len(problem.labels), len(probes[0].indices)
+X = np.vstack(
+    [problem.features]
+    + [problem.extract(probe.examples) for probe in probes]
+    + [problem.extract(probe.target[None]) for probe in probes]
+)
+wanted = [probe.adversarial_label for probe in probes]
+y = np.concatenate([problem.labels, np.repeat(wanted, size), wanted])
+splits = []
+for i, probe in enumerate(probes):
+    digits = np.setdiff1d(np.arange(n), probe.indices)
+    of_probe = n + i * size + np.arange(size)
+    train = np.concatenate([np.delete(digits, np.s_[i::5]), of_probe])
+    splits.append((train, np.append(digits[i::5], n + N_PROBES * size + i)))
+
+# %%
+# The scorer
+# ----------
+#
+# A scorer may return several numbers. What a dropped example costs is for you to say;
+# here dropping all would cost as much as one successful attack. Without a price the
+# search would take the corner of the grid that drops most: on these digits even half
+# of them train a good model.
+
+PRICE = 1.0
+
+
+def judge(model, X, y):
+    """Scores of a fitted FilteredClassifier; the last row is the target."""
+    success = attack_success_rate(model.predict(X[-1:]), y[-1])
+    dropped = 1 - model.keep_.mean()
+    return {
+        "success": success,
+        "accuracy": model.score(X[:-1], y[:-1]),
+        "dropped": dropped,
+        "worth": -success - PRICE * dropped,
+    }
+
+
+classifier = LogisticRegression(max_iter=1000)
+defended = FilteredClassifier(
+    classifier, EPICFilter(LastLayerGradients(classifier), n_rounds=3)
+)
+grid = {"filter__subset_size": [0.1, 0.2, 0.3], "filter__threshold": [1, 2, 3, 5]}
+search = GridSearchCV(defended, grid, scoring=judge, cv=splits, refit=False)
+results = search.fit(X, y).cv_results_
+best = results["params"][np.argmax(results["mean_test_worth"])]
+print("best:", best)
+
+# %%
+# What the search saw
+# -------------------
+
+figure, axes = plt.subplots(1, 3, figsize=(10, 3.1), layout="constrained", sharey=True)
+for ax, name, title in (
+    (axes[0], "success", "attack success"),
+    (axes[1], "dropped", "examples dropped"),
+    (axes[2], "accuracy", "held-out accuracy"),
+):
+    values = results[f"mean_test_{name}"].reshape(3, 4)
+    print(title, *values.round(3).tolist(), sep="\n  ")
+    vmin, vmax = (0.9, 1.0) if name == "accuracy" else (0.0, 1.0)
+    ax.imshow(values, cmap="cividis", vmin=vmin, vmax=vmax, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        dark = value < (vmin + vmax) / 2
+        text = f"{value:.1%}" if name == "accuracy" else f"{value:.0%}"
+        ax.text(
+            column, row, text, ha="center", va="center", color="w" if dark else "k"
+        )
+    ax.set_xticks(range(4), grid["filter__threshold"])
+    ax.set_yticks(range(3), grid["filter__subset_size"])
+    ax.set(title=title, xlabel="threshold")
+axes[0].set_ylabel("subset_size")
+plt.show()
+
+# %%
+# Attacks that the search has not seen
+# ------------------------------------
+
+
+def against_unseen(model):
+    read, kept, accuracy = [], [], []
+    for trial, poisons in enumerate(unseen, start=N_PROBES):
+        one = clone(model).fit(problem.poisoned_features(trial), problem.labels)
+        read.append(one.predict(problem.extract(poisons.target[None]))[0])
+        kept.append(np.mean(getattr(one, "keep_", True)))
+        accuracy.append(one.score(problem.test_features, problem.test_labels))
+    success = attack_success_rate(read, [p.adversarial_label for p in unseen])
+    return (
+        f"success {success:.0%}, dropped {1 - np.mean(kept):.0%}, "
+        f"accuracy {np.mean(accuracy):.1%}"
+    )
+
+
+print("undefended:", against_unseen(classifier))
+print("defaults:  ", against_unseen(defended))
+print("best:      ", against_unseen(clone(defended).set_params(**best)))
