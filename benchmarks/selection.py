@@ -2,6 +2,7 @@
 
     python benchmarks/selection.py                 # the ratios
     python benchmarks/selection.py --growth growth.png
+    python benchmarks/selection.py --many-classes 1000 1300 1000
 
 submodlib-py is timed if it can be imported (``pip install submodlib-py``). All
 times are the best of `--repeats` on the same data, similarity or kernel
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from apricot import FacilityLocationSelection
 from sklearn.metrics import pairwise_distances
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from epic_sklearn import OuterProductGradients, find_medoids
@@ -109,12 +111,25 @@ def ratios(repeats: int) -> None:
         f"{layer / (gram + single):.1f}"
     )
     print(f"Objective, ours over stock apricot's: {quality[0] / quality[1]:.9f}")
-    many, labels = logit_gradients(130_000, n_classes=100), np.arange(130_000) % 1000
-    for n_jobs in (1, 2):
-        start = time.perf_counter()
-        find_medoids(many, labels, subset_size=0.1, n_jobs=n_jobs)
-        seconds = time.perf_counter() - start
-        print(f"1,000 classes of 130, d = 100, n_jobs={n_jobs}: {seconds:.2f} s")
+
+
+def many_classes(n_classes: int, size: int, width: int) -> None:
+    """Time ImageNet's shape with one and two jobs of one thread each."""
+    torch.set_num_threads(1)
+    labels = np.arange(n_classes * size) % n_classes
+    gradients = np.empty((len(labels), width), dtype=np.float32)
+    for start in tqdm(range(0, len(labels), 10_000), desc="making gradients"):
+        part = logit_gradients(min(10_000, len(labels) - start), start, width)
+        gradients[start : start + 10_000] = part
+    print(f"{n_classes:,} classes of {size:,}, d = {width:,}, budget 10%")
+    print("| n_jobs | seconds | added memory, MiB |\n|---|---|---|")
+    with threadpool_limits(1):
+        find_medoids(gradients[: 4 * size], labels[: 4 * size] % 2, n_jobs=2)
+        for n_jobs in (1, 2):
+            before, start = peak_memory(), time.perf_counter()
+            find_medoids(gradients, labels, subset_size=0.1, n_jobs=n_jobs, verbose=1)
+            seconds = time.perf_counter() - start
+            print(f"| {n_jobs} | {seconds:.1f} | {peak_memory() - before:.0f} |")
 
 
 def peak_memory() -> float:
@@ -154,12 +169,24 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--growth", type=Path, help="time growing classes; the plot")
     parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[10_000, 20_000, 40_000, 80_000]
+        "--sizes",
+        type=int,
+        nargs="+",
+        default=[10_000, 20_000, 40_000, 80_000, 100_000],
+    )
+    parser.add_argument(
+        "--many-classes",
+        type=int,
+        nargs=3,
+        metavar=("CLASSES", "SIZE", "WIDTH"),
+        help="time many classes with one and two jobs",
     )
     args = parser.parse_args()
     print(f"{platform.machine()}, {torch.get_num_threads()} threads\n")
     if args.growth:
         growth(args.growth, args.sizes)
+    elif args.many_classes:
+        many_classes(*args.many_classes)
     else:
         ratios(args.repeats)
 

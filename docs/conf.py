@@ -32,8 +32,12 @@ suppress_warnings = ["config.cache", "ref.ref"]
 autosummary_generate = True
 templates_path = ["_templates"]
 numpydoc_show_class_members = False
+autodoc_typehints = "none"  # the docstrings say it in words
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+
+# A blank line ends a doctest in a Markdown block; it need not be shown.
+highlight_options = {name: {"stripnl": True} for name in ("python", "pycon")}
 
 html_theme = "pydata_sphinx_theme"
 html_title = "epic_sklearn"

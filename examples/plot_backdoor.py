@@ -20,6 +20,7 @@ three rivals. Here EPIC hardly helps, and the last figure shows why.
 
 import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
@@ -67,17 +68,18 @@ sleeper_agent = SleeperAgent(
     retrain_every=30,
     random_state=0,
 )
+net_of_attacker = TorchClassifier(make_module, **{**options, "random_state": 1})
+net_of_attacker.fit(X, y)
 attacks = {
     "BadNets": bad_nets.craft(X, y, SOURCE, WANTED),
-    "Sleeper Agent": sleeper_agent.craft(
-        TorchClassifier(make_module, **{**options, "random_state": 1}).fit(X, y),
-        *(X, y, SOURCE, WANTED),
-    ),
+    "Sleeper Agent": sleeper_agent.craft(net_of_attacker, X, y, SOURCE, WANTED),
 }
+patched = trigger.apply(X_test[y_test == SOURCE])
+read = net_of_attacker.predict(patched)
+print(f"a clean net: success {attack_success_rate(read, WANTED):.0%}")
 
 figure, axes = plt.subplots(2, 5, figsize=(7, 3.3), layout="constrained")
 for row, (name, poisons) in zip(axes, attacks.items(), strict=True):
-    patched = poisons.apply_trigger(X_test[y_test == SOURCE])
     for ax, image in zip(row, [*poisons.examples[:4], patched[0]], strict=True):
         ax.imshow(image[0], cmap="gray_r", vmin=0, vmax=1)
         ax.set(xticks=[], yticks=[])
@@ -91,24 +93,27 @@ plt.show()
 # ------------
 #
 # EPIC drops while the net trains, after it has learned for eight epochs. The rivals
-# look at the penultimate layer of a trained net, then train it again on what they
-# keep. Success is measured on test threes with the patch.
+# look at the penultimate layer of the undefended net; another is then trained on what
+# they keep. Success is measured on test threes with the patch.
 
-defences = {
-    "undefended": net,
-    "EPIC": EPICClassifier(make_module, warmup=8, every=1, stop=15, **options),
-    "spectral signatures": FilteredClassifier(net, SpectralSignatures(net, eps=0.15)),
-    "activation clustering": FilteredClassifier(
-        net, ActivationClustering(net, random_state=0)
-    ),
-    "deep k-NN": FilteredClassifier(net, DeepKNN(net)),
+rivals = {
+    "spectral signatures": SpectralSignatures(eps=0.15),
+    "activation clustering": ActivationClustering(random_state=0),
+    "deep k-NN": DeepKNN(),
 }
+defences = ["undefended", "EPIC", *rivals]
 results = {}
 for attack, poisons in attacks.items():
     data = poisons.insert_into(X), poisons.relabel(y)
-    patched = poisons.apply_trigger(X_test[y_test == SOURCE])
-    for name, model in defences.items():
-        model.fit(*data)
+    models = {
+        "undefended": clone(net).fit(*data),
+        "EPIC": EPICClassifier(make_module, warmup=8, every=1, stop=15, **options),
+    }
+    models["EPIC"].fit(*data)
+    for name, rival in rivals.items():
+        rival.set_params(extractor=models["undefended"].module_)
+        models[name] = FilteredClassifier(net, rival).fit(*data)
+    for name, model in models.items():
         success = attack_success_rate(model.predict(patched), WANTED)
         results[attack, name] = success, model.score(X_test, y_test)
         text = f"{attack:<14} {name:<22} success {success:4.0%}"
@@ -163,3 +168,20 @@ for ax, (attack, poisons) in zip(axes, attacks.items(), strict=True):
         f"{alone[~is_poison].mean():.0%} of the clean examples"
     )
 plt.show()
+
+# %%
+# What it shows
+# -------------
+#
+# EPIC is the wrong tool here. BadNets keeps 89% success and Sleeper Agent 68%, and
+# accuracy falls by three to four points. Four of five poisons have company: they do
+# not pull the net towards one target, each in its own way, but teach it one common
+# feature, and the net learns them as a group. A higher `threshold` would
+# reach half of BadNets' poisons, at a quarter of the clean examples in one round, and
+# hardly more of Sleeper Agent's.
+#
+# Filters that look for a group do better. Activation clustering stops both attacks,
+# at 6 to 9 points of accuracy. Deep k-NN leaves
+# 5% and 15% and costs the least. The paper reports EPIC against Sleeper Agent on
+# CIFAR-10 with 12% success instead of 79%; that is another net, another dose and 200
+# epochs, and shows that this figure is no law either.

@@ -3,9 +3,9 @@ Which defence stops the attack, and what does it cost?
 ======================================================
 
 A defence is judged by two numbers: how often the attack still succeeds, and how
-accurate the model still is. This example puts eight filters on the same ten poisoned
-training sets: EPIC with both of its rules, three published rivals, two simple filters
-by loss and confidence, and one that drops at random. All look at the same logistic
+accurate the model still is. This example puts seven filters on the same ten poisoned
+training sets: EPIC with both of its rules, three published rivals, one that drops by
+loss and one that drops at random. All look at the same logistic
 regression on frozen features of digits.
 """
 
@@ -15,8 +15,6 @@ regression on frozen features of digits.
 #
 # For each of ten targets, ten of 700 training digits were changed with *bullseye
 # polytope*. A filter sees the poisoned set and its labels and drops what it will.
-
-import time
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,7 +32,6 @@ from epic_sklearn.baselines import (
     ActivationClustering,
     DeepKNN,
     HighLoss,
-    LowConfidence,
     RandomDrop,
     SpectralSignatures,
 )
@@ -46,30 +43,27 @@ problem = make_poisoned_digits(n_targets=N_TRIALS, random_state=0)
 model = LogisticRegression(C=10, max_iter=1000)
 gradients = LastLayerGradients(model)
 
-# The share that the simple filters drop is a guess; here it is what EPIC drops.
+# Spectral signatures, high loss and random drop a share that is a guess: here about
+# what EPIC drops. The others are told nothing.
 filters = {
-    "undefended": RandomDrop(drop_fraction=0.0),
     "EPIC": EPICFilter(gradients, n_rounds=5),
-    "EPIC, threshold 3": EPICFilter(gradients, n_rounds=5, threshold=3),
     "EPIC, neighbours": EPICFilter(gradients, rule="neighbors"),
     "spectral signatures": SpectralSignatures(eps=0.1),
     "activation clustering": ActivationClustering(random_state=0),
     "deep k-NN": DeepKNN(),
     "high loss": HighLoss(model, drop_fraction=0.15),
-    "low confidence": LowConfidence(model, drop_fraction=0.15),
     "random": RandomDrop(drop_fraction=0.15, random_state=0),
+    "undefended": RandomDrop(drop_fraction=0.0),
 }
 
 
 def judge(detector):
-    """What the filter achieves and costs, over all trials."""
-    read, wanted, rows = [], [], []
-    started = time.perf_counter()
+    """Measure what the filter achieves and costs, over all trials."""
+    read, rows = [], []
     for trial, poisons in enumerate(problem.trials):
         classifier = FilteredClassifier(model, detector)
         classifier.fit(problem.poisoned_features(trial), problem.labels)
         read.append(classifier.predict(problem.extract(poisons.target[None]))[0])
-        wanted.append(poisons.adversarial_label)
         rows.append(
             (
                 1 - poison_recall(classifier.keep_, poisons.indices),
@@ -77,39 +71,62 @@ def judge(detector):
                 classifier.score(problem.test_features, problem.test_labels),
             )
         )
+    wanted = [poisons.adversarial_label for poisons in problem.trials]
     left, lost, accuracy = np.mean(rows, axis=0)
     return {
         "attack_success": attack_success_rate(read, wanted),
         "poisons_left": left,
         "clean_lost": lost,
         "clean_accuracy": accuracy,
-    }, (time.perf_counter() - started) / N_TRIALS
+    }
 
 
 records = []
 for name, detector in filters.items():
-    record, seconds = judge(detector)
-    records.append({"name": name, **record, "n_trials": N_TRIALS})
+    records.append({"name": name, **judge(detector)})
     print(
-        f"{name:<22} success {record['attack_success']:4.0%}  poisons left "
-        f"{record['poisons_left']:4.0%}  clean lost {record['clean_lost']:4.0%}  "
-        f"accuracy {record['clean_accuracy']:.1%}"
+        "{name:<22} success {attack_success:4.0%}  poisons left {poisons_left:4.0%}  "
+        "clean lost {clean_lost:4.0%}  accuracy {clean_accuracy:.1%}".format(
+            **records[-1]
+        )
     )
 
 # %%
 # Success against accuracy
 # ------------------------
+#
+# The lower right is best. The lines are 95% confidence intervals: ten targets cannot
+# tell the better filters apart. Nor can the accuracies: from the left of the figure to
+# the right it is two of 397 test digits.
 
-TradeoffDisplay.from_predictions(records)
+TradeoffDisplay.from_predictions(
+    [{**record, "n_trials": N_TRIALS} for record in records]
+)
 plt.show()
 
 # %%
 # Poisons left against clean examples lost
 # ----------------------------------------
+#
+# The lower left is best. What is dropped says more than accuracy where, as here, a
+# model can do without many examples.
 
-TradeoffDisplay.from_predictions(
-    [{k: v for k, v in record.items() if k != "n_trials"} for record in records],
-    x="clean_lost",
-    y="poisons_left",
-)
+TradeoffDisplay.from_predictions(records, x="clean_lost", y="poisons_left")
 plt.show()
+
+# %%
+# What it shows
+# -------------
+#
+# On these data EPIC works, and is not the best choice. It takes the attack from ten
+# successes to one, at 18% of the clean examples, and its other rule to two at 10%. The
+# three rivals stop all ten for less, deep k-NN for 1%. Dropping as many at random does
+# nothing, dropping by loss little.
+#
+# The reason is the attack: pixels may change by half their range, so the poisons lie
+# far from their class in the features themselves, where the rivals look. In the
+# paper's experiments, with changes too small to see and nets trained from scratch,
+# the order is the reverse: gradient matching succeeds with 21% against deep k-NN, 17%
+# against spectral signatures, 9% against activation clustering and 1% against EPIC
+# (CIFAR-10, 40 epochs). Which defence is best depends on the attack: compare them on
+# yours.

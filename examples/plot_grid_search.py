@@ -97,6 +97,10 @@ print("best:", best)
 # %%
 # What the search saw
 # -------------------
+#
+# Means over the five probes. A larger `subset_size` stops more and costs more; a
+# larger `threshold` does the same, more gently. Accuracy hardly changes: it could not
+# have chosen.
 
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.1), layout="constrained", sharey=True)
 for ax, name, title in (
@@ -111,9 +115,7 @@ for ax, name, title in (
     for (row, column), value in np.ndenumerate(values):
         dark = value < (vmin + vmax) / 2
         text = f"{value:.1%}" if name == "accuracy" else f"{value:.0%}"
-        ax.text(
-            column, row, text, ha="center", va="center", color="w" if dark else "k"
-        )
+        ax.text(column, row, text, ha="center", va="center", color="w" if dark else "k")
     ax.set_xticks(range(4), grid["filter__threshold"])
     ax.set_yticks(range(3), grid["filter__subset_size"])
     ax.set(title=title, xlabel="threshold")
@@ -142,3 +144,18 @@ def against_unseen(model):
 print("undefended:", against_unseen(classifier))
 print("defaults:  ", against_unseen(defended))
 print("best:      ", against_unseen(clone(defended).set_params(**best)))
+
+# %%
+# What it shows
+# -------------
+#
+# The search found a setting that stopped all five probes and drops no more than the
+# defaults, few medoids with a high threshold: poisons are then in small clusters
+# rather than alone. On the attacks it has not seen, the choice is as good as the
+# defaults, one success in five, and drops 13% instead of 16%. So it did not find a
+# better defence, only a slightly cheaper one, and its perfect score on the probes was
+# luck.
+#
+# Five probes measure success in steps of 20 points; make more if you can. And a
+# search like this tunes the defence to attacks that you can make. It says nothing
+# about others.

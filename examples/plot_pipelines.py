@@ -114,6 +114,8 @@ except (AttributeError, TypeError) as error:
 # %%
 # What the pipelines make of the targets
 # --------------------------------------
+#
+# One marker a target. Above about a half the attack has won.
 
 figure, ax = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
 for row, values in enumerate(probabilities.values()):
@@ -131,3 +133,14 @@ ax.grid(axis="x", color="0.9")
 ax.set_axisbelow(True)
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()
+
+# %%
+# What it shows
+# -------------
+#
+# Without a filter three of six attacks succeed, with any of the three pipelines none,
+# at the same accuracy. The first and the last are the same model: both drop the rows.
+# Replacing them is a little weaker. One target comes close to being lost there: each
+# isolated row is replaced by the nearest kept one, so a poison that was missed, or a
+# clean row beside the poisons, counts several times. Take `FilteredClassifier` unless
+# a later step needs all rows; if you use imbalanced-learn anyway, `EPICResampler`.

@@ -102,7 +102,9 @@ for n_epochs in (5, 20):
 # The class of the poisons
 # ------------------------
 #
-# What the two sets of probabilities show of the poisons' class.
+# Gradients from the probabilities alone, projected on the plane in which the class
+# varies most. A cross is dropped; two poisons at the same place are company to each
+# other and stay.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
 for ax, (n_epochs, detector) in zip(axes, detectors.items(), strict=True):
@@ -124,3 +126,16 @@ figure.legend(
 )
 plt.show()
 folder.cleanup()
+
+# %%
+# What it shows
+# -------------
+#
+# When the probabilities were written matters. After five epochs eight of ten poisons
+# are isolated, after twenty three: the net has learned most of them, and their
+# gradients have shrunk to those of their class. Probabilities of a model trained to
+# the end are the worst to scan; ask for an early epoch.
+#
+# Embeddings make up for it. With them nine of ten poisons or all are found at either
+# epoch, and the rule ``"neighbors"`` costs fewer clean examples: 9% and 7% instead of
+# 13%. No single scan replaces dropping while a model trains, but it costs seconds.

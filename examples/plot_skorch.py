@@ -18,8 +18,8 @@ callback's parameters from outside, as a grid search would, to see what
 # `NLLLoss` it gives probabilities. The callback understands both.
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
+from sklearn.base import clone
 from skorch import NeuralNetClassifier
 from skorch.callbacks import EpochScoring
 from torch import nn
@@ -34,67 +34,76 @@ X, y = problem.poisoned_features(0), problem.labels
 target = problem.extract(poisons.target[None])
 
 
-def make_net(**parameters):
-    torch.manual_seed(0)
-    return NeuralNetClassifier(
-        nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)),
-        criterion=nn.CrossEntropyLoss,
-        optimizer__momentum=0.9,
-        lr=0.05,
-        max_epochs=40,
-        train_split=None,
-        iterator_train__shuffle=True,
-        verbose=0,
-        **parameters,
-    )
+def make_module():
+    return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 
 
-def describe(name, net):
+plain = NeuralNetClassifier(
+    make_module,
+    criterion=nn.CrossEntropyLoss,
+    optimizer__momentum=0.9,
+    lr=0.05,
+    max_epochs=40,
+    train_split=None,
+    iterator_train__shuffle=True,
+    verbose=0,
+)
+
+
+def fit_and_describe(name, net):
+    torch.manual_seed(0)  # skorch has no random_state
+    net.fit(X, y)
     accuracy = net.score(problem.test_features, problem.test_labels)
-    print(f"{name:<16} reads the target as {net.predict(target)[0]}, "
-          f"accuracy {accuracy:.3f}")
+    read = net.predict(target)[0]
+    print(f"{name:<16} reads the target as {read}, accuracy {accuracy:.3f}")
+    return net
 
 
 print(f"the attacker wants {poisons.adversarial_label}")
-undefended = make_net().fit(X, y)
-describe("undefended", undefended)
+fit_and_describe("undefended", clone(plain))
 
 # %%
 # With the callback
 # -----------------
 #
-# skorch works with a copy of the callbacks: what was dropped is read from
-# ``net.callbacks_``. Other callbacks are unaffected; here one scores each epoch.
+# The callback takes over which examples an epoch visits; a scorer beside it is
+# unaffected. What was dropped is read from the fitted net's ``callbacks_``.
 
-epic = EPICCallback(warmup=1, every=1, stop=9, random_state=0)
-scoring = EpochScoring("accuracy", on_train=True, name="train_acc", lower_is_better=False)
-net = make_net(callbacks=[("epic", epic), ("scoring", scoring)]).fit(X, y)
-describe("with EPIC", net)
-print("accuracy on what is kept:", round(net.history[-1, "train_acc"], 3))
+defended = clone(plain).set_params(
+    callbacks=[
+        ("epic", EPICCallback(warmup=1, every=1, stop=9, random_state=0)),
+        ("scoring", EpochScoring("accuracy", lower_is_better=False, on_train=True)),
+    ]
+)
+net = fit_and_describe("with EPIC", clone(defended))
+epic = dict(net.callbacks_)["epic"]
+print("rows dropped:", (~epic.keep_).sum(), "of", len(y))
+print("accuracy on the rows kept:", net.history[-1, "accuracy"])
 
 # %%
 # Its parameters from outside
 # ---------------------------
 #
-# The double underscore reaches the callback, in `set_params` and in `GridSearchCV`.
+# The double underscore reaches the callback, in `set_params` as in `GridSearchCV`.
 
 fitted = {}
-for subset_size in (0.1, 0.2, 0.3):
-    net = make_net(callbacks=[("epic", epic)])
-    net.set_params(callbacks__epic__subset_size=subset_size).fit(X, y)
-    fitted[subset_size] = dict(net.callbacks_)["epic"]
-    describe(f"subset_size={subset_size}", net)
-    keep = fitted[subset_size].keep_
-    print(f"  dropped {poison_recall(keep, poisons.indices):.0%} of the poisons and "
-          f"{1 - clean_retention(keep, poisons.indices):.0%} of the clean examples")
+for size in (0.1, 0.2, 0.3):
+    net = clone(defended).set_params(callbacks__epic__subset_size=size)
+    net = fit_and_describe(f"subset_size={size}", net)
+    fitted[size] = dict(net.callbacks_)["epic"]
+    given = fitted[size].keep_, poisons.indices
+    print(
+        f"  dropped {poison_recall(*given):.0%} of the poisons and "
+        f"{1 - clean_retention(*given):.0%} of the clean examples"
+    )
 
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained", sharey=True)
-for ax, (subset_size, callback) in zip(axes, fitted.items(), strict=True):
+for ax, (size, callback) in zip(axes, fitted.items(), strict=True):
     display = DropHistoryDisplay.from_estimator(
         callback, poison_indices=poisons.indices, ax=ax
     )
     display.legend_.remove()
-    ax.set_title(f"subset_size={subset_size}")
+    ax.set_title(f"subset_size={size}")
     ax.label_outer()
 handles = display.legend_.legend_handles
 figure.legend(

@@ -44,7 +44,7 @@ X, y = load_breast_cancer(return_X_y=True, as_frame=True)
 X_train, X_test, y_train, y_test = train_test_split(
     X, y, test_size=0.4, stratify=y, random_state=0
 )
-forest = RandomForestClassifier(random_state=0)
+forest = RandomForestClassifier(50, random_state=0)
 rng = np.random.default_rng(0)
 read_right = forest.fit(X_train, y_train).predict(X_test) == y_test
 targets = rng.choice(
@@ -107,6 +107,8 @@ for attack, (n_poisons, share) in ATTACKS.items():
 # %%
 # What they stop and what they cost
 # ---------------------------------
+#
+# Ten targets for each attack. Shorter is better in both panels.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
 styles = zip(ATTACKS, ("#D55E00", "#0072B2"), (-0.19, 0.19), strict=True)
@@ -143,3 +145,18 @@ print("poisons among the 12 most isolated:", np.isin(most_isolated, poisons).sum
 with tempfile.TemporaryDirectory() as folder:
     page = detector.report(tampered, y_train, Path(folder, "audit.html"))
     print(f"{page.name}: {page.stat().st_size / 1000:.0f} kB")
+
+# %%
+# What it shows
+# -------------
+#
+# EPIC as published does not help here. Copies of one row are company to each other and
+# never alone; of the rows near the target it misses 60%, and six attacks succeed
+# instead of four, as it drops clean rows beside the target too. (With ten targets
+# six and four may be chance.) A `threshold` of the size of the group removes the
+# copies, if the size is guessed right, and costs 19% of the clean examples and a point
+# of accuracy. ``rule="neighbors"``, which looks for tight groups as well, stops all
+# attacks of both kinds and drops 3% to 4%.
+#
+# Note what the attack needs: rows moved that far are easy to see by anyone who looks at
+# rows near the target. A filter has to find them without knowing the target.

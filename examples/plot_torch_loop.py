@@ -101,8 +101,14 @@ first_part = train(net, optimizer, sampler, range(5))
 
 checkpoint = io.BytesIO()  # a file, in your loop
 torch.save(
-    {part: object_.state_dict() for part, object_ in
-     (("net", net), ("optimizer", optimizer), ("sampler", sampler))},
+    {
+        part: object_.state_dict()
+        for part, object_ in (
+            ("net", net),
+            ("optimizer", optimizer),
+            ("sampler", sampler),
+        )
+    },
     checkpoint,
 )
 checkpoint.seek(0)
@@ -117,17 +123,24 @@ defended = np.vstack([first_part, second_part])
 
 unbroken = EPICSubsetSampler(dataset, **options, random_state=0)
 train(*make_net(), unbroken, range(N_EPOCHS))
-print("the resumed run keeps what an unbroken one keeps:",
-      bool((unbroken.keep == sampler.keep).all()))
+print(
+    "the resumed run keeps what an unbroken one keeps:",
+    bool((unbroken.keep == sampler.keep).all()),
+)
 for name, record in (("without EPIC", undefended), ("with EPIC", defended)):
     wanted, accuracy, kept = record[-1]
     print(f"{name:<12}  p(adversarial label) {wanted:.2f}  accuracy {accuracy:.3f}")
-print(f"dropped {poison_recall(sampler.keep, poisons.indices):.0%} of the poisons, "
-      f"{1 - clean_retention(sampler.keep, poisons.indices):.0%} of the clean examples")
+print(
+    f"dropped {poison_recall(sampler.keep, poisons.indices):.0%} of the poisons, "
+    f"{1 - clean_retention(sampler.keep, poisons.indices):.0%} of the clean examples"
+)
 
 # %%
 # Epoch by epoch
 # --------------
+#
+# Grey: the epochs after which EPIC drops. The dotted line: where the run was stopped
+# and resumed.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
 epochs = np.arange(1, N_EPOCHS + 1)
@@ -150,3 +163,14 @@ for ax in axes:
     ax.spines[["top", "right"]].set_visible(False)
 figure.legend(loc="outside lower center", ncols=2, frameon=False)
 plt.show()
+
+# %%
+# What it shows
+# -------------
+#
+# Without EPIC the net takes up the poisons slowly: the target is lost after the first
+# ten epochs, and at the end the net is 95% sure of the label that the attacker wants.
+# With EPIC nine of ten poisons are gone after nine epochs, and the probability stays
+# under 0.2, but for one jump while the first rounds change the training set. A fifth of
+# the clean examples is gone too. Accuracy ends at 97.0% instead of 97.5%, which is two
+# test digits and less than it moves from epoch to epoch.

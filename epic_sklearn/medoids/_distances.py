@@ -35,6 +35,8 @@ METRICS = ("euclidean", "cosine")
 ROWS_WORTH_A_THREAD = 256
 # Features from which on a matrix product beats differences.
 WIDE = 48
+# Examples below which a matrix product, with its threads, is not worth starting.
+MANY_ENOUGH = 512
 # Features up to which making a distance again costs about as much as reading it.
 NARROW = 16
 PRODUCT_BYTES = 2**25
@@ -218,7 +220,7 @@ class Distances:
         sums = np.empty(n)
         maxima, minima = np.empty(n, np.float32), np.empty(n, np.float32)
         widest = max(rows.shape[1] for rows in self._rows)
-        if self.is_stored and widest >= WIDE:
+        if self.is_stored and widest >= WIDE and n >= MANY_ENOUGH:
             self._fill_by_products(sums, maxima, minima)
         else:
             in_threads(
