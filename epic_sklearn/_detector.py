@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
+from ._doc_links import DocLinks
 from ._features import Gradients, check_gradients
 from ._random import RandomState, resolve_seed
 from ._rounds import DropRounds, Round, RoundOptions, check_labels
@@ -64,7 +65,7 @@ def is_dataframe(X: Any) -> bool:
     return hasattr(X, "columns") and hasattr(X, "shape")
 
 
-class Detector(BaseEstimator):
+class Detector(DocLinks, BaseEstimator):
     """Finds isolated examples; base of EPICFilter and EPICResampler."""
 
     rounds_: list[Round]
@@ -205,6 +206,8 @@ class Detector(BaseEstimator):
         self.isolation_score_ = rounds.score
         self.rounds_ = rounds.rounds
         self.rho_ = rounds.rounds[-1].rho
+        self.dropped_at_round_ = rounds.dropped_at
+        self._codes = rounds.codes
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -19,7 +19,6 @@ from ._detector import Detector, take_rows
 from ._missing_verb import MissingVerb
 from ._neighbours import nearest_kept
 from ._random import RandomState
-from ._rounds import DropRounds
 
 ON_ISOLATED = ("replace", "keep")
 
@@ -388,11 +387,6 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Detector):
         self.keep_ = decided_keep(self, decisions)
         self.isolated_indices_ = np.flatnonzero(~self.keep_)
         return self
-
-    def _set_results(self, rounds: DropRounds) -> None:
-        super()._set_results(rounds)
-        self.dropped_at_round_ = rounds.dropped_at
-        self._codes = rounds.codes
 
     def _check_on_isolated(self) -> None:
         if self.on_isolated == "drop":

@@ -24,6 +24,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._detector import Detector, check_weights, take_rows
+from ._doc_links import DocLinks
 from .filter import EPICFilter
 
 
@@ -45,7 +46,7 @@ def _classifier_has(name: str) -> Any:
     return check
 
 
-class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEstimator):
     """Fit a classifier on the rows that a filter keeps.
 
     The way to drop rows in a plain scikit-learn Pipeline: as its last step.

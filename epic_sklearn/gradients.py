@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from ._doc_links import DocLinks
 from ._features import Gradients, OuterProductGradients, check_gradients
 from ._forward import forward, last_linear
 from ._last_layer import final_model, last_layer, torch_module_of
@@ -55,7 +56,7 @@ def logit_gradients(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return errors
 
 
-class GradientExtractor(BaseEstimator):
+class GradientExtractor(DocLinks, BaseEstimator):
     """Base of the extractors that take gradients from a model.
 
     Parameters
@@ -333,7 +334,7 @@ class LastLayerGradients(GradientExtractor):
         return OuterProductGradients(errors, with_bias), labels
 
 
-class PrecomputedGradients(BaseEstimator):
+class PrecomputedGradients(DocLinks, BaseEstimator):
     """X already is the gradients: nothing is fitted or computed.
 
     Examples

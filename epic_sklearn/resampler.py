@@ -53,7 +53,7 @@ class EPICResampler(Detector):
     sample_indices_ : ndarray of int
         Row numbers of the kept rows, as imbalanced-learn names them.
     keep_, isolated_indices_, isolation_score_, medoid_indices_, \
-cluster_sizes_, extractor_, classes_, rounds_, rho_ : see EPICFilter
+cluster_sizes_, extractor_, classes_, rounds_, rho_, dropped_at_round_ : see EPICFilter
 
     See Also
     --------

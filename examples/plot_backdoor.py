@@ -6,7 +6,7 @@ A backdoor does not aim at one target: every input that bears a trigger, a small
 is to be misread. This example plants one in a net trained from scratch on digits, by
 the simple way (*BadNets*: patched and mislabelled examples) and by a hidden one
 (*Sleeper Agent*: rightly labelled examples without the patch). It compares EPIC with
-three rivals. Here EPIC hardly helps, and the last figure shows why.
+three rivals. Here EPIC helps little, and the last figure shows why.
 """
 
 # %%
@@ -174,14 +174,14 @@ plt.show()
 # -------------
 #
 # EPIC is the wrong tool here. BadNets keeps 89% success and Sleeper Agent 68%, and
-# accuracy falls by three to four points. Four of five poisons have company: they do
-# not pull the net towards one target, each in its own way, but teach it one common
-# feature, and the net learns them as a group. A higher `threshold` would
-# reach half of BadNets' poisons, at a quarter of the clean examples in one round, and
-# hardly more of Sleeper Agent's.
+# accuracy falls by three to four points. Four of five poisons have company: they do not
+# pull the net towards one target, each in its own way, but teach it one common feature,
+# and the net learns them as a group. A higher `threshold` would reach half of BadNets'
+# poisons, at a quarter of the clean examples in one round, and hardly more of Sleeper
+# Agent's.
 #
-# Filters that look for a group do better. Activation clustering stops both attacks,
-# at 6 to 9 points of accuracy. Deep k-NN leaves
-# 5% and 15% and costs the least. The paper reports EPIC against Sleeper Agent on
-# CIFAR-10 with 12% success instead of 79%; that is another net, another dose and 200
-# epochs, and shows that this figure is no law either.
+# Filters that look for a group do better. Activation clustering stops both attacks, at
+# 6 to 9 points of accuracy. Deep k-NN leaves 5% and 15% and costs the least. The paper
+# reports EPIC against Sleeper Agent on CIFAR-10 with 12% success instead of 79%; that
+# is another net, another dose and 200 epochs, and shows that this figure is no law
+# either.

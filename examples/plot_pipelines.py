@@ -142,5 +142,6 @@ plt.show()
 # at the same accuracy. The first and the last are the same model: both drop the rows.
 # Replacing them is a little weaker. One target comes close to being lost there: each
 # isolated row is replaced by the nearest kept one, so a poison that was missed, or a
-# clean row beside the poisons, counts several times. Take `FilteredClassifier` unless
-# a later step needs all rows; if you use imbalanced-learn anyway, `EPICResampler`.
+# clean row beside the poisons, can count several times. Take `FilteredClassifier`
+# unless a later step needs all rows; if you use imbalanced-learn anyway,
+# `EPICResampler`.

@@ -133,8 +133,8 @@ folder.cleanup()
 #
 # When the probabilities were written matters. After five epochs eight of ten poisons
 # are isolated, after twenty three: the net has learned most of them, and their
-# gradients have shrunk to those of their class. Probabilities of a model trained to
-# the end are the worst to scan; ask for an early epoch.
+# gradients have shrunk to those of their class. Ask for those of an early epoch rather
+# than of the finished model.
 #
 # Embeddings make up for it. With them nine of ten poisons or all are found at either
 # epoch, and the rule ``"neighbors"`` costs fewer clean examples: 9% and 7% instead of

@@ -84,7 +84,8 @@ print("accuracy on the rows kept:", net.history[-1, "accuracy"])
 # Its parameters from outside
 # ---------------------------
 #
-# The double underscore reaches the callback, in `set_params` as in `GridSearchCV`.
+# The double underscore reaches the callback, in `set_params` as in `GridSearchCV`. The
+# figure shows what each setting dropped, round by round.
 
 fitted = {}
 for size in (0.1, 0.2, 0.3):
@@ -114,3 +115,14 @@ figure.legend(
     frameon=False,
 )
 plt.show()
+
+# %%
+# What it shows
+# -------------
+#
+# With the default of 0.2 all ten poisons go within eight rounds, with 20% of the clean
+# examples, and the target is read rightly. With 0.1 half as many clean examples are
+# lost, but four poisons stay, and they are enough: the attack succeeds. With 0.3 the
+# poisons are gone two rounds earlier, for 30% of the clean examples. On these data none
+# of it costs accuracy. With one target this is an illustration; to choose a setting,
+# attack your data several times.

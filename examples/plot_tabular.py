@@ -152,10 +152,10 @@ with tempfile.TemporaryDirectory() as folder:
 #
 # EPIC as published does not help here. Copies of one row are company to each other and
 # never alone; of the rows near the target it misses 60%, and six attacks succeed
-# instead of four, as it drops clean rows beside the target too. (With ten targets
-# six and four may be chance.) A `threshold` of the size of the group removes the
-# copies, if the size is guessed right, and costs 19% of the clean examples and a point
-# of accuracy. ``rule="neighbors"``, which looks for tight groups as well, stops all
+# instead of four, perhaps because it drops clean rows beside the target too. With ten
+# targets that may be chance. A `threshold` of the size of the group removes the copies,
+# if the size is guessed right, and costs 19% of the clean examples and a point of
+# accuracy. ``rule="neighbors"``, which looks for tight groups as well, stops all
 # attacks of both kinds and drops 3% to 4%.
 #
 # Note what the attack needs: rows moved that far are easy to see by anyone who looks at

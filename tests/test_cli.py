@@ -374,6 +374,22 @@ def test_missing_pyarrow_is_named(folder, capsys, monkeypatch):
     assert "epic-sklearn[parquet]" in message
 
 
+def test_rule_and_cutoff_are_the_filters(folder):
+    X, y = poisoned_iris()
+    by_neighbors = ("--rule", "neighbors", "--cutoff", "1.5")
+    options = ("--label", "species", "--gradient-of", "last-layer", *by_neighbors)
+    assert scan("iris.csv", *options, "--mask", "mask.csv") == 0
+    detector = EPICFilter(LastLayerGradients(logistic()), rule="neighbors", cutoff=1.5)
+    keep = detector.fit(X, SPECIES[y]).keep_
+    np.testing.assert_array_equal(mask_of()["kept"].astype(bool), keep)
+    assert not keep.all()
+
+
+def test_rule_neighbors_asks_for_the_last_layer(folder, capsys):
+    message = refused(capsys, "iris.csv", "--label", "species", "--rule", "neighbors")
+    assert "--gradient-of last-layer" in message
+
+
 def test_help_and_version(capsys):
     assert main(["scan", "--help"]) == 0
     text = capsys.readouterr().out

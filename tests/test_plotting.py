@@ -766,3 +766,11 @@ def test_displays_keep_their_parameters_and_replot(model):
     assert not hasattr(again, "ax_")
     assert again.plot() is again
     assert again.ax_ is not display.ax_
+
+
+def test_a_rule_without_clusters_has_no_cluster_sizes_to_draw():
+    X, y = load_iris(return_X_y=True)
+    model = LastLayerGradients(LogisticRegression(max_iter=1000))
+    detector = EPICFilter(model, rule="neighbors").fit(X, y)
+    with pytest.raises(ValueError, match="makes no clusters"):
+        ClusterSizeDisplay.from_estimator(detector)

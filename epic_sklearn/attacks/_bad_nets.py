@@ -11,13 +11,14 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
+from .._doc_links import DocLinks
 from .._random import RandomState, resolve_seed
 from ._checks import check_clip, check_examples, draw_rows, rows_of_label, source_rows
 from ._poisons import BackdoorPoisons
 from ._trigger import PatchTrigger, trigger_or_random
 
 
-class BadNets(BaseEstimator):
+class BadNets(DocLinks, BaseEstimator):
     """Put the trigger on examples of the source class, and mislabel them.
 
     The simplest backdoor [1]_: visible, and not clean-label. A reference for

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 from tqdm import tqdm
 
+from .._doc_links import DocLinks
 from .._forward import evaluation_mode
 from .._random import RandomState, resolve_seed
 from ._checks import ball, check_examples, check_target, draw_rows, rows_of_label
@@ -69,7 +70,7 @@ def _projected_adam(
     return best, np.array(loss)
 
 
-class CleanLabelAttack(BaseEstimator, ABC):
+class CleanLabelAttack(DocLinks, BaseEstimator, ABC):
     """Base class of the attacks that perturb base examples towards a target.
 
     A subclass stores `n_poisons`, `eps`, `n_steps`, `step_size`, `clip`,

@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 from tqdm import tqdm
 
+from .._doc_links import DocLinks
 from .._random import RandomState, resolve_seed
 from ._checks import (
     ball,
@@ -69,7 +70,7 @@ class Surrogate:
         return Matcher.for_targets(self.module, targets, self.column, self.batch_size)
 
 
-class GradientAttack(BaseEstimator):
+class GradientAttack(DocLinks, BaseEstimator):
     """Base class of the attacks that imitate a target's loss gradient.
 
     A subclass stores the parameters below, and implements ``craft``.

@@ -11,11 +11,12 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
+from .._doc_links import DocLinks
 from ._checks import check_enough, check_examples, check_target, rows_of_label
 from ._poisons import Poisons
 
 
-class LabelFlip(BaseEstimator):
+class LabelFlip(DocLinks, BaseEstimator):
     """Give the training examples nearest to the target the adversarial label.
 
     The simplest attack on one target, by wrong labels alone [1]_: a reference for

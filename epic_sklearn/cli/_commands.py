@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from .. import __version__
+from .._rules import RULES
 from ._errors import Unusable
 from ._model import GRADIENTS, MODELS
 
@@ -142,6 +143,22 @@ def _separator(_: click.Context, __: click.Parameter, value: str | None) -> str 
     default=1,
     show_default=True,
     help="Largest cluster that counts as isolated.",
+)
+@click.option(
+    "--rule",
+    type=click.Choice(RULES),
+    default=RULES[0],
+    show_default=True,
+    help="What counts as isolated: medoids without company (the paper's rule), or a "
+    "high score by neighbors; the latter needs --gradient-of last-layer.",
+)
+@click.option(
+    "--cutoff",
+    type=click.FloatRange(0, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="Score above which --rule neighbors flags a row, in robust standard "
+    "deviations.",
 )
 @click.option(
     "--rounds",

@@ -29,6 +29,8 @@ class ScanOptions:
     gradient_of: str | None
     subset_size: float
     threshold: int
+    rule: str
+    cutoff: float
     rounds: int
     seed: int
     jobs: int | None
@@ -64,6 +66,11 @@ def check_options(options: ScanOptions) -> None:
     if options.probabilities is not None or options.gradients is not None:
         _check_no_model(options)
     check_model(options.model or "logistic", options.gradient_of or "logit")
+    if options.rule == "neighbors" and options.gradient_of != "last-layer":
+        raise Unusable(
+            "--rule neighbors compares what goes into a last linear layer; give "
+            "--gradient-of last-layer with --model logistic or mlp."
+        )
     if options.separator is not None and len(options.separator) != 1:
         raise Unusable(
             f"--separator is {options.separator!r}; give one character, or 'tab'."

@@ -129,6 +129,8 @@ def find_isolated(options: ScanOptions, problem: Problem) -> Findings:
         problem.extractor,
         subset_size=options.subset_size,
         threshold=options.threshold,
+        rule=options.rule,
+        cutoff=options.cutoff,
         n_rounds=options.rounds,
         n_jobs=options.jobs,
         random_state=options.seed,

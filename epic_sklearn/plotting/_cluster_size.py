@@ -151,6 +151,11 @@ EPICFilter, EPICResampler or FilteredClassifier
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
         outcome = read_outcome(estimator)
+        if not len(outcome.medoid_indices):
+            raise ValueError(
+                "rule='neighbors' makes no clusters, so there are no sizes to draw; "
+                "fit with rule='medoids', or draw a DropHistoryDisplay."
+            )
         return cls.from_predictions(
             outcome.cluster_sizes,
             poison_indices=poison_indices,

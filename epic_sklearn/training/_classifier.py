@@ -24,6 +24,7 @@ from sklearn.utils.validation import (
 from skorch import NeuralNetClassifier
 from torch import nn
 
+from .._doc_links import DocLinks
 from .._forward import forward
 from .._random import RandomState, resolve_seed
 from .._rounds import check_labels
@@ -37,7 +38,7 @@ from ._sampler import EpochOrder
 FORWARD_BATCH = 512
 
 
-class TorchClassifier(ClassifierMixin, BaseEstimator):
+class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     """Train a torch module as a scikit-learn classifier.
 
     Any labels, input cast to float32, images as arrays of shape (n, channels,
