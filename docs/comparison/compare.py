@@ -154,6 +154,7 @@ def outcome(problem, trial, method):
     """Success of the attack, accuracy, poisons left and clean share lost."""
     X, y = problem.poisoned_features(trial), problem.labels
     poisons = problem.trials[trial]
+    np.random.seed(0)  # ART draws from the global state
     keep = np.zeros(len(y), dtype=bool)
     keep[method(X, y)] = True
     if method is epic_while_training:  # it drops while it trains
