@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from naive_epic import keep_after_round, softmax_minus_onehot
+from sklearn.base import clone
+from sklearn.datasets import make_blobs
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from skorch.dataset import ValidSplit
@@ -430,3 +432,19 @@ def test_sampler_reads_labels_from_a_dataset_as_from_an_array():
         assert len(sampler) == len(labels)
     with pytest.raises(ValueError, match="gives no labels"):
         EPICSubsetSampler(TensorDataset(torch.tensor(X)))
+
+
+def test_a_fitted_net_with_the_callback_can_be_cloned():
+    # skorch takes every attribute without a trailing underscore for a parameter.
+    X, y = make_blobs(60, centers=3, random_state=0)
+    net = NeuralNetClassifier(
+        nn.Linear(2, 3),
+        criterion=nn.CrossEntropyLoss,
+        callbacks=[("epic", EPICCallback(warmup=1, every=1))],
+        max_epochs=3,
+        verbose=0,
+    )
+    net.fit(X.astype(np.float32), y)
+    again = clone(net.set_params(callbacks__epic__warmup=2))
+    again.fit(X.astype(np.float32), y)
+    assert [r.epoch for r in dict(again.callbacks_)["epic"].rounds_] == [2]

@@ -214,7 +214,7 @@ class EPICCallback(Callback):
         check_gradient_kind(self.gradients, self.rule)
         RoundOptions(**round_options_of(self))
         self.sampler_ = None
-        self._taken_over: dict[str, Any] | None = None
+        self._taken_over_: dict[str, Any] | None = None
         return self
 
     def on_train_begin(
@@ -237,9 +237,9 @@ class EPICCallback(Callback):
                 f"{net.max_epochs}: nothing will be dropped unless training goes on by "
                 "partial_fit."
             )
-        if self._taken_over is None:  # not left from a run that was broken off
+        if self._taken_over_ is None:  # not left from a run that was broken off
             names = [n for n in vars(net) if n.startswith("iterator_train")]
-            self._taken_over = {name: getattr(net, name) for name in names}
+            self._taken_over_ = {name: getattr(net, name) for name in names}
         if net.iterator_train is DataLoader:
             net.iterator_train = training_loader
         for name in ("iterator_train__shuffle", "iterator_train__drop_last"):
@@ -261,8 +261,8 @@ class EPICCallback(Callback):
             Ignored.
         """
         vars(net).pop("iterator_train__sampler", None)
-        vars(net).update(self._taken_over or {})
-        self._taken_over = None
+        vars(net).update(self._taken_over_ or {})
+        self._taken_over_ = None
 
     def on_epoch_begin(
         self,
@@ -300,15 +300,15 @@ class EPICCallback(Callback):
     @property
     def keep_(self) -> np.ndarray:
         """Which rows passed to ``fit`` are kept, shape (n,), bool."""
-        keep = np.ones(self._n_rows, dtype=bool)
-        keep[self._rows] = self._bound.keep
+        keep = np.ones(self._n_rows_, dtype=bool)
+        keep[self._rows_] = self._bound.keep
         return keep
 
     @property
     def dropped_at_epoch_(self) -> np.ndarray:
         """Epochs trained when dropped, -1 where kept, shape (n,)."""
-        epochs = np.full(self._n_rows, -1, dtype=np.int64)
-        epochs[self._rows] = self._bound.dropped_at_epoch
+        epochs = np.full(self._n_rows_, -1, dtype=np.int64)
+        epochs[self._rows_] = self._bound.dropped_at_epoch
         return epochs
 
     @property
@@ -337,7 +337,7 @@ class EPICCallback(Callback):
                 random_state=resolve_seed(self.random_state),
                 **round_options_of(self),
             )
-            self._rows, self._n_rows = _rows_of(dataset)
+            self._rows_, self._n_rows_ = _rows_of(dataset)
         if len(dataset) != self.sampler_.n:
             raise ValueError(
                 f"Training began with {self.sampler_.n} examples and goes on with "
