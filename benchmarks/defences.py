@@ -285,6 +285,7 @@ TABLE = [
     "EPIC subset_size=0.1",
     "EPIC subset_size=0.3",
     "EPIC threshold=5",
+    "EPIC rule=neighbors gradients=last_layer",
     *(name for name in DEFENCES if name not in (NONE, EPIC)),
 ]
 

@@ -74,6 +74,13 @@ class OuterProductGradients:
 Gradients = np.ndarray | OuterProductGradients
 
 
+def _n_not_finite(features: np.ndarray) -> int:
+    """Count rows with NaN or infinity, some at a time to spare memory."""
+    step = max(1, 2**22 // features.shape[1])
+    parts = (features[start : start + step] for start in range(0, len(features), step))
+    return sum(int((~np.isfinite(part).all(axis=1)).sum()) for part in parts)
+
+
 def check_gradients(gradients: object, n_examples: int) -> Gradients:
     """Validate gradient features: numeric, finite, one row an example.
 
@@ -128,7 +135,7 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
             f"Gradient features have {len(factors[0])} rows for {n_examples} "
             "examples; give one row an example, in the order of the examples."
         )
-    bad = sum(int((~np.isfinite(f)).any(axis=1).sum()) for f in factors)
+    bad = sum(_n_not_finite(f) for f in factors)
     if bad:
         raise ValueError(
             f"Gradient features contain NaN or infinity in {bad} of {n_examples} "

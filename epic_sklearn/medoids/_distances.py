@@ -274,8 +274,14 @@ class Distances:
         sizes = np.diff(np.append(edges, len(rows)))
         means = np.add.reduceat(rows, edges) / sizes[:, None]
         is_cosine = self.metric == "cosine"
-        away = cdist(rows, means, "sqeuclidean" if is_cosine else "euclidean")
-        return away @ (sizes * (0.5 if is_cosine else 1.0))
+        metric = "sqeuclidean" if is_cosine else "euclidean"
+        weights = sizes * (0.5 if is_cosine else 1.0)
+        bounds = np.empty(len(rows))
+        step = max(1, int(PRODUCT_BYTES / (8 * len(means))))
+        for start in range(0, len(rows), step):
+            away = cdist(rows[start : start + step], means, metric)
+            bounds[start : start + step] = away @ weights
+        return bounds
 
     def sums_of(self, rows: np.ndarray) -> np.ndarray:
         """Row sums of some rows, the same numbers as in `statistics`."""

@@ -12,7 +12,7 @@ from ._kernels import BLOCK
 from ._layout import fill_blocks
 
 # Share of `working_memory` for gains kept in parts.
-PARTS_SHARE = 0.25
+PARTS_SHARE = 0.5
 # Bounds of first gains are looked at so many at a time.
 AT_A_TIME = 256
 # In classes from this size on, candidates are refreshed many at a time in threads.
