@@ -71,6 +71,13 @@ def check_options(options: ScanOptions) -> None:
             "--rule neighbors compares what goes into a last linear layer; give "
             "--gradient-of last-layer with --model logistic or mlp."
         )
+    if options.rule == "neighbors" and (options.subset_size, options.threshold) != (
+        0.2,
+        1,
+    ):
+        raise Unusable("--subset-size and --threshold are for --rule medoids.")
+    if options.rule == "medoids" and options.cutoff != 2.0:
+        raise Unusable("--cutoff is for --rule neighbors.")
     if options.separator is not None and len(options.separator) != 1:
         raise Unusable(
             f"--separator is {options.separator!r}; give one character, or 'tab'."

@@ -85,6 +85,17 @@ def printable(label: Any) -> str:
     return text if text == text.strip() and text else repr(text)
 
 
+def _settings(detector: EPICFilter) -> dict[str, Any]:
+    """Name the rule and the parameters that it looks at."""
+    if detector.rule == "neighbors":
+        return {"rule": detector.rule, "cutoff": detector.cutoff}
+    return {
+        "rule": detector.rule,
+        "subset_size": detector.subset_size,
+        "threshold": detector.threshold,
+    }
+
+
 def as_json(findings: Findings) -> str:
     """One line of JSON."""
     n = len(findings.labels)
@@ -99,8 +110,7 @@ def as_json(findings: Findings) -> str:
             "rho": detector.rho_,
             "rounds": len(detector.rounds_),
             "gradients": findings.source,
-            "subset_size": detector.subset_size,
-            "threshold": detector.threshold,
+            **_settings(detector),
             "seconds": round(findings.seconds, 3),
             "outputs": {k.lstrip("-"): str(v) for k, v in findings.outputs.items()},
             "notes": findings.notes,
@@ -139,7 +149,8 @@ def as_table(findings: Findings, width: int | None = None) -> str:
     console.print(table)
     detector = findings.detector
     lines = [
-        f"Gradients: {findings.source}. {len(detector.rounds_)} round(s), "
+        f"Gradients: {findings.source}. Rule {detector.rule}, "
+        f"{len(detector.rounds_)} round(s), "
         f"rho {detector.rho_:.3g}, {findings.seconds:.1f} s."
     ]
     lines += [f"{k[2:].capitalize()}: {v}" for k, v in findings.outputs.items()]

@@ -26,6 +26,11 @@ from ._thumbnails import check_images
 SCRIPTS = ("page.js", "decisions.js", "scatter.js", "table.js", "detail.js", "main.js")
 # Parameters that do not decide what is flagged.
 NOT_SHOWN = ("on_isolated", "n_jobs", "verbose")
+# Parameters that a rule does not look at.
+NOT_USED = {
+    "medoids": ("cutoff",),
+    "neighbors": ("subset_size", "threshold", "metric", "optimizer"),
+}
 
 
 def _check_path(path: str | PathLike[str], overwrite: bool) -> Path:
@@ -109,7 +114,7 @@ def _settings(detector: Any) -> list[tuple[str, str]]:
     return [
         (name, " ".join(str(value).split())[:400])
         for name, value in values
-        if name not in NOT_SHOWN
+        if name not in NOT_SHOWN and name not in NOT_USED[detector.rule]
     ]
 
 
@@ -128,6 +133,7 @@ def _context(detector: Any, X: Any, title: str | None) -> dict[str, Any]:
         "rounds": detector.rounds_,
         "classes": _class_lines(detector),
         "settings": _settings(detector),
+        "rule": detector.rule,
     }
 
 

@@ -13,7 +13,7 @@ function facts(i) {
   add("Label", labelOf(i));
   if (table.prediction !== null) add("Prediction", predictionCell(i));
   add("Isolation score", table.score[i].toFixed(5));
-  add("Cluster size", count(table.size[i]));
+  if (table.size[i] > 0) add("Cluster size", count(table.size[i]));
   if (table.round[i] > 0) add("Dropped in round", table.round[i]);
   add("Nearest kept", table.near[i] < 0 ? "none in its class" : `row ${table.near[i]}`);
   return list;

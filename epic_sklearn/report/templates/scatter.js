@@ -135,7 +135,8 @@ function tooltipContent(point) {
   const i = point.place;
   if (i === null) return lines.concat(" · kept");
   if (table.prediction !== null) lines.push(`, predicted ${predictionOf(i)}`);
-  lines.push(make("br"), `Isolation ${table.score[i].toFixed(4)}, cluster of ${table.size[i]}`);
+  lines.push(make("br"), `Isolation ${table.score[i].toFixed(4)}`);
+  if (table.size[i] > 0) lines.push(`, cluster of ${table.size[i]}`);
   for (const [name, ours, theirs] of differencesOf(i).slice(0, 3)) {
     lines.push(make("br"), `${name}: ${ours}, nearest kept ${theirs}`);
   }
