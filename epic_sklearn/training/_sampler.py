@@ -136,10 +136,10 @@ class EPICSubsetSampler(EpochOrder):
     >>> import torch
     >>> from torch.utils.data import DataLoader, TensorDataset
     >>> from epic_sklearn import EPICSubsetSampler, LogitGradients
-    >>> generator = torch.Generator().manual_seed(0)
-    >>> X = torch.randn(60, 2, generator=generator)
-    >>> y = (X[:, 0] > 0).long()
-    >>> dataset, net = TensorDataset(X, y), torch.nn.Linear(2, 2)
+    >>> _ = torch.manual_seed(0)
+    >>> X = torch.randn(60, 2)
+    >>> y = (X[:, 0] > 0).long() + (X[:, 1] > 0).long()
+    >>> dataset, net = TensorDataset(X, y), torch.nn.Linear(2, 3)
     >>> sampler = EPICSubsetSampler(dataset, warmup=1, every=2, random_state=0)
     >>> loader = DataLoader(dataset, batch_size=10, sampler=sampler)
     >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
