@@ -416,3 +416,25 @@ def test_large_classes_side_by_side_are_those_one_by_one(optimizer, monkeypatch)
     side_by_side = find_medoids(gradients, y, **options)
     np.testing.assert_array_equal(one_by_one.indices, side_by_side.indices)
     np.testing.assert_array_equal(one_by_one.cluster_size, side_by_side.cluster_size)
+
+
+def test_batches_of_stale_candidates_in_threads_choose_the_same(monkeypatch):
+    gradients = np.random.RandomState(0).dirichlet(np.full(10, 0.3), 1500)
+    one = FacilityLocation(150).fit(Distances(gradients, "euclidean", 0, 1))
+    monkeypatch.setattr("epic_sklearn.medoids._lazy.MANY", 100)
+    monkeypatch.setattr("epic_sklearn.medoids._lazy.PATIENCE", 2)
+    batches = FacilityLocation(150).fit(Distances(gradients, "euclidean", 0, 3))
+    np.testing.assert_array_equal(one.ranking, batches.ranking)
+    np.testing.assert_array_equal(one.gains, batches.gains)
+
+
+@pytest.mark.parametrize("spatial", [False, True])
+def test_gains_kept_in_fewer_parts_choose_the_same(monkeypatch, spatial):
+    gradients = np.random.RandomState(0).dirichlet(np.full(10, 0.3), 1500)
+    fine = FacilityLocation(150).fit(Distances(gradients, "euclidean", 0))
+    monkeypatch.setattr("epic_sklearn.medoids._lazy.PARTS_SHARE", 1e-5)
+    coarse = FacilityLocation(150).fit(
+        Distances(gradients, "euclidean", 0, spatial=spatial)
+    )
+    np.testing.assert_array_equal(fine.ranking, coarse.ranking)
+    np.testing.assert_allclose(fine.gains, coarse.gains, rtol=1e-12)
