@@ -9,21 +9,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import (
-    OneToOneFeatureMixin,
-    TransformerMixin,
-)
 from sklearn.utils.validation import check_is_fitted
 
-from ._detector import Detector, take_rows
+from ._epic_detector import EPICDetector
 from ._missing_verb import MissingVerb
 from ._neighbours import nearest_kept
 from ._random import RandomState
+from ._rounds import RoundOptions
+from ._sanitiser import RowSanitiser
 
 ON_ISOLATED = ("replace", "keep")
 
 
-class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Detector):
+class EPICFilter(RowSanitiser, EPICDetector):
     """Find isolated training examples, and sanitise them in a plain Pipeline.
 
     In each class, medoids of the per-example gradients are chosen by facility
@@ -177,94 +175,6 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Detector):
         "last step of scikit-learn's."
     )
 
-    def fit(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> EPICFilter:
-        """Find the isolated examples.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or dataframe of shape (n, ...)
-            Training examples, finite.
-        y : array-like of shape (n,)
-            Labels: strings, integers or bools, at least two classes.
-        sample_weight : array-like of shape (n,), optional
-            Passed to the extractor's classifier.
-
-        Returns
-        -------
-        self : EPICFilter
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range or the data cannot be used.
-        TypeError
-            If `extractor` is nothing that gradients can come from.
-        """
-        self._check_on_isolated()
-        self._detect(X, y, sample_weight)
-        return self
-
-    def transform(self, X: Any) -> Any:
-        """Give new rows back as they are: prediction never drops or alters one.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or dataframe of shape (n, ...)
-            New examples.
-
-        Returns
-        -------
-        X : same as given
-        """
-        check_is_fitted(self)
-        return self._check_X(X, reset=False)
-
-    def fit_transform(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> Any:
-        """Find isolated rows and replace each by the nearest kept of its class.
-
-        Differs from ``fit(X, y).transform(X)`` on purpose, as scikit-learn's
-        TargetEncoder does: what happens to training rows must not happen to new
-        ones. The number of rows, their index and y stay as they are.
-
-        Parameters
-        ----------
-        X, y, sample_weight : see `fit`
-
-        Returns
-        -------
-        X : array, sparse matrix or dataframe of shape (n, ...)
-            A copy where rows were replaced.
-        """
-        self._check_on_isolated()
-        X, gradients = self._detect(X, y, sample_weight)
-        if self.on_isolated == "keep" or self.keep_.all():
-            return X
-        source = np.arange(len(self.keep_))
-        source[self.isolated_indices_] = nearest_kept(
-            self.isolated_indices_, gradients, self._codes, self.keep_, self.metric
-        )
-        return _with_rows_from(X, source)
-
-    def fit_predict(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> np.ndarray:
-        """Find isolated rows: 1 where kept, -1 where isolated.
-
-        Parameters
-        ----------
-        X, y, sample_weight : see `fit`
-
-        Returns
-        -------
-        ndarray of shape (n,), int
-            As scikit-learn's outlier detectors return.
-        """
-        return np.where(self.fit(X, y, sample_weight).keep_, 1, -1)
-
     def report(
         self,
         X: Any,
@@ -388,7 +298,8 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Detector):
         self.isolated_indices_ = np.flatnonzero(~self.keep_)
         return self
 
-    def _check_on_isolated(self) -> None:
+    def _options(self) -> RoundOptions:
+        """Check all parameters before any work."""
         if self.on_isolated == "drop":
             raise ValueError(
                 "on_isolated is 'drop', but a step of scikit-learn's Pipeline cannot "
@@ -399,11 +310,13 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Detector):
             raise ValueError(
                 f"on_isolated is {self.on_isolated!r}; choose one of {ON_ISOLATED}."
             )
+        return super()._options()
 
-
-def _with_rows_from(X: Any, source: np.ndarray) -> Any:
-    """Row i becomes row ``source[i]``; a dataframe keeps its index."""
-    replaced = take_rows(X, source)
-    if hasattr(replaced, "set_axis"):
-        replaced = replaced.set_axis(X.index, axis=0)
-    return replaced
+    def _replacements(self, values: Any, labels: np.ndarray) -> np.ndarray:
+        """For each row itself, or the nearest kept row of its class."""
+        source = np.arange(len(self.keep_))
+        if self.on_isolated == "replace":
+            source[self.isolated_indices_] = nearest_kept(
+                self.isolated_indices_, values, self._codes, self.keep_, self.metric
+            )
+        return source

@@ -35,6 +35,11 @@ def _has_rows(value: Any, n: int) -> bool:
     return isinstance(value, list | tuple) and len(value) == n
 
 
+def _predicts_labels(estimator: Any) -> bool:
+    """Tell a classifier from filters; outlier detectors predict, but no labels."""
+    return hasattr(estimator, "predict") and not hasattr(estimator, "fit_predict")
+
+
 def _classifier_has(name: str) -> Any:
     """Check for ``available_if`` whether the classifier has this method."""
 
@@ -118,7 +123,14 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
         Returns
         -------
         self : FilteredClassifier
+
+        Raises
+        ------
+        TypeError
+            If `classifier` predicts no labels (the two are swapped, for
+            example), or `filter` does not say which rows to keep.
         """
+        self._check_order()
         classifier = clone(self._classifier())
         if fit_params.get("sample_weight") is not None:
             weights = check_weights(fit_params["sample_weight"], X)
@@ -143,6 +155,17 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
             if hasattr(self.classifier_, name):
                 setattr(self, name, getattr(self.classifier_, name))
         return self
+
+    def _check_order(self) -> None:
+        """Refuse what predicts no labels in the classifier's place."""
+        given = self.classifier
+        if given is None or _predicts_labels(given):
+            return
+        swapped = "the two are swapped: " if _predicts_labels(self.filter) else ""
+        raise TypeError(
+            f"classifier is {given!r}, which predicts no labels, and filter is "
+            f"{self.filter!r}; {swapped}give FilteredClassifier(classifier, filter)."
+        )
 
     def _fit_filter(self, X: Any, y: ArrayLike, params: dict[str, Any]) -> np.ndarray:
         given = EPICFilter() if self.filter is None else self.filter

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._detector import Detector, take_rows
+from ._detector import take_rows
+from ._epic_detector import EPICDetector
 from ._missing_verb import MissingVerb
 
 
-class EPICResampler(Detector):
+class EPICResampler(EPICDetector):
     """The detector of EPICFilter as a sampler for imbalanced-learn's Pipeline.
 
     ``fit_resample`` drops the isolated rows, at fit only. imbalanced-learn

@@ -1,5 +1,6 @@
 """The rivals in EPICFilter's place: training loops, models, pipelines, errors."""
 
+import inspect
 import pickle
 import warnings
 
@@ -208,6 +209,13 @@ def test_a_bare_model_is_read_as_the_rival_needs_it(rival, overlapping):
 
 
 @every_rival
+def test_no_base_class_has_parameters_that_the_rival_lacks(rival):
+    known = {"self", "args", "kwargs", *rival.get_params(deep=False)}
+    for base in type(rival).__mro__:
+        assert set(inspect.signature(base.__init__).parameters) <= known, base
+
+
+@every_rival
 def test_in_epic_filters_place(rival, overlapping):
     X, y = overlapping
     model = FilteredClassifier(LogisticRegression(), clone(rival)).fit(X, y)
@@ -344,6 +352,15 @@ def test_parameters_out_of_range_are_refused_before_any_work(
         rival.fit(X, y)
     with pytest.raises(ValueError, match=message):
         rival.flag(X, y)
+
+
+def test_more_neighbours_than_other_examples_are_refused(overlapping):
+    X, y = overlapping
+    message = r"k is 150 and there are 150 examples, .* integer in \[1, 149\]"
+    with pytest.raises(ValueError, match=message):
+        DeepKNN(NeverFitted(), k=150).fit(X, y)
+    with pytest.raises(ValueError, match=message):
+        DeepKNN(k=150).flag(X, y)
 
 
 def test_arrays_that_cannot_be_judged_are_refused(overlapping):

@@ -136,10 +136,11 @@ def test_text_in_arrays_that_cannot_be_read(folder, capsys):
     np.savez("half.npz", X=X, y=y + 0.5)
     assert "these are no classes" in refused(capsys, "half.npz", "--label", "y")
     np.savez("short.npz", X=X, y=y, other=X[1:])
-    message = refused(capsys, "short.npz", "--label", "y")
+    message = refused(capsys, "short.npz", "--label", "y", "--features", "X,other")
     assert "'other' has shape (149, 4)" in message
     np.savez("dates.npz", X=X, y=y, t=np.zeros(150, "datetime64[s]"))
-    assert "neither number nor text" in refused(capsys, "dates.npz", "--label", "y")
+    options = ["--label", "y", "--features", "t"]
+    assert "neither number nor text" in refused(capsys, "dates.npz", *options)
 
 
 def test_broken_archives(folder, capsys):

@@ -19,6 +19,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 from epic_sklearn import EPICFilter, EPICResampler, FilteredClassifier, LogitGradients
+from epic_sklearn.baselines import HighLoss
 
 
 class Recorder(LogisticRegression):
@@ -353,6 +354,10 @@ def test_the_filter_says_which_class_drops_rows(data):
         EPICFilter().fit_resample(*data)
     with pytest.raises(AttributeError, match="EPICFilter"):
         EPICResampler().transform(data[0])
+    for unpredicting in (EPICFilter(), EPICFilter().fit(*data), HighLoss()):
+        with pytest.raises(AttributeError, match="FilteredClassifier"):
+            unpredicting.predict(data[0])
+        assert not hasattr(unpredicting, "predict")
     assert not hasattr(EPICFilter(), "fit_resample")
     assert not hasattr(EPICResampler(), "transform")
 
@@ -373,6 +378,17 @@ class NeverFitted(LogisticRegression):
         (NeverFitted(), LogisticRegression(), {}, TypeError, "no keep_"),
         (NeverFitted(), "filter", {}, TypeError, "'filter'"),
         ("classifier", EPICFilter(NeverFitted()), {}, TypeError, "'classifier'"),
+        (StandardScaler(), EPICFilter(NeverFitted()), {}, TypeError, "no labels, and"),
+        (EPICFilter(NeverFitted()), None, {}, TypeError, r"EPICF.* no labels.*; give"),
+        *(
+            (wrong, NeverFitted(), {}, TypeError, r"filter is NeverF.* are swapped: ")
+            for wrong in (
+                EPICFilter(NeverFitted()),
+                EPICResampler(NeverFitted()),
+                HighLoss(NeverFitted()),
+                IsolationForest(),
+            )
+        ),
         *(
             (NeverFitted(), EPICFilter(NeverFitted()), {"w": w}, ValueError, message)
             for w, message in [

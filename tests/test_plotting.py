@@ -17,6 +17,8 @@ from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 from skorch import NeuralNetClassifier
 
 from epic_sklearn import (
@@ -276,9 +278,10 @@ def test_every_example_is_drawn_once_and_named_with_its_kind(data, detector):
     assert len(offsets(display.ax_)) == n_marks
     drawn = {tuple(p) for p in offsets(display.ax_).round(9)}
     assert drawn == {tuple(p) for p in display.points.round(9)}
-    n_dropped_poisons = int((~detector.keep_[POISON_ROWS]).sum())
-    assert f"poison, dropped ({n_dropped_poisons})" in legend_texts(display)
-    assert f"poison, kept ({2 - n_dropped_poisons})" in legend_texts(display)
+    n_dropped = int((~detector.keep_[POISON_ROWS]).sum())
+    for kind, n_poisons in (("dropped", n_dropped), ("kept", 2 - n_dropped)):
+        in_legend = f"poison, {kind} ({n_poisons})" in legend_texts(display)
+        assert in_legend == (n_poisons > 0)
     assert "class 0" in display.ax_.get_title()
     assert "% of variance" in display.ax_.get_xlabel()
     assert_legible(display)
@@ -385,6 +388,21 @@ def test_nothing_dropped_no_medoids_one_class():
     )
     assert legend_texts(display) == ["kept (20)"]
     assert_legible(display)
+
+
+@pytest.mark.parametrize("per_class", [True, False])
+def test_groups_without_examples_are_not_in_the_legend(data, per_class):
+    X, y = data
+    display = GradientSpaceDisplay.from_predictions(
+        X,
+        y,
+        np.ones(150, bool),
+        poison_indices=np.flatnonzero(y == 0),
+        medoid_indices=[],
+        per_class=per_class,
+    )
+    others = ["clean, kept (100)"] if per_class else ["1, kept (50)", "2, kept (50)"]
+    assert legend_texts(display) == [*others, "poison, kept (50)"]
 
 
 def test_users_axes_are_drawn_on(data, detector):
@@ -552,6 +570,28 @@ def test_foreign_objects_are_refused_by_name(data):
     for other in (plain, "a string", LogisticRegression(max_iter=1000).fit(*data)):
         with pytest.raises(TypeError, match="from_predictions"):
             DropHistoryDisplay.from_estimator(other)
+
+
+@pytest.mark.parametrize("display", [TradeoffDisplay, DropHistoryDisplay])
+def test_searches_and_pipelines_say_which_part_of_them_to_draw(display, data):
+    def draw(estimator):
+        given = {} if display is DropHistoryDisplay else {"poison_indices": [0]}
+        return display.from_estimator(estimator, **given)
+
+    model = FilteredClassifier(LogisticRegression(max_iter=1000), EPICFilter())
+    grid = {"filter__threshold": [1]}
+    with pytest.raises(NotFittedError, match="GridSearchCV"):
+        draw(GridSearchCV(model, grid))
+    with pytest.raises(TypeError, match=r"refit=False .* refit=True .*best_estimator_"):
+        draw(GridSearchCV(model, grid, refit=False).fit(*data))
+    search = GridSearchCV(model, grid).fit(*data)
+    with pytest.raises(TypeError, match="EPIC's rounds; give its best_estimator_"):
+        draw(search)
+    draw(search.best_estimator_)
+    pipeline = make_pipeline(model).fit(*data)
+    with pytest.raises(TypeError, match=r"its step that does, such as pipeline\[-1\]"):
+        draw(pipeline)
+    draw(pipeline[-1])
 
 
 # ClusterSizeDisplay

@@ -3,6 +3,7 @@
 import csv
 import shutil
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -327,6 +328,86 @@ def test_images_are_drawn_in_table_and_detail(visit, tmp_path):
         )
         np.testing.assert_array_equal(drawn[::4], np.rint(255 * images[row]).ravel())
     assert len(browser.find_elements("css selector", "#detail figure")) == 2
+
+
+@pytest.fixture(scope="module")
+def digits_page(tmp_path_factory):
+    """A page with everything that a table can have beside its differences."""
+    X, y = load_digits(return_X_y=True, as_frame=True)
+    X, y = X[:300], y[:300]
+    X.index = [f"digit {i}" for i in range(300)]
+    model = LastLayerGradients(LogisticRegression(max_iter=5000))
+    detector = EPICFilter(model, n_rounds=2).fit(X, y)
+    images = X.to_numpy().reshape(-1, 8, 8) / 16
+    path = tmp_path_factory.mktemp("digits") / "audit.html"
+    return detector.report(X, y, path, images=images)
+
+
+@contextmanager
+def window(browser, width):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    time.sleep(0.3)
+    try:
+        yield
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+# Heads of the columns that are seen in full when the table is not scrolled sideways,
+# and whether something lies on the differences of a row.
+SEEN = """
+const box = document.getElementById('table-box');
+box.scrollIntoView();
+const {left, right} = box.getBoundingClientRect();
+const heads = [...document.querySelectorAll('#table thead th')];
+const seen = heads.filter((th) => {
+  const r = th.getBoundingClientRect();
+  return r.width > 0 && r.left >= left && r.right <= right;
+}).map((th) => th.textContent);
+const k = heads.findIndex((th) => th.textContent.startsWith('Largest'));
+const cell = document.querySelector('#table tr[data-place]').cells[k];
+const r = cell.getBoundingClientRect();
+const covered = [r.left + 2, r.right - 2]
+  .map((x) => document.elementFromPoint(x, (r.top + r.bottom) / 2))
+  .some((top) => top !== null && !cell.contains(top));
+return [seen, covered, r.width];
+"""
+
+
+@pytest.mark.parametrize("width", [1000, 1100, 1263, 1280, 1600])
+def test_decisions_stand_beside_differences_and_never_on_them(
+    visit, digits_page, width
+):
+    browser = visit(digits_page)
+    with window(browser, width):
+        seen, covered, wide = browser.execute_script(SEEN)
+        assert not covered and wide >= 170
+        names = ["Row", "Example, nearest kept", "Label", "Prediction"]
+        names += ["Isolation score", "Largest differences (nearest kept)", "Decision"]
+        assert set(names) <= set(seen)
+
+
+def test_columns_come_back_when_there_is_room(visit, digits_page):
+    browser = visit(digits_page)
+    for width, is_seen in ((1000, False), (1600, True), (1280, False)):
+        with window(browser, width):
+            seen = browser.execute_script(SEEN)[0]
+            assert ("Index" in seen) == is_seen
+            lines = browser.execute_script(
+                "return [...document.querySelectorAll('#table tr[data-place]')]"
+                ".map((line) => [...line.cells].filter((td) => !td.hidden).length)"
+            )
+            assert set(lines) == {len(seen)}
+
+
+def test_a_table_too_narrow_is_scrolled_and_nothing_covered(visit, digits_page):
+    browser = visit(digits_page)
+    with window(browser, 600):
+        wide = "const b = document.getElementById('table-box');"
+        assert browser.execute_script(f"{wide} return b.scrollWidth > b.clientWidth")
+        browser.execute_script(f"{wide} b.scrollLeft = 1e4")
+        assert not browser.execute_script(SEEN)[1]
 
 
 def test_a_page_with_nothing_flagged_says_so(visit, tmp_path):

@@ -222,6 +222,41 @@ def test_classifier_stopped_after_any_epoch_and_resumed_keeps_the_same(tmp_path,
     assert len(resumed.history_) == N_EPOCHS
 
 
+class NumpyLearningRate(Callback):
+    """Set the learning rate as a schedule written with numpy does."""
+
+    def on_epoch_begin(self, net, **kwargs):
+        for group in net.optimizer_.param_groups:
+            group["lr"] = np.float64(0.1) / len(net.history)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"callbacks": [NumpyLearningRate()]},
+        {"lr": np.float64(0.1)},
+        {
+            "optimizer": torch.optim.Adam,
+            "lr": np.float32(0.01),
+            "optimizer_params": {"betas": (np.float64(0.8), 0.99)},
+        },
+    ],
+    ids=["callback", "lr", "betas"],
+)
+def test_run_with_numpys_numbers_in_its_optimizer_resumes(tmp_path, options):
+    X, y = problem()
+    unbroken = classifier(**options).fit(X, y)
+    path = tmp_path / "run.pt"
+    options = {"callbacks": [], **options, "checkpoint": path}
+    cut = {**options, "callbacks": [*options["callbacks"], StopAfter(5)]}
+    with pytest.raises(KeyboardInterrupt):
+        classifier(**cut).fit(X, y)
+    assert path.exists()
+    resumed = classifier(**options).fit(X, y)
+    np.testing.assert_array_equal(resumed.keep_, unbroken.keep_)
+    np.testing.assert_array_equal(resumed.predict_proba(X), unbroken.predict_proba(X))
+
+
 def add_noise(batch):
     return batch + 0.1 * torch.randn_like(batch)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from .._random import RandomState
-from ._base import CleanLabelAttack
+from ._polytope import PolytopeAttack
 
 
-class BullseyePolytope(CleanLabelAttack):
+class BullseyePolytope(PolytopeAttack):
     r"""Clean-label poisons that surround the target in feature space.
 
     The poisons :math:`x_1, ..., x_k` minimise, with :math:`\phi` the feature
@@ -70,34 +69,10 @@ class BullseyePolytope(CleanLabelAttack):
     True
     """
 
-    def __init__(
-        self,
-        n_poisons: int = 5,
-        eps: float = 0.1,
-        n_steps: int = 250,
-        step_size: float | None = None,
-        clip: tuple[float, float] | None = (0.0, 1.0),
-        random_state: RandomState = None,
-        verbose: int = 0,
-    ) -> None:
-        self.n_poisons = n_poisons
-        self.eps = eps
-        self.n_steps = n_steps
-        self.step_size = step_size
-        self.clip = clip
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def _objective(
+    def _distance(
         self,
         features: torch.Tensor,
         target_features: torch.Tensor,
-        perturbation: torch.Tensor,
+        squared_norm: torch.Tensor,
     ) -> torch.Tensor:
-        norm = target_features.square().sum()
-        if norm == 0:
-            raise ValueError(
-                "feature_extractor maps the target to zeros, so there is no direction "
-                "to imitate; give features that are not all zero for this target."
-            )
-        return (target_features - features.mean(0)).square().sum() / norm
+        return (target_features - features.mean(0)).square().sum() / squared_norm

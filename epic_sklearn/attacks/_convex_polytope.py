@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
-from .._random import RandomState
-from ._base import CleanLabelAttack
+from ._polytope import PolytopeAttack
 
 
 def _nearest_combination(directions: torch.Tensor) -> torch.Tensor:
@@ -25,7 +24,7 @@ def _nearest_combination(directions: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(weights / weights.sum()).to(directions)
 
 
-class ConvexPolytope(CleanLabelAttack):
+class ConvexPolytope(PolytopeAttack):
     r"""Clean-label poisons that enclose the target in feature space.
 
     The poisons :math:`x_1, ..., x_k` minimise, with :math:`\phi` the feature
@@ -88,37 +87,13 @@ class ConvexPolytope(CleanLabelAttack):
     True
     """
 
-    def __init__(
-        self,
-        n_poisons: int = 5,
-        eps: float = 0.1,
-        n_steps: int = 250,
-        step_size: float | None = None,
-        clip: tuple[float, float] | None = (0.0, 1.0),
-        random_state: RandomState = None,
-        verbose: int = 0,
-    ) -> None:
-        self.n_poisons = n_poisons
-        self.eps = eps
-        self.n_steps = n_steps
-        self.step_size = step_size
-        self.clip = clip
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def _objective(
+    def _distance(
         self,
         features: torch.Tensor,
         target_features: torch.Tensor,
-        perturbation: torch.Tensor,
+        squared_norm: torch.Tensor,
     ) -> torch.Tensor:
-        norm = target_features.square().sum()
-        if norm == 0:
-            raise ValueError(
-                "feature_extractor maps the target to zeros, so there is no direction "
-                "to imitate; give features that are not all zero for this target."
-            )
-        directions = (features - target_features) / norm.sqrt()
+        directions = (features - target_features) / squared_norm.sqrt()
         weights = _nearest_combination(directions)
         # The weights are at their optimum: no gradient comes through them.
         return (weights @ directions).square().sum() / 2

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike
-from sklearn.base import OneToOneFeatureMixin, TransformerMixin, clone
+from sklearn.base import clone
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import check_array, column_or_1d
-from sklearn.utils.validation import check_is_fitted
 
-from .._detector import (
-    CallableGradients,
-    Detector,
-    as_extractor,
-    check_weights,
-    take_rows,
-)
+from .._detector import CallableGradients, as_extractor, check_weights
 from .._features import OuterProductGradients
 from .._rounds import check_labels
+from .._sanitiser import RowSanitiser
 from .._warnings import warn_user
 from ..isolation import drop_within_floor
 from ._representations import LastLayerInputs, Probabilities
@@ -96,7 +90,7 @@ def label_columns(y: np.ndarray, n_columns: int) -> np.ndarray:
     )
 
 
-class Rival(OneToOneFeatureMixin, TransformerMixin, Detector):
+class Rival(RowSanitiser):
     """Base of the rivals. A subclass scores and flags; the rest is here.
 
     It sets `uses`, checks its own parameters in `_check_parameters`, and
@@ -145,89 +139,6 @@ class Rival(OneToOneFeatureMixin, TransformerMixin, Detector):
         """
         self._check()
         return ~self._judge(values, column_or_1d(as_array(y)))[0]
-
-    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Find the examples to drop.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or dataframe of shape (n, ...)
-            Training examples, finite.
-        y : array-like of shape (n,)
-            Labels: strings, integers or bools, at least two classes.
-        sample_weight : array-like of shape (n,), optional
-            Passed to the extractor's classifier.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range or the data cannot be used.
-        TypeError
-            If `extractor` is nothing that features or probabilities can come
-            from.
-        """
-        self._detect(X, y, sample_weight)
-        return self
-
-    def transform(self, X: Any) -> Any:
-        """Give new rows back as they are: prediction never drops or alters one.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or dataframe of shape (n, ...)
-            New examples.
-
-        Returns
-        -------
-        X : same as given
-        """
-        check_is_fitted(self)
-        return self._check_X(X, reset=False)
-
-    def fit_transform(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> Any:
-        """Replace each flagged row by the nearest kept one of its class.
-
-        As EPICFilter does, so that a plain Pipeline keeps its number of rows;
-        the nearest in the space that the filter judges by.
-
-        Parameters
-        ----------
-        X, y, sample_weight : see `fit`
-
-        Returns
-        -------
-        X : array, sparse matrix or dataframe of shape (n, ...)
-            A copy where rows were replaced.
-        """
-        X, values = self._detect(X, y, sample_weight)
-        if self.keep_.all():
-            return X
-        replaced = take_rows(X, self._replacements(values, np.asarray(y).ravel()))
-        if hasattr(replaced, "set_axis"):  # a dataframe keeps its index
-            replaced = replaced.set_axis(X.index, axis=0)
-        return replaced
-
-    def fit_predict(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> np.ndarray:
-        """Find flagged rows: 1 where kept, -1 where flagged.
-
-        Parameters
-        ----------
-        X, y, sample_weight : see `fit`
-
-        Returns
-        -------
-        ndarray of shape (n,), int
-            As scikit-learn's outlier detectors return.
-        """
-        return np.where(self.fit(X, y, sample_weight).keep_, 1, -1)
 
     def _check(self) -> None:
         check_number(

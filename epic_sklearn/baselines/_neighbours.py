@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.metrics import pairwise_distances_chunked
 
@@ -72,9 +73,9 @@ class DeepKNN(Rival):
         LastLayerInputs). None takes X itself, flattened.
     k : int or float, default=1.0
         Neighbours that vote. An integer is their number, a float a multiple of
-        the size of the example's class. Never more than all others. Above 1.0 a
-        class can be outvoted whole by the class next to it, however far apart
-        the two are.
+        the size of the example's class, at most all others. Above 1.0 a class
+        can be outvoted whole by the class next to it, however far apart the two
+        are.
     min_class_fraction : float, default=0.5
         Share of each class that is always kept.
 
@@ -140,10 +141,25 @@ class DeepKNN(Rival):
                 "class."
             )
 
+    def _check_X_y(self, X: Any, y: ArrayLike) -> tuple[Any, np.ndarray]:
+        """Validate, before a model is fitted."""
+        X, labels = super()._check_X_y(X, y)
+        self._check_k(len(labels))
+        return X, labels
+
+    def _check_k(self, n: int) -> None:
+        if isinstance(self.k, Integral) and self.k >= n:
+            raise ValueError(
+                f"k is {self.k} and there are {n} examples, each with {n - 1} others; "
+                f"give an integer in [1, {n - 1}], or a float, a multiple of the size "
+                "of the example's class."
+            )
+
     def _assess(
         self, values: np.ndarray, codes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         n = len(codes)
+        self._check_k(n)
         wanted = self.k if isinstance(self.k, Integral) else self.k * np.bincount(codes)
         k = np.broadcast_to(np.round(wanted), codes.max() + 1).clip(1, n - 1)[codes]
         votes = neighbour_votes(values, codes, k.astype(np.int64))

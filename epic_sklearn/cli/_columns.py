@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import Unusable
+from ._errors import Unusable, unusable_columns
 
-N_TITLED = 8
+# Rarer values of a text column share one indicator.
+MAX_CATEGORIES = 32
+LONGEST_EXAMPLE = 40
 
 # Says where row i stands, as a person looks it up: "line 7".
 Place = Callable[[int], str]
@@ -28,11 +30,14 @@ class Column:
         Numbers; of a text column the position in `categories`.
     categories : list of str or None
         The sorted values of a text column.
+    array : str or None
+        The array that it is a column of, where that has another name.
     """
 
     name: str
     values: np.ndarray
     categories: list[str] | None = None
+    array: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -40,15 +45,6 @@ class Column:
         if self.values.ndim == 1:
             return [self.name]
         return [f"{self.name}[{j}]" for j in range(self.values.shape[1])]
-
-    @property
-    def titles(self) -> list[str]:
-        """One name a feature, with what the numbers of a text column stand for."""
-        if self.categories is None:
-            return self.names
-        shown = [f"{i} = {text}" for i, text in enumerate(self.categories[:N_TITLED])]
-        more = ", ..." if len(self.categories) > N_TITLED else ""
-        return [f"{self.name} ({', '.join(shown)}{more})"]
 
 
 def text_column(name: str, values: Iterable[str]) -> Column:
@@ -69,22 +65,61 @@ def text_column(name: str, values: Iterable[str]) -> Column:
     return Column(name, rank[codes], categories)
 
 
-def check_finite(column: Column, place: Place) -> None:
-    """Refuse missing and infinite numbers, naming the first one."""
+def _not_finite(column: Column, place: Place) -> tuple[str, str] | None:
+    """Name the first feature with missing or infinite numbers, and the first row."""
     if column.values.dtype.kind != "f":
-        return
+        return None
     good = np.isfinite(column.values).reshape(len(column.values), -1)
     rows = np.flatnonzero(~good.all(axis=1))
     if len(rows) == 0:
-        return
+        return None
     feature = column.names[int(np.flatnonzero(~good[rows[0]])[0])]
     value = column.values.reshape(len(good), -1)[rows[0]][~good[rows[0]]][0]
     what = "no number" if np.isnan(value) else "an infinite number"
-    raise Unusable(
-        f"Column {feature!r} has {what} in {place(rows[0])} ({len(rows)} of "
-        f"{len(good)} rows are not finite); fill or drop these rows, or leave the "
-        f"column out with --exclude."
+    return feature, (
+        f"has {what} in {place(rows[0])} ({len(rows)} of {len(good)} rows are not "
+        "finite: fill or drop them)"
     )
+
+
+def _no_category(column: Column) -> tuple[str, str] | None:
+    """Tell ids and free text: models learn them by heart."""
+    n, found = len(column.values), len(column.categories or ())
+    if found <= max(MAX_CATEGORIES, n / 2):
+        return None
+    assert column.categories is not None
+    example = column.categories[-1]
+    if len(example) > LONGEST_EXAMPLE:
+        example = example[: LONGEST_EXAMPLE - 1] + "…"
+    return column.name, (
+        f"is text with {found} different values in {n} rows, such as {example!r}: an "
+        "id, free text or numbers written in another way"
+    )
+
+
+def check_columns(columns: Iterable[Column], place: Place) -> None:
+    """Refuse features that no model can use, all of them in one error.
+
+    Parameters
+    ----------
+    columns : iterable of Column
+        The features.
+    place : callable
+        Says where a row stands.
+
+    Raises
+    ------
+    Unusable
+        If a number is missing or infinite, or a text column is an id or free
+        text: more than half of its values differ.
+    """
+    problems = []
+    for column in columns:
+        found = _not_finite(column, place) or _no_category(column)
+        if found is not None:
+            problems.append((*found, column.array or column.name))
+    if problems:
+        raise unusable_columns(problems)
 
 
 def _is_missing(label: Any) -> bool:

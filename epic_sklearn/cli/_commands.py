@@ -12,9 +12,8 @@ from typing import Any
 import click
 
 from .. import __version__
-from .._rules import RULES
+from ._choices import GRADIENTS, MODELS, RULES
 from ._errors import Unusable
-from ._model import GRADIENTS, MODELS
 
 INPUT = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
@@ -95,8 +94,9 @@ def _separator(_: click.Context, __: click.Parameter, value: str | None) -> str 
     "--features",
     multiple=True,
     metavar="A,B,...",
-    help="Columns or arrays to use (default: all but the label). A name with a comma "
-    "is given alone; the option may be repeated.",
+    help="Columns or arrays to use (default: all but the label; needed where an .npz "
+    "holds several others). A name with a comma is given alone; the option may be "
+    "repeated.",
 )
 @click.option(
     "--exclude",
@@ -110,13 +110,15 @@ def _separator(_: click.Context, __: click.Parameter, value: str | None) -> str 
     type=INPUT,
     metavar="FILE",
     help="Of a model trained elsewhere, one row for each of the data's, one column a "
-    "class, named by class or in sorted order: .csv, .parquet, .npz, .npy.",
+    "class, named by class or in sorted order: .csv, .parquet, .npz, .npy. Of several "
+    "arrays in .npz the one called 'probabilities'.",
 )
 @click.option(
     "--gradients",
     type=INPUT,
     metavar="FILE",
-    help="Per-example gradients computed elsewhere, one row for each of the data's.",
+    help="Per-example gradients computed elsewhere, one row for each of the data's. Of "
+    "several arrays in .npz the one called 'gradients'.",
 )
 @click.option(
     "--model",
@@ -126,7 +128,7 @@ def _separator(_: click.Context, __: click.Parameter, value: str | None) -> str 
 )
 @click.option(
     "--gradient-of",
-    type=click.Choice(list(GRADIENTS)),
+    type=click.Choice(GRADIENTS),
     help="Which of its gradients (default: logit). With two or three classes "
     "last-layer sees more.",
 )

@@ -88,8 +88,8 @@ def choose_features(
     Raises
     ------
     Unusable
-        If a name is not there, the label is among the features, or none is
-        left.
+        If a name is not there, the label is among the features, none is left,
+        or an archive has several arrays that may or may not be features.
     """
     left_out = split_names(exclude, data.names, data.kind)
     chosen = split_names(features, data.names, data.kind)
@@ -103,4 +103,6 @@ def choose_features(
             f"No {data.kind} of features is left in {data.path} besides the label "
             f"{label!r}.{data.hint()}"
         )
+    if isinstance(data, NpzFile) and len(chosen) > 1 and not features:
+        raise data.several(label, chosen)
     return chosen

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import csv
+import io
+import shlex
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 import click
 
+N_SHOWN = 20
+
 
 class Unusable(click.ClickException):
-    """Input or an argument that cannot be used: one line, exit status 2."""
+    """Input or an argument that cannot be used: exit status 2."""
 
     exit_code = 2
 
@@ -45,8 +50,66 @@ def unknown(
     plain = {each.strip().casefold(): each for each in names}
     close = get_close_matches(name.strip().casefold(), plain, n=1)
     hint = f"; did you mean {plain[close[0]]!r}?" if close else "."
-    shown = ", ".join(map(repr, names[:20]))
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    shown = ", ".join(map(repr, names[:N_SHOWN]))
+    more = f" and {len(names) - N_SHOWN} more" if len(names) > N_SHOWN else ""
     return Unusable(
         f"There is no {kind} {name!r}{hint} There are {shown}{more}.{more_help}"
+    )
+
+
+def as_option(names: Iterable[str]) -> str:
+    """Names as a shell and --exclude take them.
+
+    Examples
+    --------
+    >>> from epic_sklearn.cli._errors import as_option
+    >>> print(as_option(["id", "first name", "x,y"]))
+    'id,first name,"x,y"'
+    """
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return shlex.quote(line.getvalue())
+
+
+def unusable_columns(problems: Sequence[tuple[str, str, str]]) -> Unusable:
+    """Error for columns that cannot be used: all of them, so that one look is enough.
+
+    Parameters
+    ----------
+    problems : sequence of (str, str, str)
+        Name, what is wrong, and the name by which --exclude knows the column.
+
+    Returns
+    -------
+    Unusable
+        To be raised.
+
+    Examples
+    --------
+    >>> from epic_sklearn.cli._errors import unusable_columns
+    >>> wrong = [("a", "is of type date32", "a"), ("b", "is of type date32", "b")]
+    >>> print(unusable_columns(wrong).message)
+    2 columns cannot be used:
+      'a' is of type date32
+      'b' is of type date32
+    Leave them out with --exclude a,b or mend them.
+    """
+    excluded = as_option(dict.fromkeys(option for _, _, option in problems))
+    if len(problems) == 1:
+        name, wrong, _ = problems[0]
+        return Unusable(
+            f"Column {name!r} {wrong}. Leave it out with --exclude {excluded} or mend "
+            "it."
+        )
+    shown = [f"  {name!r} {wrong}" for name, wrong, _ in problems[:N_SHOWN]]
+    if len(problems) > N_SHOWN:
+        shown.append(f"  and {len(problems) - N_SHOWN} more")
+    return Unusable(
+        "\n".join(
+            [
+                f"{len(problems)} columns cannot be used:",
+                *shown,
+                f"Leave them out with --exclude {excluded} or mend them.",
+            ]
+        )
     )

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ..gradients import logit_gradients
 from ._errors import Unusable
 from ._npz import load_array
 from ._parquet import ParquetFile
@@ -140,8 +139,8 @@ def _check_probabilities(matrix: np.ndarray, path: Path) -> None:
         )
 
 
-def gradients_of_probabilities(path: Path, labels: np.ndarray) -> np.ndarray:
-    """Softmax minus one-hot, from the probabilities in a file.
+def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities from a file, and where in it each row's label is.
 
     Parameters
     ----------
@@ -153,7 +152,9 @@ def gradients_of_probabilities(path: Path, labels: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    ndarray of shape (n, C)
+    probabilities : ndarray of shape (n, C)
+    codes : ndarray of shape (n,), int
+        Column of each row's label.
 
     Raises
     ------
@@ -177,7 +178,7 @@ def gradients_of_probabilities(path: Path, labels: np.ndarray) -> np.ndarray:
     _check_probabilities(matrix, path)
     if names is not None:
         codes = np.array([names.index(text) for text in texts])[codes]
-    return logit_gradients(matrix, codes)
+    return matrix, codes
 
 
 def read_gradients(path: Path, n: int) -> np.ndarray:

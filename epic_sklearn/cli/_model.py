@@ -14,18 +14,15 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ..gradients import LastLayerGradients, LastLayerInputGradients, LogitGradients
-from ._columns import Column
+from ._columns import MAX_CATEGORIES, Column
 from ._errors import Unusable
 
-MODELS = ("logistic", "mlp", "forest", "boosting")
-GRADIENTS = {
+EXTRACTORS = {
     "logit": LogitGradients,
     "last-layer-input": LastLayerInputGradients,
     "last-layer": LastLayerGradients,
 }
 HAVE_LAST_LAYER = ("logistic", "mlp")
-# Rarer values of a text column share one indicator.
-MAX_CATEGORIES = 32
 
 
 def _classifier(name: str, seed: int) -> Any:
@@ -70,7 +67,7 @@ def make_model(name: str, seed: int, is_text: Sequence[bool]) -> Pipeline:
 
 def make_extractor(name: str, gradient: str, seed: int, is_text: Sequence[bool]) -> Any:
     """Gradient extractor round :func:`make_model`."""
-    return GRADIENTS[gradient](make_model(name, seed, is_text))
+    return EXTRACTORS[gradient](make_model(name, seed, is_text))
 
 
 def check_model(name: str, gradient: str) -> None:
@@ -91,31 +88,17 @@ def join(columns: Sequence[Column]) -> np.ndarray:
 
 
 def notes_on(columns: Sequence[Column]) -> list[str]:
-    """Tell what a user should know of how the columns are read.
-
-    Raises
-    ------
-    Unusable
-        If a text column is an id or free text: nearly every row has a value of
-        its own, so that a model learns rows by heart.
-    """
+    """Tell what a user should know of how the columns are read."""
     notes = []
     for column in columns:
-        n = len(column.values)
         if column.categories is not None:
             found = len(column.categories)
-            if found > max(MAX_CATEGORIES, n / 2):
-                raise Unusable(
-                    f"Column {column.name!r} is text with {found} different values in "
-                    f"{n} rows, such as {column.categories[-1]!r}: an id, free text "
-                    "or numbers written in another way. Leave it out with --exclude."
-                )
             rare = f", the rarer ones as one (of {found})"
             notes.append(
                 f"Column {column.name!r} is text: one indicator for each of "
                 f"{min(found, MAX_CATEGORIES)} values{rare * (found > MAX_CATEGORIES)}."
             )
-        elif column.values.ndim == 1 and n > 2 and _is_count(column.values):
+        elif column.values.ndim == 1 and _is_count(column.values):
             notes.append(
                 f"Column {column.name!r} counts the rows; if it is no feature, leave "
                 "it out with --exclude."
@@ -125,4 +108,4 @@ def notes_on(columns: Sequence[Column]) -> list[str]:
 
 def _is_count(values: np.ndarray) -> bool:
     steps = np.diff(values.astype(np.float64))
-    return bool(steps[0] == 1 and (steps == 1).all())
+    return len(steps) > 1 and bool((steps == 1).all())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..report._thumbnails import check_images
 from ._columns import Column, text_column
-from ._errors import Unusable, unknown
+from ._errors import Unusable, as_option, unknown
 
 
 def load_array(path: Path) -> np.ndarray | dict[str, np.ndarray]:
@@ -27,6 +29,12 @@ def load_array(path: Path) -> np.ndarray | dict[str, np.ndarray]:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return loaded
+            twice = {name for name in loaded.files if loaded.files.count(name) > 1}
+            if twice:
+                raise Unusable(
+                    f"{path} holds several arrays named {sorted(twice)[0]!r}; give "
+                    "each its own name."
+                )
             arrays = {}
             for name in loaded.files:
                 arrays[name] = loaded[name]
@@ -99,6 +107,25 @@ class NpzFile:
             for column in self._columns(name, label, len(labels))
         ]
 
+    def several(self, label: str, names: Sequence[str]) -> Unusable:
+        """Error that asks which of several arrays are the examples."""
+        seen = {f"the label {label!r}": self._arrays[label]}
+        shown = []
+        for name in names:
+            array = self._arrays[name]
+            same = next((k for k, a in seen.items() if _is_same(array, a)), None)
+            shape = f"{name!r} of shape {array.shape}"
+            shown.append(shape if same is None else f"{shape}, the same as {same}")
+            seen.setdefault(repr(name), array)
+        n = len(self._arrays[label]) if self._arrays[label].ndim else 0
+        blocks = [k for k in names if self._arrays[k].shape[:1] == (n,)] or names
+        likely = max(blocks, key=lambda k: self._arrays[k].ndim)
+        return Unusable(
+            f"{self.path} holds several arrays besides the label {label!r}: "
+            f"{'; '.join(shown)}. Say which are the examples, for instance with "
+            f"--features {as_option([likely])}; several are put side by side."
+        )
+
     def images(self, name: str, n: int) -> np.ndarray:
         """Return an array of n pictures, for the audit page."""
         if name not in self.names:
@@ -134,13 +161,19 @@ class NpzFile:
             blocks = _decoded(name, flat).reshape(n, -1).T
             names = Column(name, flat).names
             return [
-                text_column(each, block.tolist())
+                replace(text_column(each, block.tolist()), array=name)
                 for each, block in zip(names, blocks, strict=True)
             ]
         raise Unusable(
             f"Array {name!r} is of type {array.dtype}, which is neither number nor "
             "text; leave it out with --exclude."
         )
+
+
+def _is_same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays hold the same values; NaN is like NaN."""
+    numbers = a.dtype.kind == b.dtype.kind == "f"
+    return a.shape == b.shape and np.array_equal(a, b, equal_nan=numbers)
 
 
 def _decoded(name: str, array: np.ndarray) -> np.ndarray:

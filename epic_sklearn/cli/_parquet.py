@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._columns import Column, text_column
-from ._errors import Unusable
+from ._errors import Unusable, unusable_columns
 
 
 def import_pyarrow() -> tuple[Any, Any]:
@@ -66,6 +66,7 @@ class ParquetFile:
     def read(self, label: str, features: list[str]) -> tuple[list[Any], list[Column]]:
         """Read labels, and features as numbers or text."""
         table = self._read(columns=list(dict.fromkeys([label, *features])))
+        self._check_types({name: table[name].type for name in features})
         return table[label].to_pylist(), [
             self._column(name, table[name]) for name in features
         ]
@@ -81,16 +82,28 @@ class ParquetFile:
         except self._pyarrow.ArrowException as error:
             raise Unusable(f"{self.path} cannot be read: {error}") from error
 
+    def _is_text(self, kind: Any) -> bool:
+        types = self._pyarrow.types
+        kind = kind.value_type if types.is_dictionary(kind) else kind
+        return types.is_string(kind) or types.is_large_string(kind)
+
+    def _is_number(self, kind: Any) -> bool:
+        types = self._pyarrow.types
+        kind = kind.value_type if types.is_dictionary(kind) else kind
+        is_whole = types.is_integer(kind) or types.is_boolean(kind)
+        return is_whole or types.is_floating(kind)
+
+    def _check_types(self, kinds: dict[str, Any]) -> None:
+        problems = [
+            (name, f"is of type {kind}, which is neither number nor text", name)
+            for name, kind in kinds.items()
+            if not self._is_text(kind) and not self._is_number(kind)
+        ]
+        if problems:
+            raise unusable_columns(problems)
+
     def _column(self, name: str, values: Any) -> Column:
-        types, kind = self._pyarrow.types, values.type
-        if types.is_dictionary(kind):
-            kind = kind.value_type
-        if types.is_string(kind) or types.is_large_string(kind):
+        if self._is_text(values.type):
             # A missing text is a category of its own, as in a CSV file.
             return text_column(name, [value or "" for value in values.to_pylist()])
-        if types.is_floating(kind) or types.is_integer(kind) or types.is_boolean(kind):
-            return Column(name, values.cast("float64").to_numpy())
-        raise Unusable(
-            f"Column {name!r} is of type {values.type}, which is neither number nor "
-            "text; leave it out with --exclude."
-        )
+        return Column(name, values.cast("float64").to_numpy())

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ..filter import EPICFilter
-from ..gradients import PrecomputedGradients
-from ._columns import check_finite, check_labels
+from ..gradients import PrecomputedGradients, logit_gradients
+from ..report import write_report
+from ..report._learned import learned_nothing, model_warnings
+from ._columns import check_columns, check_labels
 from ._data import DataFile, check_label, choose_features, open_data
 from ._errors import Unusable
-from ._matrix import gradients_of_probabilities, read_gradients
+from ._matrix import read_gradients, read_probabilities
 from ._model import join, make_extractor, notes_on
 from ._npz import NpzFile
 from ._options import ScanOptions, check_options
@@ -40,6 +42,8 @@ class Problem:
     extractor: Any
     source: str
     notes: list[str]
+    warnings: list[str] = field(default_factory=list)
+    categories: list[list[str] | None] | None = None
     images: np.ndarray | None = None
 
 
@@ -80,21 +84,25 @@ def _with_model(options: ScanOptions, data: DataFile) -> Problem:
     chosen = choose_features(data, options.label, options.features, options.exclude)
     values, columns = data.read(options.label, chosen)
     labels = check_labels(options.label, values, data.place)
-    for column in columns:
-        check_finite(column, data.place)
+    check_columns(columns, data.place)
     notes = notes_on(columns)
     model, gradient = options.model or "logistic", options.gradient_of or "logit"
     n_classes = len(set(labels.tolist()))
     if gradient == "logit" and n_classes <= 3:
         notes.append(_few_classes(n_classes))
-    is_text = [c.categories is not None for c in columns for _ in c.names]
+    categories = [column.categories for column in columns for _ in column.names]
+    is_text = [texts is not None for texts in categories]
+    source = f"{gradient} of {model} on {len(is_text)} features"
+    if isinstance(data, NpzFile):
+        source += f" of {', '.join(map(repr, chosen))}"
     return Problem(
         X=join(columns),
-        names=[title for column in columns for title in column.titles],
+        names=[name for column in columns for name in column.names],
         labels=labels,
         extractor=make_extractor(model, gradient, options.seed, is_text),
-        source=f"{gradient} of {model} on {len(is_text)} features",
+        source=source,
         notes=notes,
+        categories=categories,
     )
 
 
@@ -102,8 +110,11 @@ def _from_elsewhere(options: ScanOptions, data: DataFile) -> Problem:
     """Labels, with gradients that are computed already."""
     labels = check_labels(options.label, data.read(options.label, [])[0], data.place)
     notes: list[str] = []
+    warning = None
     if options.probabilities is not None:
-        X = gradients_of_probabilities(options.probabilities, labels)
+        probabilities, codes = read_probabilities(options.probabilities, labels)
+        X = logit_gradients(probabilities, codes)
+        warning = learned_nothing(probabilities, codes)
         source = f"probabilities in {options.probabilities}"
         if X.shape[1] <= 3:
             notes.append(_few_classes(X.shape[1]))
@@ -112,7 +123,8 @@ def _from_elsewhere(options: ScanOptions, data: DataFile) -> Problem:
         X = read_gradients(options.gradients, len(labels))
         source = str(options.gradients)
     names = [f"gradient {j}" for j in range(X.shape[1])]
-    return Problem(X, names, labels, PrecomputedGradients(), source, notes)
+    warnings = [] if warning is None else [warning]
+    return Problem(X, names, labels, PrecomputedGradients(), source, notes, warnings)
 
 
 def _few_classes(n_classes: int) -> str:
@@ -153,6 +165,7 @@ def find_isolated(options: ScanOptions, problem: Problem) -> Findings:
         source=problem.source,
         seconds=seconds,
         notes=[*problem.notes, *said],
+        warnings=[*problem.warnings, *model_warnings(detector, problem.X)],
         outputs=options.outputs,
     )
 
@@ -166,7 +179,8 @@ def write_outputs(options: ScanOptions, problem: Problem, findings: Findings) ->
         if options.mask is not None:
             write_mask(findings, files.temporary(options.mask))
         if options.report is not None:
-            findings.detector.report(
+            write_report(
+                findings.detector,
                 problem.X,
                 problem.labels,
                 files.temporary(options.report),
@@ -174,6 +188,8 @@ def write_outputs(options: ScanOptions, problem: Problem, findings: Findings) ->
                 feature_names=problem.names,
                 title=options.data.name,
                 overwrite=True,
+                categories=problem.categories,
+                warnings=findings.warnings,
             )
 
 

@@ -39,6 +39,8 @@ class Findings:
         Time for fitting the model and finding the isolated rows.
     notes : list of str
         What the user should know.
+    warnings : list of str
+        Why the result is worth little.
     outputs : dict of str to Path
         Option and file, of what was written.
     """
@@ -49,6 +51,7 @@ class Findings:
     source: str
     seconds: float
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     outputs: dict[str, Path] = field(default_factory=dict)
 
     @property
@@ -114,6 +117,7 @@ def as_json(findings: Findings) -> str:
             "seconds": round(findings.seconds, 3),
             "outputs": {k.lstrip("-"): str(v) for k, v in findings.outputs.items()},
             "notes": findings.notes,
+            "warnings": findings.warnings,
         }
     )
 
@@ -148,7 +152,8 @@ def as_table(findings: Findings, width: int | None = None) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=_in_colour())
     console.print(table)
     detector = findings.detector
-    lines = [
+    lines = [f"Warning: {text}" for text in findings.warnings]
+    lines += [
         f"Gradients: {findings.source}. Rule {detector.rule}, "
         f"{len(detector.rounds_)} round(s), "
         f"rho {detector.rho_:.3g}, {findings.seconds:.1f} s."

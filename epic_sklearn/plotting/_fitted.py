@@ -1,4 +1,4 @@
-"""What was dropped, read from any of our fitted objects."""
+"""What was dropped and by which gradients, read from any of our fitted objects."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .._detector import Detector
+from .._epic_detector import EPICDetector
 from ..schedule import DropSchedule
 from ..training import EPICCallback, EPICClassifier, EPICSubsetSampler
+from ..training._callback import EXTRACTORS
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def read_outcome(estimator: Any) -> Outcome:
         If it is none of ours.
     """
     estimator = unwrap(estimator)
-    if isinstance(estimator, Detector):
+    if isinstance(estimator, EPICDetector):
         return _of_detector(estimator)
     schedule = _schedule_of(estimator)
     if schedule is None or not schedule.rounds:
@@ -104,14 +107,28 @@ def _schedule_of(estimator: Any) -> DropSchedule | None:
     if isinstance(estimator, DropSchedule):
         return estimator
     raise TypeError(
-        f"{estimator!r} is nothing that this library drops examples with; give a "
-        "fitted EPICClassifier, EPICFilter, EPICResampler, FilteredClassifier with one "
-        "of these, EPICCallback, EPICSubsetSampler or DropSchedule, or use "
+        f"{estimator!r} is nothing that runs EPIC's rounds; {_where_to_look(estimator)}"
+        "give a fitted EPICClassifier, EPICFilter, EPICResampler, FilteredClassifier "
+        "with one of these, EPICCallback, EPICSubsetSampler or DropSchedule, or use "
         "from_predictions."
     )
 
 
-def _of_detector(detector: Detector) -> Outcome:
+def _where_to_look(estimator: Any) -> str:
+    """Name the part of somebody else's meta-estimator that may be ours."""
+    if hasattr(estimator, "best_estimator_"):
+        return "give its best_estimator_ if that is ours, otherwise "
+    if hasattr(estimator, "cv_results_"):
+        return (
+            "it was fitted with refit=False and holds no fitted estimator; fit it with "
+            "refit=True and give its best_estimator_, otherwise "
+        )
+    if isinstance(estimator, Pipeline):
+        return "give its step that does, such as pipeline[-1], otherwise "
+    return ""
+
+
+def _of_detector(detector: EPICDetector) -> Outcome:
     epochs = np.array([record.epoch for record in detector.rounds_])
     dropped_at = getattr(detector, "dropped_at_round_", None)
     if dropped_at is None and len(epochs) == 1:
@@ -124,4 +141,18 @@ def _of_detector(detector: Detector) -> Outcome:
         cluster_sizes=detector.cluster_sizes_,
         medoid_indices=detector.medoid_indices_,
         score=detector.isolation_score_,
+    )
+
+
+def extractor_of(estimator: Any, X: Any, y: np.ndarray) -> tuple[Any, bool]:
+    """Extractor of a fitted estimator; whether its medoids are of these gradients."""
+    if isinstance(estimator, EPICDetector):
+        return estimator.extractor_, True
+    if isinstance(estimator, EPICClassifier):
+        kind = EXTRACTORS[estimator.gradients]
+        return kind(FrozenEstimator(estimator)).fit(X, y), False
+    raise TypeError(
+        f"{type(estimator).__name__} holds no model that gradients could come from; "
+        "compute them, LogitGradients(module).compute(X, y) for example, and use "
+        "from_predictions with its keep mask."
     )

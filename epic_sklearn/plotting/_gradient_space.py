@@ -6,15 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils import column_or_1d
 
-from .._detector import Detector
 from .._features import Gradients, OuterProductGradients, check_gradients
-from ..training import EPICClassifier
-from ..training._callback import EXTRACTORS
-from ._fitted import read_outcome, unwrap
-from ._groups import as_mask, check_keep, check_length, name_with_size
+from ._fitted import extractor_of, read_outcome, unwrap
+from ._groups import as_mask, check_keep, check_length, name_with_size, target_labels
 from ._panels import (
     TARGET_STYLE,
     Kind,
@@ -193,11 +189,11 @@ class GradientSpaceDisplay:
         import_pyplot(f"{cls.__name__}.from_estimator")
         outcome = read_outcome(estimator)
         labels = check_length(y, "y", len(outcome.keep), "the estimator's keep mask")
-        extractor, has_medoids = _extractor_of(unwrap(estimator), X, labels)
+        extractor, has_medoids = extractor_of(unwrap(estimator), X, labels)
         gradients = check_gradients(extractor.compute(X, labels), len(labels))
         if target is not None:
             n_targets = target.shape[0] if hasattr(target, "shape") else len(target)
-            of_targets = _target_labels(target_label, n_targets)
+            of_targets = target_labels(target_label, n_targets)
             target = extractor.compute(target, of_targets)
         return cls.from_predictions(
             gradients,
@@ -290,7 +286,7 @@ class GradientSpaceDisplay:
         labels_of_targets = None
         if target is not None:
             n_targets = len(target)  # type: ignore[arg-type]
-            labels_of_targets = _target_labels(target_label, n_targets, labels)
+            labels_of_targets = target_labels(target_label, n_targets, labels)
             at = check_gradients(target, n_targets)
         points, targets, ratios = project(
             everything, labels, at, labels_of_targets, per_class
@@ -396,41 +392,3 @@ class GradientSpaceDisplay:
             place=place,
             n_columns=n_columns,
         )
-
-
-def _extractor_of(estimator: Any, X: Any, y: np.ndarray) -> tuple[Any, bool]:
-    """Extractor of a fitted estimator; whether its medoids are of these gradients."""
-    if isinstance(estimator, Detector):
-        return estimator.extractor_, True
-    if isinstance(estimator, EPICClassifier):
-        kind = EXTRACTORS[estimator.gradients]
-        return kind(FrozenEstimator(estimator)).fit(X, y), False
-    raise TypeError(
-        f"{type(estimator).__name__} holds no model that gradients could come from; "
-        "compute them, LogitGradients(module).compute(X, y) for example, and use "
-        "from_predictions with its keep mask."
-    )
-
-
-def _target_labels(
-    target_label: Any, n_targets: int, drawn: np.ndarray | None = None
-) -> np.ndarray:
-    """One label a target; each must be a class that is drawn."""
-    if target_label is None:
-        raise ValueError(
-            "target is given without target_label; give the adversarial label, with "
-            "which its gradient is taken."
-        )
-    labels = np.asarray(target_label)
-    if labels.shape not in ((), (1,), (n_targets,)):
-        raise ValueError(
-            f"target_label has shape {labels.shape} for {n_targets} targets; give one "
-            "label, or one a target."
-        )
-    labels = np.broadcast_to(labels, (n_targets,))
-    if drawn is not None and not np.isin(labels, drawn).all():
-        raise ValueError(
-            f"target_label is {np.unique(labels).tolist()}, which is not among the "
-            f"classes that are drawn: {np.unique(drawn).tolist()[:20]}."
-        )
-    return labels

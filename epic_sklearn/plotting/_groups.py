@@ -50,6 +50,30 @@ def as_mask(rows: ArrayLike | None, n: int, name: str) -> np.ndarray | None:
     return mask
 
 
+def target_labels(
+    target_label: Any, n_targets: int, drawn: np.ndarray | None = None
+) -> np.ndarray:
+    """One label a target; each must be a class that is drawn."""
+    if target_label is None:
+        raise ValueError(
+            "target is given without target_label; give the adversarial label, with "
+            "which its gradient is taken."
+        )
+    labels = np.asarray(target_label)
+    if labels.shape not in ((), (1,), (n_targets,)):
+        raise ValueError(
+            f"target_label has shape {labels.shape} for {n_targets} targets; give one "
+            "label, or one a target."
+        )
+    labels = np.broadcast_to(labels, (n_targets,))
+    if drawn is not None and not np.isin(labels, drawn).all():
+        raise ValueError(
+            f"target_label is {np.unique(labels).tolist()}, which is not among the "
+            f"classes that are drawn: {np.unique(drawn).tolist()[:20]}."
+        )
+    return labels
+
+
 def make_groups(
     n: int, poison_indices: ArrayLike | None, y: ArrayLike | None
 ) -> dict[str, np.ndarray]:

@@ -71,11 +71,10 @@ def kinds_of_examples(
         kinds = _kinds_of_classes(y, clean & keep) + kinds
     if is_medoid is not None:
         kinds.append(Kind(is_medoid & keep & clean, "medoid, kept", MEDOID))
-    kinds = [kind for kind in kinds if kind.rows.any()]
-    if is_poison is not None:  # "poison, kept (0)" is worth knowing
+    if is_poison is not None:
         kinds.append(Kind(is_poison & keep, "poison, kept", POISON_KEPT))
         kinds.append(Kind(is_poison & ~keep, "poison, dropped", POISON_DROPPED))
-    return kinds
+    return [kind for kind in kinds if kind.rows.any()]
 
 
 def _kinds_of_classes(y: np.ndarray, shown: np.ndarray) -> list[Kind]:

@@ -12,7 +12,7 @@ from .._features import Gradients
 from .._forward import forward
 from .._neighbours import nearest_kept
 from ._decisions import fit_id
-from ._differences import differences
+from ._differences import Categories, differences
 from ._projection import project
 from ._thumbnails import n_that_fit, thumbnails
 
@@ -151,6 +151,7 @@ def page_data(
     gradients: Gradients,
     images: np.ndarray | None,
     names: list[str] | None,
+    categories: Categories | None = None,
 ) -> dict[str, Any]:
     """Collect what the page's script needs.
 
@@ -166,6 +167,8 @@ def page_data(
         What they look like.
     names : list of str or None
         Of the columns of X; None shows no differences.
+    categories : sequence of (sequence of str or None), optional
+        Texts that the values of a column number; see `differences`.
 
     Returns
     -------
@@ -188,7 +191,9 @@ def page_data(
         "round": detector.dropped_at_round_[flagged].tolist(),
         "near": np.where(near == flagged, -1, near).tolist(),
         "decision": _earlier_decisions(detector, flagged),
-        "differences": None if names is None else differences(X, flagged, near),
+        "differences": None
+        if names is None
+        else differences(X, flagged, near, categories),
     }
     return {
         "fit": fit_id(detector),

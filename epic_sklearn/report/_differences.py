@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from .._detector import is_dataframe, take_rows
 N_FEATURES = 12
 LONGEST_TEXT = 120
 BLOCK = 256
+
+Categories = Sequence[Sequence[str] | None]
 
 
 def resolve_names(X: Any, given: Any) -> list[str] | None:
@@ -70,12 +73,21 @@ def _values(X: Any, rows: np.ndarray) -> np.ndarray:
     return block.to_numpy() if is_dataframe(block) else np.asarray(block)
 
 
-def _as_text(value: Any, is_number: bool) -> str:
-    text = f"{float(value):.5g}" if is_number else str(value)
+def _as_text(value: Any, is_number: bool, texts: Sequence[str] | None) -> str:
+    if texts is not None:
+        text = texts[int(value)]
+        text = text if text.strip() else repr(text)
+    else:
+        text = f"{float(value):.5g}" if is_number else str(value)
     return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 
-def differences(X: Any, rows: np.ndarray, others: np.ndarray) -> list[list[Any]]:
+def differences(
+    X: Any,
+    rows: np.ndarray,
+    others: np.ndarray,
+    categories: Categories | None = None,
+) -> list[list[Any]]:
     """Find the features in which pairs of rows differ most.
 
     Numbers are compared in standard deviations of their column; any other
@@ -87,6 +99,9 @@ def differences(X: Any, rows: np.ndarray, others: np.ndarray) -> list[list[Any]]
         All rows.
     rows, others : ndarray of shape (m,), int
         The pairs.
+    categories : sequence of (sequence of str or None), optional
+        For each column the texts that its values number, or None where they
+        are numbers.
 
     Returns
     -------
@@ -95,6 +110,8 @@ def differences(X: Any, rows: np.ndarray, others: np.ndarray) -> list[list[Any]]
         difference, one after another, the largest difference first.
     """
     is_number, spread = _scales(X)
+    texts = [None] * len(is_number) if categories is None else categories
+    is_number &= [each is None for each in texts]
     found = []
     for start in range(0, len(rows), BLOCK):
         ours = _values(X, rows[start : start + BLOCK])
@@ -114,8 +131,8 @@ def differences(X: Any, rows: np.ndarray, others: np.ndarray) -> list[list[Any]]
         for i, columns in enumerate(largest):
             pair: list[Any] = []
             for j in columns[gap[i, columns] > 0].tolist():
-                a = _as_text(ours[i, j], is_number[j])
-                b = _as_text(theirs[i, j], is_number[j])
+                a = _as_text(ours[i, j], is_number[j], texts[j])
+                b = _as_text(theirs[i, j], is_number[j], texts[j])
                 pair += [j, a, b, round(float(gap[i, j]), 2)]
             found.append(pair)
     return found

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from os import PathLike
@@ -20,7 +21,8 @@ from .._detector import is_dataframe
 from .._features import check_gradients
 from ._data import as_label, page_data
 from ._decisions import fit_id
-from ._differences import resolve_names
+from ._differences import Categories, resolve_names
+from ._learned import model_warnings
 from ._thumbnails import check_images
 
 SCRIPTS = ("page.js", "decisions.js", "scatter.js", "table.js", "detail.js", "main.js")
@@ -118,7 +120,9 @@ def _settings(detector: Any) -> list[tuple[str, str]]:
     ]
 
 
-def _context(detector: Any, X: Any, title: str | None) -> dict[str, Any]:
+def _context(
+    detector: Any, title: str | None, warnings: Sequence[str]
+) -> dict[str, Any]:
     by_round = detector.dropped_at_round_ >= 0
     return {
         "title": "EPIC audit" if title is None else str(title),
@@ -134,6 +138,7 @@ def _context(detector: Any, X: Any, title: str | None) -> dict[str, Any]:
         "classes": _class_lines(detector),
         "settings": _settings(detector),
         "rule": detector.rule,
+        "warnings": list(warnings),
     }
 
 
@@ -183,6 +188,8 @@ def write_report(
     feature_names: ArrayLike | None = None,
     title: str | None = None,
     overwrite: bool = False,
+    categories: Categories | None = None,
+    warnings: Sequence[str] | None = None,
 ) -> Path:
     """Write the audit page of a fitted filter.
 
@@ -193,6 +200,12 @@ def write_report(
     detector : EPICFilter
         Fitted.
     X, y, path, images, feature_names, title, overwrite : see EPICFilter.report
+    categories : sequence of (sequence of str or None), optional
+        For each column of X the texts that its values number, or None where they
+        are numbers.
+    warnings : sequence of str, optional
+        What the page says first; default: a warning where the model has learned
+        nothing.
 
     Returns
     -------
@@ -207,8 +220,10 @@ def write_report(
     if pictures is not None and feature_names is None and not is_dataframe(X):
         names = None  # x0, x1, ... of an image say nothing
     gradients = check_gradients(detector.extractor_.compute(X, labels), len(labels))
-    data = page_data(detector, X, gradients, pictures, names)
-    page = render(_context(detector, X, title), data, environment)
+    data = page_data(detector, X, gradients, pictures, names, categories)
+    if warnings is None:
+        warnings = model_warnings(detector, X)
+    page = render(_context(detector, title, warnings), data, environment)
     unfinished = path.with_name(path.name + ".tmp")
     try:
         unfinished.write_bytes(page.encode("utf-8", "replace"))

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from tqdm import tqdm
 
 from .._features import Gradients
-from .._forward import looks_like_probabilities
+from .._forward import forward, looks_like_probabilities
+from .._learned import warn_if_nothing_learned
 from .._random import RandomState, resolve_seed
 from .._rounds import Round, RoundOptions
 from .._warnings import warn_user
@@ -77,6 +78,18 @@ class LogOf(nn.Module):
                 "criterion=torch.nn.CrossEntropyLoss."
             )
         return probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+def _logits_of(net: Any) -> nn.Module:
+    """Give a skorch net's module, or one that turns its probabilities to logits."""
+    gives_probabilities = isinstance(net.criterion_, nn.NLLLoss)
+    return LogOf(net.module_) if gives_probabilities else net.module_
+
+
+def _loader(net: Any, data: Any) -> DataLoader:
+    """Batches as a skorch net's own validation loader makes them."""
+    collate = net.get_params_for("iterator_valid").get("collate_fn")
+    return DataLoader(data, batch_size=GRADIENT_BATCH, collate_fn=collate)
 
 
 class EPICCallback(Callback):
@@ -153,7 +166,7 @@ class EPICCallback(Callback):
     >>> y = (X[:, 0] > 0).astype(np.int64)
     >>> epic = EPICCallback(warmup=1, every=2, random_state=0)
     >>> net = NeuralNetClassifier(
-    ...     torch.nn.Linear(2, 2), criterion=torch.nn.CrossEntropyLoss,
+    ...     torch.nn.Linear(2, 2), criterion=torch.nn.CrossEntropyLoss, lr=1.0,
     ...     max_epochs=4, train_split=None, callbacks=[("epic", epic)], verbose=0)
     >>> epic = dict(net.fit(X, y).callbacks_)["epic"]
     >>> [record.epoch for record in epic.rounds_]
@@ -249,7 +262,7 @@ class EPICCallback(Callback):
     def on_train_end(
         self, net: Any, X: Any = None, y: Any = None, **kwargs: Any
     ) -> None:
-        """Give the loader back as it was.
+        """Give the loader back as it was; warn if there was nothing to drop by.
 
         Parameters
         ----------
@@ -263,6 +276,10 @@ class EPICCallback(Callback):
         vars(net).pop("iterator_train__sampler", None)
         vars(net).update(self._taken_over_ or {})
         self._taken_over_ = None
+        if self.sampler_ is not None and self.rounds_ and self.keep_.all():
+            data = net.get_dataset(X, y)
+            logits, _, _ = forward(_logits_of(net), _loader(net, data))
+            warn_if_nothing_learned(type(self).__name__, labels_of(data), logits)
 
     def on_epoch_begin(
         self,
@@ -353,11 +370,8 @@ class EPICCallback(Callback):
                 f"clean_dataset has {len(data)} examples and the training set "
                 f"{len(dataset)}; they must be the same examples in the same order."
             )
-        collate = net.get_params_for("iterator_valid").get("collate_fn")
-        loader = DataLoader(data, batch_size=GRADIENT_BATCH, collate_fn=collate)
-        gives_probabilities = isinstance(net.criterion_, nn.NLLLoss)
-        module = LogOf(net.module_) if gives_probabilities else net.module_
-        return EXTRACTORS[self.gradients](module).compute(loader, labels_of(dataset))
+        extractor = EXTRACTORS[self.gradients](_logits_of(net))
+        return extractor.compute(_loader(net, data), labels_of(dataset))
 
 
 class _LateSampler(Sampler[int]):

@@ -99,7 +99,8 @@ def save_checkpoint(path: Path, net: Any, sampler: Any, run: dict[str, str]) -> 
     state = {
         "run": run,
         "module": net.module_.state_dict(),
-        "optimizer": net.optimizer_.state_dict(),
+        # A learning rate from numpy would make the file unreadable.
+        "optimizer": to_tensors(net.optimizer_.state_dict()),
         "history": json.dumps(net.history.to_list(), default=float),
         "random": torch.random.get_rng_state(),
         "cuda_random": torch.cuda.get_rng_state_all() if _on_cuda(net) else [],

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sklearn.utils import column_or_1d
 from torch import nn
 
+from .._forward import forward
+from .._learned import warn_if_nothing_learned
 from .._random import RandomState
 from .._rounds import Round, RoundOptions
 from ..gradients import GradientExtractor
 from ..schedule import check_epochs
 from ._callback import EXTRACTORS, check_gradient_kind, round_options_of
-from ._classifier import TorchClassifier
+from ._classifier import FORWARD_BATCH, TorchClassifier
 from ._sampler import EPICSubsetSampler
 
 
@@ -211,6 +214,10 @@ callbacks, device, checkpoint : see TorchClassifier
         self.isolation_score_ = sampler.schedule.isolation_score
         self.rounds_: list[Round] = sampler.rounds
         self.rho_ = sampler.rounds[-1].rho
+        if self.keep_.all():
+            codes = np.searchsorted(self.classes_, column_or_1d(y))
+            logits, _, _ = forward(self.module_, self._module_input(X), FORWARD_BATCH)
+            warn_if_nothing_learned(type(self).__name__, codes, logits)
         return self
 
     def _check_parameters(self) -> None:

@@ -13,11 +13,13 @@ import torch
 
 
 def to_tensors(state: Any) -> Any:
-    """Replace arrays in nested dicts and lists by tensors."""
+    """Replace arrays in nested dicts, lists and tuples by tensors, numbers by plain."""
     if isinstance(state, dict):
         return {name: to_tensors(value) for name, value in state.items()}
     if isinstance(state, list):
         return [to_tensors(value) for value in state]
+    if isinstance(state, tuple):
+        return tuple(map(to_tensors, state))
     if isinstance(state, np.ndarray):
         return torch.from_numpy(state.copy())
     return state.item() if isinstance(state, np.generic) else state

@@ -29,7 +29,7 @@ function differenceTable(i) {
       make("td", {}, ours), make("td", {}, theirs), make("td", {}, gap.toFixed(1))));
   }
   const head = make("tr");
-  for (const name of ["Feature", "This", "Nearest kept", "Difference, sd"]) {
+  for (const name of ["Feature", "This", "Nearest kept", "Gap, sd"]) {
     head.append(make("th", { scope: "col" }, name));
   }
   return make("table", { class: "plain" }, make("thead", {}, head), body);

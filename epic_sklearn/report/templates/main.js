@@ -80,7 +80,7 @@ function startTable() {
   addEventListener("beforeunload", (event) => {
     if (!canStore && !isSaved) event.preventDefault();
   });
-  new ResizeObserver(() => renderRows()).observe(box);
+  new ResizeObserver(() => { fitColumns(); renderRows(); }).observe(box);
   listeners.push(onMarked);
   updateView();
   showProgress();

@@ -1,10 +1,12 @@
 // The table of flagged examples: only the rows in sight exist.
+// Where it is too narrow, columns that the selected example shows as well give way,
+// those of the highest `spare` first.
 
 const box = byId("table-box");
 const columns = [
   { name: "Row", width: 4.5, key: (i) => table.row[i], number: true },
   table.index === null ? null
-    : { name: "Index", width: 7, key: (i) => table.index[i] },
+    : { name: "Index", width: 7, spare: 1, key: (i) => table.index[i] },
   data.thumbnails === null ? null
     : { name: "Example, nearest kept", width: 8, content: pairOf },
   { name: "Label", width: 6.5, key: labelOf },
@@ -12,11 +14,11 @@ const columns = [
     : { name: "Prediction", width: 7.5, key: predictionOf, content: predictionCell },
   { name: "Isolation score", width: 6, key: (i) => table.score[i], number: true,
     content: (i) => table.score[i].toFixed(4) },
-  { name: "Cluster size", width: 4.75, key: (i) => table.size[i], number: true },
+  { name: "Cluster size", width: 4.75, spare: 3, key: (i) => table.size[i], number: true },
   table.round.some((round) => round > 1)
-    ? { name: "Round", width: 5.5, key: (i) => table.round[i], number: true,
+    ? { name: "Round", width: 5.5, spare: 2, key: (i) => table.round[i], number: true,
       content: (i) => (table.round[i] < 0 ? "–" : table.round[i]) } : null,
-  { name: "Nearest kept", width: 5.5, key: (i) => table.near[i], number: true,
+  { name: "Nearest kept", width: 5.5, spare: 4, key: (i) => table.near[i], number: true,
     content: (i) => (table.near[i] < 0 ? "none" : table.near[i]) },
   table.differences === null ? null
     : { name: "Largest differences (nearest kept)", width: null, content: differenceText },
@@ -98,6 +100,7 @@ function makeRow(position) {
     const content = column.content === undefined ? column.key(i) : column.content(i);
     const td = make("td", { class: column.number ? "number" : null }, content);
     if (typeof content === "string" && content.length > 12) td.title = content;
+    td.hidden = column.head.hidden;
     line.append(td);
   }
   return line;
@@ -106,11 +109,12 @@ function makeRow(position) {
 function spacer(body, which) {
   let line = body.querySelector(`.${which}`);
   if (line === null) {
-    line = make("tr", { class: `spacer ${which}`, "aria-hidden": "true" },
-      make("td", { colspan: columns.length }));
+    line = make("tr", { class: `spacer ${which}`, "aria-hidden": "true" }, make("td"));
     if (which === "above") body.prepend(line);
     else body.append(line);
   }
+  // One more than there are would take its share of the width.
+  line.firstChild.colSpan = columns.filter((column) => !column.head.hidden).length;
   return line;
 }
 
@@ -213,9 +217,9 @@ function makeHead() {
   const head = make("tr");
   const widths = byId("table").querySelector("colgroup");
   for (const column of columns) {
-    const col = make("col");
-    if (column.width !== null) col.style.width = `${column.width}rem`;
-    widths.append(col);
+    column.col = make("col");
+    if (column.width !== null) column.col.style.width = `${column.width}rem`;
+    widths.append(column.col);
     column.head = make("th", { scope: "col", class: column.number ? "number" : null });
     if (column.key === undefined) column.head.append(make("span", {}, column.name));
     else {
@@ -226,8 +230,26 @@ function makeHead() {
     head.append(column.head);
   }
   byId("table").tHead.append(head);
-  const wide = columns.reduce((sum, column) => sum + (column.width ?? 11), 0);
-  byId("table").style.minWidth = `${wide}rem`;
+  fitColumns();
+}
+
+const widthOf = (shown) => shown.reduce((sum, column) => sum + (column.width ?? 11), 0);
+
+function fitColumns() {
+  const room = box.clientWidth / parseFloat(getComputedStyle(document.documentElement).fontSize);
+  const spare = columns.filter((column) => column.spare).sort((a, b) => b.spare - a.spare);
+  let shown = columns;
+  while (spare.length && widthOf(shown) > room) {
+    const least = spare.shift();
+    shown = shown.filter((column) => column !== least);
+  }
+  columns.forEach((column, k) => {
+    const hidden = !shown.includes(column);
+    if (column.head.hidden === hidden) return;
+    column.head.hidden = column.col.hidden = hidden;
+    for (const line of rendered.values()) line.cells[k].hidden = hidden;
+  });
+  byId("table").style.minWidth = `${widthOf(shown)}rem`;
 }
 
 // First click: what a reader looks for first, large numbers or A to Z.

@@ -1,0 +1,91 @@
+"""Where a scan says that its result is worth little, and what its page shows."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from cli_runs import SPECIES, poisoned_iris, scan, write_iris
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with iris.csv, and shuffled.csv where labels mean nothing."""
+    monkeypatch.chdir(tmp_path)
+    write_iris()
+    frame = pd.read_csv("iris.csv")
+    order = np.random.default_rng(0).permutation(len(frame))
+    frame["species"] = frame["species"].to_numpy()[order]
+    frame.to_csv("shuffled.csv", index=False)
+    return tmp_path
+
+
+def page_data(path):
+    page = path.read_text(encoding="utf-8")
+    block = re.search(r'<script type="application/json" id="data">(.*?)</script>', page)
+    return page, json.loads(block[1])
+
+
+def test_a_model_that_learned_nothing_is_warned_of_everywhere(folder, capsys):
+    pytest.importorskip("jinja2")
+    options = ["shuffled.csv", "--label", "species", "--report", "audit.html"]
+    assert scan(*options) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^Warning: The model has learned next to nothing", out, re.M)
+    assert scan(*options, "--force", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["warnings"]) == 1 and found["warnings"][0] in out
+    assert found["warnings"][0] in page_data(folder / "audit.html")[0]
+
+
+def test_a_model_that_learned_is_not_warned_of(folder, capsys):
+    pytest.importorskip("jinja2")
+    for model in ("logistic", "mlp", "forest", "boosting"):
+        options = ["iris.csv", "--label", "species", "--model", model]
+        assert scan(*options, "--report", "audit.html", "--force") == 0
+        assert "Warning" not in capsys.readouterr().out
+        assert "Warning" not in page_data(folder / "audit.html")[0]
+    assert scan(*options, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == []
+
+
+def test_probabilities_from_elsewhere_are_looked_at_too(folder, capsys):
+    pytest.importorskip("jinja2")
+    y = poisoned_iris()[1]
+    rng = np.random.default_rng(0)
+    noise = rng.dirichlet(np.ones(3), 150)
+    options = ["iris.csv", "--label", "species", "--probabilities", "p.csv"]
+    pd.DataFrame(noise, columns=SPECIES).to_csv("p.csv", index=False)
+    assert scan(*options, "--report", "audit.html") == 0
+    assert "Warning: The model has learned next to" in capsys.readouterr().out
+    assert "learned next to nothing" in page_data(folder / "audit.html")[0]
+    good = 0.2 * noise + 0.8 * np.eye(3)[y]
+    pd.DataFrame(good, columns=SPECIES).to_csv("p.csv", index=False)
+    assert scan(*options) == 0
+    assert "Warning" not in capsys.readouterr().out
+
+
+def test_the_page_shows_texts_and_no_codes(folder, capsys):
+    pytest.importorskip("jinja2")
+    X, y = poisoned_iris()
+    rng = np.random.default_rng(0)
+    colours, towns = np.array(["red", "dark blue", ""]), np.array(["Rome", "Oslo"])
+    frame = pd.DataFrame({"a": X[:, 2], "colour": colours[rng.integers(3, size=150)]})
+    frame["b"], frame["town"] = X[:, 3], towns[rng.integers(2, size=150)]
+    frame["y"] = y
+    frame.to_csv("t.csv", index=False)
+    options = ["--label", "y", "--subset-size", 0.5, "--report", "t.html"]
+    assert scan("t.csv", *options) == 0
+    data = page_data(folder / "t.html")[1]
+    assert data["features"] == ["a", "colour", "b", "town"]
+    table, shown = data["table"], {1: set(), 3: set()}
+    for row, near, flat in zip(
+        table["row"], table["near"], table["differences"], strict=True
+    ):
+        for j, ours, theirs, gap in zip(*[iter(flat)] * 4, strict=True):
+            if j in shown:
+                pair = [frame.iat[i, j] or "''" for i in (row, near)]
+                assert [ours, theirs] == pair and gap == 1
+                shown[j] |= set(pair)
+    assert shown == {1: {"red", "dark blue", "''"}, 3: {"Rome", "Oslo"}}

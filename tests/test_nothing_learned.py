@@ -1,0 +1,106 @@
+"""The warning of a run whose net learned nothing and that dropped nothing."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_blobs
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from epic_sklearn import EPICCallback, EPICClassifier
+
+TIMING = {"warmup": 1, "every": 1}
+
+
+class Blind(nn.Module):
+    """The same logits whatever it sees, as a net of dead units gives."""
+
+    def __init__(self):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(2))
+
+    def forward(self, x):
+        return self.logits.expand(len(x), 2)
+
+
+@pytest.fixture
+def data():
+    """Two classes far apart, 30 and 50 examples."""
+    X, y = make_blobs([30, 50], 2, centers=[[0, 0], [9, 9]], random_state=0)
+    return X.astype(np.float32), y
+
+
+def classifier(module=None, **changes):
+    options = {
+        "max_epochs": 9,
+        "batch_size": 16,
+        "random_state": 0,
+        **TIMING,
+        **changes,
+    }
+    return EPICClassifier(module, **options)
+
+
+def skorch_net(module, **changes):
+    epic = EPICCallback(random_state=0, **TIMING, **changes)
+    return NeuralNetClassifier(
+        module,
+        criterion=nn.CrossEntropyLoss,
+        max_epochs=9,
+        lr=0.1,
+        batch_size=16,
+        train_split=None,
+        callbacks=[("epic", epic)],
+        verbose=0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [(classifier(Blind()), "EPICClassifier"), (skorch_net(Blind()), "EPICCallback")],
+    ids=["classifier", "callback"],
+)
+def test_a_net_that_learned_nothing_and_dropped_nothing_says_so(model, name, data):
+    message = f"{name} dropped nothing, .* right about 62% .* 62%.*learning rate"
+    with pytest.warns(UserWarning, match=message) as caught:
+        model.fit(*data)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("make", [classifier, skorch_net])
+def test_a_net_that_fits_clean_data_is_not_warned_of(make, data):
+    module = nn.Sequential(nn.BatchNorm1d(2, affine=False), nn.Linear(2, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = make(module, subset_size=0.02).fit(*data)
+    assert model.score(*data) == 1
+    epic = model if make is classifier else dict(model.callbacks_)["epic"]
+    assert epic.keep_.all()
+
+
+def test_a_run_that_dropped_is_not_warned_of(data):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = classifier(lr=1e-9, subset_size=0.3).fit(*data)
+    assert not model.keep_.all()
+    assert model.score(*data) < 50 / 80
+
+
+def test_a_rare_class_that_is_learned_but_never_likeliest_is_not_warned_of():
+    rng = np.random.RandomState(0)
+    X = rng.randn(400, 1).astype(np.float32)
+    y = (rng.uniform(size=400) < np.where(X[:, 0] > 0, 0.3, 0.0)).astype(np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = classifier(nn.Linear(1, 2), subset_size=0.001, lr=0.01).fit(X, y)
+    assert model.keep_.all()
+    assert model.score(X, y) <= np.mean(y == 0)
+
+
+def test_a_skorch_net_of_probabilities_is_judged_by_them(data):
+    module = nn.Sequential(Blind(), nn.Softmax(dim=1))
+    with pytest.warns(UserWarning, match="EPICCallback dropped nothing"):
+        skorch_net(module).set_params(criterion=nn.NLLLoss).fit(*data)
