@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,19 +47,23 @@ def conv_norm(
     return nn.Sequential(parts)
 
 
-def small_net(early_pooling: bool = False) -> nn.Sequential:
-    """Four convolutions, 3 x 32 x 32 to 128 activations.
+def small_net(
+    channels: Sequence[int] = (32, 64, 128, 128),
+    pools: Sequence[bool] = (False, True, True, True),
+) -> nn.Sequential:
+    """Convolutions, 3 x 32 x 32 to as many activations as the last has channels.
 
     Parameters
     ----------
-    early_pooling : bool
-        Max pooling after the first, second and fourth convolution instead of the
-        last three: half the time, a little less accurate.
+    channels : sequence of int
+        What each convolution gives.
+    pools : sequence of bool
+        Whether max pooling follows it. The earlier, the faster, and a little less
+        accurate.
     """
-    pools = (True, True, False, True) if early_pooling else (False, True, True, True)
     layers: list[nn.Module] = [Standardise()]
     n_in = 3
-    for n_out, pool in zip((32, 64, 128, 128), pools, strict=True):
+    for n_out, pool in zip(channels, pools, strict=True):
         layers += [conv_norm(n_in, n_out, pool=pool), nn.ReLU()]
         n_in = n_out
     return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten())

@@ -86,7 +86,7 @@ sleeper = functools.partial(SleeperAgent, augment=RandomShiftFlip())
 
 # ------------------------------------------------------------------- on two cores
 
-CPU_SCRATCH: dict[str, Any] = {
+CPU_LARGE_SCRATCH: dict[str, Any] = {
     "body": small_net,
     "n_features": 128,
     "n_pretrain": 0,
@@ -95,8 +95,16 @@ CPU_SCRATCH: dict[str, Any] = {
     "training": Training(16, lr=0.1, one_cycle=True),
     "rounds": fixed_rounds(9, 1, 13),
 }
+# A training in a minute: ten trials of all defences are hours, not days.
+CPU_SCRATCH: dict[str, Any] = {
+    **CPU_LARGE_SCRATCH,
+    "body": functools.partial(
+        small_net, channels=(24, 48, 96, 128), pools=(True, True, True, False)
+    ),
+    "n_per_class": 500,
+}
 CPU_TRANSFER: dict[str, Any] = {
-    "body": functools.partial(small_net, early_pooling=True),
+    "body": functools.partial(small_net, pools=(True, True, False, True)),
     "n_features": 128,
     "n_pretrain": 30_000,
     "n_per_class": 250,
@@ -111,15 +119,21 @@ CPU_HEAD: dict[str, Any] = {
 }
 CPU = {
     "gradient-matching": Scenario(
+        title="gradient matching, 100 poisons in 5,000, eps 16/255",
+        kind=SCRATCH,
+        attack=functools.partial(matching, n_poisons=100, eps=16 / 255, n_steps=100),
+        **CPU_SCRATCH,
+    ),
+    "gradient-matching-8000": Scenario(
         title="gradient matching, 80 poisons in 8,000, eps 16/255",
         kind=SCRATCH,
         attack=functools.partial(matching, n_poisons=80, eps=16 / 255, n_steps=100),
-        **CPU_SCRATCH,
+        **CPU_LARGE_SCRATCH,
     ),
     "sleeper-agent": Scenario(
-        title="Sleeper Agent, 80 poisons in 8,000, eps 16/255",
+        title="Sleeper Agent, 200 poisons in 5,000, eps 32/255",
         kind=BACKDOOR,
-        attack=functools.partial(sleeper, n_poisons=80, eps=16 / 255, n_steps=100),
+        attack=functools.partial(sleeper, n_poisons=200, eps=32 / 255, n_steps=100),
         **CPU_SCRATCH,
     ),
     "bullseye-polytope": Scenario(
@@ -127,23 +141,25 @@ CPU = {
         attack=functools.partial(BullseyePolytope, n_poisons=5, eps=0.1),
         **CPU_HEAD,
     ),
+    # Of 2,500 images a single poison moves nothing.
     "feature-collision-1": Scenario(
-        title="feature collision, 1 poison in 2,500, eps 0.1",
+        title="feature collision, 1 poison in 250, eps 0.1",
         attack=functools.partial(FeatureCollision, n_poisons=1, eps=0.1),
-        **CPU_HEAD,
+        **{**CPU_HEAD, "n_per_class": 25},
     ),
     "feature-collision-5": Scenario(
         title="feature collision, 5 poisons in 2,500, eps 0.1",
         attack=functools.partial(FeatureCollision, n_poisons=5, eps=0.1),
         **CPU_HEAD,
     ),
+    # The attack does not know of flips and shifts, and the victim makes none.
     "bullseye-polytope-finetuning": Scenario(
-        title="bullseye polytope, 25 poisons in 2,500, eps 0.1",
+        title="bullseye polytope, 25 poisons in 1,000, eps 0.1",
         kind=FINE_TUNING,
         attack=functools.partial(BullseyePolytope, n_poisons=25, eps=0.1),
-        training=Training(10, lr=0.005),
-        rounds=fixed_rounds(2, 1, 8),
-        **CPU_TRANSFER,
+        training=Training(20, lr=0.005, augment=False),
+        rounds=fixed_rounds(4, 1, 12),
+        **{**CPU_TRANSFER, "n_per_class": 100},
     ),
 }
 

@@ -151,8 +151,9 @@ def numbers(text: str) -> list[int]:
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what is attacked, with what data, and where results go."""
     add = parser.add_argument
-    names = list(SCENARIOS["cpu"])
-    add("--scenario", nargs="+", choices=names, default=names)
+    names = list(SCENARIOS["gpu"])
+    others = [name for name in SCENARIOS["cpu"] if name not in names]
+    add("--scenario", nargs="+", choices=names + others, default=names)
     add("--scale", choices=list(SCENARIOS), default="cpu")
     add("--trials", type=numbers, default="20", help="how many, or which: 0,4")
     add("--seed", type=int, default=0)
@@ -174,6 +175,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--only-working", action="store_true", help="defend what works undefended"
     )
     args = parser.parse_args(argv)
+    for scenario in args.scenario:
+        if scenario not in SCENARIOS[args.scale]:
+            parser.error(f"there is no --scenario {scenario} at --scale {args.scale}")
     for defence in args.defences:
         try:
             parse_defence(defence)
