@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +55,11 @@ class FeatureProblem(Trials):
                 f"choose of {', '.join(ATTACKS)}."
             )
         arrays = load_arrays(path)
-        self.scenario, self.cache, self._arrays = scenario, cache, arrays
+        # As many images as the file says, not as the scenario would take.
+        n = f"in {len(arrays['label']):,}"
+        title = re.sub(r"in [\d,]+\d", n, scenario.title)
+        self.scenario = dataclasses.replace(scenario, title=title)
+        self.cache, self._arrays = cache, arrays
         self._rows = np.flatnonzero(arrays["attack"] == ATTACKS[name])
         self.clean_inputs = arrays["features"]
         n_features = self.clean_inputs.shape[1]

@@ -4,7 +4,7 @@
 
 Each scenario fills the part of the page between ``<!-- results: SCALE/SCENARIO -->``
 and ``<!-- end of results -->``; one that the page lacks is added at its end. Pictures
-go to the folder ``results`` beside the page.
+go to the folder ``results`` beside the page, and begin with its name.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ def section(name: str, records: list[Record], page: Path) -> str:
     """Render one scenario: picture drawn, table and heading returned."""
     title = f"{records[0]['kind']}: {records[0]['title']}"
     rows = summarise(records)
-    picture = page.parent / "results" / f"{name.replace('/', '_')}.png"
+    file_name = f"{page.stem}_{name.replace('/', '_')}.png"
+    picture = page.parent / "results" / file_name
     draw(rows, title, picture)
     return (
         f"{markdown_table(rows)}\n\n"

@@ -20,6 +20,7 @@ from epic_sklearn.attacks import (
     BullseyePolytope,
     FeatureCollision,
     GradientMatching,
+    PatchTrigger,
     RandomShiftFlip,
     SleeperAgent,
 )
@@ -124,16 +125,35 @@ CPU = {
         attack=functools.partial(matching, n_poisons=100, eps=16 / 255, n_steps=100),
         **CPU_SCRATCH,
     ),
+    # Without flips and shifts the net fits its training set.
+    "gradient-matching-fitted": Scenario(
+        title="gradient matching, 100 poisons in 5,000, eps 16/255, no augmentation",
+        kind=SCRATCH,
+        attack=functools.partial(
+            matching, n_poisons=100, eps=16 / 255, n_steps=100, augment=None
+        ),
+        **{
+            **CPU_SCRATCH,
+            "training": Training(16, lr=0.1, one_cycle=True, augment=False),
+        },
+    ),
     "gradient-matching-8000": Scenario(
         title="gradient matching, 80 poisons in 8,000, eps 16/255",
         kind=SCRATCH,
         attack=functools.partial(matching, n_poisons=80, eps=16 / 255, n_steps=100),
         **CPU_LARGE_SCRATCH,
     ),
+    # With the default patch, 8 x 8, only classes that look alike can be turned.
     "sleeper-agent": Scenario(
-        title="Sleeper Agent, 200 poisons in 5,000, eps 32/255",
+        title="Sleeper Agent, 100 poisons in 5,000, eps 32/255, patch 14 x 14",
         kind=BACKDOOR,
-        attack=functools.partial(sleeper, n_poisons=200, eps=32 / 255, n_steps=100),
+        attack=functools.partial(
+            sleeper,
+            n_poisons=100,
+            eps=32 / 255,
+            n_steps=100,
+            trigger=PatchTrigger.random((3, 32, 32), size=14, random_state=0),
+        ),
         **CPU_SCRATCH,
     ),
     "bullseye-polytope": Scenario(

@@ -207,6 +207,7 @@ def test_ready_features_are_put_where_they_belong(tmp_path):
     arguments = ["--trials-file", str(path), "--trials", "1"]
     records = run(tmp_path, *arguments, "--defences", "none", "JPEG", "EPIC")
     assert [r["defence"] for r in records] == ["none", "EPIC"]  # no images, no JPEG
+    assert "5 poisons in 100, eps" in records[0]["title"]  # the file's, not 2,500
     args = table.parse_args(arguments)
     trial = table.Table(args, "bullseye-polytope").make_problem().trial(0)
     assert np.flatnonzero((trial.inputs == 7).all(axis=1)).tolist() == [4, 14]
@@ -220,6 +221,14 @@ def test_parts_are_disjoint(tiny):
     images = np.concatenate([part[0] for part in parts]).reshape(100 + 150 + 100, -1)
     assert len(np.unique(images, axis=0)) == len(images)
     assert (np.bincount(split.victim[1]) == 15).all()
+
+
+def test_a_scenario_that_a_scale_lacks_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        table.parse_args(["--scale", "gpu", "--scenario", "gradient-matching-8000"])
+    said = capsys.readouterr().err
+    assert "no --scenario gradient-matching-8000 at --scale gpu" in said
+    assert table.parse_args([]).scenario == list(SCENARIOS["gpu"])
 
 
 def test_options_of_a_defence_are_read():
@@ -262,7 +271,7 @@ def test_page_shows_what_the_records_say(tmp_path):
         assert "| EPIC | 1 of 2 (9% to 91%) | 2 | 60.0% | 100% | 0.0% | 4.0 |" in text
         assert text.startswith("Before") and "old" not in text
         assert text.count("| none |") == 1
-    assert (tmp_path / "results" / "cpu_s.png").exists()
+    assert (tmp_path / "results" / "page_cpu_s.png").exists()
 
 
 # ------------------------------------------------------------------ epoch-wise study
