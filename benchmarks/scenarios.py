@@ -125,18 +125,6 @@ CPU = {
         attack=functools.partial(matching, n_poisons=100, eps=16 / 255, n_steps=100),
         **CPU_SCRATCH,
     ),
-    # Without flips and shifts the net fits its training set.
-    "gradient-matching-fitted": Scenario(
-        title="gradient matching, 100 poisons in 5,000, eps 16/255, no augmentation",
-        kind=SCRATCH,
-        attack=functools.partial(
-            matching, n_poisons=100, eps=16 / 255, n_steps=100, augment=None
-        ),
-        **{
-            **CPU_SCRATCH,
-            "training": Training(16, lr=0.1, one_cycle=True, augment=False),
-        },
-    ),
     "gradient-matching-8000": Scenario(
         title="gradient matching, 80 poisons in 8,000, eps 16/255",
         kind=SCRATCH,
