@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import softmax
 
 from ._warnings import warn_user
 
-# As good as no better: less than this share of the way from chance to perfect, or
-# this many standard errors, which small data give to a model that learns noise.
-LEAST_GAIN = 0.05
-LEAST_ERRORS = 4
-# A rare class may never be the likeliest one, and yet be learned: then the loss is
-# below that of the classes' shares by more than this.
-LEAST_LOSS_GAIN = 0.1
+
+@dataclass(frozen=True)
+class Margin:
+    """What counts as chance.
+
+    Attributes
+    ----------
+    accuracy : float
+        Above chance by less than this share of the way to perfect,
+    errors : float
+        or by less than this many standard errors, which small data give to a model
+        that learns noise; unless
+    loss : float
+        the loss is below that of the classes' shares by more than this share of
+        it: a rare class may be learned and yet never be the likeliest.
+    """
+
+    accuracy: float
+    errors: float
+    loss: float
+
+
+NEARLY = Margin(accuracy=0.05, errors=4, loss=0.1)
+# A run that dropped nothing is no offence: only what is certain is worth a warning.
+CERTAINLY = Margin(accuracy=0.0, errors=0, loss=0.01)
 
 
 def accuracy_by_chance(
-    probabilities: np.ndarray, codes: np.ndarray
+    probabilities: np.ndarray, codes: np.ndarray, margin: Margin = NEARLY
 ) -> tuple[float, float] | None:
     """Tell a model that knows its training labels no better than by chance.
 
@@ -29,6 +49,8 @@ def accuracy_by_chance(
         Of the training rows.
     codes : ndarray of shape (n,), int
         Column of each row's label.
+    margin : Margin
+        How much above chance still counts as chance.
 
     Returns
     -------
@@ -51,12 +73,12 @@ def accuracy_by_chance(
     shares = shares[shares > 0]
     chance = float(shares.max())
     accuracy = float(np.mean(probabilities.argmax(axis=1) == codes))
-    noise = LEAST_ERRORS * np.sqrt(chance * (1 - chance) / n)
-    if accuracy > chance + max(noise, LEAST_GAIN * (1 - chance)):
+    noise = margin.errors * np.sqrt(chance * (1 - chance) / n)
+    if accuracy > chance + max(noise, margin.accuracy * (1 - chance)):
         return None
     given = np.clip(probabilities[np.arange(n), codes], 1e-12, None)
     entropy = -float(np.sum(shares * np.log(shares)))
-    if -np.log(given).mean() < (1 - LEAST_LOSS_GAIN) * entropy:
+    if -np.log(given).mean() < (1 - margin.loss) * entropy:
         return None
     return accuracy, chance
 
@@ -76,7 +98,7 @@ def warn_if_nothing_learned(name: str, codes: np.ndarray, logits: np.ndarray) ->
     logits : ndarray of shape (n, C)
         Of the training examples, after training.
     """
-    found = accuracy_by_chance(softmax(logits, axis=1), codes)
+    found = accuracy_by_chance(softmax(logits, axis=1), codes, CERTAINLY)
     if found is None:
         return
     warn_user(
