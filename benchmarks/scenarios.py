@@ -149,7 +149,7 @@ CPU = {
         attack=functools.partial(BullseyePolytope, n_poisons=5, eps=0.1),
         **CPU_HEAD,
     ),
-    # Of 2,500 images a single poison moves nothing.
+    # Among 2,500 images a single poison hardly moves anything.
     "feature-collision-1": Scenario(
         title="feature collision, 1 poison in 250, eps 0.1",
         attack=functools.partial(FeatureCollision, n_poisons=1, eps=0.1),
