@@ -7,8 +7,11 @@ on subsets of them, the others replaced by the clean examples that they were mad
 a poison's effect is how much more probable the adversarial label of the target is,
 on average, with the poison than without. It is effective if that is more than two
 standard errors above zero. With few poisons all subsets are trained on, with more
-``--subsets`` random halves. Only trials whose attack works undefended are studied.
-Every finished training is a line of ``--out``; a killed run goes on.
+``--subsets`` random halves. The effect of one of a hundred poisons is lost in the
+noise of training: ``--groups 5`` takes them in five equal groups, ordered by how close
+their gradients come to the target's, and finds each group's effect. Only trials whose
+attack works undefended are studied. Every finished training is a line of ``--out``; a
+killed run goes on.
 """
 
 from __future__ import annotations
@@ -104,6 +107,7 @@ class Recorder(Callback):
         self.rows = np.flatnonzero(trial.labels == trial.adversarial_label)
         self.X = np.concatenate([trial.inputs[self.rows], target])
         self.poisons = np.flatnonzero(np.isin(self.rows, trial.poison_index))
+        self.poison_index = trial.poison_index
         self.label, self.subset_size = trial.adversarial_label, subset_size
         self.cluster_size: list[np.ndarray] = []
         self.cosine_to_target: list[np.ndarray] = []
@@ -126,6 +130,28 @@ class Recorder(Callback):
         e, h = e[self.poisons], h[self.poisons]
         self.cosines.append((e @ e.T) * (h @ h.T))
 
+    def mean_cosine(self) -> np.ndarray:
+        """Of each poison's gradient to the target's, in the order of `poison_index`."""
+        mean = np.mean(self.cosine_to_target, axis=0)
+        return mean[np.searchsorted(self.rows, self.poison_index)]
+
+
+def group_poisons(cosine_to_target: np.ndarray, n_groups: int | None) -> np.ndarray:
+    """Tell each poison's group, 0 the farthest from the target's gradient.
+
+    Parameters
+    ----------
+    cosine_to_target : ndarray of shape (n_poisons,)
+        Of each poison's gradient to the target's, mean over the epochs.
+    n_groups : int or None
+        Groups to make; None, or more than there are poisons, is a group each.
+    """
+    n = len(cosine_to_target)
+    if n_groups is None or n_groups >= n:
+        return np.arange(n)
+    rank = cosine_to_target.argsort(kind="stable").argsort(kind="stable")
+    return rank * n_groups // n
+
 
 class Study(Table):
     """The epoch-wise study of one scenario's trials."""
@@ -135,21 +161,25 @@ class Study(Table):
         for number in self.args.trials:
             if self.key(number, "epochs") in self.records:
                 continue
-            problem = self.make_problem()
-            trial = problem.trial(number)
-            n_poisons = len(trial.poison_index)
-            subsets = draw_subsets(n_poisons, self.args.subsets, number)
-            whole = self._probability(trial, number, np.ones(n_poisons, dtype=bool))
-            if whole <= 0.5:
+            trial = self.make_problem().trial(number)
+            everything = np.ones(len(trial.poison_index), dtype=bool)
+            if self._probability(trial, number, everything) <= 0.5:
                 continue
+            recorder = self._watch(trial, number)
+            group = group_poisons(recorder.mean_cosine(), self.args.groups)
+            subsets = draw_subsets(group.max() + 1, self.args.subsets, number)
             probabilities = [
-                self._probability(trial, number, members)
-                for members in tqdm(subsets, f"{self.scenario} {number}, subsets")
+                self._probability(trial, number, subset[group])
+                for subset in tqdm(subsets, f"{self.scenario} {number}, subsets")
             ]
             effect, error = effect_of_each(subsets, np.array(probabilities))
-            self.save(
-                self.key(number, "epochs"), self._epochs(trial, number, effect, error)
-            )
+            found = self._epochs(trial, number, recorder, (effect > 2 * error)[group])
+            about = {
+                "group": group.tolist(),
+                "effect": effect.round(4).tolist(),
+                "error": error.round(4).tolist(),
+            }
+            self.save(self.key(number, "epochs"), {**found, **about})
 
     def _probability(self, trial: Trial, number: int, members: np.ndarray) -> float:
         """Train on some of the poisons: probability of the adversarial label."""
@@ -167,26 +197,31 @@ class Study(Table):
             self.save(key, {"probability": probability})
         return float(self.records[key]["probability"])
 
-    def _epochs(
-        self, trial: Trial, number: int, effect: np.ndarray, error: np.ndarray
-    ) -> Record:
-        """Train undefended and with EPIC, and sum up each group in each epoch."""
+    def _watch(self, trial: Trial, number: int) -> Recorder:
+        """Train undefended, and look at every epoch."""
         problem = self.make_problem()
-        scenario, seed = problem.scenario, self.args.seed + number
         target = problem.victim.inputs(trial.targets[:1])
-        recorder = Recorder(trial, target, scenario.subset_size)
-        problem.victim.classifier(random_state=seed, callbacks=[recorder]).fit(
-            trial.inputs, trial.labels
-        )
+        recorder = Recorder(trial, target, problem.scenario.subset_size)
+        problem.victim.classifier(
+            random_state=self.args.seed + number, callbacks=[recorder]
+        ).fit(trial.inputs, trial.labels)
+        return recorder
+
+    def _epochs(
+        self, trial: Trial, number: int, recorder: Recorder, is_effective: np.ndarray
+    ) -> Record:
+        """Train with EPIC, and sum up each group of examples in each epoch."""
+        problem = self.make_problem()
+        scenario = problem.scenario
         epic = problem.victim.classifier(
             EPICClassifier,
-            random_state=seed,
+            random_state=self.args.seed + number,
             **epic_options(scenario),
         ).fit(trial.inputs, trial.labels)
         assert isinstance(epic, EPICClassifier)
         effective, others = (
             np.isin(recorder.rows, trial.poison_index[chosen])
-            for chosen in (effect > 2 * error, effect <= 2 * error)
+            for chosen in (is_effective, ~is_effective)
         )
         members = (effective, others, ~effective & ~others)
         dropped_at = epic.dropped_at_epoch_[recorder.rows]
@@ -199,9 +234,8 @@ class Study(Table):
         return {
             "title": scenario.title,
             "kind": scenario.kind,
-            "effect": effect.round(4).tolist(),
-            "error": error.round(4).tolist(),
-            "n_effective": int((effect > 2 * error).sum()),
+            "n_poisons": len(trial.poison_index),
+            "n_effective": int(is_effective.sum()),
             "series": series,
         }
 
@@ -275,7 +309,7 @@ def draw(records: list[Record], path: Path) -> None:
         ax.grid(alpha=0.25)
     axes[-1].axis("off")
     axes[-1].legend(*axes[0].get_legend_handles_labels(), loc="center", frameon=False)
-    n_poisons = sum(len(r["effect"]) for r in records)
+    n_poisons = sum(r.get("n_poisons", len(r["effect"])) for r in records)
     n_effective = sum(r["n_effective"] for r in records)
     figure.suptitle(
         f"{records[0]['kind']}: {records[0]['title']}\n{len(records)} trials that work "
@@ -291,6 +325,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add_common_arguments(parser)
     parser.add_argument("--subsets", type=int, default=32, help="trainings a trial")
+    parser.add_argument("--groups", type=int, help="of poisons; default: each alone")
     parser.add_argument("--picture", type=Path, help="PNG file to draw")
     return parser.parse_args(argv)
 

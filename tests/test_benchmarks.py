@@ -311,6 +311,33 @@ def test_epochs_are_studied_once_and_drawn(tiny, tmp_path, monkeypatch):
     assert out.read_bytes() == lines
 
 
+def test_groups_of_poisons_are_as_large_and_ordered_by_cosine():
+    cosine = np.random.default_rng(0).random(10)
+    group = epochs.group_poisons(cosine, 5)
+    assert np.bincount(group).tolist() == [2] * 5
+    assert (np.diff(group[cosine.argsort()]) >= 0).all()
+    assert epochs.group_poisons(cosine, None).tolist() == list(range(10))
+    assert epochs.group_poisons(cosine, 20).tolist() == list(range(10))
+
+
+def test_poisons_of_a_group_are_trained_on_together(tiny, tmp_path, monkeypatch):
+    out = tmp_path / "epochs.jsonl"
+    arguments = ["--scenario", "gradient-matching", "--cache", str(tmp_path / "c")]
+    monkeypatch.setattr(
+        epochs.Study, "_probability", lambda self, trial, number, members: members.any()
+    )
+    attack = SCENARIOS["cpu"]["gradient-matching"].attack
+    scenario = dataclasses.replace(
+        SCENARIOS["cpu"]["gradient-matching"],
+        attack=lambda **k: attack(**k, n_poisons=4),
+    )
+    monkeypatch.setitem(SCENARIOS["cpu"], "gradient-matching", scenario)
+    epochs.main([*arguments, "--trials", "1", "--out", str(out), "--groups", "2"])
+    (study,) = read_records(out)
+    assert sorted(study["group"]) == [0, 0, 1, 1] and len(study["effect"]) == 2
+    assert study["n_poisons"] == 4
+
+
 def test_cosines_are_those_of_the_last_layers_gradients(net):
     X = np.random.RandomState(0).rand(6, 3, 32, 32).astype("f4")
     rows = np.arange(5)
