@@ -193,6 +193,13 @@ def rival(kind: Callable[..., Any]) -> Callable[..., Defended]:
     return defend
 
 
+def oracle(run: Run) -> Defended:
+    """Drop the poisons and nothing else: what is left of the attack is chance."""
+    keep = everything(run.trial)
+    keep[run.trial.poison_index] = False
+    return retrained(run, keep, 0.0)
+
+
 def as_many_as_epic(kind: type[BaseEstimator]) -> Callable[..., Defended]:
     """Drop, of each class, the share that EPIC dropped of all examples of this trial.
 
@@ -266,6 +273,7 @@ def dp_sgd(run: Run, noise: float = 0.1, max_norm: float = 1.0) -> Defended:
 
 DEFENCES: dict[str, Callable[..., Defended]] = {
     NONE: no_defence,
+    "Oracle": oracle,
     EPIC: epic,
     "RandomDrop": as_many_as_epic(RandomDrop),
     "HighLoss": as_many_as_epic(HighLoss),
@@ -281,12 +289,13 @@ DEFENCES: dict[str, Callable[..., Defended]] = {
 # What the table shows if nothing else is asked for, in order of what needs what.
 TABLE = [
     NONE,
+    "Oracle",
     EPIC,
     "EPIC subset_size=0.1",
     "EPIC subset_size=0.3",
     "EPIC threshold=5",
     "EPIC rule=neighbors gradients=last_layer",
-    *(name for name in DEFENCES if name not in (NONE, EPIC)),
+    *(name for name in DEFENCES if name not in (NONE, "Oracle", EPIC)),
 ]
 
 

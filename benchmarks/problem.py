@@ -232,20 +232,23 @@ class Problem(Trials):
     # ---------------------------------------------------------------------- attack
 
     @functools.cached_property
-    def _candidates(self) -> tuple[np.ndarray, np.ndarray]:
-        """Images that the clean net gets right, and their labels."""
+    def _candidates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Images that the clean net gets right, their labels and its second guesses."""
         images, labels = self.split.candidates
-        predicted = extract(self._clean_net, self.victim.inputs(images)).argmax(axis=1)
-        right = predicted == labels
-        return images[right], labels[right]
+        logits = extract(self._clean_net, self.victim.inputs(images))
+        second, first = logits.argsort(axis=1)[:, -2:].T
+        right = first == labels
+        return images[right], labels[right], second[right]
 
     def _craft(self, number: int) -> Arrays:
         """Draw a target and an adversarial label, and make the poisons."""
-        images, labels = self._candidates
+        images, labels, second_guesses = self._candidates
         rng = np.random.default_rng([self.seed, 1, number])
         i = rng.integers(len(images))
         true_label = labels[i]
         adversarial_label = (true_label + rng.integers(1, N_CLASSES)) % N_CLASSES
+        if self.scenario.second_guess:
+            adversarial_label = second_guesses[i]
         attack, training_set = self.scenario.attack, (self.images, self.labels)
         if self.scenario.kind == BACKDOOR:
             retrain = self.victim.classifier(random_state=self.seed)
