@@ -12,7 +12,8 @@ trials `attack` (t,) (``bp5``, ``fc1`` or ``fc5``), `target_features` (t, d),
 
 Trials are run by ``benchmarks.table``; finished ones are lines of ``--out`` and are
 skipped when the command is run again. With several ``--seeds`` each trial is trained
-with each, and counts once, with the mean of its outcomes.
+with each, and counts once, with the mean of its outcomes. ``--page`` puts the tables
+into a page of the documentation as well, as :mod:`benchmarks.render` does.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 
 from benchmarks import table
 from benchmarks.records import Record, group_by, read_records, wilson_interval
+from benchmarks.render import fill
 
 SCENARIOS = ("bullseye-polytope", "feature-collision-1", "feature-collision-5")
 NEIGHBORS = "EPIC rule=neighbors gradients=last_layer"
@@ -66,7 +68,7 @@ def tables(records: Sequence[Record]) -> str:
     for parity, half in enumerate(HALVES):
         mine = [record for record in records if record["trial"] % 2 == parity]
         lines += [
-            f"\n{half}\n",
+            f"\n**{half[0].upper()}{half[1:]}**\n",
             "| attack | rule | attack success (95% interval) | clean accuracy "
             "| poisons left | clean lost |",
             "|---|---|---|---|---|---|",
@@ -94,6 +96,7 @@ def parse_args() -> argparse.Namespace:
     add("--cifar10", type=Path, help="npz file; default: from OpenML")
     add("--cache", type=Path, default=Path("benchmark_cache"))
     add("--out", type=Path, default=Path("rules.jsonl"))
+    add("--page", type=Path, help="markdown page to put the tables into")
     return parser.parse_args()
 
 
@@ -106,7 +109,10 @@ def main() -> None:
     for k in range(args.seeds):
         seed = ["--seed", str(BETWEEN_SEEDS * k)]
         table.main(["--scenario", *args.scenario, *options, *seed])
-    print(tables(read_records(args.out)))
+    found = tables([r for r in read_records(args.out) if r["defence"] in args.rules])
+    print(found)
+    if args.page:
+        args.page.write_text(fill(args.page.read_text(), "rules", found.strip()))
 
 
 if __name__ == "__main__":

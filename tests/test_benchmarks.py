@@ -14,17 +14,17 @@ from torch import nn
 # The benchmarks are not installed with the package.
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import epochs, render, table
+from benchmarks import epochs, render, rules, table
 from benchmarks.cifar10 import CIFAR10, split_cifar10
 from benchmarks.defences import DEFENCES, TABLE, parse_defence
-from benchmarks.nets import OneCycle, Standardise, conv_norm, resnet18
+from benchmarks.nets import OneCycle, Standardise, conv_norm, extract, resnet18
 from benchmarks.perturbations import (
     AdversarialPoisoning,
     friendly_noise,
     jpeg,
     matching_poisons,
 )
-from benchmarks.problem import Trial
+from benchmarks.problem import Problem, Trial
 from benchmarks.records import append_record, read_records, wilson_interval
 from benchmarks.scenarios import CPU, SCENARIOS, fixed_rounds
 from benchmarks.victim import Training
@@ -215,6 +215,23 @@ def test_ready_features_are_put_where_they_belong(tmp_path):
         run(tmp_path, *arguments, scenario="sleeper-agent")
 
 
+def test_oracle_drops_the_poisons_and_nothing_else(tiny, tmp_path):
+    _, oracle = run(tmp_path, "--trials", "1", "--defences", "none", "Oracle")
+    assert oracle["poisons_left"] == oracle["clean_lost"] == 0 < oracle["dropped"]
+
+
+def test_adversarial_label_can_be_the_clean_nets_second_guess(tiny, tmp_path):
+    scenario = SCENARIOS["cpu"]["gradient-matching"]
+    assert scenario.second_guess
+    problem = Problem("gradient-matching", scenario, tiny, 0, tmp_path)
+    for trial in map(problem.trial, range(2)):
+        logits = extract(problem._clean_net, trial.targets)[0]
+        assert logits.argsort()[-2:].tolist() == [
+            trial.adversarial_label,
+            trial.true_label,
+        ]
+
+
 def test_parts_are_disjoint(tiny):
     split = split_cifar10(tiny, n_pretrain=100, n_per_class=15, n_test=40, seed=0)
     parts = [split.pretrain, split.victim, split.test, split.candidates]
@@ -272,6 +289,16 @@ def test_page_shows_what_the_records_say(tmp_path):
         assert text.startswith("Before") and "old" not in text
         assert text.count("| none |") == 1
     assert (tmp_path / "results" / "page_cpu_s.png").exists()
+
+
+def test_rules_are_reported_on_the_half_they_were_not_chosen_on():
+    record = {"accuracy": 0.8, "poisons_left": 0.5, "clean_lost": 0.1, "scenario": "s"}
+    trials = [
+        {**record, "trial": i, "defence": "EPIC", "success": i % 2} for i in range(20)
+    ]
+    even, odd = rules.tables(trials).split(rules.HALVES[1][1:])
+    assert "| s | EPIC | 0 of 10 (0% to 28%) | 80.0% | 50% | 10.0% |" in even
+    assert "| s | EPIC | 10 of 10 (72% to 100%) | 80.0% | 50% | 10.0% |" in odd
 
 
 # ------------------------------------------------------------------ epoch-wise study
