@@ -109,7 +109,12 @@ def main() -> None:
     for k in range(args.seeds):
         seed = ["--seed", str(BETWEEN_SEEDS * k)]
         table.main(["--scenario", *args.scenario, *options, *seed])
-    found = tables([r for r in read_records(args.out) if r["defence"] in args.rules])
+    records = [
+        record
+        for record in read_records(args.out)
+        if record["defence"] in args.rules and record["scenario"] in args.scenario
+    ]
+    found = tables(records)
     print(found)
     if args.page:
         args.page.write_text(fill(args.page.read_text(), "rules", found.strip()))

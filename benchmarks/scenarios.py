@@ -133,25 +133,6 @@ CPU = {
         second_guess=True,
         **CPU_SCRATCH,
     ),
-    # A net that has learned its training set by heart, as the paper's have, and as many
-    # rounds as they have: from a fifth to three quarters of the training.
-    "gradient-matching-fitted": Scenario(
-        title="gradient matching, 100 poisons in 10,000, eps 16/255, 20 epochs, "
-        "no augmentation",
-        kind=SCRATCH,
-        attack=functools.partial(
-            GradientMatching,
-            base_selection="gradient_norm",
-            n_poisons=100,
-            eps=16 / 255,
-        ),
-        second_guess=True,
-        **{
-            **CPU_SCRATCH,
-            "training": Training(20, lr=0.1, one_cycle=True, augment=False),
-            "rounds": fixed_rounds(4, 1, 15),
-        },
-    ),
     # Labels drawn at random need more poisons, a larger share than the paper's.
     "gradient-matching-5000": Scenario(
         title="gradient matching, 100 poisons in 5,000, eps 16/255",
