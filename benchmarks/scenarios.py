@@ -133,7 +133,12 @@ CPU = {
         second_guess=True,
         **CPU_SCRATCH,
     ),
-    # Labels drawn at random need more poisons, a larger share than the paper's.
+    "gradient-matching-random": Scenario(
+        title="gradient matching, 100 poisons in 10,000, eps 16/255, random labels",
+        kind=SCRATCH,
+        attack=functools.partial(matching, n_poisons=100, eps=16 / 255),
+        **CPU_SCRATCH,
+    ),
     "gradient-matching-5000": Scenario(
         title="gradient matching, 100 poisons in 5,000, eps 16/255",
         kind=SCRATCH,
