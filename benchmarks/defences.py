@@ -7,6 +7,7 @@ go to the estimator behind the word.
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -203,7 +204,8 @@ def oracle(run: Run) -> Defended:
 def as_many_as_epic(kind: type[BaseEstimator]) -> Callable[..., Defended]:
     """Drop, of each class, the share that EPIC dropped of all examples of this trial.
 
-    What EPIC gains over this comes from which examples it drops, not how many.
+    It is rounded down, so somewhat fewer where classes are small. What EPIC gains over
+    this comes from which examples it drops, not how many.
     """
 
     def defend(run: Run) -> Defended:
@@ -271,6 +273,11 @@ def dp_sgd(run: Run, noise: float = 0.1, max_norm: float = 1.0) -> Defended:
 
 # --------------------------------------------------------------------------- names
 
+RIVALS: dict[str, type[BaseEstimator]] = {
+    "SpectralSignatures": SpectralSignatures,
+    "ActivationClustering": ActivationClustering,
+    "DeepKNN": DeepKNN,
+}
 DEFENCES: dict[str, Callable[..., Defended]] = {
     NONE: no_defence,
     "Oracle": oracle,
@@ -278,9 +285,7 @@ DEFENCES: dict[str, Callable[..., Defended]] = {
     "RandomDrop": as_many_as_epic(RandomDrop),
     "HighLoss": as_many_as_epic(HighLoss),
     "LowConfidence": as_many_as_epic(LowConfidence),
-    "SpectralSignatures": rival(SpectralSignatures),
-    "ActivationClustering": rival(ActivationClustering),
-    "DeepKNN": rival(DeepKNN),
+    **{name: rival(kind) for name, kind in RIVALS.items()},
     "JPEG": jpeg_compression,
     "DP-SGD": dp_sgd,
     "FriendlyNoise": friends,
@@ -299,13 +304,22 @@ TABLE = [
 ]
 
 
+def options_of(defend: Callable[..., Defended], name: str) -> set[str]:
+    """Names of a defence's options."""
+    if name == EPIC:
+        return set(EPICClassifier().get_params())
+    if name in RIVALS:
+        return set(RIVALS[name]().get_params())
+    return set(inspect.signature(defend).parameters) - {"run"}
+
+
 def parse_defence(text: str) -> tuple[Callable[..., Defended], dict[str, Any]]:
     """Split ``EPIC threshold=5`` into what defends and its options.
 
     Raises
     ------
     ValueError
-        If there is no such defence, or an option is not ``name=value``.
+        If there is no such defence or option, or one is not ``name=value``.
     """
     name, *options = text.split()
     if name not in DEFENCES:
@@ -322,4 +336,10 @@ def parse_defence(text: str) -> tuple[Callable[..., Defended], dict[str, Any]]:
             values[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):  # a word
             values[key] = value
+    known = options_of(DEFENCES[name], name)
+    if unknown := set(values) - known:
+        raise ValueError(
+            f"{name} has no option {', '.join(sorted(unknown))}; it has "
+            f"{', '.join(sorted(known)) or 'none'}."
+        )
     return DEFENCES[name], values

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.records import Record, group_by, key_of, read_records, wilson_interval
+from benchmarks.table import existing_file
 from epic_sklearn.plotting import TradeoffDisplay
 
 END = "<!-- end of results -->"
@@ -39,9 +40,9 @@ class Row:
         backdoor the sum of the trials' rates. `undefended` is None where not all
         of the trials have been run without a defence.
     accuracy, poisons_left, clean_lost : float
-        Means over the trials.
+        Means over the trials; of the undefended net over those that defences ran on.
     seconds : float
-        Mean over the trials that were not resumed.
+        Mean over the same trials less those that were resumed.
     """
 
     defence: str
@@ -59,16 +60,23 @@ class Row:
         return wilson_interval(self.successes, self.n)
 
 
+def trial_of(record: Record) -> tuple[int, int]:
+    """Return what tells one trial of a scenario from all others."""
+    return record["seed"], record["trial"]
+
+
 def summarise(records: list[Record]) -> list[Row]:
     """Sum up the trials of one scenario, a row for each defence."""
-    without = {r["trial"]: r["success"] for r in records if r["defence"] == "none"}
+    without = {trial_of(r): r["success"] for r in records if r["defence"] == "none"}
+    defended = {trial_of(r) for r in records if r["defence"] != "none"}
     rows = []
     for (defence,), trials in group_by(records, "defence").items():
-        numbers = [record["trial"] for record in trials]
+        numbers = [trial_of(record) for record in trials]
         paired = all(number in without for number in numbers)
-        whole = [r["seconds"] for r in trials if not r["resumed"]]
+        compared = [r for r in trials if trial_of(r) in defended] or trials
+        whole = [r["seconds"] for r in compared if not r["resumed"]]
         mean = {
-            name: float(np.mean([record[name] for record in trials]))
+            name: float(np.mean([record[name] for record in compared]))
             for name in ("accuracy", "poisons_left", "clean_lost")
         }
         rows.append(
@@ -135,8 +143,8 @@ def section(name: str, records: list[Record], page: Path) -> str:
     rows = summarise(records)
     # Beside defences that ran where the attack works, the undefended net would look
     # better than they do, were it drawn over all trials.
-    defended = {record["trial"] for record in records if record["defence"] != "none"}
-    compared = [r for r in records if r["trial"] in defended] or records
+    defended = {trial_of(record) for record in records if record["defence"] != "none"}
+    compared = [r for r in records if trial_of(r) in defended] or records
     file_name = f"{page.stem}_{name.replace('/', '_')}.png"
     picture = page.parent / "results" / file_name
     draw(summarise(compared), title, picture)
@@ -152,7 +160,7 @@ def fill(page: str, name: str, text: str) -> str:
     begin = f"<!-- results: {name} -->"
     block = f"{begin}\n\n{text}\n\n{END}"
     if begin not in page:
-        return f"{page.rstrip()}\n\n## {name}\n\n{block}\n"
+        return f"{page.rstrip()}\n\n## {name}\n\n{block}\n".lstrip()
     pattern = re.escape(begin) + ".*?" + re.escape(END)
     return re.sub(pattern, lambda _: block, page, flags=re.DOTALL)
 
@@ -161,7 +169,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("results", nargs="+", type=Path, help="JSON lines files")
+    parser.add_argument(
+        "results", nargs="+", type=existing_file, help="JSON lines files"
+    )
     parser.add_argument("--out", type=Path, required=True, help="markdown page")
     args = parser.parse_args(argv)
     # A trial that stands in several files counts once; what `benchmarks.epochs`

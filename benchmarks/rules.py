@@ -11,9 +11,9 @@ trials `attack` (t,) (``bp5``, ``fc1`` or ``fc5``), `target_features` (t, d),
 ``python -m benchmarks.table`` makes them.
 
 Trials are run by ``benchmarks.table``; finished ones are lines of ``--out`` and are
-skipped when the command is run again. With several ``--seeds`` each trial is trained
-with each, and counts once, with the mean of its outcomes. ``--page`` puts the tables
-into a page of the documentation as well, as :mod:`benchmarks.render` does.
+skipped when the command is run again. With several ``--seeds`` each ready trial is
+trained with each, and counts once, with the mean of its outcomes. ``--page`` puts the
+tables into a page of the documentation as well, as :mod:`benchmarks.render` does.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import numpy as np
 from benchmarks import table
 from benchmarks.records import Record, group_by, read_records, wilson_interval
 from benchmarks.render import fill
+from benchmarks.table import existing_file
 
 SCENARIOS = ("bullseye-polytope", "feature-collision-1", "feature-collision-5")
 NEIGHBORS = "EPIC rule=neighbors gradients=last_layer"
@@ -88,16 +89,19 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--trials", type=Path, help="npz file; default: made from CIFAR-10")
+    add("--trials", type=existing_file, help="npz file; default: made from CIFAR-10")
     add("--number", type=int, default=20, help="trials of each attack")
     add("--seeds", type=int, default=1, help="training seeds a trial")
     add("--rules", nargs="+", default=list(RULES))
     add("--scenario", nargs="+", default=list(SCENARIOS))
-    add("--cifar10", type=Path, help="npz file; default: from OpenML")
+    add("--cifar10", type=existing_file, help="npz file; default: from OpenML")
     add("--cache", type=Path, default=Path("benchmark_cache"))
     add("--out", type=Path, default=Path("rules.jsonl"))
-    add("--page", type=Path, help="markdown page to put the tables into")
-    return parser.parse_args()
+    add("--page", type=existing_file, help="markdown page to put the tables into")
+    args = parser.parse_args()
+    if args.seeds > 1 and args.trials is None:
+        parser.error("another seed makes other trials of CIFAR-10: give --trials")
+    return args
 
 
 def main() -> None:

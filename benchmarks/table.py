@@ -100,6 +100,9 @@ class Table:
         """Run all that is wanted, trial after trial."""
         todo = [(t, d) for t in self.args.trials for d in self.args.defences]
         todo = [pair for pair in todo if self.is_wanted(*pair)]
+        if not todo:
+            print(f"{self.scenario}: nothing to do, {self.args.out} has all results")
+            return
         trial: Trial | None = None
         current, memory = -1, dict[str, Any]()
         for number, defence in tqdm(todo, desc=self.scenario):
@@ -148,6 +151,14 @@ def numbers(text: str) -> list[int]:
     return [int(t) for t in text.split(",")] if "," in text else list(range(int(text)))
 
 
+def existing_file(text: str) -> Path:
+    """Take a file's name, and refuse one that is not there before any work."""
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return path
+
+
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what is attacked, with what data, and where results go."""
     add = parser.add_argument
@@ -159,8 +170,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0)
     add("--out", type=Path, default=Path("results.jsonl"))
     add("--cache", type=Path, default=Path("benchmark_cache"))
-    add("--cifar10", type=Path, help="npz file; default: from OpenML")
-    add("--trials-file", type=Path, help="npz file of ready poisons")
+    add("--cifar10", type=existing_file, help="npz file; default: from OpenML")
+    add("--trials-file", type=existing_file, help="npz file of ready poisons")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -157,6 +157,14 @@ def test_training_goes_on_where_it_was_killed(tiny, tmp_path, monkeypatch, defen
     assert not list((tmp_path / "killed").rglob("*_0/*/*.pt"))
 
 
+def test_a_command_that_has_nothing_to_do_says_so(tiny, tmp_path, capsys):
+    arguments = ["--trials", "1", "--defences", "none"]
+    run(tmp_path, *arguments)
+    assert "nothing to do" not in capsys.readouterr().out
+    run(tmp_path, *arguments)
+    assert "results.jsonl has all results" in capsys.readouterr().out
+
+
 def test_only_working_defends_only_what_works(tiny, tmp_path):
     arguments = ["--trials", "3", "--only-working", "--defences", "none", "JPEG"]
     records = run(tmp_path, *arguments)
@@ -248,6 +256,18 @@ def test_a_scenario_that_a_scale_lacks_is_refused(capsys):
     assert table.parse_args([]).scenario == list(SCENARIOS["gpu"])
 
 
+def test_a_file_that_is_not_there_is_refused_before_any_work(tmp_path, capsys):
+    for command, option in (
+        (table.parse_args, ["--cifar10"]),
+        (table.parse_args, ["--trials-file"]),
+        (render.main, ["--out", str(tmp_path / "page.md")]),
+    ):
+        with pytest.raises(SystemExit):
+            command([*option, str(tmp_path / "none.npz")])
+        assert "there is no file" in capsys.readouterr().err
+    assert not (tmp_path / "page.md").exists()
+
+
 def test_options_of_a_defence_are_read():
     assert parse_defence("EPIC threshold=5 rule=medoids")[1] == {
         "threshold": 5,
@@ -257,6 +277,11 @@ def test_options_of_a_defence_are_read():
         parse_defence("EPICK")
     with pytest.raises(ValueError, match="name=value"):
         parse_defence("EPIC 5")
+    with pytest.raises(ValueError, match=r"no option treshold; it has .*threshold"):
+        parse_defence("EPIC treshold=5")
+    with pytest.raises(ValueError, match="no option k; it has none"):
+        parse_defence("RandomDrop k=3")
+    assert parse_defence("DeepKNN k=3")[1] == {"k": 3}
 
 
 @pytest.mark.parametrize("k, n", [(0, 10), (3, 20), (10, 10)])
