@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,8 @@ def draw(rows: list[Row], title: str, path: Path) -> None:
     if not all(math.isfinite(row.seconds) for row in rows):
         del columns["seconds"]
     display = TradeoffDisplay.from_predictions(columns)
-    display.ax_.set_title(title)
+    # Longer lines would run into the legend beside the axes.
+    display.ax_.set_title(textwrap.fill(title, 50))
     path.parent.mkdir(parents=True, exist_ok=True)
     display.figure_.savefig(path, dpi=110, bbox_inches="tight")
 
