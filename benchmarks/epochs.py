@@ -311,9 +311,10 @@ def draw(records: list[Record], path: Path) -> None:
     axes[-1].legend(*axes[0].get_legend_handles_labels(), loc="center", frameon=False)
     n_poisons = sum(r.get("n_poisons", len(r["effect"])) for r in records)
     n_effective = sum(r["n_effective"] for r in records)
+    trials = "1 trial that works" if len(records) == 1 else f"{len(records)} that work"
     figure.suptitle(
-        f"{records[0]['kind']}: {records[0]['title']}\n{len(records)} trials that work "
-        f"undefended; {n_effective} of {n_poisons} poisons effective"
+        f"{records[0]['kind']}: {records[0]['title']}\n{trials} undefended; "
+        f"{n_effective} of {n_poisons} poisons effective"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
