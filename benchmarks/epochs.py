@@ -309,7 +309,7 @@ def draw(records: list[Record], path: Path) -> None:
         ax.grid(alpha=0.25)
     axes[-1].axis("off")
     axes[-1].legend(*axes[0].get_legend_handles_labels(), loc="center", frameon=False)
-    n_poisons = sum(r.get("n_poisons", len(r["effect"])) for r in records)
+    n_poisons = sum(r["n_poisons"] for r in records)
     n_effective = sum(r["n_effective"] for r in records)
     trials = "1 trial that works" if len(records) == 1 else f"{len(records)} that work"
     figure.suptitle(

@@ -66,18 +66,28 @@ def trial_of(record: Record) -> tuple[int, int]:
     return record["seed"], record["trial"]
 
 
+def compared(records: list[Record]) -> list[Record]:
+    """Leave out trials that no defence ran on, unless none ran at all.
+
+    Beside defences that ran where the attack works, the undefended net would look
+    better than they do, were it summed up over all trials.
+    """
+    defended = {trial_of(r) for r in records if r["defence"] != "none"}
+    return [r for r in records if trial_of(r) in defended] or records
+
+
 def summarise(records: list[Record]) -> list[Row]:
     """Sum up the trials of one scenario, a row for each defence."""
     without = {trial_of(r): r["success"] for r in records if r["defence"] == "none"}
-    defended = {trial_of(r) for r in records if r["defence"] != "none"}
+    defended = {trial_of(r) for r in compared(records)}
     rows = []
     for (defence,), trials in group_by(records, "defence").items():
         numbers = [trial_of(record) for record in trials]
         paired = all(number in without for number in numbers)
-        compared = [r for r in trials if trial_of(r) in defended] or trials
-        whole = [r["seconds"] for r in compared if not r["resumed"]]
+        within = [r for r in trials if trial_of(r) in defended] or trials
+        whole = [r["seconds"] for r in within if not r["resumed"]]
         mean = {
-            name: float(np.mean([record[name] for record in compared]))
+            name: float(np.mean([record[name] for record in within]))
             for name in ("accuracy", "poisons_left", "clean_lost")
         }
         rows.append(
@@ -143,13 +153,9 @@ def section(name: str, records: list[Record], page: Path) -> str:
     """Render one scenario: picture drawn, table and heading returned."""
     title = f"{records[0]['kind']}: {records[0]['title']}"
     rows = summarise(records)
-    # Beside defences that ran where the attack works, the undefended net would look
-    # better than they do, were it drawn over all trials.
-    defended = {trial_of(record) for record in records if record["defence"] != "none"}
-    compared = [r for r in records if trial_of(r) in defended] or records
     file_name = f"{page.stem}_{name.replace('/', '_')}.png"
     picture = page.parent / "results" / file_name
-    draw(summarise(compared), title, picture)
+    draw(summarise(compared(records)), title, picture)
     return (
         f"{markdown_table(rows)}\n\n"
         f"![Attack success against clean accuracy, {title}]"

@@ -157,7 +157,7 @@ CPU = {
         attack=functools.partial(matching, n_poisons=80, eps=16 / 255, n_steps=100),
         **CPU_LARGE_SCRATCH,
     ),
-    # Neither a smaller patch, nor half the poisons, nor half of eps works here.
+    # With half of the poisons, or half of eps, the attack does not work here.
     "sleeper-agent": Scenario(
         title="Sleeper Agent, 200 poisons in 10,000, eps 32/255, patch 14 x 14",
         kind=BACKDOOR,
