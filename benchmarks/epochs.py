@@ -9,9 +9,11 @@ on average, with the poison than without. It is effective if that is more than t
 standard errors above zero. With few poisons all subsets are trained on, with more
 ``--subsets`` random halves. The effect of one of a hundred poisons is lost in the
 noise of training: ``--groups 5`` takes them in five equal groups, ordered by how close
-their gradients come to the target's, and finds each group's effect. Only trials whose
-attack works undefended are studied. Every finished training is a line of ``--out``; a
-killed run goes on.
+their gradients come to the target's, and finds each group's effect. Where a training
+takes too long for that, ``--closest 0.2`` trains on no subsets, and takes the fifth of
+the poisons closest to the target's gradient in place of the effective ones. Only trials
+whose attack works undefended are studied. Every finished training is a line of
+``--out``; a killed run goes on.
 """
 
 from __future__ import annotations
@@ -21,19 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
-from skorch.callbacks import Callback
 from tqdm import tqdm
 
 from benchmarks.defences import epic_options
 from benchmarks.problem import Trial
+from benchmarks.recorder import Recorder, summarise_group
 from benchmarks.records import Record, group_by, key_of, read_records
 from benchmarks.table import Table, add_common_arguments
-from epic_sklearn import EPICClassifier, find_medoids
-from epic_sklearn._forward import forward
-
-GROUPS = ("effective poisons", "other poisons", "clean")
-
+from epic_sklearn import EPICClassifier
 
 # ----------------------------------------------------------------- effective poisons
 
@@ -78,64 +75,6 @@ def effect_of_each(
     return effect, error
 
 
-# ---------------------------------------------------------------- epochs of one trial
-
-
-class Recorder(Callback):
-    """Look at the gradients of the poisons' class after each epoch.
-
-    Parameters
-    ----------
-    trial : Trial
-        What is trained on.
-    target : ndarray of shape (1, ...)
-        The target, as the victim sees it.
-    subset_size : float
-        Medoids as a share of the class.
-
-    Attributes
-    ----------
-    cluster_size : list of ndarray of shape (n_class,)
-        Of each example, with logit gradients, an entry an epoch.
-    cosine_to_target : list of ndarray of shape (n_class,)
-        Of the last layer's gradient to the target's under the adversarial label.
-    cosines : list of ndarray of shape (n_poisons, n_poisons)
-        Of the poisons' last-layer gradients to each other.
-    """
-
-    def __init__(self, trial: Trial, target: np.ndarray, subset_size: float) -> None:
-        self.rows = np.flatnonzero(trial.labels == trial.adversarial_label)
-        self.X = np.concatenate([trial.inputs[self.rows], target])
-        self.poisons = np.flatnonzero(np.isin(self.rows, trial.poison_index))
-        self.poison_index = trial.poison_index
-        self.label, self.subset_size = trial.adversarial_label, subset_size
-        self.cluster_size: list[np.ndarray] = []
-        self.cosine_to_target: list[np.ndarray] = []
-        self.cosines: list[np.ndarray] = []
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Record this epoch."""
-        logits, _, inputs = forward(net.module_, self.X, with_inputs=True)
-        assert inputs is not None
-        errors = softmax(logits, axis=1)
-        errors[:, self.label] -= 1
-        medoids = find_medoids(
-            errors[:-1], np.zeros(len(self.rows)), subset_size=self.subset_size
-        )
-        self.cluster_size.append(medoids.cluster_size)
-        # The gradient is an outer product: its cosine is the product of cosines.
-        with_bias = np.column_stack([inputs, np.ones(len(inputs))])
-        e, h = (v / np.linalg.norm(v, axis=1)[:, None] for v in (errors, with_bias))
-        self.cosine_to_target.append((e[:-1] @ e[-1]) * (h[:-1] @ h[-1]))
-        e, h = e[self.poisons], h[self.poisons]
-        self.cosines.append((e @ e.T) * (h @ h.T))
-
-    def mean_cosine(self) -> np.ndarray:
-        """Of each poison's gradient to the target's, in the order of `poison_index`."""
-        mean = np.mean(self.cosine_to_target, axis=0)
-        return mean[np.searchsorted(self.rows, self.poison_index)]
-
-
 def group_poisons(cosine_to_target: np.ndarray, n_groups: int | None) -> np.ndarray:
     """Tell each poison's group, 0 the farthest from the target's gradient.
 
@@ -153,64 +92,105 @@ def group_poisons(cosine_to_target: np.ndarray, n_groups: int | None) -> np.ndar
     return rank * n_groups // n
 
 
+def study_name(args: argparse.Namespace) -> str:
+    """Tell the records of one kind of study from those of another in the same file."""
+    return "epochs" if args.closest is None else f"epochs closest={args.closest}"
+
+
 class Study(Table):
     """The epoch-wise study of one scenario's trials."""
 
     def run(self) -> None:
         """Study all trials that are not done."""
         for number in self.args.trials:
-            if self.key(number, "epochs") in self.records:
+            key = self.key(number, study_name(self.args))
+            if key in self.records:
                 continue
             trial = self.make_problem().trial(number)
             everything = np.ones(len(trial.poison_index), dtype=bool)
-            if self._probability(trial, number, everything) <= 0.5:
+            # Known already not to work: then there is nothing to look at.
+            is_known = self._key_of_subset(number, everything) in self.records
+            if is_known and self._probability(trial, number, everything) <= 0.5:
                 continue
             recorder = self._watch(trial, number)
-            group = group_poisons(recorder.mean_cosine(), self.args.groups)
-            subsets = draw_subsets(group.max() + 1, self.args.subsets, number)
-            probabilities = [
-                self._probability(trial, number, subset[group])
-                for subset in tqdm(subsets, f"{self.scenario} {number}, subsets")
-            ]
-            effect, error = effect_of_each(subsets, np.array(probabilities))
-            found = self._epochs(trial, number, recorder, (effect > 2 * error)[group])
-            about = {
-                "group": group.tolist(),
-                "effect": effect.round(4).tolist(),
-                "error": error.round(4).tolist(),
-            }
-            self.save(self.key(number, "epochs"), {**found, **about})
+            if self._probability(trial, number, everything) <= 0.5:
+                continue
+            if self.args.closest is None:
+                name, chosen, about = self._effective(trial, number, recorder)
+            else:
+                cosine = recorder.mean_cosine()
+                name, about = "closest poisons", {}
+                chosen = cosine > np.quantile(cosine, 1 - self.args.closest)
+            found = self._epochs(trial, number, recorder, {name: chosen})
+            self.save(key, {**found, **about})
+
+    def _effective(
+        self, trial: Trial, number: int, recorder: Recorder
+    ) -> tuple[str, np.ndarray, Record]:
+        """Find the effective poisons by training on subsets, and say how they did."""
+        group = group_poisons(recorder.mean_cosine(), self.args.groups)
+        subsets = draw_subsets(group.max() + 1, self.args.subsets, number)
+        probabilities = [
+            self._probability(trial, number, subset[group])
+            for subset in tqdm(subsets, f"{self.scenario} {number}, subsets")
+        ]
+        effect, error = effect_of_each(subsets, np.array(probabilities))
+        about = {
+            "group": group.tolist(),
+            "effect": effect.round(4).tolist(),
+            "error": error.round(4).tolist(),
+        }
+        return "effective poisons", (effect > 2 * error)[group], about
+
+    def _key_of_subset(self, number: int, members: np.ndarray) -> tuple[Any, ...]:
+        name = "poisons " + "".join(str(int(is_in)) for is_in in members)
+        return self.key(number, name)
 
     def _probability(self, trial: Trial, number: int, members: np.ndarray) -> float:
         """Train on some of the poisons: probability of the adversarial label."""
-        name = "poisons " + "".join(str(int(is_in)) for is_in in members)
-        key = self.key(number, name)
+        key = self._key_of_subset(number, members)
         if key not in self.records:
-            problem = self.make_problem()
-            absent = trial.poison_index[~members]
-            X = trial.inputs.copy()
-            X[absent] = problem.clean_inputs[absent]
-            classifier = problem.victim.classifier(random_state=self.args.seed + number)
-            classifier.fit(X, trial.labels)
+            self._train(trial, number, members)
+        return float(self.records[key]["probability"])
+
+    def _train(
+        self, trial: Trial, number: int, members: np.ndarray, **options: Any
+    ) -> None:
+        """Train undefended on some of the poisons, and save what the target becomes."""
+        problem = self.make_problem()
+        absent = trial.poison_index[~members]
+        X = trial.inputs.copy()
+        X[absent] = problem.clean_inputs[absent]
+        classifier = problem.victim.classifier(
+            random_state=self.args.seed + number, **options
+        )
+        classifier.fit(X, trial.labels)
+        key = self._key_of_subset(number, members)
+        if key not in self.records:
             proba = classifier.predict_proba(problem.victim.inputs(trial.targets))
             probability = float(proba[:, trial.adversarial_label].mean())
             self.save(key, {"probability": probability})
-        return float(self.records[key]["probability"])
 
     def _watch(self, trial: Trial, number: int) -> Recorder:
-        """Train undefended, and look at every epoch."""
+        """Train on all poisons, and look at every epoch."""
         problem = self.make_problem()
         target = problem.victim.inputs(trial.targets[:1])
         recorder = Recorder(trial, target, problem.scenario.subset_size)
-        problem.victim.classifier(
-            random_state=self.args.seed + number, callbacks=[recorder]
-        ).fit(trial.inputs, trial.labels)
+        everything = np.ones(len(trial.poison_index), dtype=bool)
+        self._train(trial, number, everything, callbacks=[recorder])
         return recorder
 
     def _epochs(
-        self, trial: Trial, number: int, recorder: Recorder, is_effective: np.ndarray
+        self,
+        trial: Trial,
+        number: int,
+        recorder: Recorder,
+        chosen: dict[str, np.ndarray],
     ) -> Record:
-        """Train with EPIC, and sum up each group of examples in each epoch."""
+        """Train with EPIC, and sum up each group of examples in each epoch.
+
+        `chosen` is the mask of the poisons of interest, by what they are called.
+        """
         problem = self.make_problem()
         scenario = problem.scenario
         epic = problem.victim.classifier(
@@ -219,73 +199,44 @@ class Study(Table):
             **epic_options(scenario),
         ).fit(trial.inputs, trial.labels)
         assert isinstance(epic, EPICClassifier)
-        effective, others = (
-            np.isin(recorder.rows, trial.poison_index[chosen])
-            for chosen in (is_effective, ~is_effective)
-        )
-        members = (effective, others, ~effective & ~others)
-        dropped_at = epic.dropped_at_epoch_[recorder.rows]
-        n_epochs = len(recorder.cluster_size)
-        series = {
-            name: summarise_group(recorder, group, dropped_at, n_epochs)
-            for name, group in zip(GROUPS, members, strict=True)
-            if group.any()
+        ((name, is_chosen),) = chosen.items()
+        is_clean = ~np.isin(recorder.rows, trial.poison_index)
+        members = {
+            name: np.isin(recorder.rows, trial.poison_index[is_chosen]),
+            "other poisons": np.isin(recorder.rows, trial.poison_index[~is_chosen]),
+            "clean": is_clean,
         }
+        dropped_at = epic.dropped_at_epoch_[recorder.rows]
         return {
             "title": scenario.title,
             "kind": scenario.kind,
             "n_poisons": len(trial.poison_index),
-            "n_effective": int(is_effective.sum()),
-            "series": series,
+            "n_chosen": int(is_chosen.sum()),
+            "series": {
+                name: summarise_group(recorder, group, is_clean, dropped_at)
+                for name, group in members.items()
+                if group.any()
+            },
         }
-
-
-def summarise_group(
-    recorder: Recorder, members: np.ndarray, dropped_at: np.ndarray, n_epochs: int
-) -> dict[str, list[float]]:
-    """Reduce one group's examples to numbers, one for each epoch.
-
-    Parameters
-    ----------
-    recorder : Recorder
-        After training.
-    members : ndarray of shape (n_class,), bool
-        The group.
-    dropped_at : ndarray of shape (n_class,)
-        Epoch after which EPIC dropped the example, -1 where kept.
-    n_epochs : int
-        Epochs trained.
-    """
-    sizes = [size[members] for size in recorder.cluster_size]
-    to_target = recorder.cosine_to_target
-    among = members[recorder.poisons]
-    pairs = np.triu(np.outer(among, among), 1)
-    each_other = [cosines[pairs] for cosines in recorder.cosines]
-    gone = (dropped_at[members] >= 0)[:, None] & (
-        dropped_at[members][:, None] <= np.arange(1, n_epochs + 1)
-    )
-    return {
-        "cluster size": [float(np.median(size)) for size in sizes],
-        "isolated": [float((size == 1).mean()) for size in sizes],
-        "cosine to target": [float(c[members].mean()) for c in to_target],
-        "cosine to each other": [float(c.mean()) for c in each_other if len(c)],
-        "dropped": gone.mean(axis=0).tolist(),
-    }
 
 
 # --------------------------------------------------------------------------- picture
 
 STYLES: dict[str, dict[str, Any]] = {
     "effective poisons": {"color": "#D55E00", "ls": "-", "marker": "o"},
+    "closest poisons": {"color": "#D55E00", "ls": "-", "marker": "o"},
     "other poisons": {"color": "#0072B2", "ls": "--", "marker": "s"},
     "clean": {"color": "black", "ls": ":", "marker": None},
 }
 PANELS = {
     "cluster size": "median cluster size",
     "isolated": "share alone in their cluster",
-    "cosine to target": "cosine of gradient to target's",
-    "cosine to each other": "cosine of gradients to each other",
+    "cosine to target": "cosine to target's gradient",
+    "cosine to each other": "cosine to each other's gradient",
     "dropped": "share dropped by EPIC so far",
+    "AUROC of clusters": "AUROC of small clusters",
+    "AUROC of neighbors": "AUROC of neighbors' score",
+    "AUROC of loss": "AUROC of the loss",
 }
 
 
@@ -293,9 +244,9 @@ def draw(records: list[Record], path: Path) -> None:
     """Draw what is recorded against the epoch, mean over the trials."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 6), layout="constrained")
-    axes = figure.subplots(2, 3).ravel()
-    for ax, (name, label) in zip(axes, PANELS.items(), strict=False):
+    figure = Figure(figsize=(14, 6.4), layout="constrained")
+    axes = figure.subplots(2, 4).ravel()
+    for ax, (name, label) in zip(axes, PANELS.items(), strict=True):
         for group, style in STYLES.items():
             found = [r["series"][group][name] for r in records if group in r["series"]]
             found = [series for series in found if series]
@@ -305,19 +256,35 @@ def draw(records: list[Record], path: Path) -> None:
             every = max(1, len(epochs) // 8)
             mean = np.mean(found, axis=0)
             ax.plot(epochs, mean, label=group, markevery=every, ms=5, **style)
+        if name.startswith("AUROC"):
+            ax.axhline(0.5, color="0.6", lw=1, zorder=0)
+            ax.set_ylim(0, 1)
         ax.set(xlabel="epoch", ylabel=label)
         ax.grid(alpha=0.25)
-    axes[-1].axis("off")
-    axes[-1].legend(*axes[0].get_legend_handles_labels(), loc="center", frameon=False)
+    handles = axes[0].get_legend_handles_labels()[0]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     n_poisons = sum(r["n_poisons"] for r in records)
-    n_effective = sum(r["n_effective"] for r in records)
-    trials = "1 trial that works" if len(records) == 1 else f"{len(records)} that work"
+    n_chosen = sum(r["n_chosen"] for r in records)
+    trials = (
+        f"{len(records)} trial{'s that work' if len(records) > 1 else ' that works'}"
+    )
+    are = "effective"
+    if any("closest poisons" in r["series"] for r in records):
+        are = "closest to the target's gradient"
     figure.suptitle(
         f"{records[0]['kind']}: {records[0]['title']}\n{trials} undefended; "
-        f"{n_effective} of {n_poisons} poisons effective"
+        f"{n_chosen} of {n_poisons} poisons {are}"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def share(text: str) -> float:
+    """Read a share of the poisons, between 0 and 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share between 0 and 1")
+    return value
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -327,6 +294,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_common_arguments(parser)
     parser.add_argument("--subsets", type=int, default=32, help="trainings a trial")
     parser.add_argument("--groups", type=int, help="of poisons; default: each alone")
+    parser.add_argument(
+        "--closest", type=share, help="of the poisons, with no trainings on subsets"
+    )
     parser.add_argument("--picture", type=Path, help="PNG file to draw")
     return parser.parse_args(argv)
 
@@ -336,7 +306,7 @@ def main(argv: list[str] | None = None) -> None:
     for scenario in args.scenario:
         Study(args, scenario).run()
     records = {key_of(r): r for r in read_records(args.out)}
-    studied = [r for r in records.values() if r["defence"] == "epochs"]
+    studied = [r for r in records.values() if r["defence"] == study_name(args)]
     for names, group in group_by(studied, "scenario").items():
         if args.picture and names[0] in args.scenario:
             draw(group, args.picture)

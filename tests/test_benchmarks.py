@@ -25,6 +25,7 @@ from benchmarks.perturbations import (
     matching_poisons,
 )
 from benchmarks.problem import Problem, Trial
+from benchmarks.recorder import Recorder, summarise_group
 from benchmarks.records import append_record, read_records, wilson_interval
 from benchmarks.scenarios import CPU, SCENARIOS, fixed_rounds
 from benchmarks.victim import Training
@@ -385,16 +386,54 @@ def test_poisons_of_a_group_are_trained_on_together(tiny, tmp_path, monkeypatch)
     )
     monkeypatch.setitem(SCENARIOS["cpu"], "gradient-matching", scenario)
     epochs.main([*arguments, "--trials", "1", "--out", str(out), "--groups", "2"])
-    (study,) = read_records(out)
+    study = read_records(out)[-1]
     assert sorted(study["group"]) == [0, 0, 1, 1] and len(study["effect"]) == 2
     assert study["n_poisons"] == 4
+    # Without trainings on subsets, the poisons closest to the target's gradient.
+    epochs.main([*arguments, "--trials", "1", "--out", str(out), "--closest", "0.25"])
+    closest = read_records(out)[-1]
+    assert len(read_records(out)) == 3 and "effect" not in closest
+    assert (closest["n_poisons"], closest["n_chosen"]) == (4, 1)
+    of_closest, of_others = (
+        np.mean(closest["series"][name]["cosine to target"])
+        for name in ("closest poisons", "other poisons")
+    )
+    assert of_closest > of_others
+
+
+def test_poisons_are_told_from_clean_examples_by_each_score(net):
+    X = np.random.RandomState(0).rand(31, 3, 32, 32).astype("f4")
+    rows = np.arange(30)
+    trial = Trial(None, X[:30], np.full(30, 3), rows[:2], X[30:], 1, 3)
+    recorder = Recorder(trial, X[30:], subset_size=0.5)
+    recorder.on_epoch_end(SimpleNamespace(module_=net))
+    loss = nn.CrossEntropyLoss(reduction="none")
+    with torch.no_grad():
+        expected = loss(net(torch.from_numpy(X[:30])), torch.full((30,), 3)).numpy()
+    np.testing.assert_allclose(recorder.loss[0], expected, rtol=1e-4)
+    is_clean = ~np.isin(rows, trial.poison_index)
+    series = summarise_group(recorder, ~is_clean, is_clean, np.full(30, -1))
+    for name, scores in {
+        "AUROC of loss": expected,
+        "AUROC of neighbors": recorder.neighbors[0],
+        "AUROC of clusters": -recorder.cluster_size[0],
+    }.items():
+        pairs = [
+            (scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j])
+            for i in rows[~is_clean]
+            for j in rows[is_clean]
+        ]
+        np.testing.assert_allclose(series[name], [np.mean(pairs)])
+    assert (
+        summarise_group(recorder, is_clean, is_clean, rows - 40)["AUROC of loss"] == []
+    )
 
 
 def test_cosines_are_those_of_the_last_layers_gradients(net):
     X = np.random.RandomState(0).rand(6, 3, 32, 32).astype("f4")
     rows = np.arange(5)
     trial = Trial(None, X[:5], np.full(5, 3), rows[:2], X[5:], 1, 3)
-    recorder = epochs.Recorder(trial, X[5:], subset_size=0.5)
+    recorder = Recorder(trial, X[5:], subset_size=0.5)
     recorder.on_epoch_end(SimpleNamespace(module_=net))
     gradients = []
     for x in torch.from_numpy(X):
