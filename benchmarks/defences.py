@@ -299,6 +299,7 @@ TABLE = [
     "EPIC subset_size=0.1",
     "EPIC subset_size=0.3",
     "EPIC threshold=5",
+    "EPIC gradients=last_layer",
     "EPIC rule=neighbors gradients=last_layer",
     *(name for name in DEFENCES if name not in (NONE, ORACLE, EPIC)),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -16,6 +17,13 @@ KEY = ("scenario", "scale", "seed", "trial", "defence")
 def key_of(record: Record) -> tuple[Any, ...]:
     """Return what tells one result from all others."""
     return tuple(record[name] for name in KEY)
+
+
+def digest_of(path: Path | None) -> str | None:
+    """Tell a file of ready trials from others, whatever it is called."""
+    if path is None:
+        return None
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def read_records(path: Path) -> list[Record]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.defences import DEFENCES
 from benchmarks.records import Record, group_by, key_of, read_records, wilson_interval
 from benchmarks.table import existing_file
 from epic_sklearn.plotting import TradeoffDisplay
@@ -76,12 +77,21 @@ def compared(records: list[Record]) -> list[Record]:
     return [r for r in records if trial_of(r) in defended] or records
 
 
+def by_name(records: list[Record]) -> list[tuple[str, list[Record]]]:
+    """Sort records by defence: one order for all tables, whatever ran first."""
+    order = {name: i for i, name in enumerate(DEFENCES)}
+    groups = [
+        (names[0], group) for names, group in group_by(records, "defence").items()
+    ]
+    return sorted(groups, key=lambda pair: order.get(pair[0].split()[0], len(order)))
+
+
 def summarise(records: list[Record]) -> list[Row]:
     """Sum up the trials of one scenario, a row for each defence."""
     without = {trial_of(r): r["success"] for r in records if r["defence"] == "none"}
     defended = {trial_of(r) for r in compared(records)}
     rows = []
-    for (defence,), trials in group_by(records, "defence").items():
+    for defence, trials in by_name(records):
         numbers = [trial_of(record) for record in trials]
         paired = all(number in without for number in numbers)
         within = [r for r in trials if trial_of(r) in defended] or trials

@@ -22,7 +22,14 @@ from benchmarks.cifar10 import read_cifar10
 from benchmarks.defences import NONE, TABLE, Impossible, Run, clock, parse_defence
 from benchmarks.problem import Problem, Trial, Trials
 from benchmarks.ready_features import FeatureProblem, holds_features
-from benchmarks.records import KEY, Record, append_record, key_of, read_records
+from benchmarks.records import (
+    KEY,
+    Record,
+    append_record,
+    digest_of,
+    key_of,
+    read_records,
+)
 from benchmarks.scenarios import SCENARIOS, TRANSFER
 from epic_sklearn.metrics import attack_success_rate, clean_retention, poison_recall
 
@@ -69,7 +76,30 @@ class Table:
     def __init__(self, args: argparse.Namespace, scenario: str) -> None:
         self.args, self.scenario = args, scenario
         self.records = {key_of(r): r for r in read_records(args.out)}
+        self.trials_digest = digest_of(args.trials_file)
         self.problem: Trials | None = None
+        self.check_same_trials()
+
+    def check_same_trials(self) -> None:
+        """Refuse to go on with results of other trials that bear the same numbers.
+
+        Raises
+        ------
+        SystemExit
+            If some of this scenario's results come from another file of trials.
+        """
+        digests = {
+            record.get("trials_file")
+            for key, record in self.records.items()
+            if key[:2] == (self.scenario, self.args.scale)
+        }
+        others = digests - {self.trials_digest}
+        if others:
+            made = "crafted here" if None in others else "from another --trials-file"
+            raise SystemExit(
+                f"{self.args.out} holds results of {self.scenario} whose trials were "
+                f"{made}; give another --out."
+            )
 
     def key(self, trial: int, defence: str) -> tuple[Any, ...]:
         """Tell a result from all others, as `key_of` does."""
@@ -142,6 +172,8 @@ class Table:
     def save(self, key: tuple[Any, ...], result: Record) -> None:
         """Write one result, so that it is never made again."""
         record = {**dict(zip(KEY, key, strict=True)), **result}
+        if self.trials_digest is not None:
+            record["trials_file"] = self.trials_digest
         append_record(self.args.out, record)
         self.records[key] = record
 

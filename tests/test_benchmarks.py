@@ -195,6 +195,11 @@ def test_ready_poisons_are_put_where_they_belong(tiny, tmp_path):
     np.testing.assert_array_equal(trial.images[3], tiny.images[3] / np.float32(255))
     with pytest.raises(ValueError, match="holds 2"):
         run(tmp_path, "--trials", "3", *arguments[2:], scenario="gradient-matching")
+    # Other trials have the same numbers: their results must not mix.
+    before = (tmp_path / "results.jsonl").read_bytes()
+    with pytest.raises(SystemExit, match="from another --trials-file"):
+        run(tmp_path, "--trials", "4", scenario="gradient-matching")
+    assert (tmp_path / "results.jsonl").read_bytes() == before
 
 
 def test_ready_features_are_put_where_they_belong(tmp_path):
@@ -304,6 +309,7 @@ def test_page_shows_what_the_records_say(tmp_path):
     for i in range(4):
         append_record(path, record(i, "none", i % 2))
     append_record(path, record(1, "EPIC", 0, seconds=4.0, accuracy=0.7))
+    append_record(path, record(3, "JPEG", 1))
     append_record(path, record(3, "EPIC", 1, seconds=9.0, resumed=True))
     append_record(path, {"scenario": "s", "defence": "epochs"})
     page.write_text("Before\n\n<!-- results: cpu/s -->\nold\n<!-- end of results -->\n")
@@ -314,6 +320,8 @@ def test_page_shows_what_the_records_say(tmp_path):
         assert "| EPIC | 1 of 2 (9% to 91%) | 2 | 60.0% | 100% | 0.0% | 4.0 |" in text
         assert text.startswith("Before") and "old" not in text
         assert text.count("| none |") == 1
+        # In one order on all pages, whatever ran first.
+        assert text.index("| none |") < text.index("| EPIC |") < text.index("| JPEG |")
     assert (tmp_path / "results" / "page_cpu_s.png").exists()
 
 

@@ -19,6 +19,7 @@ from ._records import (
     wilson_intervals,
 )
 from ._style import (
+    COLOURS,
     axes_to_draw_on,
     import_pyplot,
     legend_outside,
@@ -36,7 +37,7 @@ QUANTITIES = {
     "clean_lost": "clean examples lost (lower is better)",
 }
 # Marker areas, in points squared, from no time to the longest.
-AREAS = (45.0, 420.0)
+AREAS = (45.0, 300.0)
 
 
 class TradeoffDisplay:
@@ -304,17 +305,21 @@ class TradeoffDisplay:
             )
         if self.intervals is not None:
             low, high = self.intervals[i]
-            self.ax_.vlines(self.x[i], low, high, color=style["color"], zorder=2)
+            self.ax_.vlines(
+                self.x[i], low, high, color=style["color"], alpha=0.6, zorder=2
+            )
+        face, edge = _face_and_edge(i)
         return self.ax_.scatter(
             self.x[i],
             self.y[i],
             s=area,
-            color=style["color"],
+            facecolors=face,
             marker=style["marker"],
-            edgecolors="white",
-            linewidths=0.7,
+            edgecolors=edge,
+            linewidths=0.8 if edge == "white" else 1.6,
             clip_on=False,
-            zorder=3,
+            # Small markers lie on large ones, so that none is hidden.
+            zorder=4 - area / AREAS[1],
         )
 
     def _areas(self) -> np.ndarray:
@@ -333,9 +338,16 @@ class TradeoffDisplay:
             label = shorten(name, 32)
             if self.seconds is not None:
                 label += f" ({_duration(self.seconds[i], max(self.seconds))})"
+            face, edge = _face_and_edge(i)
             handles.append(
                 plt.Line2D(
-                    [], [], label=label, markersize=8, markeredgecolor="white", **style
+                    [],
+                    [],
+                    label=label,
+                    markersize=8,
+                    markerfacecolor=face,
+                    markeredgecolor=edge,
+                    **style,
                 )
             )
         return handles
@@ -353,6 +365,13 @@ class TradeoffDisplay:
         show_percent(self.ax_.xaxis)
         show_percent(self.ax_.yaxis)
         tidy(self.ax_)
+
+
+def _face_and_edge(i: int) -> tuple[str, str]:
+    """Colours inside and around a marker: hollow where colours come a second time."""
+    colour = series_style(i)["color"]
+    is_hollow = i // len(COLOURS) % 2 == 1
+    return ("white", colour) if is_hollow else (colour, "white")
 
 
 def _both_kinds(poison_indices: ArrayLike, n: int) -> np.ndarray:
