@@ -205,11 +205,14 @@ def as_many_as_epic(kind: type[BaseEstimator]) -> Callable[..., Defended]:
     """Drop, of each class, the share that EPIC dropped of all examples of this trial.
 
     It is rounded down, so somewhat fewer where classes are small. What EPIC gains over
-    this comes from which examples it drops, not how many.
+    this comes from which examples it drops, not how many. ``drop_fraction`` asks for
+    another share, to compare with another defence.
     """
 
-    def defend(run: Run) -> Defended:
-        share = {"drop_fraction": run.record(EPIC)["dropped"]}
+    def defend(run: Run, drop_fraction: float | None = None) -> Defended:
+        if drop_fraction is None:
+            drop_fraction = run.record(EPIC)["dropped"]
+        share = {"drop_fraction": drop_fraction}
         if kind is not RandomDrop:
             return rival(kind)(run, **share)
         keep = ~RandomDrop(**share, random_state=run.seed).flag(None, run.trial.labels)
