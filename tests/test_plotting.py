@@ -763,8 +763,24 @@ def test_many_long_names_beside_the_axes_and_beside_users_axes():
         records, x="clean_lost", y="poisons_left"
     )
     assert_legible(display)
+    # Colours come twice: the second time hollow, in the legend too.
+    for markers in (display.markers_, display.legend_.get_lines()):
+        looks = [
+            to_hex(m.get_facecolor()[0])
+            if hasattr(m, "get_sizes")
+            else to_hex(m.get_markerfacecolor())
+            for m in markers
+        ]
+        assert len(set(looks[:7])) == 7 and set(looks[7:]) == {"#ffffff"}
     _, ax = plt.subplots(layout="constrained", figsize=(9, 4))
     assert_legible(display.plot(ax=ax))
+
+
+def test_small_markers_are_drawn_over_large_ones():
+    records = {**COLUMNS, "seconds": [40, 10, 20]}
+    display = TradeoffDisplay.from_predictions(records)
+    z = [marker.get_zorder() for marker in display.markers_]
+    assert z[0] < z[2] < z[1]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from scipy.spatial.distance import cdist
 from sklearn import get_config
 
 from .._features import Gradients, OuterProductGradients
-from . import _kernels
+from . import _kernels, _stored
 from ._greedy import gains_of
 from ._kernels import BLOCK
 from ._layout import (
@@ -114,7 +114,7 @@ def _store_rows(
     stop: int,
 ) -> None:
     """Call the kernel with its arguments in order, rows `start` to `stop`."""
-    _kernels.store_from_products(*source_and_store, *products, start, stop, *statistics)
+    _stored.store_from_products(*source_and_store, *products, start, stop, *statistics)
 
 
 class Distances:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from math import ceil
 from numbers import Integral, Real
 from queue import SimpleQueue
@@ -18,7 +17,6 @@ from tqdm import tqdm
 
 from .._features import Gradients, OuterProductGradients, check_gradients
 from .._random import RandomState, resolve_seed
-from . import _kernels
 from ._device import check_tensor, choose_on_device, fits, is_on_gpu
 from ._distances import (
     METRICS,
@@ -30,41 +28,10 @@ from ._distances import (
 )
 from ._facility_location import OPTIMIZER_NAMES, FacilityLocation, run_sieve
 from ._greedi import Parcel, choose_in_two_rounds
-from ._layout import fill_blocks
+from ._medoids import Medoids, from_lazy, join_classes, with_clusters, with_sizes
 
 # Classes below this size are over before a thread of their own pays.
 LARGE_CLASS = 1000
-
-
-@dataclass(frozen=True)
-class Medoids:
-    """Medoids of each class and the clusters around them.
-
-    Returned by :func:`find_medoids`. n is the number of examples, m that of
-    medoids.
-
-    Attributes
-    ----------
-    indices : ndarray of shape (m,), int64
-        Row numbers of the medoids, class by class, in order of selection.
-    gains : ndarray of shape (m,), float64
-        What each added to its class's facility-location function. Gradient
-        distances are scaled inside a class, so gains compare only within one.
-    assigned_to : ndarray of shape (n,), int64
-        Row number of each row's own medoid: the nearest, and of equally near
-        ones the first chosen.
-    cluster_size : ndarray of shape (n,), int64
-        Size of the cluster that each row is in, its medoid included.
-    gap : ndarray of shape (n,), float64
-        Distance to the nearest other example of the class, relative to the
-        median of that distance over the class's examples that have no double.
-    """
-
-    indices: np.ndarray
-    gains: np.ndarray
-    assigned_to: np.ndarray
-    cluster_size: np.ndarray
-    gap: np.ndarray
 
 
 def find_medoids(
@@ -203,7 +170,7 @@ def find_medoids_within(
     largest = max(map(len, classes))
     if isinstance(gradients, torch.Tensor):
         if optimizer == "lazy" and max_class_size is None and fits(gradients, largest):
-            return _join(classes, _on_device(gradients, list(tasks), metric))
+            return join_classes(classes, _on_device(gradients, list(tasks), metric))
         gradients = gradients.cpu().numpy()
     if max_class_size is not None and largest > max_class_size:
         parts = [
@@ -217,7 +184,7 @@ def find_medoids_within(
         )
     else:
         parts = _in_this_process(gradients, tasks, how, len(classes), largest)
-    return _join(classes, parts)
+    return join_classes(classes, parts)
 
 
 def _on_device(
@@ -226,7 +193,7 @@ def _on_device(
     """Medoids of every class, chosen where the gradients are."""
     classes, budgets = zip(*tasks, strict=True)
     return [
-        _with_sizes(found.ranking, found.gains, found.owner, found.nearest_other)
+        with_sizes(found.ranking, found.gains, found.owner, found.nearest_other)
         for found in choose_on_device(gradients, classes, budgets, metric)
     ]
 
@@ -326,8 +293,8 @@ def _medoids_of_class(
     indices = np.asarray(selection.ranking, dtype=np.int64)
     gains = np.asarray(selection.gains)
     if optimizer == "lazy":
-        return _from_lazy(distances, indices, gains, selection)
-    return _with_clusters(distances, indices, gains)
+        return from_lazy(distances, indices, gains, selection)
+    return with_clusters(distances, indices, gains)
 
 
 def _medoids_in_two_rounds(
@@ -346,68 +313,4 @@ def _medoids_in_two_rounds(
     indices, gains = choose_in_two_rounds(
         gradients, budget, metric, optimizer, seed, max_class_size, n_jobs
     )
-    return _with_clusters(Distances(gradients, metric, max_bytes=0), indices, gains)
-
-
-def _from_lazy(
-    distances: Distances,
-    indices: np.ndarray,
-    gains: np.ndarray,
-    selection: FacilityLocation,
-) -> Medoids:
-    """Clusters as the lazy greedy left them, in the class's own order."""
-    owner = np.empty(len(distances.order), dtype=np.int64)
-    nearest_other = np.empty(len(owner), dtype=np.float32)
-    owner[distances.order] = selection.owner
-    nearest_other[distances.order] = selection.nearest_other
-    return _with_sizes(indices, gains, owner, nearest_other)
-
-
-def _with_clusters(
-    distances: Distances, indices: np.ndarray, gains: np.ndarray
-) -> Medoids:
-    """Assign every example of the class to its nearest medoid."""
-    n = distances.shape[0]
-    nearest = fill_blocks(np.full(n, np.inf, dtype=np.float32), -1.0)
-    owner = np.zeros(nearest.shape, dtype=np.int64)
-    _kernels.assign(distances.source, indices, nearest, owner)
-    nearest_other = distances.statistics[2]
-    return _with_sizes(indices, gains, owner.ravel()[:n], nearest_other)
-
-
-def _with_sizes(
-    indices: np.ndarray,
-    gains: np.ndarray,
-    owner: np.ndarray,
-    nearest_other: np.ndarray,
-) -> Medoids:
-    """Medoids of a class from each example's medoid, by its place in `indices`."""
-    sizes = np.bincount(owner, minlength=len(indices))
-    gap = _relative_gap(nearest_other)
-    return Medoids(indices, gains, indices[owner], sizes[owner], gap)
-
-
-def _relative_gap(nearest_other: np.ndarray) -> np.ndarray:
-    """Distance to the nearest other example, over its median in the class."""
-    if len(nearest_other) == 1:
-        return np.zeros(1)
-    gap = nearest_other.astype(np.float64)
-    positive = gap[gap > 0]
-    return gap / np.median(positive) if len(positive) else gap
-
-
-def _join(classes: list[np.ndarray], parts: list[Medoids]) -> Medoids:
-    """Put the classes' results together under the row numbers of the whole."""
-    n = sum(len(rows) for rows in classes)
-    assigned_to = np.empty(n, dtype=np.int64)
-    cluster_size = np.empty(n, dtype=np.int64)
-    gap = np.empty(n)
-    for rows, part in zip(classes, parts, strict=True):
-        assigned_to[rows] = rows[part.assigned_to]
-        cluster_size[rows] = part.cluster_size
-        gap[rows] = part.gap
-    indices = np.concatenate(
-        [rows[part.indices] for rows, part in zip(classes, parts, strict=True)]
-    )
-    gains = np.concatenate([part.gains for part in parts])
-    return Medoids(indices, gains, assigned_to, cluster_size, gap)
+    return with_clusters(Distances(gradients, metric, max_bytes=0), indices, gains)
