@@ -199,6 +199,7 @@ class Study(Table):
             **epic_options(scenario),
         ).fit(trial.inputs, trial.labels)
         assert isinstance(epic, EPICClassifier)
+        proba = epic.predict_proba(problem.victim.inputs(trial.targets))
         ((name, is_chosen),) = chosen.items()
         is_clean = ~np.isin(recorder.rows, trial.poison_index)
         members = {
@@ -212,6 +213,8 @@ class Study(Table):
             "kind": scenario.kind,
             "n_poisons": len(trial.poison_index),
             "n_chosen": int(is_chosen.sum()),
+            "epic_probability": float(proba[:, trial.adversarial_label].mean()),
+            "epic_accuracy": epic.score(problem.test_inputs, problem.test_labels),
             "series": {
                 name: summarise_group(recorder, group, is_clean, dropped_at)
                 for name, group in members.items()

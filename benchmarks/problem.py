@@ -207,7 +207,8 @@ class Problem(Trials):
         """The feature extractor, trained on clean images."""
         assert self.scenario.pretraining is not None
         victim = Victim(self._new_net, self.scenario.pretraining)
-        net = self._fit(victim, *self.split.pretrain, "pretrained")
+        name = f"pretrained_{self.scenario.pretraining.max_epochs}_epochs"
+        net = self._fit(victim, *self.split.pretrain, name)
         assert isinstance(net, nn.Sequential)
         return net[0]
 

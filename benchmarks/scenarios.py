@@ -175,6 +175,12 @@ CPU = {
         attack=functools.partial(BullseyePolytope, n_poisons=5, eps=0.1),
         **CPU_HEAD,
     ),
+    # What does the net's accuracy change?
+    "bullseye-polytope-weak-net": Scenario(
+        title="bullseye polytope, 5 poisons in 2,500, eps 0.1, net of one epoch",
+        attack=functools.partial(BullseyePolytope, n_poisons=5, eps=0.1),
+        **{**CPU_HEAD, "pretraining": Training(1, lr=0.2, one_cycle=True)},
+    ),
     # Among 2,500 images a single poison hardly moves anything.
     "feature-collision-1": Scenario(
         title="feature collision, 1 poison in 250, eps 0.1",

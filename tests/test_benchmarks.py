@@ -285,7 +285,7 @@ def test_options_of_a_defence_are_read():
         parse_defence("EPIC 5")
     with pytest.raises(ValueError, match=r"no option treshold; it has .*threshold"):
         parse_defence("EPIC treshold=5")
-    with pytest.raises(ValueError, match="no option k; it has none"):
+    with pytest.raises(ValueError, match="no option k; it has drop_fraction"):
         parse_defence("RandomDrop k=3")
     assert parse_defence("DeepKNN k=3")[1] == {"k": 3}
 
