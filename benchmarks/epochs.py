@@ -19,6 +19,7 @@ whose attack works undefended are studied. Every finished training is a line of
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from benchmarks.defences import epic_options
 from benchmarks.problem import Trial
 from benchmarks.recorder import Recorder, summarise_group
 from benchmarks.records import Record, group_by, key_of, read_records
-from benchmarks.table import Table, add_common_arguments
+from benchmarks.render import fill
+from benchmarks.table import Table, add_common_arguments, existing_file
 from epic_sklearn import EPICClassifier
 
 # ----------------------------------------------------------------- effective poisons
@@ -282,6 +284,40 @@ def draw(records: list[Record], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def markdown_table(records: list[Record]) -> str:
+    """Write what is drawn, after the first epoch, half of them and the last."""
+    groups = [g for g in STYLES if any(g in r["series"] for r in records)]
+    n_epochs = len(next(iter(records[0]["series"].values()))["dropped"])
+    lines = [
+        f"| after epoch 1 / {n_epochs // 2} / {n_epochs} | {' | '.join(groups)} |",
+        "|---" * (len(groups) + 1) + "|",
+    ]
+    for name, label in PANELS.items():
+        cells = [label]
+        for group in groups:
+            found = [r["series"][group][name] for r in records if group in r["series"]]
+            found = [series for series in found if series]
+            if not found:
+                cells.append("")
+                continue
+            mean = np.mean(found, axis=0)[[0, n_epochs // 2 - 1, -1]]
+            digits = 1 if name == "cluster size" else 2
+            cells.append(" / ".join(f"{value:.{digits}f}" for value in mean))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def show_on_page(records: list[Record], picture: Path, page: Path) -> None:
+    """Put picture and table where the page says ``results:`` and the picture's path."""
+    path = os.path.relpath(picture, page.parent)
+    text = (
+        f"![Cluster sizes, cosines, shares dropped and AUROC epoch by epoch, "
+        f"{records[0]['kind']}: {records[0]['title']}]({path})\n\n"
+        f"{markdown_table(records)}"
+    )
+    page.write_text(fill(page.read_text(), path, text))
+
+
 def share(text: str) -> float:
     """Read a share of the poisons, between 0 and 1."""
     value = float(text)
@@ -301,7 +337,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--closest", type=share, help="of the poisons, with no trainings on subsets"
     )
     parser.add_argument("--picture", type=Path, help="PNG file to draw")
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--page", type=existing_file, help="markdown page to put picture and table into"
+    )
+    args = parser.parse_args(argv)
+    if args.page and not args.picture:
+        parser.error("--page shows the picture too: give --picture")
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -313,6 +355,8 @@ def main(argv: list[str] | None = None) -> None:
     for names, group in group_by(studied, "scenario").items():
         if args.picture and names[0] in args.scenario:
             draw(group, args.picture)
+            if args.page:
+                show_on_page(group, args.picture, args.page)
 
 
 if __name__ == "__main__":

@@ -368,8 +368,15 @@ def test_epochs_are_studied_once_and_drawn(tiny, tmp_path, monkeypatch):
     np.testing.assert_allclose(study["effect"], [0.3, 0.1])
     series = [values for group in study["series"].values() for values in group.values()]
     assert {len(values) for values in series} <= {0, 4} and picture.exists()
-    epochs.main(arguments)
+    page = tmp_path / "page.md"
+    page.write_text("# Before\n")
+    epochs.main([*arguments, "--page", str(page)])
     assert out.read_bytes() == lines
+    text = page.read_text()
+    assert "(epochs.png)" in text and "| after epoch 1 / 2 / 4 | effective" in text
+    at_last = study["series"]["clean"]["dropped"][-1]
+    row = next(line for line in text.splitlines() if "share dropped" in line)
+    assert row.endswith(f"/ {at_last:.2f} |")
 
 
 def test_groups_of_poisons_are_as_large_and_ordered_by_cosine():
