@@ -25,6 +25,8 @@ from benchmarks.table import existing_file
 from epic_sklearn.plotting import TradeoffDisplay
 
 END = "<!-- end of results -->"
+# Pictures show defences whose accuracy is at most this far below the best.
+LARGEST_LOSS = 0.2
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,10 @@ def draw(rows: list[Row], title: str, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")
+    # One that learns nothing would squeeze all others into a corner.
+    floor = max(row.accuracy for row in rows) - LARGEST_LOSS
+    far = [f"{r.defence} at {r.accuracy:.0%}" for r in rows if r.accuracy < floor]
+    rows = [row for row in rows if row.accuracy >= floor]
     columns: dict[str, Any] = {
         "name": [row.defence for row in rows],
         "attack_success": [row.successes / row.n for row in rows],
@@ -154,7 +160,10 @@ def draw(rows: list[Row], title: str, path: Path) -> None:
         del columns["seconds"]
     display = TradeoffDisplay.from_predictions(columns)
     # Longer lines would run into the legend beside the axes.
-    display.ax_.set_title(textwrap.fill(title, 50))
+    lines = textwrap.wrap(title, 50)
+    if far:
+        lines += textwrap.wrap(f"(out of the picture: {', '.join(far)} accuracy)", 50)
+    display.ax_.set_title("\n".join(lines))
     path.parent.mkdir(parents=True, exist_ok=True)
     display.figure_.savefig(path, dpi=110, bbox_inches="tight")
 

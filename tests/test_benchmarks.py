@@ -325,6 +325,27 @@ def test_page_shows_what_the_records_say(tmp_path):
     assert (tmp_path / "results" / "page_cpu_s.png").exists()
 
 
+def test_defences_that_learn_nothing_are_named_above_the_picture(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    drawn = []
+    from_predictions = render.TradeoffDisplay.from_predictions
+
+    def watch(columns):
+        drawn.append((columns["name"], from_predictions(columns)))
+        return drawn[-1][1]
+
+    monkeypatch.setattr(render.TradeoffDisplay, "from_predictions", watch)
+    names = ("none", "EPIC", "DP-SGD")
+    records = [
+        record(0, name, 1, accuracy=accuracy)
+        for name, accuracy in zip(names, (0.7, 0.65, 0.3), strict=True)
+    ]
+    render.draw(render.summarise(records), "from scratch", tmp_path / "picture.png")
+    ((shown, display),) = drawn
+    assert shown == ["none", "EPIC"]
+    assert "DP-SGD at 30% accuracy" in display.ax_.get_title().replace("\n", " ")
+
+
 def test_rules_are_reported_on_the_half_they_were_not_chosen_on():
     record = {"accuracy": 0.8, "poisons_left": 0.5, "clean_lost": 0.1, "scenario": "s"}
     trials = [

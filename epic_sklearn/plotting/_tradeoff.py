@@ -386,7 +386,7 @@ def _both_kinds(poison_indices: ArrayLike, n: int) -> np.ndarray:
 
 def _duration(seconds: float, longest: float) -> str:
     """Write a time in the unit that suits the longest."""
-    if longest < 120:
+    if longest < 600:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     if longest < 18_000:
         return f"{seconds / 60:.2g} min" if seconds < 600 else f"{seconds / 60:.0f} min"
