@@ -346,4 +346,9 @@ def parse_defence(text: str) -> tuple[Callable[..., Defended], dict[str, Any]]:
             f"{name} has no option {', '.join(sorted(unknown))}; it has "
             f"{', '.join(sorted(known)) or 'none'}."
         )
+    if name == EPIC:
+        try:  # its own errors, before any work; each scenario has its own epochs
+            EPICClassifier(**{"max_epochs": 10**6, **values})._check_parameters()
+        except ValueError as error:
+            raise ValueError(f"{text}: {error}") from None
     return DEFENCES[name], values

@@ -352,11 +352,14 @@ def main(argv: list[str] | None = None) -> None:
         Study(args, scenario).run()
     records = {key_of(r): r for r in read_records(args.out)}
     studied = [r for r in records.values() if r["defence"] == study_name(args)]
-    for names, group in group_by(studied, "scenario").items():
-        if args.picture and names[0] in args.scenario:
-            draw(group, args.picture)
+    groups = {names[0]: g for names, g in group_by(studied, "scenario").items()}
+    for scenario in args.scenario:
+        if scenario not in groups:
+            print(f"{scenario}: none of these trials works undefended, none to study")
+        elif args.picture:
+            draw(groups[scenario], args.picture)
             if args.page:
-                show_on_page(group, args.picture, args.page)
+                show_on_page(groups[scenario], args.picture, args.page)
 
 
 if __name__ == "__main__":

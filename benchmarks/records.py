@@ -33,7 +33,10 @@ def read_records(path: Path) -> list[Record]:
     lines = path.read_text().splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines.pop()
-    return [json.loads(line) for line in lines]
+    try:
+        return [json.loads(line) for line in lines]
+    except json.JSONDecodeError:
+        raise SystemExit(f"{path} holds no results: not a JSON object a line") from None
 
 
 def append_record(path: Path, record: Record) -> None:

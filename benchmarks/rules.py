@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks import table
 from benchmarks.records import Record, group_by, read_records, wilson_interval
 from benchmarks.render import fill
-from benchmarks.table import existing_file
+from benchmarks.table import existing_file, npz_file
 
 SCENARIOS = ("bullseye-polytope", "feature-collision-1", "feature-collision-5")
 NEIGHBORS = "EPIC rule=neighbors gradients=last_layer"
@@ -89,12 +89,12 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--trials", type=existing_file, help="npz file; default: made from CIFAR-10")
+    add("--trials", type=npz_file, help="npz file; default: made from CIFAR-10")
     add("--number", type=int, default=20, help="trials of each attack")
     add("--seeds", type=int, default=1, help="training seeds a trial")
     add("--rules", nargs="+", default=list(RULES))
     add("--scenario", nargs="+", default=list(SCENARIOS))
-    add("--cifar10", type=existing_file, help="npz file; default: from OpenML")
+    add("--cifar10", type=npz_file, help="npz file; default: from OpenML")
     add("--cache", type=Path, default=Path("benchmark_cache"))
     add("--out", type=Path, default=Path("rules.jsonl"))
     add("--page", type=existing_file, help="markdown page to put the tables into")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,10 @@ class Table:
 
 def numbers(text: str) -> list[int]:
     """``20`` is trials 0 to 19, ``0,4`` just these."""
-    return [int(t) for t in text.split(",")] if "," in text else list(range(int(text)))
+    chosen = [int(t) for t in text.split(",")] if "," in text else range(int(text))
+    if len(chosen) == 0 or min(chosen) < 0:
+        raise argparse.ArgumentTypeError(f"{text} names no trials; give 20, or 0,4")
+    return list(chosen)
 
 
 def existing_file(text: str) -> Path:
@@ -191,19 +195,40 @@ def existing_file(text: str) -> Path:
     return path
 
 
+def npz_file(text: str) -> Path:
+    """Take the name of a file of arrays."""
+    path = existing_file(text)
+    if not zipfile.is_zipfile(path):
+        raise argparse.ArgumentTypeError(f"{text} is no npz file")
+    return path
+
+
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what is attacked, with what data, and where results go."""
     add = parser.add_argument
     names = list(SCENARIOS["gpu"])
     others = [name for name in SCENARIOS["cpu"] if name not in names]
-    add("--scenario", nargs="+", choices=names + others, default=names)
-    add("--scale", choices=list(SCENARIOS), default="cpu")
-    add("--trials", type=numbers, default="20", help="how many, or which: 0,4")
-    add("--seed", type=int, default=0)
-    add("--out", type=Path, default=Path("results.jsonl"))
-    add("--cache", type=Path, default=Path("benchmark_cache"))
-    add("--cifar10", type=existing_file, help="npz file; default: from OpenML")
-    add("--trials-file", type=existing_file, help="npz file of ready poisons")
+    add(
+        "--scenario",
+        nargs="+",
+        choices=names + others,
+        default=names,
+        metavar="NAME",
+        help=f"attacks: {', '.join(names)} (default: all of these); on cpu also "
+        f"{', '.join(others)}",
+    )
+    scales = "small parts of CIFAR-10 and small nets, or all of it and ResNet-18"
+    add("--scale", choices=list(SCENARIOS), default="cpu", help=scales)
+    trials = "how many, or which: 0,4 (default: 20)"
+    add("--trials", type=numbers, default="20", help=trials)
+    seed = "draws the trials; each trains with this plus its number (default: 0)"
+    add("--seed", type=int, default=0, help=seed)
+    out = "results, a line each; what is there is not run again (default: %(default)s)"
+    add("--out", type=Path, default=Path("results.jsonl"), help=out)
+    cache = "folder of poisons and clean nets (default: %(default)s)"
+    add("--cache", type=Path, default=Path("benchmark_cache"), help=cache)
+    add("--cifar10", type=npz_file, help="npz file; default: from OpenML")
+    add("--trials-file", type=npz_file, help="npz file of ready poisons")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

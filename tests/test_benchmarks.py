@@ -274,6 +274,35 @@ def test_a_file_that_is_not_there_is_refused_before_any_work(tmp_path, capsys):
     assert not (tmp_path / "page.md").exists()
 
 
+def test_a_file_of_another_kind_is_refused_before_any_work(tmp_path, capsys):
+    text = tmp_path / "README.md"
+    text.write_text("# Words\n")
+    with pytest.raises(SystemExit):
+        table.parse_args(["--cifar10", str(text)])
+    assert "is no npz file" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r"README\.md holds no results"):
+        render.main([str(text), "--out", str(tmp_path / "page.md")])
+
+
+@pytest.mark.parametrize("trials", ["0", "-3", "1,-1"])
+def test_no_trials_are_refused(trials, capsys):
+    with pytest.raises(SystemExit):
+        table.parse_args([f"--trials={trials}"])
+    assert "names no trials" in capsys.readouterr().err
+
+
+def test_a_study_without_a_trial_that_works_says_so(
+    tiny, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(epochs.Study, "_probability", lambda *args: 0.1)
+    arguments = ["--scenario", "bullseye-polytope", "--cache", str(tmp_path / "c")]
+    picture = tmp_path / "picture.png"
+    arguments += ["--trials", "1", "--picture", str(picture)]
+    epochs.main([*arguments, "--out", str(tmp_path / "epochs.jsonl")])
+    assert "none of these trials works" in capsys.readouterr().out
+    assert not picture.exists()
+
+
 def test_options_of_a_defence_are_read():
     assert parse_defence("EPIC threshold=5 rule=medoids")[1] == {
         "threshold": 5,
@@ -287,6 +316,10 @@ def test_options_of_a_defence_are_read():
         parse_defence("EPIC treshold=5")
     with pytest.raises(ValueError, match="no option k; it has drop_fraction"):
         parse_defence("RandomDrop k=3")
+    with pytest.raises(ValueError, match=r"subset_size=7: subset_size is 7"):
+        parse_defence("EPIC subset_size=7")
+    with pytest.raises(ValueError, match=r"gradients=foo: gradients is 'foo'"):
+        parse_defence("EPIC gradients=foo")
     assert parse_defence("DeepKNN k=3")[1] == {"k": 3}
 
 
