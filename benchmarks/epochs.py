@@ -245,6 +245,13 @@ PANELS = {
 }
 
 
+def mean_series(records: list[Record], group: str, name: str) -> np.ndarray | None:
+    """Mean of one quantity over the trials, epoch by epoch; None if there is none."""
+    found = [r["series"][group][name] for r in records if group in r["series"]]
+    found = [series for series in found if series]
+    return np.mean(found, axis=0) if found else None
+
+
 def draw(records: list[Record], path: Path) -> None:
     """Draw what is recorded against the epoch, mean over the trials."""
     from matplotlib.figure import Figure
@@ -253,13 +260,11 @@ def draw(records: list[Record], path: Path) -> None:
     axes = figure.subplots(2, 4).ravel()
     for ax, (name, label) in zip(axes, PANELS.items(), strict=True):
         for group, style in STYLES.items():
-            found = [r["series"][group][name] for r in records if group in r["series"]]
-            found = [series for series in found if series]
-            if not found:
+            mean = mean_series(records, group, name)
+            if mean is None:
                 continue
-            epochs = np.arange(1, len(found[0]) + 1)
+            epochs = np.arange(1, len(mean) + 1)
             every = max(1, len(epochs) // 8)
-            mean = np.mean(found, axis=0)
             ax.plot(epochs, mean, label=group, markevery=every, ms=5, **style)
         if name.startswith("AUROC"):
             ax.axhline(0.5, color="0.6", lw=1, zorder=0)
@@ -295,14 +300,10 @@ def markdown_table(records: list[Record]) -> str:
     for name, label in PANELS.items():
         cells = [label]
         for group in groups:
-            found = [r["series"][group][name] for r in records if group in r["series"]]
-            found = [series for series in found if series]
-            if not found:
-                cells.append("")
-                continue
-            mean = np.mean(found, axis=0)[[0, n_epochs // 2 - 1, -1]]
+            mean = mean_series(records, group, name)
+            shown = () if mean is None else mean[[0, n_epochs // 2 - 1, -1]].tolist()
             digits = 1 if name == "cluster size" else 2
-            cells.append(" / ".join(f"{value:.{digits}f}" for value in mean))
+            cells.append(" / ".join(f"{value:.{digits}f}" for value in shown))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
