@@ -12,7 +12,7 @@ import torch
 from skorch.callbacks import Callback
 from torch import nn
 
-from epic_sklearn._forward import evaluation_mode
+from epic_sklearn.gradients.modules import evaluation_mode
 
 # The paper's optimiser: no weight decay on biases and batch norm.
 SGD: dict[str, Any] = {

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from tqdm import tqdm
 
-from epic_sklearn._forward import evaluation_mode
+from epic_sklearn.gradients.modules import evaluation_mode
 
 # ----------------------------------------------------------------- friendly noise
 

@@ -11,8 +11,8 @@ from skorch.callbacks import Callback
 
 from benchmarks.problem import Trial
 from epic_sklearn import OuterProductGradients, find_medoids
-from epic_sklearn._forward import forward
 from epic_sklearn._rules import neighbor_isolation
+from epic_sklearn.gradients.modules import forward
 
 
 class Recorder(Callback):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import attacks, baselines, datasets
-    from ._features import OuterProductGradients
     from ._rounds import Round
     from .filter import EPICFilter
     from .filtered_classifier import FilteredClassifier
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
         PrecomputedGradients,
         logit_gradients,
     )
+    from .gradients.features import OuterProductGradients
     from .isolation import flag_isolated, isolation_score
     from .medoids import Medoids, find_medoids
     from .metrics import (
@@ -47,11 +47,11 @@ __version__ = version("epic-sklearn")
 # Where names live. They are imported when first asked for: the command line's help
 # and a wrong option need neither torch nor scikit-learn, which take seconds.
 _NAMES: dict[str, list[str]] = {
-    "_features": ["OuterProductGradients"],
     "_rounds": ["Round"],
     "filter": ["EPICFilter"],
     "filtered_classifier": ["FilteredClassifier"],
     "gradients": [
+        "OuterProductGradients",
         "LastLayerGradients",
         "LastLayerInputGradients",
         "LogitGradients",

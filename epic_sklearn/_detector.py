@@ -13,8 +13,7 @@ from sklearn.utils import Tags, _safe_indexing, check_consistent_length, column_
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from ._doc_links import DocLinks
-from ._rounds import check_labels
+from ._utils import DocLinks, check_labels
 from .gradients import LogitGradients
 
 

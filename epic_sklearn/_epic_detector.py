@@ -12,9 +12,9 @@ from sklearn.utils import _safe_indexing
 from tqdm import tqdm
 
 from ._detector import Detector, as_extractor, check_weights
-from ._features import Gradients, check_gradients
-from ._random import RandomState, resolve_seed
 from ._rounds import DropRounds, Round, RoundOptions
+from ._utils import RandomState, resolve_seed
+from .gradients.features import Gradients, check_gradients
 
 
 class EPICDetector(Detector):

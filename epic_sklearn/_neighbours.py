@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._features import Gradients
+from .gradients.features import Gradients
 from .medoids._distances import Distances
 
 

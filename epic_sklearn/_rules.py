@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from ._features import Gradients, OuterProductGradients
+from .gradients.features import Gradients, OuterProductGradients
 
 RULES = ("medoids", "neighbors")
 # Colliding groups of up to as many examples are seen as groups.

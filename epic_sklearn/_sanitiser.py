@@ -10,7 +10,7 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ._detector import Detector, take_rows
-from ._missing_verb import MissingVerb
+from ._utils import RefusedMethod
 
 
 class RowSanitiser(OneToOneFeatureMixin, TransformerMixin, Detector):
@@ -19,7 +19,7 @@ class RowSanitiser(OneToOneFeatureMixin, TransformerMixin, Detector):
     A subclass implements `_replacements`.
     """
 
-    predict = MissingVerb(
+    predict = RefusedMethod(
         "A filter finds rows and predicts no labels. FilteredClassifier(classifier, "
         "filter) fits a classifier on the rows that the filter keeps and predicts with "
         "it; in a plain Pipeline put the classifier behind the filter."

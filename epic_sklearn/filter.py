@@ -12,11 +12,10 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from ._epic_detector import EPICDetector
-from ._missing_verb import MissingVerb
 from ._neighbours import nearest_kept
-from ._random import RandomState
 from ._rounds import RoundOptions
 from ._sanitiser import RowSanitiser
+from ._utils import RandomState, RefusedMethod
 
 ON_ISOLATED = ("replace", "keep")
 
@@ -169,7 +168,7 @@ class EPICFilter(RowSanitiser, EPICDetector):
         )
         self.on_isolated = on_isolated
 
-    fit_resample = MissingVerb(
+    fit_resample = RefusedMethod(
         "EPICFilter does not resample: it keeps the number of rows. To drop rows, use "
         "EPICResampler in imbalanced-learn's Pipeline, or FilteredClassifier as the "
         "last step of scikit-learn's."

@@ -24,7 +24,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._detector import Detector, check_weights, take_rows
-from ._doc_links import DocLinks
+from ._utils import DocLinks
 from .filter import EPICFilter
 
 

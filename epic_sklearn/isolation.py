@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._features import Gradients, mean_gradient
+from .gradients.features import Gradients, mean_gradient
 from .medoids import Medoids
 
 

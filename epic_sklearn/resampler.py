@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from ._detector import take_rows
 from ._epic_detector import EPICDetector
-from ._missing_verb import MissingVerb
+from ._utils import RefusedMethod
 
 
 class EPICResampler(EPICDetector):
@@ -72,7 +72,7 @@ cluster_sizes_, extractor_, classes_, rounds_, rho_, dropped_at_round_ : see EPI
     (150, 148, 148, False)
     """
 
-    transform = MissingVerb(
+    transform = RefusedMethod(
         "EPICResampler drops rows, which scikit-learn's Pipeline does not allow. Use "
         "EPICFilter there (it replaces isolated rows), or FilteredClassifier as the "
         "last step, or put EPICResampler in imbalanced-learn's Pipeline."

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._random import RandomState, resolve_seed
 from ._rounds import DropRounds, Round, RoundOptions
+from ._utils import RandomState, resolve_seed
 
 
 def check_epochs(

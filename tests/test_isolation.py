@@ -14,7 +14,8 @@ from epic_sklearn import (
     flag_isolated,
     isolation_score,
 )
-from epic_sklearn._rounds import DropRounds, RoundOptions, check_labels
+from epic_sklearn._rounds import DropRounds, RoundOptions
+from epic_sklearn._utils import check_labels
 from epic_sklearn.isolation import drop_within_floor, gradient_norm_change
 
 

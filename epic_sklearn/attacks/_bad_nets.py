@@ -11,8 +11,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
-from .._doc_links import DocLinks
-from .._random import RandomState, resolve_seed
+from .._utils import DocLinks, RandomState, resolve_seed
 from ._checks import check_clip, check_examples, draw_rows, rows_of_label, source_rows
 from ._poisons import BackdoorPoisons
 from ._trigger import PatchTrigger, trigger_or_random

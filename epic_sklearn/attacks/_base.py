@@ -15,9 +15,8 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 from tqdm import tqdm
 
-from .._doc_links import DocLinks
-from .._forward import evaluation_mode
-from .._random import RandomState, resolve_seed
+from .._utils import DocLinks, RandomState, resolve_seed
+from ..gradients.modules import evaluation_mode
 from ._checks import ball, check_examples, check_target, draw_rows, rows_of_label
 from ._poisons import Poisons
 

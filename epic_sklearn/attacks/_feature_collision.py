@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from sklearn.utils._param_validation import Interval
 
-from .._random import RandomState
+from .._utils import RandomState
 from ._base import CleanLabelAttack
 
 

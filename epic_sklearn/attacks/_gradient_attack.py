@@ -16,8 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 from tqdm import tqdm
 
-from .._doc_links import DocLinks
-from .._random import RandomState, resolve_seed
+from .._utils import DocLinks, RandomState, resolve_seed
 from ._checks import (
     ball,
     check_clip,

@@ -12,7 +12,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import nn
 
-from .._random import RandomState
+from .._utils import RandomState
 from ._checks import check_target
 from ._gradient_attack import GradientAttack, Surrogate, seeded_torch
 from ._matching import Matcher

@@ -11,7 +11,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
-from .._doc_links import DocLinks
+from .._utils import DocLinks
 from ._checks import check_enough, check_examples, check_target, rows_of_label
 from ._poisons import Poisons
 

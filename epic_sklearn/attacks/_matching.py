@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from .._forward import apply, evaluation_mode
+from ..gradients.modules import apply, evaluation_mode
 
 Gradient = tuple[torch.Tensor, ...]
 

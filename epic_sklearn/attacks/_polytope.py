@@ -6,7 +6,7 @@ from abc import abstractmethod
 
 import torch
 
-from .._random import RandomState
+from .._utils import RandomState
 from ._base import CleanLabelAttack
 
 

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from torch import nn
 
-from .._random import RandomState
+from .._utils import RandomState
 from ._checks import source_rows
 from ._gradient_attack import GradientAttack, Surrogate, seeded_torch
 from ._matching import Matcher

@@ -13,10 +13,9 @@ from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import check_array, column_or_1d
 
 from .._detector import CallableGradients, as_extractor, check_weights
-from .._features import OuterProductGradients
-from .._rounds import check_labels
 from .._sanitiser import RowSanitiser
-from .._warnings import warn_user
+from .._utils import check_labels, warn_user
+from ..gradients.features import OuterProductGradients
 from ..isolation import drop_within_floor
 from ._representations import LastLayerInputs, Probabilities
 

@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA, FastICA
 from sklearn.metrics import silhouette_score
 
-from .._random import RandomState, resolve_seed
+from .._utils import RandomState, resolve_seed
 from ._base import Rival, check_number
 
 REDUCE = ("PCA", "FastICA")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._random import RandomState, resolve_seed
+from .._utils import RandomState, resolve_seed
 from ._base import Rival, check_number, highest_in_each_class, label_columns
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from .._forward import forward
-from .._last_layer import last_layer, torch_module_of
 from ..gradients import GradientExtractor
+from ..gradients.last_layer import last_layer, torch_module_of
+from ..gradients.modules import forward
 
 
 def _forward(

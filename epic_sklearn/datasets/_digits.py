@@ -11,9 +11,9 @@ from sklearn.datasets import load_digits
 from torch import nn
 from tqdm import tqdm
 
-from .._forward import evaluation_mode
-from .._random import RandomState, resolve_seed
+from .._utils import RandomState, resolve_seed
 from ..attacks import BullseyePolytope, Poisons
+from ..gradients.modules import evaluation_mode
 from ..training import TorchClassifier
 
 N_PART = 700

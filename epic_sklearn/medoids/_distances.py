@@ -16,7 +16,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn import get_config
 
-from .._features import Gradients, OuterProductGradients
+from ..gradients.features import Gradients, OuterProductGradients
 from . import _kernels, _stored
 from ._greedy import gains_of
 from ._kernels import BLOCK

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 from tqdm import tqdm
 
-from .._features import Gradients, OuterProductGradients, check_gradients
-from .._random import RandomState, resolve_seed
+from .._utils import RandomState, resolve_seed
+from ..gradients.features import Gradients, OuterProductGradients, check_gradients
 from ._device import check_tensor, choose_on_device, fits, is_on_gpu
 from ._distances import (
     METRICS,

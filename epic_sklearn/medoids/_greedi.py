@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from joblib import Parallel, delayed
 
-from .._features import Gradients
+from ..gradients.features import Gradients
 from ._distances import Distances, worth_storing
 from ._facility_location import FacilityLocation
 

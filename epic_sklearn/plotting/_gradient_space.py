@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
-from .._features import Gradients, OuterProductGradients, check_gradients
+from ..gradients.features import Gradients, OuterProductGradients, check_gradients
 from ._fitted import extractor_of, read_outcome, unwrap
 from ._groups import as_mask, check_keep, check_length, name_with_size, target_labels
 from ._panels import (

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse.linalg import LinearOperator, svds
 from sklearn.decomposition import PCA
 
-from .._features import Gradients, OuterProductGradients
+from ..gradients.features import Gradients, OuterProductGradients
 
 # Entries up to which outer products are built: 80 MB.
 SMALL = 10_000_000

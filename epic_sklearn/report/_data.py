@@ -8,9 +8,9 @@ import numpy as np
 from torch import nn
 
 from .._detector import is_dataframe
-from .._features import Gradients
-from .._forward import forward
 from .._neighbours import nearest_kept
+from ..gradients.features import Gradients
+from ..gradients.modules import forward
 from ._decisions import fit_id
 from ._differences import Categories, differences
 from ._projection import project

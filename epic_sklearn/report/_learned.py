@@ -8,8 +8,8 @@ import numpy as np
 from scipy.special import softmax
 from torch import nn
 
-from .._forward import forward
-from .._learned import accuracy_by_chance
+from .._utils import accuracy_by_chance
+from ..gradients.modules import forward
 
 
 def probabilities_of(extractor: Any, X: Any) -> np.ndarray | None:

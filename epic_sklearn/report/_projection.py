@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.decomposition import KernelPCA
 
-from .._features import Gradients, OuterProductGradients
+from ..gradients.features import Gradients, OuterProductGradients
 
 # Components are fitted on at most so many rows of a class.
 N_FITTED = 1000

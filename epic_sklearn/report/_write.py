@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
 from .._detector import is_dataframe
-from .._features import check_gradients
+from ..gradients.features import check_gradients
 from ._data import as_label, page_data
 from ._decisions import fit_id
 from ._differences import Categories, resolve_names

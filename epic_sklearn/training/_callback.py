@@ -12,13 +12,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from tqdm import tqdm
 
-from .._features import Gradients
-from .._forward import forward, looks_like_probabilities
-from .._learned import warn_if_nothing_learned
-from .._random import RandomState, resolve_seed
 from .._rounds import Round, RoundOptions
-from .._warnings import warn_user
+from .._utils import RandomState, resolve_seed, warn_if_nothing_learned, warn_user
 from ..gradients import LastLayerGradients, LastLayerInputGradients, LogitGradients
+from ..gradients.features import Gradients
+from ..gradients.modules import forward, looks_like_probabilities
 from ..schedule import check_epochs
 from ._loader import training_loader
 from ._sampler import EPICSubsetSampler, labels_of

@@ -24,10 +24,8 @@ from sklearn.utils.validation import (
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from .._doc_links import DocLinks
-from .._forward import forward
-from .._random import RandomState, resolve_seed
-from .._rounds import check_labels
+from .._utils import DocLinks, RandomState, check_labels, resolve_seed
+from ..gradients.modules import forward
 from ._checkpoint import SaveEachEpoch, describe_run, read_checkpoint, restore
 from ._epochs import EpochStart
 from ._loader import AugmentingCollate, training_loader

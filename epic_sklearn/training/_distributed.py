@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch.distributed as dist
 
-from .._features import Gradients, OuterProductGradients
+from ..gradients.features import Gradients, OuterProductGradients
 
 
 def place() -> tuple[int, int]:

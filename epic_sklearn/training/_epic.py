@@ -12,11 +12,10 @@ from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 from torch import nn
 
-from .._forward import forward
-from .._learned import warn_if_nothing_learned
-from .._random import RandomState
 from .._rounds import Round, RoundOptions
+from .._utils import RandomState, warn_if_nothing_learned
 from ..gradients import GradientExtractor
+from ..gradients.modules import forward
 from ..schedule import check_epochs
 from ._callback import EXTRACTORS, check_gradient_kind, round_options_of
 from ._classifier import FORWARD_BATCH, TorchClassifier

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._forward import forward, looks_like_probabilities
+from ..gradients.modules import forward, looks_like_probabilities
 
 
 class MultilayerPerceptron(nn.Module):

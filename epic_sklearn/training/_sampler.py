@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset, TensorDataset
 
-from .._forward import inputs_and_labels, ordered_batches
-from .._random import RandomState, resolve_seed
 from .._rounds import Round
-from .._warnings import warn_user
+from .._utils import RandomState, resolve_seed, warn_user
+from ..gradients.modules import inputs_and_labels, ordered_batches
 from ..schedule import DropSchedule
 from ._distributed import decide_once, gather_gradients, place, rows_of_rank
 from ._state import to_arrays, to_tensors

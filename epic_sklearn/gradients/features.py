@@ -103,7 +103,7 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
 
     Examples
     --------
-    >>> from epic_sklearn._features import check_gradients
+    >>> from epic_sklearn.gradients.features import check_gradients
     >>> check_gradients([[1, 2]], 1)
     array([[1., 2.]])
     """
@@ -160,7 +160,7 @@ def mean_gradient(gradients: Gradients) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
-    >>> from epic_sklearn._features import mean_gradient
+    >>> from epic_sklearn.gradients.features import mean_gradient
     >>> mean_gradient(np.array([[1.0, 0.0], [3.0, 2.0]]))
     array([2., 1.])
     """

@@ -17,10 +17,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from ._doc_links import DocLinks
-from ._features import Gradients, OuterProductGradients, check_gradients
-from ._forward import forward, last_linear
-from ._last_layer import final_model, last_layer, torch_module_of
+from .._utils import DocLinks
+from .features import Gradients, OuterProductGradients, check_gradients
+from .last_layer import final_model, last_layer, torch_module_of
+from .modules import forward, last_linear
 
 
 def logit_gradients(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
