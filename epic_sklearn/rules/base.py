@@ -146,6 +146,39 @@ class Rule(DocLinks, BaseEstimator):
         )
 
 
+class TakesRule:
+    """Mixin, before scikit-learn's BaseEstimator, of what has a parameter `rule`."""
+
+    rule: Rule | None
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of this estimator and of those inside it.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values; ``rule__threshold`` is the rule's.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter; so it is for those of a rule where
+            `rule` is None.
+        """
+        of_rule = [name for name in params if name.startswith("rule__")]
+        if of_rule and (params["rule"] if "rule" in params else self.rule) is None:
+            raise ValueError(
+                f"{', '.join(of_rule)} cannot be set: rule is None, which stands for "
+                "the default rule. Give one, such as rule=IsolatedMedoids() of "
+                "epic_sklearn.rules; then its parameters can be set and searched."
+            )
+        return super().set_params(**params)  # type: ignore[misc]
+
+
 def refuse_what_lacks(rule: Rule, gives: Iterable[str] | None, way_out: str) -> None:
     """Refuse a source of gradients that lacks what a rule needs, before any work.
 

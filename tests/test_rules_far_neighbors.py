@@ -1,4 +1,4 @@
-"""The rule "neighbors": what it finds, what it spares, and where it is refused."""
+"""Our rule: what it finds, what it spares, and where it is refused."""
 
 import tracemalloc
 from itertools import pairwise
@@ -6,7 +6,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from sklearn.base import clone
 from sklearn.datasets import load_digits
 
 from epic_sklearn import (
@@ -17,10 +16,10 @@ from epic_sklearn import (
     EPICResampler,
     EPICSubsetSampler,
     LastLayerGradients,
+    LogitGradients,
     OuterProductGradients,
 )
-from epic_sklearn._rounds import DropRounds, RoundOptions
-from epic_sklearn._rules import neighbor_isolation, robust_z
+from epic_sklearn.rules import FarNeighbors, neighbor_isolation
 
 N_CLASSES, N_PER_CLASS, N_INPUTS = 3, 100, 20
 
@@ -68,14 +67,11 @@ def plant(gradients, rows, spread):
     return OuterProductGradients(errors, inputs)
 
 
-def neighbors_options(**options):
-    return RoundOptions(rule="neighbors", **options)
-
-
-def drop(gradients, codes, **options):
-    rounds = DropRounds(codes, neighbors_options(**options), seed=0)
-    rounds.run(1, gradients)
-    return rounds
+def drop(gradients, codes, cutoff=2.0, **options):
+    rule = FarNeighbors(cutoff)
+    schedule = DropSchedule(codes, rule=rule, warmup=1, every=1, **options)
+    schedule.step(1, gradients)
+    return schedule
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +142,6 @@ def test_float32_and_float64_flag_the_same():
         neighbor_isolation(gradients, codes),
         atol=1e-4,
     )
-
-
-def test_robust_z_of_constants_is_zero_and_of_a_lone_other_cut():
-    assert not robust_z(np.full(5, 7.0)).any()
-    np.testing.assert_array_equal(robust_z(np.array([0.0] * 9 + [1.0]))[-1], 3)
 
 
 # ----------------------------------------------------------------- what is dropped
@@ -236,32 +227,19 @@ def test_a_class_is_never_dropped_below_its_floor():
         rounds = drop(gradients, codes, cutoff=1e-6, min_class_fraction=0.9)
     assert (np.bincount(codes[rounds.keep]) == 90).all()
     for code in range(N_CLASSES):
-        score, kept = rounds.score[codes == code], rounds.keep[codes == code]
+        score, kept = rounds.isolation_score[codes == code], rounds.keep[codes == code]
         assert score[~kept].min() > score[kept].max()
 
 
 def test_rounds_intersect_and_the_highest_score_stays():
     codes = make_gradients()[1]
     first, second = make_gradients(1)[0], make_gradients(2)[0]
-    rounds = DropRounds(codes, neighbors_options(), seed=0)
-    rounds.run(1, first)
-    rounds.run(2, second)
+    schedule = drop(first, codes)
+    schedule.step(2, second)
     scores = [neighbor_isolation(g, codes) for g in (first, second)]
-    np.testing.assert_array_equal(rounds.score, np.maximum(*scores))
-    np.testing.assert_array_equal(rounds.keep, rounds.score <= 2.0)
-    assert len(rounds.medoid_indices) == 0
-    assert not rounds.cluster_size.any()
-
-
-def test_clustering_what_is_kept_judges_it_alone():
-    codes = make_gradients()[1]
-    first, second = make_gradients(1)[0], make_gradients(2)[0]
-    rounds = DropRounds(codes, neighbors_options(cluster_on="kept"), seed=0)
-    rounds.run(1, first)
-    kept = np.flatnonzero(rounds.keep)
-    score = neighbor_isolation(second[kept], codes[kept])
-    rounds.run(2, second)
-    np.testing.assert_array_equal(rounds.keep[kept], score <= 2.0)
+    np.testing.assert_array_equal(schedule.isolation_score, np.maximum(*scores))
+    np.testing.assert_array_equal(schedule.keep, schedule.isolation_score <= 2.0)
+    assert schedule.details == {}
 
 
 def test_memory_stays_far_below_the_matrix_of_distances():
@@ -284,7 +262,7 @@ def test_training_drops_by_the_rule(digits):
     X[poisons] = X[targets[0]] + 1e-3 * X[poisons]
     model = EPICClassifier(
         lambda: torch.nn.Linear(64, 10),
-        rule="neighbors",
+        rule=FarNeighbors(),
         gradients="last_layer",
         warmup=1,
         every=1,
@@ -299,17 +277,17 @@ def test_training_drops_by_the_rule(digits):
 @pytest.mark.parametrize("kind", [EPICFilter, EPICResampler])
 def test_the_filters_drop_by_the_rule(digits, kind):
     X, y = digits
-    detector = kind(LastLayerGradients(), rule="neighbors").fit(X, y)
-    rounds = DropRounds(y, neighbors_options(), seed=0)
-    rounds.run(1, LastLayerGradients().fit(X, y).compute(X, y))
-    np.testing.assert_array_equal(detector.keep_, rounds.keep)
+    detector = kind(LastLayerGradients(), rule=FarNeighbors()).fit(X, y)
+    expected = drop(LastLayerGradients().fit(X, y).compute(X, y), y).keep
+    np.testing.assert_array_equal(detector.keep_, expected)
+    np.testing.assert_array_equal(kind(rule=FarNeighbors()).fit(X, y).keep_, expected)
     assert 0.85 < detector.keep_.mean() < 1
 
 
 @pytest.mark.parametrize("cutoff", [1.0, 2.0])
 def test_schedule_and_sampler_drop_by_the_rule(cutoff):
     gradients, codes = make_gradients()
-    options = {"warmup": 0, "rule": "neighbors", "cutoff": cutoff}
+    options = {"warmup": 0, "rule": FarNeighbors(cutoff)}
     expected = drop(gradients, codes, cutoff=cutoff).keep
     schedule = DropSchedule(codes, **options)
     schedule.step(0, gradients)
@@ -323,22 +301,10 @@ def test_schedule_and_sampler_drop_by_the_rule(cutoff):
 # -------------------------------------------------------------------------- refusals
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"rule": "nearest"}, "rule is 'nearest'; choose one of"),
-        ({"rule": None}, "rule is None"),
-        ({"cutoff": 0}, "cutoff is 0; it is the score above which"),
-        ({"cutoff": -1.0}, "cutoff is -1.0"),
-        ({"cutoff": float("nan")}, "cutoff is nan"),
-        ({"cutoff": float("inf")}, "cutoff is inf"),
-        ({"cutoff": True}, "cutoff is True"),
-        ({"cutoff": "2"}, "cutoff is '2'"),
-    ],
-)
-def test_wrong_options_are_refused_before_any_work(options, message):
-    with pytest.raises(ValueError, match=message):
-        EPICFilter(**options).fit([[0.0], [1.0]], [0, 1])
+@pytest.mark.parametrize("cutoff", [0, -1.0, float("nan"), "2", None])
+def test_a_wrong_cutoff_is_refused_before_any_work(cutoff):
+    with pytest.raises(ValueError, match="'cutoff' parameter of FarNeighbors"):
+        EPICFilter(rule=FarNeighbors(cutoff)).fit([[0.0], [1.0]], [0, 1])
 
 
 @pytest.mark.parametrize("kind", ["logit", "last_layer_input"])
@@ -349,19 +315,19 @@ def test_training_refuses_other_gradients_before_it_begins(kind):
         begun.append(True)
         return torch.nn.Linear(1, 2)
 
-    model = EPICClassifier(module, rule="neighbors", gradients=kind)
+    model = EPICClassifier(module, rule=FarNeighbors(), gradients=kind)
     with pytest.raises(ValueError, match="set gradients='last_layer'"):
         model.fit([[0.0], [1.0]], [0, 1])
     assert not begun
     with pytest.raises(ValueError, match="set gradients='last_layer'"):
-        EPICCallback(rule="neighbors", gradients=kind).initialize()
+        EPICCallback(FarNeighbors(), gradients=kind).initialize()
 
 
 def test_arrays_of_gradients_are_refused_and_change_nothing(digits):
     X, y = digits
     with pytest.raises(ValueError, match=r"LastLayerGradients\(classifier\)"):
-        EPICFilter(rule="neighbors").fit(X, y)
-    schedule = DropSchedule([0, 1], warmup=0, rule="neighbors")
+        EPICFilter(LogitGradients(), rule=FarNeighbors()).fit(X, y)
+    schedule = DropSchedule([0, 1], warmup=0, rule=FarNeighbors())
     with pytest.raises(ValueError, match=r"shape \(2, 3\)"):
         schedule.step(0, np.ones((2, 3)))
     assert schedule.keep.all()
@@ -373,7 +339,7 @@ def test_arrays_of_gradients_are_refused_and_change_nothing(digits):
 
 def test_a_saved_state_goes_on_and_other_rules_refuse_it():
     codes = make_gradients()[1]
-    options = {"warmup": 0, "every": 1, "rule": "neighbors"}
+    options = {"warmup": 0, "every": 1, "rule": FarNeighbors()}
     whole, half = DropSchedule(codes, **options), DropSchedule(codes, **options)
     for epoch in range(3):
         whole.step(epoch, make_gradients(epoch)[0])
@@ -384,41 +350,5 @@ def test_a_saved_state_goes_on_and_other_rules_refuse_it():
         resumed.step(epoch, make_gradients(epoch)[0])
     np.testing.assert_array_equal(resumed.keep, whole.keep)
     np.testing.assert_array_equal(resumed.isolation_score, whole.isolation_score)
-    with pytest.raises(ValueError, match=r"'rule': \('neighbors', 'medoids'\)"):
+    with pytest.raises(ValueError, match="'FarNeighbors', 'IsolatedMedoids'"):
         DropSchedule(codes, warmup=0, every=1).load_state_dict(half.state_dict())
-
-
-def without_rules(state):
-    options = {k: v for k, v in state["options"].items() if k not in ("rule", "cutoff")}
-    return {**state, "options": options}
-
-
-def test_a_state_from_before_there_were_rules_loads_as_medoids():
-    gradients, codes = make_gradients()
-    schedule = DropSchedule(codes, warmup=0)
-    schedule.step(0, gradients)
-    old = without_rules(schedule.state_dict())
-    resumed = DropSchedule(codes, warmup=0)
-    resumed.load_state_dict(old)
-    np.testing.assert_array_equal(resumed.keep, schedule.keep)
-    with pytest.raises(ValueError, match="'rule'"):
-        DropSchedule(codes, warmup=0, rule="neighbors").load_state_dict(old)
-
-
-def test_a_checkpoint_from_before_there_were_rules_loads_as_medoids(digits, tmp_path):
-    X, y = digits
-    path = tmp_path / "run.pt"
-    model = EPICClassifier(
-        warmup=1, every=1, max_epochs=2, checkpoint=path, random_state=0
-    ).fit(X, y)
-    saved = torch.load(path)
-    for name in ("rule", "cutoff"):
-        del saved["run"][name]
-    saved["sampler"]["schedule"] = without_rules(saved["sampler"]["schedule"])
-    torch.save(saved, path)
-    again = clone(model).fit(X, y)
-    np.testing.assert_array_equal(again.keep_, model.keep_)
-    torch.save(saved, path)
-    other = clone(model).set_params(rule="neighbors", gradients="last_layer")
-    with pytest.raises(ValueError, match="rule"):
-        other.fit(X, y)
