@@ -75,7 +75,7 @@ def warn_user(message: str) -> None:
 
 
 # Parts of the package whose public names are not at the top.
-SUBPACKAGES = ("attacks", "baselines")
+SUBPACKAGES = ("attacks", "rules")
 
 
 def documentation_address() -> str:

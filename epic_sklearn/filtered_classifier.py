@@ -23,9 +23,16 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ._detector import Detector, check_weights, take_rows
 from ._utils import DocLinks
-from .filter import EPICFilter
+from .base import (
+    BaseDetector,
+    check_weights,
+    is_text,
+    refuse_lazy,
+    take_rows,
+    to_numpy,
+)
+from .filters import EPICFilter
 
 
 def _has_rows(value: Any, n: int) -> bool:
@@ -38,6 +45,20 @@ def _has_rows(value: Any, n: int) -> bool:
 def _predicts_labels(estimator: Any) -> bool:
     """Tell a classifier from filters; outlier detectors predict, but no labels."""
     return hasattr(estimator, "predict") and not hasattr(estimator, "fit_predict")
+
+
+def _keep_of_codes(codes: ArrayLike, labels: np.ndarray, given: Any) -> np.ndarray:
+    """Rows (n,) to keep of an outlier detector's codes: +1 inlier, -1 outlier."""
+    codes = np.asarray(codes)
+    values = np.unique(codes)
+    if codes.shape != labels.shape or not set(values.tolist()) <= {1, -1}:
+        raise ValueError(
+            f"fit_predict of {given!r} gives {values[:10].tolist()} for {len(codes)} "
+            f"rows; a filter must give 1 (keep) or -1 (drop) for each of "
+            f"{len(labels)}, as scikit-learn's outlier detectors do. PyOD's codes and "
+            "numbers of clusters mean something else."
+        )
+    return codes == 1
 
 
 def _classifier_has(name: str) -> Any:
@@ -86,10 +107,11 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.linear_model import LogisticRegression
     >>> from epic_sklearn import EPICFilter, FilteredClassifier
+    >>> from epic_sklearn.rules import IsolatedMedoids
     >>> X, y = load_iris(return_X_y=True)
     >>> X[0] = X[100]  # a setosa that looks like a virginica
-    >>> model = FilteredClassifier(
-    ...     LogisticRegression(max_iter=1000), EPICFilter(subset_size=0.1))
+    >>> detector = EPICFilter(rule=IsolatedMedoids(subset_size=0.1))
+    >>> model = FilteredClassifier(LogisticRegression(max_iter=1000), detector)
     >>> model.fit(X, y).predict(X).shape
     (150,)
     >>> int((~model.keep_).sum()), bool(model.keep_[0])
@@ -105,7 +127,13 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
             return LogisticRegression(max_iter=1000)
         return self.classifier
 
-    def fit(self, X: Any, y: ArrayLike, **fit_params: Any) -> FilteredClassifier:
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        **fit_params: Any,
+    ) -> FilteredClassifier:
         """Filter the rows, then fit the classifier on those that are kept.
 
         Parameters
@@ -114,10 +142,12 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
             Training examples.
         y : array-like of shape (n,)
             Labels.
-        **fit_params : dict
+        sample_weight : array-like of shape (n,), optional
             With metadata routing enabled, routed to ``filter.fit`` and
             ``classifier.fit`` as they request; without it, given to the
-            classifier. Arrays of n rows, ``sample_weight`` above all, reach the
+            classifier, for the kept rows.
+        **fit_params : dict
+            Treated as `sample_weight` is; what holds one item a row reaches the
             classifier for the kept rows only.
 
         Returns
@@ -129,11 +159,16 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
         TypeError
             If `classifier` predicts no labels (the two are swapped, for
             example), or `filter` does not say which rows to keep.
+        ValueError
+            If what `filter` says is not n bools, or codes +1 and -1, or leaves
+            nothing of a class.
         """
         self._check_order()
+        refuse_lazy(X=X, y=y)
+        X, y = to_numpy(X), to_numpy(y)
         classifier = clone(self._classifier())
-        if fit_params.get("sample_weight") is not None:
-            weights = check_weights(fit_params["sample_weight"], X)
+        weights = check_weights(sample_weight, X)
+        if weights is not None:
             fit_params = {**fit_params, "sample_weight": weights}
         routed = self._route(fit_params)
         rows_kept = self._fit_filter(X, y, routed.filter.fit)
@@ -142,11 +177,11 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
             name: take_rows(value, rows) if _has_rows(value, len(rows_kept)) else value
             for name, value in routed.classifier.fit.items()
         }
-        X = X if hasattr(X, "shape") else np.asarray(X)
-        labels = y if hasattr(y, "shape") else np.asarray(y)
+        if not hasattr(X, "shape"):
+            X = np.array(X, dtype=object if is_text(X) else None)
         self.classifier_ = classifier.fit(
             take_rows(X, rows),
-            np.asarray(take_rows(labels, rows)).ravel(),
+            np.asarray(y).ravel()[rows],
             **kept_params,
         )
         self.keep_ = rows_kept
@@ -168,17 +203,33 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
         )
 
     def _fit_filter(self, X: Any, y: ArrayLike, params: dict[str, Any]) -> np.ndarray:
+        """Which rows the filter keeps, (n,), refused if it cannot be that."""
         given = EPICFilter() if self.filter is None else self.filter
         self.filter_ = clone(given)
-        if isinstance(given, Detector) or not hasattr(given, "fit_predict"):
+        labels = np.asarray(y).ravel()
+        if isinstance(given, BaseDetector) or not hasattr(given, "fit_predict"):
             self.filter_.fit(X, y, **params)
             if not hasattr(self.filter_, "keep_"):
                 raise TypeError(
                     f"filter is {given!r}, which has no keep_ after fit; give an "
                     "EPICFilter, or an outlier detector with fit_predict."
                 )
-            return np.asarray(self.filter_.keep_)
-        return np.asarray(self.filter_.fit_predict(X, **params)) == 1
+            keep = np.asarray(self.filter_.keep_)
+            if keep.shape != labels.shape or keep.dtype != bool:
+                raise ValueError(
+                    f"keep_ of {given!r} is an array of {keep.dtype} of shape "
+                    f"{keep.shape}; it must be one bool a row, {len(labels)}."
+                )
+        else:
+            keep = _keep_of_codes(self.filter_.fit_predict(X, **params), labels, given)
+        emptied = np.setdiff1d(labels, labels[keep])
+        if len(emptied):
+            raise ValueError(
+                f"{given!r} keeps no row of the classes {emptied.tolist()}, which the "
+                "classifier would never predict. Let it drop less, or filter inside "
+                "each class, as EPICFilter does."
+            )
+        return keep
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict labels of new examples, every one of them.
@@ -250,5 +301,7 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
         tags = super().__sklearn_tags__()
         inner = get_tags(self._classifier())
         tags.input_tags = inner.input_tags
+        given = EPICFilter() if self.filter is None else self.filter
+        tags.input_tags.allow_nan &= get_tags(given).input_tags.allow_nan
         tags.classifier_tags = inner.classifier_tags
         return tags

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from numbers import Integral
+from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from ._rounds import DropRounds, Round, RoundOptions
-from ._utils import RandomState, resolve_seed
+from ._utils import RandomState, check_labels, resolve_seed, warn_user
+from .gradients import Gradients, check_gradients, gradient_norm_change
+from .rules import Judgement, Memory, Rule, resolve_rule
+from .rules.base import check_judgement, what_it_needs
+
+# Parameters of every filter and schedule that drops; `rule` is checked as it is made.
+DROP_CONSTRAINTS: dict[str, Any] = {
+    "rule": "no_validation",
+    "min_class_fraction": [Interval(Real, 0, 1, closed="both")],
+    "n_jobs": [None, Integral],
+    "random_state": ["random_state"],
+}
+# Parameters of everything that drops along epochs.
+SCHEDULE_CONSTRAINTS: dict[str, Any] = {
+    **DROP_CONSTRAINTS,
+    "warmup": [Interval(Integral, 0, None, closed="left")],
+    "every": [Interval(Integral, 1, None, closed="left")],
+    "stop": [Interval(Integral, 0, None, closed="left"), None],
+}
 
 
-def check_epochs(
-    warmup: Any, every: Any, stop: Any = None, max_epochs: int | None = None
-) -> None:
-    """Refuse a schedule that is malformed or never drops.
+def check_epochs(warmup: int, stop: int | None, max_epochs: int | None = None) -> None:
+    """Refuse a schedule that never drops.
 
     Parameters
     ----------
-    warmup, every, stop : int
+    warmup, stop : int
         As for :class:`DropSchedule`.
     max_epochs : int, optional
         Epochs that will be trained.
@@ -28,24 +46,17 @@ def check_epochs(
     Raises
     ------
     ValueError
-        If a value is out of range, or no round falls before the last epoch.
+        If no round falls before the last epoch.
 
     Examples
     --------
     >>> from epic_sklearn.schedule import check_epochs
-    >>> check_epochs(10, 5, None, 40)
+    >>> check_epochs(10, None, 40)
     """
-    for name, value, least in (("warmup", warmup, 0), ("every", every, 1)):
-        is_integer = isinstance(value, Integral) and not isinstance(value, bool)
-        if not is_integer or value < least:
-            raise ValueError(
-                f"{name} is {value!r}; it is a number of epochs and must be an "
-                f"integer >= {least}."
-            )
-    if stop is not None and (not isinstance(stop, Integral) or stop < warmup):
+    if stop is not None and stop < warmup:
         raise ValueError(
-            f"stop is {stop!r}; it is the last epoch after which examples may be "
-            f"dropped and must be None or an integer >= warmup ({warmup})."
+            f"stop is {stop} and warmup {warmup}: the last epoch after which examples "
+            "may be dropped comes before the first. Give a stop >= warmup, or None."
         )
     if max_epochs is not None and warmup >= max_epochs:
         raise ValueError(
@@ -54,17 +65,75 @@ def check_epochs(
         )
 
 
+@dataclass(frozen=True)
+class Round:
+    """What one round of dropping did.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs trained before the round; for the filter the round's number,
+        from 1.
+    n_kept : int
+        Examples kept after it.
+    n_dropped : int
+        Examples that it dropped.
+    seconds : float
+        Time for judging and dropping, gradients not included.
+    rho : float
+        ``abs(norm(mean gradient of the kept) - norm(mean gradient of all))``
+        after it, with the round's gradients (Theorem 3.1).
+    """
+
+    epoch: int
+    n_kept: int
+    n_dropped: int
+    seconds: float
+    rho: float
+
+
+def drop_within_floor(
+    keep: np.ndarray,
+    flagged: np.ndarray,
+    score: np.ndarray,
+    codes: np.ndarray,
+    min_class_fraction: float,
+) -> tuple[np.ndarray, list[int]]:
+    """Drop flagged examples of those kept, but never below a share of their class.
+
+    Where a class would fall below ``ceil(min_class_fraction * n_c)`` kept
+    examples, or to none, the least suspicious of those just dropped are given
+    back. Returns what is kept (n,), and the codes of such classes.
+    """
+    keep, before = keep & ~flagged, keep
+    floored = []
+    sizes = np.bincount(codes)
+    floors = np.ceil(min_class_fraction * sizes - 1e-9).clip(1).astype(np.int64)
+    missing = floors - np.bincount(codes[keep], minlength=len(sizes))
+    for c in np.flatnonzero(missing > 0).tolist():
+        dropped = np.flatnonzero(before & ~keep & (codes == c))
+        least_suspicious = dropped[np.argsort(score[dropped], kind="stable")]
+        given_back = least_suspicious[: missing[c]]
+        if len(given_back):
+            keep[given_back] = True
+            floored.append(c)
+    return keep, floored
+
+
 class DropSchedule:
-    """The rounds of EPIC along the epochs of one training run.
+    """The rounds of dropping along the epochs of one training run.
 
     After `warmup` epochs, and then after every `every` further ones up to
-    `stop`, isolated examples are dropped for good (paper, Algorithm 1). All
-    estimators, callbacks and samplers of this library drop through this class.
+    `stop`, a rule judges all examples, and what it flags is dropped for good
+    (paper, Algorithm 1). All estimators, callbacks and samplers of this library
+    drop through this class.
 
     Parameters
     ----------
     labels : array-like of shape (n,)
         Labels of the training examples, at least two classes.
+    rule : Rule or None, default=None
+        Which examples to drop. None: :class:`~epic_sklearn.rules.IsolatedMedoids`.
     warmup : int, default=10
         Epochs trained before the first round; 0 drops before training, for a
         model that is trained already.
@@ -72,43 +141,37 @@ class DropSchedule:
         Epochs from round to round.
     stop : int or None, default=None
         Last epoch after which a round may come. None: no end.
-    subset_size : float, default=0.2
-        Medoids as a share of each class.
-    threshold : int, default=1
-        Largest size of a cluster that counts as isolated.
-    cluster_on : {"all", "kept"}, default="all"
-        Whether a round clusters all examples and intersects, or what is left.
-    rule : {"medoids", "neighbors"}, default="medoids"
-        What is isolated; "neighbors" needs OuterProductGradients. See
-        :class:`EPICClassifier`.
-    cutoff : float, default=2.0
-        Score above which "neighbors" drops; lower drops more.
-    metric : {"euclidean", "cosine"}, default="euclidean"
-        Distance between gradients.
-    optimizer : str, default="lazy"
-        Any of apricot's optimizer names.
     min_class_fraction : float, default=0.5
-        Share of each class that is always kept.
+        Share of each class that is always kept. When reached, the least
+        suspicious examples are given back and one warning names the class.
     n_jobs : int, default=None
-        Classes worked on side by side.
+        Classes worked on side by side, by rules that can.
     random_state : int, RandomState instance or None, default=None
-        For optimizers that draw at random.
+        For rules that draw at random.
 
     Attributes
     ----------
+    rule : Rule
+        The clone that judges.
     keep : ndarray of shape (n,), bool
         What is kept.
     dropped_at_epoch : ndarray of shape (n,), int
         Epochs trained when the example was dropped, -1 where it is kept.
+    details : dict of str to ndarray of shape (n,)
+        What else the rule said in the last round.
     rounds : list of Round
         One record a round.
+    classes, codes : ndarray
+        Sorted labels (n_classes,), and the place of each example's among them.
 
     Examples
     --------
     >>> import numpy as np
     >>> from epic_sklearn import DropSchedule
+    >>> from epic_sklearn.rules import IsolatedMedoids
     >>> gradients = np.array([[0.0], [0.1], [0.2], [5.0], [1.0], [1.1]])
-    >>> schedule = DropSchedule(list("aaaabb"), warmup=2, every=3, subset_size=0.5)
+    >>> schedule = DropSchedule(
+    ...     list("aaaabb"), rule=IsolatedMedoids(subset_size=0.5), warmup=2, every=3)
     >>> [epoch for epoch in range(10) if schedule.is_due(epoch)]
     [2, 5, 8]
     >>> schedule.step(2, gradients).n_dropped
@@ -121,59 +184,55 @@ class DropSchedule:
         self,
         labels: ArrayLike,
         *,
+        rule: Rule | None = None,
         warmup: int = 10,
         every: int = 5,
         stop: int | None = None,
-        subset_size: float = 0.2,
-        threshold: int = 1,
-        cluster_on: str = "all",
-        rule: str = "medoids",
-        cutoff: float = 2.0,
-        metric: str = "euclidean",
-        optimizer: str = "lazy",
         min_class_fraction: float = 0.5,
         n_jobs: int | None = None,
         random_state: RandomState = None,
     ) -> None:
-        check_epochs(warmup, every, stop)
-        options = RoundOptions(
-            subset_size=subset_size,
-            threshold=threshold,
-            cluster_on=cluster_on,
-            rule=rule,
-            cutoff=cutoff,
-            metric=metric,
-            optimizer=optimizer,
-            min_class_fraction=min_class_fraction,
-            n_jobs=n_jobs,
-        )
+        given = {
+            "rule": rule,
+            "warmup": warmup,
+            "every": every,
+            "stop": stop,
+            "min_class_fraction": min_class_fraction,
+            "n_jobs": n_jobs,
+            "random_state": random_state,
+        }
+        validate_parameter_constraints(SCHEDULE_CONSTRAINTS, given, type(self).__name__)
+        check_epochs(warmup, stop)
+        self.rule = resolve_rule(rule)
         self.warmup, self.every, self.stop = warmup, every, stop
-        self._rounds = DropRounds(labels, options, resolve_seed(random_state))
-
-    @property
-    def keep(self) -> np.ndarray:
-        """What is kept, shape (n,), bool."""
-        return self._rounds.keep
-
-    @property
-    def dropped_at_epoch(self) -> np.ndarray:
-        """Epochs trained when dropped, -1 where kept, shape (n,)."""
-        return self._rounds.dropped_at
+        self.min_class_fraction = min_class_fraction
+        self.classes, self.codes = check_labels(labels)
+        n = len(self.codes)
+        self.keep = np.ones(n, dtype=bool)
+        self.dropped_at_epoch = np.full(n, -1, dtype=np.int64)
+        self.details: dict[str, np.ndarray] = {}
+        self.rounds: list[Round] = []
+        self._memory = Memory(self.keep, resolve_seed(random_state), n_jobs)
+        self._score = np.zeros(n)
+        self._was_flagged = np.zeros(n, dtype=bool)
+        self._warned_of: list[int] = []
 
     @property
     def isolation_score(self) -> np.ndarray:
-        """Highest isolation score of all rounds so far, shape (n,)."""
-        return self._rounds.score
+        """Highest score of all rounds so far, shape (n,).
 
-    @property
-    def classes(self) -> np.ndarray:
-        """Sorted labels."""
-        return self._rounds.classes
-
-    @property
-    def rounds(self) -> list[Round]:
-        """One record a round."""
-        return self._rounds.rounds
+        Examples that were flagged and given back by the floor come below every
+        dropped one of their class.
+        """
+        score = self._score.copy()
+        for code in np.unique(self.codes[self._was_flagged & self.keep]):
+            members = self.codes == code
+            dropped = members & ~self.keep
+            if dropped.any():
+                given_back = members & self._was_flagged & self.keep
+                below = np.nextafter(score[dropped].min(), -np.inf)
+                score[given_back] = np.minimum(score[given_back], below)
+        return score
 
     def is_due(self, epoch: int) -> bool:
         """Say whether a round comes after `epoch` epochs of training.
@@ -195,7 +254,7 @@ class DropSchedule:
         return (epoch - self.warmup) % self.every == 0
 
     def step(self, epoch: int, gradients: Any | Callable[[], Any]) -> Round | None:
-        """Drop isolated examples if a round is due.
+        """Drop what the rule flags, if a round is due.
 
         Parameters
         ----------
@@ -214,13 +273,70 @@ class DropSchedule:
         Raises
         ------
         ValueError
-            If the gradients have the wrong shape or are not finite.
+            If the gradients have the wrong shape, are not finite, or lack what
+            the rule needs; nothing has changed then.
         """
         if not self.is_due(epoch):
             return None
-        return self._rounds.run(
-            epoch, gradients() if callable(gradients) else gradients
+        given = gradients() if callable(gradients) else gradients
+        start = time.perf_counter()
+        checked = check_gradients(given, len(self.codes))
+        judgement = self._judge(given, checked)
+        score = np.asarray(judgement.score, dtype=np.float64)
+        # Before the first round there is no score that could be the higher one.
+        self._score = np.maximum(self._score, score) if self.rounds else score
+        self._was_flagged |= judgement.flagged
+        self.details = dict(judgement.details)
+        before = self.keep
+        self.keep, floored = drop_within_floor(
+            before, judgement.flagged, self._score, self.codes, self.min_class_fraction
         )
+        self.dropped_at_epoch[before & ~self.keep] = epoch
+        record = Round(
+            epoch=int(epoch),
+            n_kept=int(self.keep.sum()),
+            n_dropped=int((before & ~self.keep).sum()),
+            seconds=time.perf_counter() - start,
+            rho=gradient_norm_change(checked, self.keep),
+        )
+        self.rounds.append(record)
+        # Last, so that nothing is half done where warnings are errors.
+        self._warn_of_floor(floored)
+        return record
+
+    def _judge(self, given: Any, checked: Gradients) -> Judgement:
+        """Ask the rule; on a GPU it judges where the gradients are, if it can."""
+        on_gpu = self.rule.takes_cuda and getattr(given, "is_cuda", False)
+        needed = what_it_needs(self.rule, given if on_gpu else checked, self.codes)
+        self._memory.keep = self.keep.copy()
+        judgement = self.rule.judge(needed, self.codes, self._memory)
+        return check_judgement(judgement, len(self.codes), self.rule)
+
+    def _warn_of_floor(self, floored: list[int]) -> None:
+        newly = [c for c in floored if c not in self._warned_of]
+        if not newly:
+            return
+        self._warned_of += newly
+        sizes = np.bincount(self.codes)
+        labels = self.classes.tolist()
+        names = ", ".join(f"{labels[c]!r} (of {sizes[c]})" for c in newly)
+        warn_user(
+            f"So many examples of class {names} are flagged that the least suspicious "
+            f"were kept, to keep {self.min_class_fraction:.0%} of the class "
+            f"(min_class_fraction). {self.rule.to_drop_less} to drop less; a class of "
+            "a few examples is too small to tell."
+        )
+
+    def _settings(self) -> dict[str, Any]:
+        """What decides which examples are dropped, as plain values."""
+        parameters = self.rule.get_params(deep=True).items()
+        return {
+            "warmup": self.warmup,
+            "every": self.every,
+            "min_class_fraction": self.min_class_fraction,
+            "rule": type(self.rule).__name__,
+            **{f"rule__{name}": _plain(value) for name, value in parameters},
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that later rounds depend on, as plain arrays and numbers.
@@ -229,8 +345,19 @@ class DropSchedule:
         -------
         dict
         """
-        timing = {"warmup": self.warmup, "every": self.every, "stop": self.stop}
-        return {"timing": timing, **self._rounds.state_dict()}
+        return {
+            "settings": self._settings(),
+            "codes": self.codes.copy(),
+            "keep": self.keep.copy(),
+            "dropped_at_epoch": self.dropped_at_epoch.copy(),
+            "details": {name: np.array(v) for name, v in self.details.items()},
+            "memory": {name: np.array(v) for name, v in self._memory.items()},
+            "seed": self._memory.seed,
+            "rounds": [asdict(record) for record in self.rounds],
+            "score": self._score.copy(),
+            "was_flagged": self._was_flagged.copy(),
+            "warned_of": list(self._warned_of),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a :meth:`state_dict`.
@@ -238,18 +365,47 @@ class DropSchedule:
         Parameters
         ----------
         state : dict
-            Saved by a schedule of the same labels and options. Its `stop` may
-            differ, so that a run can be prolonged.
+            Saved by a schedule of the same labels, rule and settings. Its `stop`
+            may differ, so that a run can be prolonged, and its seed takes the
+            place of this one's.
 
         Raises
         ------
         ValueError
-            If it was saved for other labels or options; nothing has changed.
+            If it was saved for other labels or settings; nothing has changed.
         """
-        for name in ("warmup", "every"):
-            if state["timing"][name] != getattr(self, name):
-                raise ValueError(
-                    f"The saved state was made with {name}={state['timing'][name]}, "
-                    f"here it is {getattr(self, name)}; resume with the same."
-                )
-        self._rounds.load_state_dict(state)
+        if not np.array_equal(state["codes"], self.codes):
+            raise ValueError(
+                f"The saved state is of {len(state['codes'])} examples with other "
+                f"labels than the {len(self.codes)} here, or in another order; resume "
+                "with the data that training began with."
+            )
+        ours, saved = self._settings(), state["settings"]
+        other = {
+            name: (saved.get(name), ours.get(name))
+            for name in {**saved, **ours}
+            if saved.get(name) != ours.get(name)
+        }
+        if other:
+            raise ValueError(
+                f"The saved state was made with other settings (saved, now): {other}; "
+                "resume with those that training began with."
+            )
+        self.keep = np.array(state["keep"], dtype=bool)
+        self.dropped_at_epoch = np.array(state["dropped_at_epoch"])
+        self.details = {name: np.array(v) for name, v in state["details"].items()}
+        memory = Memory(self.keep, int(state["seed"]), self._memory.n_jobs)
+        memory.update({name: np.array(v) for name, v in state["memory"].items()})
+        self._memory = memory
+        self.rounds = [Round(**record) for record in state["rounds"]]
+        self._score = np.array(state["score"])
+        self._was_flagged = np.array(state["was_flagged"], dtype=bool)
+        self._warned_of = [int(c) for c in state["warned_of"]]
+
+
+def _plain(value: Any) -> Any:
+    """Return a parameter as a value that can be saved and compared."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    is_plain = value is None or isinstance(value, bool | int | float | str)
+    return value if is_plain else " ".join(repr(value).split())

@@ -5,10 +5,16 @@ from .extractors import (
     LastLayerGradients,
     LastLayerInputGradients,
     LogitGradients,
-    PrecomputedGradients,
     logit_gradients,
 )
-from .features import Gradients, OuterProductGradients, check_gradients
+from .features import (
+    Gradients,
+    OuterProductGradients,
+    check_gradients,
+    gradient_norm_change,
+    mean_gradient,
+)
+from .sources import PrecomputedGradients, as_extractor
 
 __all__ = [
     "GradientExtractor",
@@ -18,6 +24,9 @@ __all__ = [
     "LogitGradients",
     "OuterProductGradients",
     "PrecomputedGradients",
+    "as_extractor",
     "check_gradients",
+    "gradient_norm_change",
     "logit_gradients",
+    "mean_gradient",
 ]

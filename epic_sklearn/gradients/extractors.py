@@ -7,7 +7,7 @@ gradients of the cross-entropy loss have closed forms.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -77,6 +77,9 @@ class GradientExtractor(DocLinks, BaseEstimator):
     classes_ : ndarray of shape (C,)
         Labels, in the order of the model's columns.
     """
+
+    #: What rules may read of the gradients: "errors", "inputs", both or neither.
+    gives: ClassVar[tuple[str, ...] | None] = ()
 
     classifier_: Any
     classes_: np.ndarray
@@ -180,8 +183,10 @@ class GradientExtractor(DocLinks, BaseEstimator):
         classes = getattr(self, "classes_", None)
         if classes is None:  # a torch module that was never fitted
             classes = np.unique(labels)
-            if np.issubdtype(labels.dtype, np.integer):
-                classes = np.arange(n_columns)
+        is_module = isinstance(self.classifier_, nn.Module)
+        if is_module and len(classes) != n_columns and classes.dtype.kind in "iu":
+            # Not every class that the net knows need be there.
+            classes = np.arange(n_columns)
         if len(classes) != n_columns:
             raise ValueError(
                 f"The model gives {n_columns} columns and there are {len(classes)} "
@@ -250,6 +255,8 @@ class LogitGradients(GradientExtractor):
     >>> LogitGradients().fit(X, y).compute(X, y).shape
     (150, 3)
     """
+
+    gives = ("errors",)
 
     def _compute(self, model: Any, X: Any, y: Any) -> tuple[Gradients, np.ndarray]:
         errors, _, labels = self._errors(model, X, y)
@@ -327,62 +334,10 @@ class LastLayerGradients(GradientExtractor):
     (150, 15)
     """
 
+    gives = ("errors", "inputs")
+
     def _compute(self, model: Any, X: Any, y: Any) -> tuple[Gradients, np.ndarray]:
         errors, inputs, labels = self._errors(model, X, y, with_inputs=True)
         assert inputs is not None  # asked for
         with_bias = np.column_stack([inputs, np.ones(len(errors))])
         return OuterProductGradients(errors, with_bias), labels
-
-
-class PrecomputedGradients(DocLinks, BaseEstimator):
-    """X already is the gradients: nothing is fitted or computed.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn import PrecomputedGradients
-    >>> PrecomputedGradients().fit(None, None).compute([[1.0, -1.0]], [0])
-    array([[ 1., -1.]])
-    """
-
-    def fit(self, X: Any, y: Any, **fit_params: Any) -> PrecomputedGradients:
-        """Do nothing.
-
-        Parameters
-        ----------
-        X, y, **fit_params : object
-            Ignored.
-
-        Returns
-        -------
-        self : PrecomputedGradients
-        """
-        return self
-
-    def compute(self, X: Any, y: ArrayLike) -> Gradients:
-        """Return X after checking it.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Gradients.
-        y : array-like of shape (n,)
-            Labels; only their number is used.
-
-        Returns
-        -------
-        ndarray of shape (n, d)
-
-        Raises
-        ------
-        ValueError
-            If the shape is wrong or a value is not finite.
-        """
-        return check_gradients(X, len(np.asarray(y)))
-
-    def __call__(self, X: Any, y: ArrayLike) -> Gradients:
-        """Compute gradient features; the same as :meth:`compute`."""
-        return self.compute(X, y)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True

@@ -103,7 +103,7 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
 
     Examples
     --------
-    >>> from epic_sklearn.gradients.features import check_gradients
+    >>> from epic_sklearn.gradients import check_gradients
     >>> check_gradients([[1, 2]], 1)
     array([[1., 2.]])
     """
@@ -160,10 +160,43 @@ def mean_gradient(gradients: Gradients) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
-    >>> from epic_sklearn.gradients.features import mean_gradient
+    >>> from epic_sklearn.gradients import mean_gradient
     >>> mean_gradient(np.array([[1.0, 0.0], [3.0, 2.0]]))
     array([2., 1.])
     """
     if isinstance(gradients, OuterProductGradients):
         return gradients.mean().astype(np.float64)
     return gradients.mean(axis=0, dtype=np.float64)
+
+
+def gradient_norm_change(gradients: Gradients, keep: np.ndarray) -> float:
+    """Rho of Theorem 3.1: how much dropping changes the mean gradient's norm.
+
+    ``abs(norm(mean(gradients[keep])) - norm(mean(gradients)))``. Training on
+    the kept examples has dynamics close to training on all of them while this
+    is small against the norm itself.
+
+    Parameters
+    ----------
+    gradients : ndarray of shape (n, d) or OuterProductGradients
+        Gradient features of all examples.
+    keep : ndarray of shape (n,), bool
+        What is kept, at least one example.
+
+    Returns
+    -------
+    float
+        In the gradients' own unit, >= 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.gradients import gradient_norm_change
+    >>> gradient_norm_change(np.array([[1.0], [3.0]]), np.array([True, False]))
+    1.0
+    """
+    if keep.all():
+        return 0.0
+    norm_of_all = np.linalg.norm(mean_gradient(gradients))
+    norm_of_kept = np.linalg.norm(mean_gradient(gradients[keep]))
+    return float(abs(norm_of_kept - norm_of_all))

@@ -1,20 +1,18 @@
-"""How isolated an example is by its neighbours in the last layer's gradient.
-
-The rule ``"neighbors"``, beside the paper's singletons of medoids: it finds poisons
-that collide on one point, and costs fewer clean examples.
-"""
+"""Our rule: distances to neighbours in the last layer's gradient."""
 
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from scipy.stats import median_abs_deviation
 from sklearn.neighbors import NearestNeighbors
+from sklearn.utils._param_validation import Interval
 
-from .gradients.features import Gradients, OuterProductGradients
+from ..gradients import Gradients, OuterProductGradients
+from .base import Judgement, Memory, Rule
 
-RULES = ("medoids", "neighbors")
 # Colliding groups of up to as many examples are seen as groups.
 N_NEIGHBORS = 10
 # Most that either half of the score counts: alone it just passes a cutoff of 2.
@@ -23,29 +21,12 @@ LARGEST_Z = 3.0
 SAME_DIRECTION = 1e-6
 
 
-def robust_z(values: np.ndarray) -> np.ndarray:
-    """Deviations from the median, in robust standard deviations, within +-3.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n,)
-        Logarithms: differences below 1e-6 are rounding and count as none.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn._rules import robust_z
-    >>> robust_z(np.array([1.0, 2.0, 3.0, 4.0, 99.0])).round(2)
-    array([-1.35, -0.67,  0.  ,  0.67,  3.  ])
-    """
-    deviations = values - np.median(values)
-    # 1.4826 makes the median deviation of a normal sample its standard deviation.
-    spread = max(1.4826 * float(np.median(np.abs(deviations))), 1e-6)
-    return np.clip(deviations / spread, -LARGEST_Z, LARGEST_Z)
+def _robust_z(logarithms: np.ndarray) -> np.ndarray:
+    """Deviations (n,) from the median, in robust standard deviations, within +-3."""
+    spread = median_abs_deviation(logarithms, scale="normal")
+    # Differences of logarithms below 1e-6 are rounding.
+    z = (logarithms - np.median(logarithms)) / max(float(spread), 1e-6)
+    return np.clip(z, -LARGEST_Z, LARGEST_Z)
 
 
 def _directions(inputs: np.ndarray) -> np.ndarray:
@@ -72,43 +53,6 @@ def _log_isolation(inputs: np.ndarray) -> np.ndarray:
     distances, _ = neighbors.fit(directions).kneighbors()
     first, last = np.log(distances[:, [0, -1]].clip(SAME_DIRECTION)).T
     return 2 * last - first
-
-
-def check_rule(rule: Any, cutoff: Any) -> None:
-    """Refuse an unknown rule, or a cutoff that is no positive number.
-
-    Raises
-    ------
-    ValueError
-        If either is out of range.
-    """
-    if rule not in RULES:
-        raise ValueError(f"rule is {rule!r}; choose one of {RULES}.")
-    is_number = isinstance(cutoff, Real) and not isinstance(cutoff, bool)
-    if not is_number or not 0 < cutoff < float("inf"):
-        raise ValueError(
-            f"cutoff is {cutoff!r}; it is the score above which rule='neighbors' "
-            "drops, in robust standard deviations, and must be a positive number."
-        )
-
-
-def check_rule_fits(gradients: Gradients) -> OuterProductGradients:
-    """Return gradients that show what went into the last layer, refuse others.
-
-    Raises
-    ------
-    ValueError
-        If they are not :class:`~epic_sklearn.OuterProductGradients`.
-    """
-    if not isinstance(gradients, OuterProductGradients):
-        raise ValueError(
-            "rule='neighbors' compares the last layer's inputs and errors, which an "
-            f"array of gradients, here of shape {gradients.shape}, does not hold. "
-            "Set gradients='last_layer' when training; give EPICFilter and its kin "
-            "LastLayerGradients(classifier), and DropSchedule or EPICSubsetSampler "
-            "OuterProductGradients."
-        )
-    return gradients
 
 
 def neighbor_isolation(
@@ -150,7 +94,7 @@ def neighbor_isolation(
     --------
     >>> import numpy as np
     >>> from epic_sklearn import OuterProductGradients
-    >>> from epic_sklearn._rules import neighbor_isolation
+    >>> from epic_sklearn.rules import neighbor_isolation
     >>> rng = np.random.default_rng(0)
     >>> errors, inputs = rng.normal(size=(50, 3)), rng.normal(size=(50, 20))
     >>> inputs[1:4] = inputs[0] + 0.01 * inputs[1:4]  # four collide
@@ -165,7 +109,60 @@ def neighbor_isolation(
         rows = np.flatnonzero(codes == code)
         if len(rows) <= N_NEIGHBORS:
             continue
-        geometry = robust_z(_log_isolation(gradients.inputs[rows]))
-        error = robust_z(_log_lengths(gradients.errors[rows]))
+        geometry = _robust_z(_log_isolation(gradients.inputs[rows]))
+        error = _robust_z(_log_lengths(gradients.errors[rows]))
         score[rows] = (geometry + error) / np.sqrt(2)
     return score
+
+
+class FarNeighbors(Rule):
+    """Drop what is far from its class, or in a tight group, and fitted badly.
+
+    Ours, not the paper's: :func:`neighbor_isolation` is compared with `cutoff`. It
+    costs fewer clean examples than :class:`IsolatedMedoids` and finds groups of up
+    to 10 poisons that collide on one point. Clean exact copies look like such a
+    group: drop duplicates first.
+
+    Parameters
+    ----------
+    cutoff : float, default=2.0
+        Score above which an example is dropped, in robust standard deviations of
+        its class; lower drops more, 4.25 or more nothing.
+
+    See Also
+    --------
+    IsolatedMedoids : The paper's rule.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from epic_sklearn import EPICFilter
+    >>> from epic_sklearn.rules import FarNeighbors
+    >>> X, y = load_iris(return_X_y=True)
+    >>> X[0] = X[100]  # a setosa that looks like a virginica
+    >>> bool(EPICFilter(rule=FarNeighbors()).fit(X, y).keep_[0])
+    False
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("errors", "inputs")
+    flags: ClassVar[str] = (
+        "examples far from their class, or in a tight group of up to 10, that are "
+        "fitted badly"
+    )
+    score_is: ClassVar[str] = "robust standard deviations of its class, at most 4.25"
+    to_drop_less: ClassVar[str] = "Raise cutoff"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "cutoff": [Interval(Real, 0, None, closed="neither")]
+    }
+
+    def __init__(self, cutoff: float = 2.0) -> None:
+        self.cutoff = cutoff
+
+    def judge(
+        self, gradients: Gradients, codes: np.ndarray, memory: Memory
+    ) -> Judgement:
+        """Flag what scores above `cutoff`; see :meth:`Rule.judge`."""
+        assert isinstance(gradients, OuterProductGradients)  # what it needs
+        score = neighbor_isolation(gradients, codes)
+        return Judgement(score, score > self.cutoff)

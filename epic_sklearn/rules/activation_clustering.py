@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA, FastICA
 from sklearn.metrics import silhouette_score
+from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._utils import RandomState, resolve_seed
-from ._base import Rival, check_number
-
-REDUCE = ("PCA", "FastICA")
-CLUSTER_ANALYSIS = ("relative-size", "silhouette-scores", "smaller")
+from .base import Judgement, Memory, Rule
 
 
-class ActivationClustering(Rival):
+class ActivationClustering(Rule):
     """Cluster each class in two, and drop a suspiciously small cluster.
 
-    The features of each class are reduced to `nb_dims` dimensions and split by
-    2-means. Where the smaller cluster looks like an intruder, all of it is
+    The last layer's inputs of each class are reduced to `nb_dims` dimensions and
+    split by 2-means. Where the smaller cluster looks like an intruder, all of it is
     dropped: clean parts of a class that form a cluster go with it, and poisons
     too few to pull a centre to themselves stay.
 
     Parameters
     ----------
-    extractor : extractor, classifier, torch.nn.Module, callable or None
-        Where features come from: ``LastLayerInputs(classifier)``,
-        ``PrecomputedGradients()`` where X already is the features, a function
-        ``(X, y) -> (n, d)``, or a classifier or torch module (wrapped in
-        LastLayerInputs). None takes X itself, flattened.
     nb_dims : int, default=10
         Dimensions to cluster in; fewer where the features of a class have
         fewer.
@@ -47,33 +40,10 @@ default="relative-size"
         In [0, 0.5].
     silhouette_threshold : float, default=0.1
         Mean silhouette coefficient, in [-1, 1].
-    min_class_fraction : float, default=0.5
-        Share of each class that is always kept.
-    random_state : int, RandomState instance or None, default=None
-        For the centres that 2-means begins with, and independent components.
-
-    Attributes
-    ----------
-    keep_ : ndarray of shape (n,), bool
-        Which training rows are kept.
-    isolated_indices_ : ndarray of int
-        Row numbers of those that are not; named as in EPICFilter.
-    isolation_score_ : ndarray of shape (n,)
-        In [0, 1]: the share of the class that is in the other cluster, raised
-        by less than one example's share the nearer the row is to its own
-        centre; named as in EPICFilter.
-    extractor_ : extractor
-        The fitted extractor.
-    classes_ : ndarray
-        The labels.
-    n_features_in_ : int
-        Number of features seen during ``fit``.
-    feature_names_in_ : ndarray
-        Their names, where X has string column names.
 
     See Also
     --------
-    epic_sklearn.EPICFilter : Looks for single examples rather than clusters.
+    IsolatedMedoids : Looks for single examples rather than clusters.
 
     Notes
     -----
@@ -90,83 +60,63 @@ default="relative-size"
     Examples
     --------
     >>> from sklearn.datasets import load_iris
-    >>> from epic_sklearn.baselines import ActivationClustering
+    >>> from epic_sklearn import EPICFilter
+    >>> from epic_sklearn.rules import ActivationClustering
     >>> X, y = load_iris(return_X_y=True)
     >>> X[:10] = X[100:110]  # setosas that look like virginicas
-    >>> detector = ActivationClustering(random_state=0).fit(X, y)
+    >>> detector = EPICFilter(rule=ActivationClustering(), random_state=0).fit(X, y)
     >>> bool(detector.keep_[:10].any())
     False
     >>> detector.keep_[10:].sum()  # with them, 14 of 50 clean virginicas
     np.int64(126)
     """
 
-    uses = "features"
+    needs: ClassVar[tuple[str, ...]] = ("inputs",)
+    flags: ClassVar[str] = "the smaller of two clusters of a class"
+    score_is: ClassVar[str] = (
+        "the share of the class that is in the other cluster, higher near the centre "
+        "of its own"
+    )
+    to_drop_less: ClassVar[str] = "Lower size_threshold"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "nb_dims": [Interval(Integral, 1, None, closed="left")],
+        "reduce": [StrOptions({"PCA", "FastICA"})],
+        "cluster_analysis": [
+            StrOptions({"relative-size", "silhouette-scores", "smaller"})
+        ],
+        "size_threshold": [Interval(Real, 0, 0.5, closed="both")],
+        "silhouette_threshold": [Interval(Real, -1, 1, closed="both")],
+    }
 
     def __init__(
         self,
-        extractor: Any = None,
         *,
         nb_dims: int = 10,
         reduce: str = "PCA",
         cluster_analysis: str = "relative-size",
         size_threshold: float = 0.35,
         silhouette_threshold: float = 0.1,
-        min_class_fraction: float = 0.5,
-        random_state: RandomState = None,
     ) -> None:
-        self.extractor = extractor
         self.nb_dims = nb_dims
         self.reduce = reduce
         self.cluster_analysis = cluster_analysis
         self.size_threshold = size_threshold
         self.silhouette_threshold = silhouette_threshold
-        self.min_class_fraction = min_class_fraction
-        self.random_state = random_state
 
-    def _check_parameters(self) -> None:
-        check_number(
-            "nb_dims",
-            self.nb_dims,
-            1,
-            float("inf"),
-            "the number of dimensions to cluster in",
-            integer=True,
-        )
-        check_number(
-            "size_threshold",
-            self.size_threshold,
-            0,
-            0.5,
-            "the share of a class below which a cluster is suspicious",
-        )
-        check_number(
-            "silhouette_threshold",
-            self.silhouette_threshold,
-            -1,
-            1,
-            "the mean silhouette coefficient above which a cluster is suspicious",
-        )
-        for name, choices in (
-            ("reduce", REDUCE),
-            ("cluster_analysis", CLUSTER_ANALYSIS),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; choose one of {choices}."
-                )
-
-    def _assess(
-        self, values: np.ndarray, codes: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        seed = resolve_seed(self.random_state)
+    def judge(
+        self, gradients: np.ndarray, codes: np.ndarray, memory: Memory
+    ) -> Judgement:
+        """Flag suspiciously small clusters; see :meth:`Rule.judge`."""
+        inputs = gradients.astype(np.float64)
         score = np.zeros(len(codes))
         flagged = np.zeros(len(codes), dtype=bool)
         for code in np.unique(codes):
             rows = np.flatnonzero(codes == code)
-            reduced = self._reduce(values[rows], seed)
+            reduced = self._reduce(inputs[rows], memory.seed)
             if reduced is not None:
-                score[rows], flagged[rows] = self._split(reduced, seed)
-        return score, flagged
+                score[rows], flagged[rows] = self._split(reduced, memory.seed)
+        return Judgement(score, flagged)
 
     def _reduce(self, features: np.ndarray, seed: int) -> np.ndarray | None:
         """Fewer dimensions; None where all rows are equal."""

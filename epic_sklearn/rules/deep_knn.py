@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
-from typing import Any
+from numbers import Integral
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.metrics import pairwise_distances_chunked
+from sklearn.utils._param_validation import Interval, RealNotInt
 
-from ._base import Rival
+from .base import Judgement, Memory, Rule
 
 
-def neighbour_votes(
+def _neighbour_votes(
     features: np.ndarray, codes: np.ndarray, k: np.ndarray
 ) -> np.ndarray:
     """Count the labels of each row's nearest other rows.
@@ -56,51 +56,25 @@ def neighbour_votes(
     return np.concatenate(list(chunks))
 
 
-class DeepKNN(Rival):
+class DeepKNN(Rule):
     """Drop the examples whose nearest neighbours mostly bear another label.
 
-    An example is dropped when, among the k nearest others, one other label is
-    more frequent than its own. It finds poisons that lie among another class's
+    An example is dropped when, among the k nearest others by the last layer's
+    input, one other label is more frequent than its own. It finds poisons that lie among another class's
     examples; n * n distances are computed, in pieces that fit scikit-learn's
     ``working_memory``.
 
     Parameters
     ----------
-    extractor : extractor, classifier, torch.nn.Module, callable or None
-        Where features come from: ``LastLayerInputs(classifier)``,
-        ``PrecomputedGradients()`` where X already is the features, a function
-        ``(X, y) -> (n, d)``, or a classifier or torch module (wrapped in
-        LastLayerInputs). None takes X itself, flattened.
     k : int or float, default=1.0
         Neighbours that vote. An integer is their number, a float a multiple of
         the size of the example's class, at most all others. Above 1.0 a class
         can be outvoted whole by the class next to it, however far apart the two
         are.
-    min_class_fraction : float, default=0.5
-        Share of each class that is always kept.
-
-    Attributes
-    ----------
-    keep_ : ndarray of shape (n,), bool
-        Which training rows are kept.
-    isolated_indices_ : ndarray of int
-        Row numbers of those that are not; named as in EPICFilter.
-    isolation_score_ : ndarray of shape (n,)
-        Votes for the most frequent other label less those for its own, as a
-        share of all votes, in [-1, 1]; above 0 is flagged. Named as in
-        EPICFilter.
-    extractor_ : extractor
-        The fitted extractor.
-    classes_ : ndarray
-        The labels.
-    n_features_in_ : int
-        Number of features seen during ``fit``.
-    feature_names_in_ : ndarray
-        Their names, where X has string column names.
 
     See Also
     --------
-    epic_sklearn.EPICFilter : Judges an example inside its class.
+    IsolatedMedoids : Judges an example inside its class.
 
     References
     ----------
@@ -110,61 +84,50 @@ class DeepKNN(Rival):
     Examples
     --------
     >>> from sklearn.datasets import load_iris
-    >>> from epic_sklearn.baselines import DeepKNN
+    >>> from epic_sklearn import EPICFilter
+    >>> from epic_sklearn.rules import DeepKNN
     >>> X, y = load_iris(return_X_y=True)
     >>> X[0] = X[100]  # a setosa that looks like a virginica
-    >>> DeepKNN(k=10).fit(X, y).isolated_indices_
+    >>> EPICFilter(rule=DeepKNN(k=10)).fit(X, y).isolated_indices_
     array([  0,  77,  83, 106])
     """
 
-    uses = "features"
+    needs: ClassVar[tuple[str, ...]] = ("inputs",)
+    flags: ClassVar[str] = "examples whose neighbours mostly bear another label"
+    score_is: ClassVar[str] = (
+        "votes of the most frequent other label less those of its own, as a share of "
+        "all votes, in [-1, 1]"
+    )
+    to_drop_less: ClassVar[str] = "Change k"
 
-    def __init__(
-        self,
-        extractor: Any = None,
-        *,
-        k: int | float = 1.0,
-        min_class_fraction: float = 0.5,
-    ) -> None:
-        self.extractor = extractor
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "k": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, None, closed="neither"),
+        ]
+    }
+
+    def __init__(self, k: int | float = 1.0) -> None:
         self.k = k
-        self.min_class_fraction = min_class_fraction
 
-    def _check_parameters(self) -> None:
-        k: Any = self.k
-        is_number = isinstance(k, Real) and not isinstance(k, bool)
-        least = 1 if isinstance(k, Integral) else 0
-        if not is_number or not least <= k < float("inf") or k == 0:
-            raise ValueError(
-                f"k is {k!r}; it must be an integer >= 1, the number of neighbours "
-                "that vote, or a float > 0, that number in sizes of the example's "
-                "class."
-            )
-
-    def _check_X_y(self, X: Any, y: ArrayLike) -> tuple[Any, np.ndarray]:
-        """Validate, before a model is fitted."""
-        X, labels = super()._check_X_y(X, y)
-        self._check_k(len(labels))
-        return X, labels
-
-    def _check_k(self, n: int) -> None:
+    def judge(
+        self, gradients: np.ndarray, codes: np.ndarray, memory: Memory
+    ) -> Judgement:
+        """Flag what its neighbours outvote; see :meth:`Rule.judge`."""
+        n = len(codes)
         if isinstance(self.k, Integral) and self.k >= n:
             raise ValueError(
                 f"k is {self.k} and there are {n} examples, each with {n - 1} others; "
                 f"give an integer in [1, {n - 1}], or a float, a multiple of the size "
                 "of the example's class."
             )
-
-    def _assess(
-        self, values: np.ndarray, codes: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        n = len(codes)
-        self._check_k(n)
         wanted = self.k if isinstance(self.k, Integral) else self.k * np.bincount(codes)
         k = np.broadcast_to(np.round(wanted), codes.max() + 1).clip(1, n - 1)[codes]
-        votes = neighbour_votes(values, codes, k.astype(np.int64))
+        votes = _neighbour_votes(
+            gradients.astype(np.float64), codes, k.astype(np.int64)
+        )
         own = votes[np.arange(n), codes]
         others = votes.copy()
         others[np.arange(n), codes] = 0
         score = (others.max(axis=1) - own) / votes.sum(axis=1)
-        return score, score > 0
+        return Judgement(score, score > 0)

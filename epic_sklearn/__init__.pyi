@@ -1,0 +1,67 @@
+from . import attacks, datasets, gradients, rules
+from .filtered_classifier import FilteredClassifier
+from .filters import EPICFilter, EPICResampler
+from .gradients import (
+    LastLayerGradients,
+    LastLayerInputGradients,
+    LogitGradients,
+    OuterProductGradients,
+    PrecomputedGradients,
+    logit_gradients,
+)
+from .medoids import Medoids, find_medoids
+from .metrics import (
+    attack_success_rate,
+    clean_retention,
+    make_attack_success_scorer,
+    poison_recall,
+)
+from .plotting import (
+    ClusterSizeDisplay,
+    DropHistoryDisplay,
+    GradientSpaceDisplay,
+    TradeoffDisplay,
+)
+from .rules import flag_isolated, isolation_score
+from .schedule import DropSchedule, Round
+from .training import (
+    EPICCallback,
+    EPICClassifier,
+    EPICSubsetSampler,
+    TorchClassifier,
+)
+
+__version__: str
+__all__ = [
+    "ClusterSizeDisplay",
+    "DropHistoryDisplay",
+    "DropSchedule",
+    "EPICCallback",
+    "EPICClassifier",
+    "EPICFilter",
+    "EPICResampler",
+    "EPICSubsetSampler",
+    "FilteredClassifier",
+    "GradientSpaceDisplay",
+    "LastLayerGradients",
+    "LastLayerInputGradients",
+    "LogitGradients",
+    "Medoids",
+    "OuterProductGradients",
+    "PrecomputedGradients",
+    "Round",
+    "TorchClassifier",
+    "TradeoffDisplay",
+    "attack_success_rate",
+    "attacks",
+    "clean_retention",
+    "datasets",
+    "find_medoids",
+    "flag_isolated",
+    "gradients",
+    "isolation_score",
+    "logit_gradients",
+    "make_attack_success_scorer",
+    "poison_recall",
+    "rules",
+]

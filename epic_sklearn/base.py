@@ -1,0 +1,318 @@
+"""What the filters share: the checks of what comes in, and the rounds."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import (
+    Tags,
+    _safe_indexing,
+    check_consistent_length,
+    column_or_1d,
+    get_tags,
+)
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, validate_data
+from tqdm import tqdm
+
+from ._utils import DocLinks, RandomState, check_labels
+from .gradients import Gradients, as_extractor, check_gradients
+from .medoids import distances_between
+from .rules import Rule, resolve_rule
+from .rules.base import refuse_what_lacks
+from .schedule import DROP_CONSTRAINTS, DropSchedule, Round
+
+# Rows whose distances to a class are held at a time.
+ROWS_AT_A_TIME = 256
+
+
+def is_dataframe(X: Any) -> bool:
+    """Pandas, polars and their like."""
+    return hasattr(X, "columns") and hasattr(X, "shape")
+
+
+def is_text(X: Any) -> bool:
+    """Whether X is a list or one-dimensional array of texts."""
+    if isinstance(X, list | tuple):
+        return len(X) > 0 and all(isinstance(item, str) for item in X)
+    is_1d = getattr(X, "ndim", None) == 1
+    return is_1d and len(X) > 0 and all(isinstance(item, str) for item in X)
+
+
+def refuse_lazy(**given: Any) -> None:
+    """Refuse frames and arrays whose rows are not in memory.
+
+    Raises
+    ------
+    TypeError
+        If one is lazy: of dask, or a LazyFrame of polars.
+    """
+    for name, value in given.items():
+        is_dask = hasattr(value, "__dask_graph__")
+        if is_dask or type(value).__name__ == "LazyFrame":
+            library = type(value).__module__.partition(".")[0]
+            way_out = "compute" if is_dask else "collect"
+            raise TypeError(
+                f"{name} is a lazy {type(value).__name__} of {library}, whose rows are "
+                f"not in memory; give {name}.{way_out}()."
+            )
+
+
+def to_numpy(values: Any) -> Any:
+    """Bring a torch tensor, wherever it lies, to numpy; leave the rest."""
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else values
+
+
+def take_rows(X: Any, rows: np.ndarray) -> Any:
+    """Rows of an array, dataframe, list or sparse matrix."""
+    return X.tocsr()[rows] if scipy.sparse.issparse(X) else _safe_indexing(X, rows)
+
+
+def check_weights(weights: ArrayLike | None, X: Any) -> np.ndarray | None:
+    """Refuse weights that are not one finite number >= 0 a row, or all zero."""
+    if weights is None:
+        return None
+    checked = _check_sample_weight(weights, X, ensure_non_negative=True)
+    if not np.any(checked):
+        raise ValueError("sample_weight is zero for every example.")
+    return checked
+
+
+def nearest_kept(
+    rows: np.ndarray,
+    gradients: Gradients,
+    codes: np.ndarray,
+    keep: np.ndarray,
+    metric: str,
+) -> np.ndarray:
+    """For each of `rows` the nearest other kept row of its class.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (m,), int
+        Row numbers.
+    gradients : ndarray of shape (n, d) or OuterProductGradients
+        Gradient features.
+    codes : ndarray of shape (n,), int
+        Class of each row.
+    keep : ndarray of shape (n,), bool
+        What may be a neighbour.
+    metric : {"euclidean", "cosine"}
+        Distance between gradients.
+
+    Returns
+    -------
+    ndarray of shape (m,), int
+        Row numbers; the row itself where its class keeps no other.
+    """
+    nearest = rows.copy()
+    for code in np.unique(codes[rows]):
+        candidates = np.flatnonzero((codes == code) & keep)
+        of_class = np.flatnonzero(codes[rows] == code)
+        if len(candidates) == 0:
+            continue
+        for start in range(0, len(of_class), ROWS_AT_A_TIME):
+            places = of_class[start : start + ROWS_AT_A_TIME]
+            away = distances_between(gradients, rows[places], candidates, metric)
+            away = np.where(rows[places][:, None] == candidates, np.inf, away)
+            is_other = np.isfinite(away.min(axis=1))
+            found = candidates[away.argmin(axis=1)]
+            nearest[places[is_other]] = found[is_other]
+    return nearest
+
+
+class BaseDetector(DocLinks, BaseEstimator):
+    """Finds training rows to drop, by a rule; base of EPICFilter and EPICResampler."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **DROP_CONSTRAINTS,
+        "extractor": "no_validation",
+        "n_rounds": [Interval(Integral, 1, None, closed="left")],
+        "verbose": ["verbose"],
+    }
+
+    keep_: np.ndarray
+    isolated_indices_: np.ndarray
+    rounds_: list[Round]
+
+    def __init__(
+        self,
+        extractor: Any = None,
+        *,
+        rule: Rule | None = None,
+        n_rounds: int = 1,
+        min_class_fraction: float = 0.5,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
+        self.extractor = extractor
+        self.rule = rule
+        self.n_rounds = n_rounds
+        self.min_class_fraction = min_class_fraction
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _detect(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[Any, Gradients]:
+        """Run all rounds, set the fitted attributes, return X and gradients."""
+        self._validate_params()
+        rule = resolve_rule(self.rule)
+        extractor = self._extractor(rule)
+        X, labels = self._check_X_y(X, y)
+        weights = check_weights(sample_weight, X)
+        schedule = DropSchedule(
+            labels,
+            rule=rule,
+            warmup=1,
+            every=1,
+            min_class_fraction=self.min_class_fraction,
+            n_jobs=self.n_jobs,
+            random_state=self.random_state,
+        )
+        show = self.verbose and self.n_rounds > 1
+        for number in tqdm(
+            range(1, self.n_rounds + 1), desc="rounds", disable=not show
+        ):
+            gradients = self._gradients(
+                clone(extractor), X, labels, schedule.keep, weights
+            )
+            record = schedule.step(number, gradients)
+            assert record is not None  # each round is due
+            if self.verbose:
+                tqdm.write(
+                    f"round {number}: dropped {record.n_dropped} of {len(labels)} "
+                    f"examples, kept {record.n_kept}, rho {record.rho:.3g}"
+                )
+        self._set_results(schedule)
+        return X, gradients
+
+    def _extractor(self, rule: Rule) -> Any:
+        """Where gradients come from; refused if the rule could not use them."""
+        extractor = as_extractor(self.extractor, rule.needs)
+        refuse_what_lacks(
+            rule,
+            getattr(extractor, "gives", None),
+            f"extractor is {type(extractor).__name__}; give a classifier or torch "
+            "module itself, or LastLayerGradients(classifier).",
+        )
+        return extractor
+
+    def _gradients(
+        self,
+        extractor: Any,
+        X: Any,
+        labels: np.ndarray,
+        keep: np.ndarray,
+        sample_weight: np.ndarray | None,
+    ) -> Gradients:
+        """Fit a model on what is kept; gradients of all examples."""
+        rows = np.flatnonzero(keep)
+        weights = (
+            {} if sample_weight is None else {"sample_weight": sample_weight[rows]}
+        )
+        if len(rows) == len(keep):
+            extractor.fit(X, labels, **weights)
+        else:
+            extractor.fit(take_rows(X, rows), labels[rows], **weights)
+        self.extractor_ = extractor
+        return check_gradients(extractor.compute(X, labels), len(labels))
+
+    def _set_results(self, schedule: DropSchedule) -> None:
+        self.rule_ = schedule.rule
+        self.classes_ = schedule.classes
+        self.keep_ = schedule.keep
+        self.isolated_indices_ = np.flatnonzero(~schedule.keep)
+        self.isolation_score_ = schedule.isolation_score
+        self.details_ = schedule.details
+        self.rounds_ = schedule.rounds
+        self.rho_ = schedule.rounds[-1].rho
+        self.dropped_at_round_ = schedule.dropped_at_epoch
+        self._codes = schedule.codes
+
+    def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
+        """Validate; dataframes and sparse matrices stay what they are."""
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None: isolation is judged inside each class."
+            )
+        refuse_lazy(X=X, y=y)
+        X = self._check_X(X, reset=True)
+        labels = column_or_1d(to_numpy(y), warn=True)
+        check_consistent_length(X, labels)
+        check_labels(labels)
+        check_classification_targets(labels)
+        return X, labels
+
+    def _check_X(self, X: Any, reset: bool) -> Any:
+        """Validate rows: numbers are checked, all else is the model's business."""
+        refuse_lazy(X=X)
+        X = to_numpy(X)
+        if is_text(X):
+            if reset:  # a row is one text: there are no features to name
+                for name in ("n_features_in_", "feature_names_in_"):
+                    vars(self).pop(name, None)
+            return X if hasattr(X, "shape") else np.array(X, dtype=object)
+        takes_nan = get_tags(self).input_tags.allow_nan
+        if is_dataframe(X):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            if X.shape[1] == 0:
+                raise ValueError("Found 0 feature(s): the dataframe X has no columns.")
+            if not takes_nan:
+                _check_finite_columns(X)
+            return X
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            accept_sparse="csr",
+            allow_nd=True,
+            dtype=None if _has_texts(X) else "numeric",
+            ensure_all_finite="allow-nan" if takes_nan else True,
+            ensure_min_samples=2 if reset else 1,
+        )
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.input_tags.sparse = True
+        tags.input_tags.three_d_array = True
+        given = self.extractor
+        model = getattr(given, "classifier", given)
+        if isinstance(model, BaseEstimator):
+            tags.input_tags.allow_nan = get_tags(model).input_tags.allow_nan
+        return tags
+
+
+def _has_texts(X: Any) -> bool:
+    """Whether an array holds texts, which a model with an encoder takes."""
+    kind = getattr(getattr(X, "dtype", None), "kind", None)
+    if kind == "O":
+        return any(isinstance(value, str) for value in np.ravel(X))
+    return kind in ("U", "S")
+
+
+def _check_finite_columns(X: Any) -> None:
+    """Refuse NaN and infinity in a dataframe's number columns.
+
+    Other columns are the model's business: a ColumnTransformer takes strings.
+    """
+    bad = []
+    for name in X.columns:
+        column = np.asarray(X[name])
+        if column.dtype.kind == "f" and not np.isfinite(column).all():
+            bad.append(name)
+    if bad:
+        raise ValueError(
+            f"Input X contains NaN or infinity in the columns {bad}; impute or drop "
+            "them before filtering, or give a model that takes them as extractor."
+        )

@@ -1,0 +1,132 @@
+"""Where gradients come from when no extractor is given: arrays, functions, models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from torch import nn
+
+from .._utils import DocLinks
+from .extractors import LastLayerGradients, LogitGradients
+from .features import Gradients, check_gradients
+
+
+class PrecomputedGradients(DocLinks, BaseEstimator):
+    """X already is the gradients: nothing is fitted or computed.
+
+    Rules that look at the last layer's inputs take X for these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn import PrecomputedGradients
+    >>> PrecomputedGradients().fit(None, None).compute([[1.0, -1.0]], [0])
+    array([[ 1., -1.]])
+    """
+
+    gives: ClassVar[tuple[str, ...] | None] = None  # as X may be
+
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> PrecomputedGradients:
+        """Do nothing.
+
+        Parameters
+        ----------
+        X, y, **fit_params : object
+            Ignored.
+
+        Returns
+        -------
+        self : PrecomputedGradients
+        """
+        return self
+
+    def compute(self, X: Any, y: ArrayLike) -> Gradients:
+        """Return X after checking it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Gradients.
+        y : array-like of shape (n,)
+            Labels; only their number is used.
+
+        Returns
+        -------
+        ndarray of shape (n, d)
+
+        Raises
+        ------
+        ValueError
+            If the shape is wrong or a value is not finite.
+        """
+        return check_gradients(X, len(np.asarray(y)))
+
+    def __call__(self, X: Any, y: ArrayLike) -> Gradients:
+        """Compute gradient features; the same as :meth:`compute`."""
+        return self.compute(X, y)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+class CallableGradients(BaseEstimator):
+    """A user's function (X, y) -> (n, d), with the extractors' methods."""
+
+    gives: ClassVar[tuple[str, ...] | None] = None  # as the function may give
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        self.function = function
+
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> CallableGradients:
+        """Do nothing."""
+        return self
+
+    def compute(self, X: Any, y: Any) -> Any:
+        """Call the function."""
+        return self.function(X, y)
+
+
+def as_extractor(given: Any, needs: Sequence[str] = ()) -> Any:
+    """Turn what a user may give as `extractor` into one.
+
+    Parameters
+    ----------
+    given : extractor, classifier, torch.nn.Module, callable or None
+        See :class:`~epic_sklearn.EPICFilter`.
+    needs : sequence of str
+        What the gradients must hold: models are wrapped in
+        :class:`LastLayerGradients` where that is more than errors, else in
+        :class:`LogitGradients`.
+
+    Returns
+    -------
+    extractor
+        With `fit` and `compute`.
+
+    Raises
+    ------
+    TypeError
+        If nothing can be made of it.
+    """
+    wrapper = LogitGradients if set(needs) <= {"errors"} else LastLayerGradients
+    if given is None:
+        return wrapper()
+    if isinstance(given, type):
+        raise TypeError(
+            f"extractor is the class {given.__name__}; give an instance of it."
+        )
+    if hasattr(given, "compute") and hasattr(given, "fit"):
+        return given
+    if hasattr(given, "predict_proba") or isinstance(given, BaseEstimator | nn.Module):
+        return wrapper(given)
+    if callable(given):
+        return CallableGradients(given)
+    raise TypeError(
+        f"extractor is {given!r}; give an extractor such as "
+        "LogitGradients(classifier), a classifier with predict_proba, a torch "
+        "module, or a function (X, y) -> array of shape (n, d)."
+    )

@@ -1,0 +1,73 @@
+"""Rules: which examples to drop, from gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.base import clone
+
+from .activation_clustering import ActivationClustering
+from .base import Judgement, Memory, Rule
+from .deep_knn import DeepKNN
+from .far_neighbors import FarNeighbors, neighbor_isolation
+from .high_loss import HighLoss
+from .isolated_medoids import IsolatedMedoids, flag_isolated, isolation_score
+from .low_confidence import LowConfidence
+from .random_drop import RandomDrop
+from .spectral_signatures import SpectralSignatures
+
+__all__ = [
+    "ActivationClustering",
+    "DeepKNN",
+    "FarNeighbors",
+    "HighLoss",
+    "IsolatedMedoids",
+    "Judgement",
+    "LowConfidence",
+    "Memory",
+    "RandomDrop",
+    "Rule",
+    "SpectralSignatures",
+    "flag_isolated",
+    "isolation_score",
+    "neighbor_isolation",
+    "resolve_rule",
+]
+
+
+def resolve_rule(given: Any) -> Rule:
+    """Return a rule to work with: a checked clone, or the default one.
+
+    Parameters
+    ----------
+    given : Rule or None
+        None stands for :class:`IsolatedMedoids`, the paper's.
+
+    Returns
+    -------
+    Rule
+
+    Raises
+    ------
+    TypeError
+        If `given` is no rule.
+    ValueError
+        If one of its parameters is out of range.
+
+    Examples
+    --------
+    >>> from epic_sklearn.rules import resolve_rule
+    >>> resolve_rule(None)
+    IsolatedMedoids()
+    """
+    if given is None:
+        return IsolatedMedoids()
+    if not isinstance(given, Rule):
+        raise TypeError(
+            f"rule is {given!r}; give an instance of a rule, such as "
+            "IsolatedMedoids(threshold=2) from epic_sklearn.rules, or None."
+        )
+    rule = clone(given)
+    if hasattr(rule, "_parameter_constraints"):
+        rule._validate_params()
+    return rule

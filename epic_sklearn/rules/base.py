@@ -1,0 +1,280 @@
+"""What a rule is: it says from gradients which examples should be dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from .._utils import DocLinks
+from ..gradients import Gradients, OuterProductGradients
+
+# The largest that a probability may miss a row's sum, or a sign, by rounding.
+ROUNDING = 1e-3
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a rule says of n examples.
+
+    Parameters
+    ----------
+    score : ndarray of shape (n,)
+        How suspicious each example is, finite; higher is more. Comparable inside
+        a class.
+    flagged : ndarray of shape (n,), bool
+        Which examples should be dropped.
+    details : dict of str to ndarray of shape (n,)
+        What else there is to say of each example, a cluster's size for example.
+        The audit page and tables show a column of each.
+    """
+
+    score: np.ndarray
+    flagged: np.ndarray
+    details: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Memory(dict[str, np.ndarray]):
+    """What a rule remembers of a training run: arrays, by names of its own.
+
+    Empty before the first round; saved and loaded with the schedule's state. Only
+    arrays of numbers and bools may be put into it.
+
+    Parameters
+    ----------
+    keep : ndarray of shape (n,), bool
+        What has been kept so far; not to be changed.
+    seed : int
+        For rules that draw at random.
+    n_jobs : int or None
+        Classes to be worked on side by side, as joblib counts.
+
+    Attributes
+    ----------
+    keep, seed, n_jobs : as given
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.rules import Memory
+    >>> memory = Memory(np.ones(3, dtype=bool))
+    >>> memory["mean score"] = np.zeros(3)
+    >>> memory.keep.all()
+    np.True_
+    """
+
+    def __init__(
+        self, keep: np.ndarray, seed: int = 0, n_jobs: int | None = None
+    ) -> None:
+        super().__init__()
+        self.keep, self.seed, self.n_jobs = keep, seed, n_jobs
+
+
+class Rule(DocLinks, BaseEstimator):
+    """Base of the rules: a subclass implements :meth:`judge`, and that is all.
+
+    A rule is a scikit-learn estimator: its parameters are those of ``__init__``,
+    it is cloned before use, and searches reach it as ``rule__...``. It runs in
+    every filter and in every training loop of this library.
+
+    Class attributes say the rest, where the defaults do not fit:
+
+    - ``needs``: what `judge` reads. ``("errors",)`` gets softmax minus one-hot,
+      (n, C); ``("inputs",)`` the input of the last layer, (n, H); both of them
+      OuterProductGradients; ``()``, the default, whatever gradients there are.
+      What does not have it is refused before any work.
+    - ``flags``, ``score_is``, ``to_drop_less``: what a flagged example is, what
+      the score says, and how to drop less, in words, for warnings and the audit
+      page.
+    - ``metric``: ``"euclidean"`` or ``"cosine"``, the distance between gradients
+      by which the nearest kept example is found.
+    - ``takes_cuda``: whether `judge` takes tensors on a GPU; else it gets arrays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from epic_sklearn import EPICFilter
+    >>> from epic_sklearn.rules import Judgement, Rule
+    >>> class LongGradients(Rule):
+    ...     needs = ("errors",)
+    ...
+    ...     def __init__(self, longest=1.0):
+    ...         self.longest = longest
+    ...
+    ...     def judge(self, gradients, codes, memory):
+    ...         length = np.linalg.norm(gradients, axis=1)
+    ...         return Judgement(score=length, flagged=length > self.longest)
+    >>> X, y = load_iris(return_X_y=True)
+    >>> X[0] = X[100]  # a setosa that looks like a virginica
+    >>> EPICFilter(rule=LongGradients()).fit(X, y).isolated_indices_
+    array([0])
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    flags: ClassVar[str] = "examples that the rule flags"
+    score_is: ClassVar[str] = "the rule's score; higher is more suspicious"
+    to_drop_less: ClassVar[str] = "Change the rule's parameters"
+    metric: str = "euclidean"
+    takes_cuda: ClassVar[bool] = False
+
+    def judge(
+        self, gradients: Gradients, codes: np.ndarray, memory: Memory
+    ) -> Judgement:
+        """Score and flag all examples, each among those of its class.
+
+        Parameters
+        ----------
+        gradients : ndarray of shape (n, d) or OuterProductGradients
+            What `needs` says, finite, of all examples in their order, dropped ones
+            included.
+        codes : ndarray of shape (n,), int
+            Class of each example: 0, 1, ...
+        memory : Memory
+            What is kept so far, and what this rule itself put there in earlier
+            rounds.
+
+        Returns
+        -------
+        Judgement
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no judge(gradients, codes, memory)."
+        )
+
+
+def refuse_what_lacks(rule: Rule, gives: Iterable[str] | None, way_out: str) -> None:
+    """Refuse a source of gradients that lacks what a rule needs, before any work.
+
+    Parameters
+    ----------
+    rule : Rule
+        Says what it `needs`.
+    gives : iterable of str, or None
+        What the gradients will have; None where only the gradients can tell.
+    way_out : str
+        What to give instead.
+
+    Raises
+    ------
+    ValueError
+        If something is missing.
+    """
+    if gives is not None and not set(rule.needs) <= set(gives):
+        raise ValueError(
+            f"{type(rule).__name__} looks at the last layer's "
+            f"{' and '.join(rule.needs)}, which these gradients do not hold. {way_out}"
+        )
+
+
+def what_it_needs(rule: Rule, gradients: Gradients, codes: np.ndarray) -> Gradients:
+    """Give what a rule reads of the gradients; see the class attribute `needs`.
+
+    Parameters
+    ----------
+    rule : Rule
+        Says what it `needs`.
+    gradients : ndarray of shape (n, d) or OuterProductGradients
+        Finite.
+    codes : ndarray of shape (n,), int
+        Class of each example.
+
+    Returns
+    -------
+    ndarray of shape (n, ...) or OuterProductGradients
+        Errors (n, C) where it needs only those, inputs (n, H) likewise (an array
+        counts as inputs itself), outer products where both, else the gradients.
+
+    Raises
+    ------
+    ValueError
+        If the gradients do not have it.
+    """
+    is_outer = isinstance(gradients, OuterProductGradients)
+    needs = set(rule.needs)
+    if needs == {"errors"}:
+        return _proved_errors(gradients.errors if is_outer else gradients, codes, rule)
+    if needs == {"inputs"}:
+        return gradients.inputs if is_outer else gradients
+    if needs and not is_outer:
+        raise ValueError(
+            f"{type(rule).__name__} looks at the last layer's errors and inputs, which "
+            f"an array of gradients, here of shape {gradients.shape}, does not hold. "
+            "Set gradients='last_layer' when training; give EPICFilter and its kin "
+            "LastLayerGradients(classifier), and DropSchedule or EPICSubsetSampler "
+            "OuterProductGradients."
+        )
+    return gradients
+
+
+def _proved_errors(errors: np.ndarray, codes: np.ndarray, rule: Rule) -> np.ndarray:
+    """Return softmax minus one-hot (n, C), refuse what is not that of these labels."""
+    column = errors.argmin(axis=1)
+    lowest = errors[np.arange(len(errors)), column]
+    others = np.where(np.arange(errors.shape[1]) == column[:, None], 0.0, errors)
+    is_error = (np.abs(errors.sum(axis=1)) < ROUNDING) & (lowest >= -1 - ROUNDING)
+    is_error &= (others >= -ROUNDING * np.abs(lowest)[:, None]).all(axis=1)
+    wrong = int((~is_error).sum())
+    surely = lowest < -ROUNDING  # elsewhere rounding may decide the column
+    for code in np.unique(codes[surely]):
+        columns = column[surely & (codes == code)]
+        wrong += int((columns != columns[0]).sum())
+    if wrong:
+        raise ValueError(
+            f"{type(rule).__name__} looks at softmax minus one-hot, the gradient with "
+            f"respect to the logits, and {wrong} of {len(errors)} rows are not that of "
+            "their label: it sums to 0 and is negative in the label's column alone. "
+            "Take LogitGradients or LastLayerGradients, or, of probabilities, "
+            "logit_gradients(probabilities, codes)."
+        )
+    return errors
+
+
+def check_judgement(judgement: Judgement, n: int, rule: Rule) -> Judgement:
+    """Refuse what a rule may not answer: anything but one score and bool a row."""
+    score, flagged = np.asarray(judgement.score), np.asarray(judgement.flagged)
+    columns = {"score": score, "flagged": flagged, **judgement.details}
+    shapes = {name: np.shape(c) for name, c in columns.items() if np.shape(c) != (n,)}
+    if shapes or flagged.dtype != bool or not np.isfinite(score).all():
+        raise ValueError(
+            f"{type(rule).__name__}.judge gave a Judgement that cannot be used: score "
+            f"must be {n} finite numbers, flagged {n} bools, each of details {n} "
+            f"values; wrong shapes: {shapes}, type of flagged: {flagged.dtype}."
+        )
+    return judgement
+
+
+def highest_in_each_class(
+    score: np.ndarray, codes: np.ndarray, fraction: float
+) -> np.ndarray:
+    """Flag the highest scores of each class, at most `fraction` of it.
+
+    Parameters
+    ----------
+    score : ndarray of shape (n,)
+        Higher is flagged first; ties go to the lower row number.
+    codes : ndarray of shape (n,), int
+        Class of each example.
+    fraction : float
+        In [0, 1]; of a class of n_c examples ``floor(fraction * n_c)``.
+
+    Returns
+    -------
+    ndarray of shape (n,), bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.rules.base import highest_in_each_class
+    >>> highest_in_each_class(np.array([3.0, 1.0, 2.0]), np.zeros(3, int), 0.4)
+    array([ True, False, False])
+    """
+    flagged = np.zeros(len(score), dtype=bool)
+    for code in np.unique(codes):
+        rows = np.flatnonzero(codes == code)
+        n_flagged = int(fraction * len(rows) + 1e-9)  # 1.5 * 0.2 * 10 is 3.0000...04
+        flagged[rows[np.argsort(-score[rows], kind="stable")[:n_flagged]]] = True
+    return flagged

@@ -1,0 +1,65 @@
+"""A rival: the examples that the model finds hardest."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+from .base import Judgement, Memory, Rule, highest_in_each_class
+
+
+class HighLoss(Rule):
+    """Drop the examples of each class that the model finds hardest.
+
+    The usual filter against wrong labels: the highest cross-entropy goes first.
+    EPIC's paper finds that effective poisons escape it, being fitted like clean
+    examples. It drops its share of every class, poisoned or not.
+
+    Parameters
+    ----------
+    drop_fraction : float, default=0.1
+        Share of each class to drop, in [0, 1]; rounded down.
+
+    See Also
+    --------
+    LowConfidence : Doesn't look at the labels.
+
+    References
+    ----------
+    Yang, Liu, Mirzasoleiman: Not All Poisons are Created Equal: Robust Training
+    against Data Poisoning, ICML 2022.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from epic_sklearn import EPICFilter
+    >>> from epic_sklearn.rules import HighLoss
+    >>> X, y = load_iris(return_X_y=True)
+    >>> X[0] = X[100]  # a setosa that looks like a virginica
+    >>> EPICFilter(rule=HighLoss(drop_fraction=0.02)).fit(X, y).isolated_indices_
+    array([  0,  83, 106])
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("errors",)
+    flags: ClassVar[str] = "the highest losses of each class, a fixed share"
+    score_is: ClassVar[str] = "the cross-entropy loss, in nats"
+    to_drop_less: ClassVar[str] = "Lower drop_fraction"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "drop_fraction": [Interval(Real, 0, 1, closed="both")]
+    }
+
+    def __init__(self, drop_fraction: float = 0.1) -> None:
+        self.drop_fraction = drop_fraction
+
+    def judge(
+        self, gradients: np.ndarray, codes: np.ndarray, memory: Memory
+    ) -> Judgement:
+        """Flag the highest losses; see :meth:`Rule.judge`."""
+        # The lowest error is that of the label: its probability minus 1.
+        of_label = np.maximum(1.0 + gradients.min(axis=1), np.finfo(np.float64).tiny)
+        score = -np.log(of_label)
+        return Judgement(score, highest_in_each_class(score, codes, self.drop_fraction))

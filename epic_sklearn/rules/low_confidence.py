@@ -1,0 +1,65 @@
+"""A rival: the examples of which the model is least sure."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+from .base import Judgement, Memory, Rule, highest_in_each_class
+
+
+class LowConfidence(Rule):
+    """Drop the examples of each class of which the model is least sure.
+
+    The lowest highest probability goes first, whichever label has it. It drops
+    its share of every class, poisoned or not.
+
+    Parameters
+    ----------
+    drop_fraction : float, default=0.1
+        Share of each class to drop, in [0, 1]; rounded down.
+
+    See Also
+    --------
+    HighLoss : Looks at the probability of the label.
+
+    References
+    ----------
+    Yang, Liu, Mirzasoleiman: Not All Poisons are Created Equal: Robust Training
+    against Data Poisoning, ICML 2022.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from epic_sklearn import EPICFilter
+    >>> from epic_sklearn.rules import LowConfidence
+    >>> X, y = load_iris(return_X_y=True)
+    >>> EPICFilter(rule=LowConfidence(drop_fraction=0.02)).fit(X, y).isolated_indices_
+    array([ 20,  77, 106])
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("errors",)
+    flags: ClassVar[str] = "the least confident of each class, a fixed share"
+    score_is: ClassVar[str] = "1 - the highest probability of any class"
+    to_drop_less: ClassVar[str] = "Lower drop_fraction"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "drop_fraction": [Interval(Real, 0, 1, closed="both")]
+    }
+
+    def __init__(self, drop_fraction: float = 0.1) -> None:
+        self.drop_fraction = drop_fraction
+
+    def judge(
+        self, gradients: np.ndarray, codes: np.ndarray, memory: Memory
+    ) -> Judgement:
+        """Flag the least confident; see :meth:`Rule.judge`."""
+        rows = np.arange(len(gradients))
+        others = gradients.copy()  # probabilities, but in the label's column
+        others[rows, gradients.argmin(axis=1)] += 1.0
+        others[rows, others.argmax(axis=1)] = 0.0  # 1 - p would round to 0
+        score = others.sum(axis=1)
+        return Judgement(score, highest_in_each_class(score, codes, self.drop_fraction))

@@ -1,0 +1,59 @@
+"""The control: examples dropped at random."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+from ..gradients import Gradients
+from .base import Judgement, Memory, Rule, highest_in_each_class
+
+
+class RandomDrop(Rule):
+    """Drop examples of each class at random: the control.
+
+    What a defence gains over it comes from which examples it drops, not from how
+    many. Every round of a run draws the same examples, so that its share is that
+    of the whole run.
+
+    Parameters
+    ----------
+    drop_fraction : float, default=0.1
+        Share of each class to drop, in [0, 1]; rounded down. The `random_state`
+        of filter or training decides which.
+
+    See Also
+    --------
+    HighLoss : Drops as many, by their loss.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from epic_sklearn import EPICFilter
+    >>> from epic_sklearn.rules import RandomDrop
+    >>> X, y = load_iris(return_X_y=True)
+    >>> detector = EPICFilter(rule=RandomDrop(drop_fraction=0.02), random_state=0)
+    >>> detector.fit(X, y).isolated_indices_
+    array([ 26,  77, 122])
+    """
+
+    flags: ClassVar[str] = "examples drawn at random, a fixed share of each class"
+    score_is: ClassVar[str] = "a random number in [0, 1)"
+    to_drop_less: ClassVar[str] = "Lower drop_fraction"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "drop_fraction": [Interval(Real, 0, 1, closed="both")]
+    }
+
+    def __init__(self, drop_fraction: float = 0.1) -> None:
+        self.drop_fraction = drop_fraction
+
+    def judge(
+        self, gradients: Gradients, codes: np.ndarray, memory: Memory
+    ) -> Judgement:
+        """Flag a random share of each class; see :meth:`Rule.judge`."""
+        score = np.random.default_rng(memory.seed).random(len(codes))
+        return Judgement(score, highest_in_each_class(score, codes, self.drop_fraction))
