@@ -152,11 +152,11 @@ def test_a_fitted_net_with_the_callback_can_be_cloned():
     assert [r.epoch for r in dict(again.callbacks_)["epic"].rounds_] == [2]
 
 
-def test_rules_parameters_are_reached_from_the_net():
+def test_the_rule_is_set_from_the_net():
     X, y = problem()
-    net = train_skorch(make_net(), X, y)
-    assert net.get_params()["callbacks__epic__rule__subset_size"] == 0.25
-    net.set_params(callbacks__epic__rule__subset_size=0.1, module=make_net()).fit(X, y)
+    net = clone(train_skorch(make_net(), X, y))
+    net.initialize().set_params(callbacks__epic__rule=IsolatedMedoids(0.1))
+    net.set_params(module=make_net()).fit(X, y)
     direct = train_skorch(make_net(), X, y, epic={"rule": IsolatedMedoids(0.1)})
     np.testing.assert_array_equal(epic_of(net).keep_, epic_of(direct).keep_)
     assert epic_of(net).keep_.mean() > 0.8

@@ -186,7 +186,9 @@ def test_a_users_scheduler_resumes_where_it_was(tmp_path, options):
     with pytest.raises(KeyboardInterrupt):
         train(StopAfter(5), checkpoint=path)
     resumed = train(checkpoint=path)
-    rates = [model.net_.optimizer_.param_groups[0]["lr"] for model in (unbroken, resumed)]
+    rates = [
+        model.net_.optimizer_.param_groups[0]["lr"] for model in (unbroken, resumed)
+    ]
     assert rates[0] == rates[1] < 0.1
     np.testing.assert_array_equal(resumed.predict_proba(X), unbroken.predict_proba(X))
 

@@ -14,13 +14,14 @@ from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
 from .._utils import RandomState, warn_if_nothing_learned, warn_user
+from ..base import to_numpy
 from ..gradients import GradientExtractor
 from ..gradients.modules import forward
 from ..rules import Rule
 from ..schedule import SCHEDULE_CONSTRAINTS, Round, check_epochs
 from .net import EXTRACTORS, check_rule
 from .sampler import EPICSubsetSampler
-from .torch_classifier import TorchClassifier, as_array
+from .torch_classifier import TorchClassifier
 
 
 class EPICClassifier(TorchClassifier):
@@ -206,7 +207,7 @@ callbacks, device, checkpoint : see TorchClassifier
                 f"EPICClassifier's warmup is {self.warmup}: nothing was dropped."
             )
         elif self.keep_.all():
-            codes = np.searchsorted(self.classes_, column_or_1d(as_array(y)))
+            codes = np.searchsorted(self.classes_, column_or_1d(to_numpy(y)))
             logits, _, _ = forward(self.module_, self._module_input(X))
             warn_if_nothing_learned(type(self).__name__, codes, logits)
         return self

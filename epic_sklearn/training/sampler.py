@@ -12,6 +12,7 @@ from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset, TensorDataset
 
 from .._utils import RandomState, resolve_seed, warn_user
+from ..base import to_numpy
 from ..rules import Rule
 from ..schedule import DropSchedule, Round
 from .checkpoint import to_arrays, to_tensors
@@ -29,15 +30,14 @@ def _stored_labels(dataset: Dataset) -> Any:
         labels = _stored_labels(dataset.dataset)
         return None if labels is None else labels[np.asarray(dataset.indices)]
     if isinstance(dataset, TensorDataset) and gives is TensorDataset.__getitem__:
-        return dataset.tensors[1].cpu().numpy() if len(dataset.tensors) > 1 else None
+        return to_numpy(dataset.tensors[1]) if len(dataset.tensors) > 1 else None
     if (
         isinstance(dataset, SkorchDataset)
         and gives is SkorchDataset.__getitem__
         and type(dataset).transform is SkorchDataset.transform
         and dataset.y is not None
     ):
-        on_cpu = dataset.y.cpu() if isinstance(dataset.y, torch.Tensor) else dataset.y
-        return np.asarray(on_cpu)
+        return np.asarray(to_numpy(dataset.y))
     return None
 
 

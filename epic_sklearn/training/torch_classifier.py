@@ -22,6 +22,7 @@ from skorch.callbacks import LRScheduler
 from torch import nn
 
 from .._utils import DocLinks, RandomState, check_labels, resolve_seed
+from ..base import refuse_lazy, to_numpy
 from ..gradients import GradientExtractor
 from ..gradients.modules import forward
 from .checkpoint import RunCheckpoint, describe_run, has_stopped
@@ -33,11 +34,6 @@ from .net import (
     training_loader,
 )
 from .sampler import EpochOrder
-
-
-def as_array(data: Any) -> Any:
-    """Tensors as arrays, whatever scikit-learn's array API dispatch is set to."""
-    return data.detach().cpu().numpy() if isinstance(data, torch.Tensor) else data
 
 
 class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
@@ -233,8 +229,9 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     def _module_input(self, X: ArrayLike) -> np.ndarray:
         """Validate new examples and cast them to what the module takes."""
         check_is_fitted(self)
+        refuse_lazy(X=X)
         data = validate_data(
-            self, as_array(X), reset=False, dtype=self._dtype, allow_nd=True
+            self, to_numpy(X), reset=False, dtype=self._dtype, allow_nd=True
         )
         if data.shape[1:] != self._input_shape:
             raise ValueError(
@@ -270,9 +267,10 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None."
             )
+        refuse_lazy(X=X, y=y)
         # Not yet cast: the module decides how precise its input must be.
-        data = validate_data(self, as_array(X), allow_nd=True, ensure_min_samples=2)
-        labels = column_or_1d(as_array(y), warn=True)
+        data = validate_data(self, to_numpy(X), allow_nd=True, ensure_min_samples=2)
+        labels = column_or_1d(to_numpy(y), warn=True)
         check_consistent_length(data, labels)
         check_labels(labels)
         check_classification_targets(labels)
