@@ -19,7 +19,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 from epic_sklearn import EPICFilter, EPICResampler, FilteredClassifier, LogitGradients
-from epic_sklearn.baselines import HighLoss
+from epic_sklearn.rules import FarNeighbors, IsolatedMedoids
 
 
 class Recorder(LogisticRegression):
@@ -95,13 +95,17 @@ def test_filter_in_imbalanced_learns_pipeline_does_the_same(data):
 def test_resampler_in_imbalanced_learns_pipeline_drops_rows_at_fit_only(data, seen):
     pipelines = pytest.importorskip("imblearn.pipeline")
     X, y = data
-    pipeline = pipelines.make_pipeline(EPICResampler(), Recorder()).fit(X, y)
+    pipeline = pipelines.make_pipeline(
+        EPICResampler(rule=IsolatedMedoids()), Recorder()
+    ).fit(X, y)
     keep = EPICFilter().fit(X, y).keep_
     assert not keep.all()
     np.testing.assert_array_equal(seen[-1][0], X[keep])
     np.testing.assert_array_equal(seen[-1][1], y[keep])
     np.testing.assert_array_equal(pipeline.predict(NEW), pipeline[-1].predict(NEW))
-    search = GridSearchCV(pipeline, {"epicresampler__subset_size": [0.1, 0.2]}, cv=3)
+    search = GridSearchCV(
+        pipeline, {"epicresampler__rule__subset_size": [0.1, 0.2]}, cv=3
+    )
     assert search.fit(X, y).best_score_ > 0.8
 
 
@@ -143,31 +147,54 @@ def test_filtered_classifier_offers_what_its_classifier_does():
         (
             Pipeline(
                 [
-                    ("filter", EPICFilter(LogitGradients(LogisticRegression()))),
+                    (
+                        "filter",
+                        EPICFilter(
+                            LogitGradients(LogisticRegression()),
+                            rule=IsolatedMedoids(),
+                        ),
+                    ),
                     ("model", LogisticRegression()),
                 ]
             ),
             {
-                "filter__threshold": [1, 2],
-                "filter__subset_size": [0.1, 0.2],
+                "filter__rule__threshold": [1, 2],
+                "filter__rule__subset_size": [0.1, 0.2],
                 "filter__extractor__classifier__C": [0.1, 1.0],
             },
         ),
         (
+            FilteredClassifier(
+                LogisticRegression(), EPICFilter(rule=IsolatedMedoids())
+            ),
+            {
+                "filter__rule__threshold": [1, 2],
+                "filter__rule__subset_size": [0.1, 0.2],
+            },
+        ),
+        (
             FilteredClassifier(LogisticRegression(), EPICFilter()),
-            {"filter__threshold": [1, 2], "filter__subset_size": [0.1, 0.2]},
+            {"filter__rule": [None, IsolatedMedoids(0.1), FarNeighbors()]},
         ),
     ],
-    ids=["pipeline", "filtered"],
+    ids=["pipeline", "filtered", "rules"],
 )
 def test_grid_search_reaches_the_filters_parameters(data, model, grid):
     search = GridSearchCV(model, grid, cv=3, error_score="raise").fit(*data)
     assert len(search.cv_results_["params"]) == np.prod([len(v) for v in grid.values()])
     best = search.best_estimator_.get_params()
-    assert {name: best[name] for name in grid} == search.best_params_
+    assert repr({n: best[n] for n in search.best_params_}) == repr(search.best_params_)
     assert search.best_score_ > 0.85
     scores = cross_val_score(search.best_estimator_, *data, cv=3, error_score="raise")
     assert scores.mean() == pytest.approx(search.best_score_)
+
+
+def test_parameters_of_a_rule_that_is_none_say_to_give_one(data):
+    model = FilteredClassifier(LogisticRegression(), EPICFilter())
+    with pytest.raises(ValueError, match=r"rule__threshold.*rule=IsolatedMedoids\(\)"):
+        model.set_params(filter__rule__threshold=2)
+    model.set_params(filter__rule=IsolatedMedoids(), filter__rule__threshold=2)
+    assert model.filter.rule.threshold == 2
 
 
 def test_column_transformer_before_the_filter_keeps_frame_and_index(mixed):
@@ -309,9 +336,11 @@ def test_weights_are_routed_through_a_pipeline_to_the_filter(data, weights, seen
 @pytest.mark.parametrize(
     "model",
     [
-        EPICFilter(LogitGradients(), subset_size=0.3),
+        EPICFilter(LogitGradients(), rule=IsolatedMedoids(0.3)),
         EPICResampler(),
-        FilteredClassifier(LogisticRegression(C=3), EPICFilter(threshold=2)),
+        FilteredClassifier(
+            LogisticRegression(C=3), EPICFilter(rule=IsolatedMedoids(threshold=2))
+        ),
         make_pipeline(StandardScaler(), EPICFilter(), LogisticRegression()),
     ],
     ids=lambda model: type(model).__name__,
@@ -354,7 +383,7 @@ def test_the_filter_says_which_class_drops_rows(data):
         EPICFilter().fit_resample(*data)
     with pytest.raises(AttributeError, match="EPICFilter"):
         EPICResampler().transform(data[0])
-    for unpredicting in (EPICFilter(), EPICFilter().fit(*data), HighLoss()):
+    for unpredicting in (EPICFilter(), EPICFilter().fit(*data)):
         with pytest.raises(AttributeError, match="FilteredClassifier"):
             unpredicting.predict(data[0])
         assert not hasattr(unpredicting, "predict")
@@ -367,6 +396,9 @@ class NeverFitted(LogisticRegression):
         raise AssertionError("fit was reached")
 
 
+BAD_RULE = EPICFilter(rule=IsolatedMedoids(threshold=0))
+
+
 @pytest.mark.parametrize(
     ("classifier", "detector", "changed", "error", "message"),
     [
@@ -374,7 +406,7 @@ class NeverFitted(LogisticRegression):
         (NeverFitted(), None, {"X": [[np.nan, 0]] * 10}, ValueError, "NaN"),
         (NeverFitted(), None, {"y": [0] * 9}, ValueError, "inconsistent"),
         (NeverFitted(), None, {"y": [0] * 10}, ValueError, "only one class"),
-        (NeverFitted(), EPICFilter(threshold=0), {}, ValueError, "threshold"),
+        (NeverFitted(), BAD_RULE, {}, ValueError, "threshold"),
         (NeverFitted(), LogisticRegression(), {}, TypeError, "no keep_"),
         (NeverFitted(), "filter", {}, TypeError, "'filter'"),
         ("classifier", EPICFilter(NeverFitted()), {}, TypeError, "'classifier'"),
@@ -385,7 +417,6 @@ class NeverFitted(LogisticRegression):
             for wrong in (
                 EPICFilter(NeverFitted()),
                 EPICResampler(NeverFitted()),
-                HighLoss(NeverFitted()),
                 IsolationForest(),
             )
         ),
