@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.utils import check_array
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class OuterProductGradients:
     Examples
     --------
     >>> import numpy as np
+from sklearn.utils import check_array
     >>> from epic_sklearn import OuterProductGradients
     >>> g = OuterProductGradients(np.array([[1.0, -1.0]]), np.array([[2.0, 3.0]]))
     >>> g.shape
@@ -115,6 +117,8 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
             gradients = gradients.detach().cpu().numpy()
         if hasattr(gradients, "toarray"):  # a scipy sparse array
             gradients = gradients.toarray()
+        if hasattr(gradients, "iloc"):  # nullable columns would become objects
+            gradients = check_array(gradients, ensure_all_finite=False)
         gradients = np.asarray(gradients)
         if gradients.dtype.kind not in "fiub":
             raise ValueError(
@@ -160,6 +164,7 @@ def mean_gradient(gradients: Gradients) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
+from sklearn.utils import check_array
     >>> from epic_sklearn.gradients import mean_gradient
     >>> mean_gradient(np.array([[1.0, 0.0], [3.0, 2.0]]))
     array([2., 1.])
@@ -191,6 +196,7 @@ def gradient_norm_change(gradients: Gradients, keep: np.ndarray) -> float:
     Examples
     --------
     >>> import numpy as np
+from sklearn.utils import check_array
     >>> from epic_sklearn.gradients import gradient_norm_change
     >>> gradient_norm_change(np.array([[1.0], [3.0]]), np.array([True, False]))
     1.0
