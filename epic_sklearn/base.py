@@ -46,11 +46,7 @@ def is_text(X: Any) -> bool:
 
 
 # How frames become ones whose rows can be taken, by their library.
-WAYS_INTO_MEMORY = {
-    "dask": "compute()",
-    "polars": "collect()",
-    "pyarrow": "to_pandas()",
-}
+INTO_MEMORY = {"dask": "compute()", "polars": "collect()", "pyarrow": "to_pandas()"}
 
 
 def refuse_lazy(**given: Any) -> None:

@@ -28,7 +28,6 @@ class OuterProductGradients:
     Examples
     --------
     >>> import numpy as np
-from sklearn.utils import check_array
     >>> from epic_sklearn import OuterProductGradients
     >>> g = OuterProductGradients(np.array([[1.0, -1.0]]), np.array([[2.0, 3.0]]))
     >>> g.shape
@@ -164,7 +163,6 @@ def mean_gradient(gradients: Gradients) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
-from sklearn.utils import check_array
     >>> from epic_sklearn.gradients import mean_gradient
     >>> mean_gradient(np.array([[1.0, 0.0], [3.0, 2.0]]))
     array([2., 1.])
@@ -196,7 +194,6 @@ def gradient_norm_change(gradients: Gradients, keep: np.ndarray) -> float:
     Examples
     --------
     >>> import numpy as np
-from sklearn.utils import check_array
     >>> from epic_sklearn.gradients import gradient_norm_change
     >>> gradient_norm_change(np.array([[1.0], [3.0]]), np.array([True, False]))
     1.0
