@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sklearn.utils._param_validation import Interval, validate_params
 
 # Labels of different kinds are never equal: a silent 0% attack success rate.
-_KINDS = {"number": (Number, np.bool_), "text": str, "bytes": bytes}
+_KINDS: dict[str, Any] = {"numbers": (Number, np.bool_), "text": str, "bytes": bytes}
 
 
 def _kinds(labels: npt.NDArray[Any]) -> set[str]:
@@ -63,7 +63,7 @@ def equal_labels(
     if not (ours & theirs or "other" in ours | theirs):
         raise ValueError(
             f"{name} holds {' and '.join(sorted(ours))}, {wanted_name} "
-            f"{' and '.join(sorted(theirs))}: they can never be equal; give both in "
+            f"{' and '.join(sorted(theirs))}, which can never be equal; give both in "
             "the labels that the model was fitted on."
         )
     # As objects: numpy would compare numbers with text as text.

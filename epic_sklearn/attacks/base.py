@@ -13,52 +13,47 @@ import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
+from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 from tqdm import tqdm
 
 from .._utils import DocLinks, RandomState
 from ..metrics import equal_labels
 
+Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
 Crafted = tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]
 
 # From poisons and the number of steps made to their objective, one value or one a
 # poison, and its gradient.
-Objective = Callable[[torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]]
+Objective = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 # Up to so many values of all poisons together, one thread of torch is the fastest:
 # twice as fast as two on digits when idle, ten times and more on a busy machine.
 SMALL = 2**16
 
 
-# ------------------------------------------------------------------------ checks
-
-
-def to_numpy(values: Any) -> npt.NDArray[Any]:
+def to_numpy(values: Any) -> Array:
     """Array of a tensor on any device, or of anything array-like."""
-    if isinstance(values, torch.Tensor):
+    if isinstance(values, Tensor):
         return np.asarray(values.detach().cpu())
     return np.asarray(values)
 
 
-def _check_numbers(values: npt.NDArray[Any], name: str) -> None:
+def place(values: Array, device: torch.device) -> Tensor:
+    """Examples as float32 on a device."""
+    return torch.from_numpy(values.astype(np.float32)).to(device)
+
+
+def _check_numbers(values: Array, name: str) -> None:
     if values.dtype.kind not in "fiu":
         raise TypeError(f"{name} has dtype {values.dtype}; give an array of numbers.")
     if not np.isfinite(values).all():
         raise ValueError(f"{name} contains NaN or infinity; remove or impute them.")
 
 
-def check_examples(X: Any, clip: tuple[float, float] | None) -> npt.NDArray[Any]:
-    """Training examples as a finite array of shape (n, ...), within `clip`.
-
-    Raises
-    ------
-    TypeError
-        If they are not numbers.
-    ValueError
-        If there are none, they have no features, contain NaN or infinity or leave
-        `clip`, or that is no interval.
-    """
+def check_examples(X: Any, clip: tuple[float, float] | None) -> Array:
+    """Training examples as a finite array of shape (n, ...), within `clip`."""
     X = to_numpy(X)
     if X.ndim < 2 or len(X) == 0:
         raise ValueError(
@@ -70,8 +65,8 @@ def check_examples(X: Any, clip: tuple[float, float] | None) -> npt.NDArray[Any]
         return X
     if len(clip) != 2 or not clip[0] < clip[1]:
         raise ValueError(
-            f"clip={clip!r}; give the lowest and the highest value that an example "
-            "may take, such as (0.0, 1.0), or None."
+            f"clip={clip!r}; give the lowest and the highest value of an example, such "
+            "as (0.0, 1.0), or None."
         )
     # In the precision that the poisons are made in.
     lowest, highest = np.float32(X.min()), np.float32(X.max())
@@ -84,28 +79,12 @@ def check_examples(X: Any, clip: tuple[float, float] | None) -> npt.NDArray[Any]
 
 
 def check_target(
-    target: Any,
-    target_label: Any,
-    X: npt.NDArray[Any],
-    adversarial_label: Any,
-    rows: Rows,
-) -> npt.NDArray[Any]:
+    target: Any, target_label: Any, X: Array, adversarial_label: Any, rows: Rows
+) -> Array:
     """One finite example of the shape of those in `X`, of another class.
 
-    Parameters
-    ----------
-    target, target_label, X, adversarial_label
-        As given to ``craft``.
-    rows : ndarray of shape (n_candidates,)
-        Rows of `X` that bear the adversarial label.
-
-    Raises
-    ------
-    TypeError
-        If it is not made of numbers.
-    ValueError
-        If it has another shape, contains NaN or infinity, or is known to bear the
-        adversarial label.
+    `rows` are those that bear the adversarial label: if the target is one of them
+    and its label is not given, that is its label.
     """
     target = to_numpy(target)
     if target.shape != X.shape[1:]:
@@ -135,13 +114,7 @@ def check_target(
 def rows_of_label(
     y: Any, label: Any, n_examples: int, name: str = "adversarial_label"
 ) -> Rows:
-    """Rows that bear a label; `name` is what errors call it.
-
-    Raises
-    ------
-    ValueError
-        If there are none, or `y` does not have one label an example.
-    """
+    """Rows that bear a label, at least one; `name` is what errors call it."""
     labels = to_numpy(y)
     if labels.shape != (n_examples,):
         raise ValueError(
@@ -161,13 +134,7 @@ def rows_of_label(
 def rows_of_sources(
     y: Any, source_label: Any, adversarial_label: Any, n_examples: int
 ) -> Rows:
-    """Rows that bear one source label, or any of a list of them.
-
-    Raises
-    ------
-    ValueError
-        If a source label does not occur, or is the adversarial label.
-    """
+    """Rows that bear one source label, or any of a list, none the adversarial one."""
     several = isinstance(source_label, list | tuple | np.ndarray)
     labels = list(source_label) if several else [source_label]
     if not labels or adversarial_label in labels:
@@ -180,13 +147,7 @@ def rows_of_sources(
 
 
 def check_enough(n_poisons: int, candidates: Rows) -> None:
-    """Refuse more poisons than there are base examples.
-
-    Raises
-    ------
-    ValueError
-        If there are too few.
-    """
+    """Refuse more poisons than there are base examples."""
     if n_poisons > len(candidates):
         raise ValueError(
             f"n_poisons={n_poisons}, but only {len(candidates)} examples bear a label "
@@ -198,9 +159,6 @@ def draw_rows(candidates: Rows, n_poisons: int, rng: np.random.Generator) -> Row
     """Draw base examples among the candidates, without replacement."""
     check_enough(n_poisons, candidates)
     return rng.choice(candidates, size=n_poisons, replace=False)
-
-
-# ----------------------------------------------------------------------- descent
 
 
 @contextmanager
@@ -216,21 +174,13 @@ def torch_threads(n_threads: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class StepRule:
-    """What Adam does with the gradients, and which poisons are the result.
+    """What Adam does with the gradients, and which poisons are the result."""
 
-    Parameters
-    ----------
-    schedule : callable
-        From the optimizer and the number of steps to the schedule of step sizes.
-    signed : bool
-        Whether only the gradients' signs count.
-    keep_best : bool
-        Whether the best poisons met are the result, each one's own best if each
-        has a value of its own, or the last.
-    """
-
+    # Of step sizes, from the optimizer and the number of steps.
     schedule: Callable[[torch.optim.Optimizer, int], LRScheduler]
+    # Whether only the signs of gradients count.
     signed: bool
+    # The best poisons met, each one's own if each has an objective, or the last.
     keep_best: bool
 
 
@@ -244,30 +194,16 @@ SIGNED = StepRule(
 
 @dataclass(frozen=True)
 class Descent:
-    """Minimise by Adam, projecting onto a box after each step.
-
-    Parameters
-    ----------
-    rule : StepRule
-        How.
-    lowest, highest : Tensor of shape (n_poisons, ...)
-        The corners of the box.
-    step_size : float
-        At the start.
-    n_steps : int
-        Number of steps.
-    progress : tqdm
-        Told of each step.
-    """
+    """Minimise by Adam, projecting each step onto a box from `lowest` to `highest`."""
 
     rule: StepRule
-    lowest: torch.Tensor
-    highest: torch.Tensor
+    lowest: Tensor
+    highest: Tensor
     step_size: float
     n_steps: int
     progress: tqdm[Any]
 
-    def run(self, objective: Objective, start: torch.Tensor) -> Crafted:
+    def run(self, objective: Objective, start: Tensor) -> Crafted:
         """Return poisons, and their mean objective before and after each step."""
         examples = start.clone()
         optimizer = torch.optim.Adam([examples], lr=self.step_size)
@@ -288,7 +224,7 @@ class Descent:
         result = best if self.rule.keep_best else examples
         return result.cpu().numpy(), np.array(loss)
 
-    def random_start(self, rng: np.random.Generator) -> torch.Tensor:
+    def random_start(self, rng: np.random.Generator) -> Tensor:
         """Draw a point of the box."""
         part = torch.from_numpy(rng.uniform(size=self.lowest.shape)).to(self.lowest)
         return self.lowest + part * (self.highest - self.lowest)
@@ -319,9 +255,7 @@ class PerturbingAttack(DocLinks, BaseEstimator):
     random_state: RandomState
     verbose: int
 
-    def _check(
-        self, X: Any, y: Any, adversarial_label: Any
-    ) -> tuple[npt.NDArray[Any], Rows]:
+    def _check(self, X: Any, y: Any, adversarial_label: Any) -> tuple[Array, Rows]:
         """Parameters and training set; also the rows that can be poisoned."""
         self._validate_params()
         X = check_examples(X, self.clip)
@@ -329,7 +263,7 @@ class PerturbingAttack(DocLinks, BaseEstimator):
         check_enough(self.n_poisons, candidates)
         return X, candidates
 
-    def _threads(self, X: npt.NDArray[Any]) -> int:
+    def _threads(self, X: Array) -> int:
         """Torch's threads to craft on: one where more would be slower."""
         is_small = self.n_poisons * X[0].size <= SMALL
         return 1 if is_small else torch.get_num_threads()
@@ -337,7 +271,7 @@ class PerturbingAttack(DocLinks, BaseEstimator):
     def _descend(
         self,
         objective: Objective,
-        bases: torch.Tensor,
+        bases: Tensor,
         rng: np.random.Generator,
         n_restarts: int = 1,
     ) -> Crafted:

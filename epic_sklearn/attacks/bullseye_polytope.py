@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+from torch import Tensor
 
 from .feature_collision import FeatureAttack
 
 
-def squared_length(target_features: torch.Tensor) -> torch.Tensor:
-    """Squared norm of the target's features, the unit of a polytope's distance.
-
-    Raises
-    ------
-    ValueError
-        If it is zero.
-    """
-    squared_norm = target_features.square().sum()
+def squared_length(target: Tensor) -> Tensor:
+    """Squared norm of the target's features, the unit of a polytope's distance."""
+    squared_norm = target.square().sum()
     if squared_norm == 0:
         raise ValueError(
             "feature_extractor maps the target to zeros, so there is no direction "
@@ -75,11 +69,6 @@ class BullseyePolytope(FeatureAttack):
     True
     """
 
-    def _loss(
-        self,
-        features: torch.Tensor,
-        target_features: torch.Tensor,
-        perturbation: torch.Tensor,
-    ) -> torch.Tensor:
-        distance = (target_features - features.mean(0)).square().sum()
-        return distance / squared_length(target_features)
+    def _loss(self, features: Tensor, target: Tensor, change: Tensor) -> Tensor:
+        distance = (target - features.mean(0)).square().sum()
+        return distance / squared_length(target)

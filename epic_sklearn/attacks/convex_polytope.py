@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy.optimize import nnls
+from torch import Tensor
 
 from .bullseye_polytope import squared_length
 from .feature_collision import FeatureAttack
 
 
-def _nearest_combination(directions: torch.Tensor) -> torch.Tensor:
+def _nearest_combination(directions: Tensor) -> Tensor:
     """Weights of the point nearest to the origin in the rows' convex hull.
 
     Non-negative least squares on the rows, with ``sum(w) - 1`` as one more
@@ -77,14 +78,9 @@ class ConvexPolytope(FeatureAttack):
     True
     """
 
-    def _loss(
-        self,
-        features: torch.Tensor,
-        target_features: torch.Tensor,
-        perturbation: torch.Tensor,
-    ) -> torch.Tensor:
-        length = squared_length(target_features).sqrt()
-        directions = (features - target_features) / length
+    def _loss(self, features: Tensor, target: Tensor, change: Tensor) -> Tensor:
+        length = squared_length(target).sqrt()
+        directions = (features - target) / length
         weights = _nearest_combination(directions)
         # The weights are at their optimum: no gradient comes through them.
         return (weights @ directions).square().sum() / 2

@@ -10,15 +10,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.utils._param_validation import Interval
-from torch import nn
+from torch import Tensor, nn
 
 from .._utils import RandomState, resolve_seed
 from ..gradients.modules import evaluation_mode
-from .base import COSINE, PerturbingAttack, check_target, draw_rows, torch_threads
+from .base import (
+    COSINE,
+    PerturbingAttack,
+    check_target,
+    draw_rows,
+    place,
+    torch_threads,
+)
 from .poisons import Poisons
 
 
-def _features(module: nn.Module, examples: torch.Tensor) -> torch.Tensor:
+def _features(module: nn.Module, examples: Tensor) -> Tensor:
     # The examples stay float32, whatever precision the module computes in: rounding
     # to fewer digits could leave the ball.
     parameter = next(module.parameters(), examples)
@@ -59,27 +66,11 @@ class FeatureAttack(PerturbingAttack, ABC):
         self.verbose = verbose
 
     @abstractmethod
-    def _loss(
-        self,
-        features: torch.Tensor,
-        target_features: torch.Tensor,
-        perturbation: torch.Tensor,
-    ) -> torch.Tensor:
+    def _loss(self, features: Tensor, target: Tensor, change: Tensor) -> Tensor:
         """Return what to minimise, for all poisons together or for each.
 
-        Parameters
-        ----------
-        features : Tensor of shape (n_poisons, d)
-            The poisons' features.
-        target_features : Tensor of shape (d,)
-            The target's features.
-        perturbation : Tensor of shape (n_poisons, ...)
-            The poisons less their base examples.
-
-        Returns
-        -------
-        Tensor of shape () or (n_poisons,)
-            Of shape (n_poisons,) if each poison has an objective of its own.
+        `features` are the poisons', shape (n_poisons, d), `target` the target's,
+        (d,), and `change` is the poisons less their base examples.
         """
 
     def craft(
@@ -126,25 +117,20 @@ class FeatureAttack(PerturbingAttack, ABC):
         rng = np.random.default_rng(resolve_seed(self.random_state))
         indices = draw_rows(candidates, self.n_poisons, rng)
         device = next(feature_extractor.parameters(), torch.empty(0)).device
-        bases, aim = (
-            torch.from_numpy(values.astype(np.float32)).to(device)
-            for values in (X[indices], target[None])
-        )
+        bases = place(X[indices], device)
 
-        def objective(
-            examples: torch.Tensor, step: int
-        ) -> tuple[torch.Tensor, torch.Tensor]:
+        def objective(examples: Tensor, step: int) -> tuple[Tensor, Tensor]:
             leaf = examples.detach().requires_grad_()
             with torch.enable_grad():
                 features = _features(feature_extractor, leaf)
-                loss = self._loss(features, target_features, leaf - bases)
+                loss = self._loss(features, aim, leaf - bases)
                 # Only the examples' gradient: the module's own is left alone.
                 (gradient,) = torch.autograd.grad(loss.sum(), leaf)
             return loss.detach(), gradient
 
         with torch_threads(self._threads(X)), evaluation_mode(feature_extractor):
             with torch.no_grad():
-                target_features = _features(feature_extractor, aim)[0]
+                aim = _features(feature_extractor, place(target[None], device))[0]
             examples, loss = self._descend(objective, bases, rng)
         return Poisons(examples, indices, target, adversarial_label, loss)
 
@@ -203,7 +189,7 @@ class FeatureCollision(FeatureAttack):
     Examples
     --------
     >>> import numpy as np
-    >>> from torch import nn
+    >>> from torch import Tensor, nn
     >>> from epic_sklearn.attacks import FeatureCollision
     >>> X = np.linspace(0, 1, 20).reshape(10, 2)
     >>> y = np.repeat(["low", "high"], 5)
@@ -236,11 +222,6 @@ class FeatureCollision(FeatureAttack):
         )
         self.beta = beta
 
-    def _loss(
-        self,
-        features: torch.Tensor,
-        target_features: torch.Tensor,
-        perturbation: torch.Tensor,
-    ) -> torch.Tensor:
-        distance = (features - target_features).square().sum(1)
-        return distance + self.beta * perturbation.square().flatten(1).sum(1)
+    def _loss(self, features: Tensor, target: Tensor, change: Tensor) -> Tensor:
+        distance = (features - target).square().sum(1)
+        return distance + self.beta * change.square().flatten(1).sum(1)

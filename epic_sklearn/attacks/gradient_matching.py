@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch import nn
+from torch import Tensor, nn
 
 from .._utils import RandomState, resolve_seed
 from .base import (
     SIGNED,
+    Array,
     Crafted,
     PerturbingAttack,
     Rows,
@@ -41,7 +42,7 @@ class GradientAttack(PerturbingAttack):
     _step_rule = SIGNED
 
     base_selection: str
-    augment: Callable[[torch.Tensor], torch.Tensor] | None
+    augment: Callable[[Tensor], Tensor] | None
     batch_size: int
 
     def _seed(self) -> tuple[int, np.random.Generator]:
@@ -49,22 +50,18 @@ class GradientAttack(PerturbingAttack):
         return seed, np.random.default_rng(seed)
 
     def _choose_bases(
-        self,
-        surrogate: Surrogate,
-        X: npt.NDArray[Any],
-        candidates: Rows,
-        rng: np.random.Generator,
+        self, surrogate: Surrogate, X: Array, rows: Rows, rng: np.random.Generator
     ) -> Rows:
         """Rows to poison: drawn, or those of the largest loss gradients."""
         if self.base_selection == "random":
-            return draw_rows(candidates, self.n_poisons, rng)
-        norms = surrogate.norms(torch.from_numpy(X[candidates].astype(np.float32)))
-        return candidates[np.argsort(-norms, kind="stable")[: self.n_poisons]]
+            return draw_rows(rows, self.n_poisons, rng)
+        norms = surrogate.norms(torch.from_numpy(X[rows].astype(np.float32)))
+        return rows[np.argsort(-norms, kind="stable")[: self.n_poisons]]
 
     def _match(
         self,
-        mismatch_at: Callable[[int, torch.Tensor], Mismatch],
-        bases: torch.Tensor,
+        mismatch_at: Callable[[int, Tensor], Mismatch],
+        bases: Tensor,
         seed: int,
         rng: np.random.Generator,
         n_restarts: int = 1,
@@ -75,9 +72,7 @@ class GradientAttack(PerturbingAttack):
         of what `augment` made of them.
         """
 
-        def objective(
-            examples: torch.Tensor, step: int
-        ) -> tuple[torch.Tensor, torch.Tensor]:
+        def objective(examples: Tensor, step: int) -> tuple[Tensor, Tensor]:
             mismatch = mismatch_at(step, examples)
             if step == self.n_steps:
                 return mismatch.value(examples), torch.zeros_like(examples)
@@ -182,7 +177,7 @@ class GradientMatching(GradientAttack):
         n_restarts: int = 1,
         step_size: float | None = None,
         base_selection: str = "random",
-        augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        augment: Callable[[Tensor], Tensor] | None = None,
         batch_size: int = 256,
         clip: tuple[float, float] | None = (0.0, 1.0),
         random_state: RandomState = None,
@@ -203,9 +198,9 @@ class GradientMatching(GradientAttack):
     def craft(
         self,
         model: nn.Module | Any,
-        X: npt.ArrayLike | torch.Tensor,
-        y: npt.ArrayLike | torch.Tensor,
-        target: npt.ArrayLike | torch.Tensor,
+        X: npt.ArrayLike | Tensor,
+        y: npt.ArrayLike | Tensor,
+        target: npt.ArrayLike | Tensor,
         adversarial_label: Any,
         *,
         target_label: Any = None,
@@ -261,11 +256,8 @@ class GradientMatching(GradientAttack):
             surrogate = Surrogate.of(model, X, y, adversarial_label, self.batch_size)
             mismatch = Mismatch.of(surrogate, target[None])
             indices = self._choose_bases(surrogate, X, candidates, rng)
+            bases = surrogate.place(X[indices])
             examples, loss = self._match(
-                lambda *_: mismatch,
-                surrogate.place(X[indices]),
-                seed,
-                rng,
-                self.n_restarts,
+                lambda *_: mismatch, bases, seed, rng, self.n_restarts
             )
         return Poisons(examples, indices, target, adversarial_label, loss)

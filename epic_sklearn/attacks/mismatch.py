@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..gradients.modules import apply, evaluation_mode
 from ..metrics import equal_labels
-from .base import to_numpy
+from .base import Array, place, to_numpy
 
-Gradient = tuple[torch.Tensor, ...]
+Gradient = tuple[Tensor, ...]
 
 
-def _dot(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> torch.Tensor:
+def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     # In double: the squares of a converged model's gradients underflow float32.
     products = [(p.double() * q.double()).sum() for p, q in zip(a, b, strict=True)]
     return torch.stack(products).sum()
@@ -28,22 +28,15 @@ def _add(gradients: Sequence[Gradient]) -> Gradient:
     return tuple(torch.stack(parts).sum(0) for parts in zip(*gradients, strict=True))
 
 
-def _scale(gradient: Gradient, factor: torch.Tensor) -> Gradient:
+def _scale(gradient: Gradient, factor: Tensor) -> Gradient:
     return tuple((part.double() * factor.item()).to(part) for part in gradient)
 
 
 @dataclass(frozen=True)
 class Surrogate:
-    """The model that an attack sees, and the class that poisons bear.
+    """The model that an attack sees, and its column for the adversarial label.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Examples to logits.
-    column : int
-        The adversarial class.
-    batch_size : int
-        The most examples to hold the graph of at once.
+    `batch_size` is the most examples to hold the graph of at once.
     """
 
     module: nn.Module
@@ -52,22 +45,9 @@ class Surrogate:
 
     @classmethod
     def of(
-        cls,
-        model: Any,
-        X: npt.NDArray[Any],
-        y: Any,
-        adversarial_label: Any,
-        batch_size: int,
+        cls, model: Any, X: Array, y: Any, adversarial_label: Any, batch_size: int
     ) -> Surrogate:
-        """Take a module or a fitted classifier, and try it on one example.
-
-        Raises
-        ------
-        TypeError
-            If it is neither.
-        ValueError
-            If every parameter is frozen, or there is not one logit a class.
-        """
+        """Take a module or a fitted classifier, and try it on one example."""
         is_module = isinstance(model, nn.Module)
         module = model if is_module else getattr(model, "module_", None)
         if not isinstance(module, nn.Module):
@@ -91,7 +71,7 @@ class Surrogate:
             )
         with evaluation_mode(module), torch.no_grad():
             logits = apply(module, torch.from_numpy(X[:1].astype(np.float32)))
-        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else logits
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else logits
         if shape != (1, len(classes)):
             raise ValueError(
                 f"the model turned one example into {shape!r}, and there are "
@@ -100,12 +80,11 @@ class Surrogate:
             )
         return cls(module, int(columns[0]), batch_size)
 
-    def place(self, values: npt.NDArray[Any]) -> torch.Tensor:
+    def place(self, values: Array) -> Tensor:
         """Examples as float32 where the module's parameters are."""
-        device = next(self.module.parameters()).device
-        return torch.from_numpy(values.astype(np.float32)).to(device)
+        return place(values, next(self.module.parameters()).device)
 
-    def gradient(self, x: torch.Tensor, create_graph: bool = False) -> Gradient:
+    def gradient(self, x: Tensor, create_graph: bool = False) -> Gradient:
         """Gradient, in the trained parameters, of the summed cross-entropy of `x`."""
         logits = apply(self.module, x)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -118,13 +97,13 @@ class Surrogate:
             materialize_grads=True,
         )
 
-    def total(self, examples: torch.Tensor) -> Gradient:
+    def total(self, examples: Tensor) -> Gradient:
         """Gradient of all examples together, in batches."""
         with evaluation_mode(self.module), torch.enable_grad():
             batches = examples.detach().split(self.batch_size)
             return _add([self.gradient(x) for x in batches])
 
-    def norms(self, examples: torch.Tensor) -> npt.NDArray[np.float64]:
+    def norms(self, examples: Tensor) -> npt.NDArray[np.float64]:
         """Norm of each example's own gradient, shape (n,)."""
         gradients = (self.total(x[None]) for x in examples)
         return np.array([float(_dot(g, g) ** 0.5) for g in gradients])
@@ -134,26 +113,15 @@ class Surrogate:
 class Mismatch:
     """The objective: 1 - cosine of the poisons' gradient to the targets'.
 
-    Parameters
-    ----------
-    surrogate : Surrogate
-        What takes the gradients.
-    direction : tuple of Tensor
-        The targets' gradient under the adversarial class, of norm 1.
+    `direction` is the targets' gradient under the adversarial label, of norm 1.
     """
 
     surrogate: Surrogate
     direction: Gradient
 
     @classmethod
-    def of(cls, surrogate: Surrogate, targets: npt.NDArray[Any]) -> Mismatch:
-        """Take the direction from one or more targets, shape (n_targets, ...).
-
-        Raises
-        ------
-        ValueError
-            If their gradient is zero, so that it has no direction.
-        """
+    def of(cls, surrogate: Surrogate, targets: Array) -> Mismatch:
+        """Take the direction from one or more targets, shape (n_targets, ...)."""
         total = surrogate.total(surrogate.place(targets))
         norm = _dot(total, total).sqrt()
         if not 0 < norm < float("inf"):
@@ -164,7 +132,7 @@ class Mismatch:
             )
         return cls(surrogate, _scale(total, 1 / norm))
 
-    def __call__(self, examples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, examples: Tensor) -> tuple[Tensor, Tensor]:
         """Objective of poisons (n_poisons, ...), and its gradient, that shape."""
         surrogate = self.surrogate
         batches = [
@@ -185,15 +153,13 @@ class Mismatch:
                 slopes += torch.autograd.grad(gradients[i], x, along)
         return value, torch.cat(slopes)
 
-    def value(self, examples: torch.Tensor) -> torch.Tensor:
+    def value(self, examples: Tensor) -> Tensor:
         """Objective alone."""
         return self._towards(self.surrogate.total(examples))[0]
 
     def augmented(
-        self,
-        examples: torch.Tensor,
-        augment: Callable[[torch.Tensor], torch.Tensor] | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, examples: Tensor, augment: Callable[[Tensor], Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
         """Objective of an augmented copy of the poisons, and its gradient in them."""
         if augment is None:
             return self(examples)
@@ -204,7 +170,7 @@ class Mismatch:
             (gradient,) = torch.autograd.grad(batch, leaf, slope)
         return value, gradient
 
-    def _towards(self, total: Gradient) -> tuple[torch.Tensor, Gradient]:
+    def _towards(self, total: Gradient) -> tuple[Tensor, Gradient]:
         """Objective, and its derivative in the poisons' summed gradient."""
         norm = _dot(total, total).sqrt()
         if norm == 0:

@@ -45,8 +45,7 @@ def put(
         raise ValueError(
             f"the values to put in reach from {values.min():g} to {values.max():g}, "
             f"and {copy.dtype} holds {limits.min:g} to {limits.max:g}; give X as "
-            "float, give the attack the images' range as clip, or insert_into "
-            "clip=True."
+            "float, make them with its range as clip, or insert_into clip=True."
         )
     copy[where] = torch.from_numpy(values).to(copy) if is_tensor else values
     return copy
