@@ -234,17 +234,7 @@ def clean_retention(keep: npt.ArrayLike, poison_indices: npt.ArrayLike) -> float
 
 
 class AttackSuccessScorer:
-    """Scorer made by `make_attack_success_scorer`.
-
-    Parameters
-    ----------
-    X_targets : array-like of shape (n_targets, ...)
-        The targets.
-    adversarial_label : label or array-like of shape (n_targets,)
-        The label that the attack wants.
-    accuracy_weight : float, default=0.0
-        Weight of the accuracy on the data that the scorer is called with.
-    """
+    """Scorer made by :func:`make_attack_success_scorer`, see there."""
 
     def __init__(
         self, X_targets: Any, adversarial_label: Any, accuracy_weight: float = 0.0
@@ -269,6 +259,11 @@ class AttackSuccessScorer:
         -------
         float
             ``accuracy_weight * accuracy - attack success rate``, higher is better.
+
+        Raises
+        ------
+        ValueError
+            If what `estimator` predicts cannot be compared with the labels.
         """
         predicted = estimator.predict(self.X_targets)
         rate = attack_success_rate(predicted, self.adversarial_label)

@@ -87,9 +87,7 @@ def test_integers_that_cannot_hold_the_poisons_refuse_or_clip_them(kind):
     poisons = Poisons(
         np.array([[-20.4, 280.0]], "f4"), np.array([1]), target, 0, target
     )
-    with pytest.raises(
-        ValueError, match=r"from -20 to 280, and .*uint8 holds 0 to 255"
-    ):
+    with pytest.raises(ValueError, match=r"from -20 to 280.*uint8 holds 0 to"):
         poisons.insert_into(X)
     assert poisons.insert_into(X, clip=True).tolist() == [
         [250, 250],

@@ -95,11 +95,8 @@ class BadNets(DocLinks, BaseEstimator):
 
         Raises
         ------
-        TypeError
-            If the examples are not numbers.
-        ValueError
-            If a parameter is out of range, shapes do not fit, X contains NaN or
-            infinity, or there are too few examples of `source_label`.
+        TypeError, ValueError
+            As :meth:`SleeperAgent.craft`, but for the model.
         """
         self._validate_params()
         X = check_examples(X, self.clip)
@@ -108,11 +105,12 @@ class BadNets(DocLinks, BaseEstimator):
         seed = resolve_seed(self.random_state)
         trigger = trigger_or_random(self.trigger, X, self.clip, seed)
         indices = draw_rows(rows, self.n_poisons, np.random.default_rng(seed))
+        patched = trigger.apply(X[indices])
         return BackdoorPoisons(
-            examples=trigger.apply(X[indices]).astype(np.float32),
-            indices=indices,
-            target=trigger.apply(X[indices]),
-            adversarial_label=adversarial_label,
+            patched.astype(np.float32),
+            indices,
+            patched,
+            adversarial_label,
             loss=np.empty(0),
             trigger=trigger,
             source_label=source_label,

@@ -106,10 +106,5 @@ class LabelFlip(DocLinks, BaseEstimator):
             np.linalg.norm(X[i].astype(np.float64) - target) for i in candidates
         ]
         indices = candidates[np.argsort(distances, kind="stable")[: self.n_poisons]]
-        return Poisons(
-            examples=X[indices].astype(np.float32),
-            indices=indices,
-            target=target,
-            adversarial_label=adversarial_label,
-            loss=np.empty(0),
-        )
+        examples = X[indices].astype(np.float32)
+        return Poisons(examples, indices, target, adversarial_label, loss=np.empty(0))

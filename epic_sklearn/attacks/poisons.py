@@ -19,17 +19,9 @@ ArrayOrTensor = TypeVar("ArrayOrTensor", npt.NDArray[Any], torch.Tensor)
 def put(
     X: ArrayOrTensor, where: Any, values: npt.NDArray[Any], clip: bool = False
 ) -> ArrayOrTensor:
-    """Copy `X` with numbers put in place, rounded if `X` holds integers.
-
-    Raises
-    ------
-    TypeError
-        If `X` does not hold numbers.
-    ValueError
-        If the dtype of `X` cannot hold them, and they are not to be clipped.
-    """
-    is_tensor = isinstance(X, torch.Tensor)
-    copy: Any = X.detach().clone() if isinstance(X, torch.Tensor) else np.array(X)
+    """Copy `X` with numbers put in place, which its dtype must be able to hold."""
+    is_tensor = torch.is_tensor(X)
+    copy: Any = X.detach().clone() if torch.is_tensor(X) else np.array(X)
     library: Any = torch if is_tensor else np
     is_float = copy.is_floating_point() if is_tensor else copy.dtype.kind == "f"
     try:
@@ -52,9 +44,7 @@ def put(
 
 
 def _corner(
-    position: str | tuple[int, int],
-    free: tuple[int, int],
-    rng: np.random.Generator,
+    position: str | tuple[int, int], free: tuple[int, int], rng: np.random.Generator
 ) -> tuple[int, int]:
     """Upper left corner of the patch; `free` is the last one that fits."""
     if isinstance(position, str):
@@ -151,13 +141,7 @@ class PatchTrigger:
         return trigger
 
     def check_fit(self, image_shape: tuple[int, ...]) -> None:
-        """Refuse images, (..., channels, height, width), that it does not fit into.
-
-        Raises
-        ------
-        ValueError
-            If so.
-        """
+        """Refuse images, (..., channels, height, width), that it does not fit into."""
         channels, height, width = self.patch.shape
         inside = len(image_shape) >= 3 and (
             image_shape[-3] == channels
@@ -354,13 +338,7 @@ class BackdoorPoisons(Poisons):
         Returns
         -------
         ndarray or Tensor of the shape of `X`
-            A new array of the kind and dtype of `X`.
-
-        Raises
-        ------
-        ValueError
-            If the trigger does not fit into the images, or their integers cannot
-            hold it.
+            See :meth:`PatchTrigger.apply`.
         """
         return self.trigger.apply(X)
 
