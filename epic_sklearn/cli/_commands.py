@@ -18,8 +18,14 @@ from ._errors import Unusable
 MODELS = ("logistic", "mlp", "forest", "boosting")
 GRADIENTS = ("logit", "last_layer_input", "last_layer")
 RULES = (
-    "IsolatedMedoids, FarNeighbors, HighLoss, LowConfidence, SpectralSignatures, "
-    "ActivationClustering, DeepKNN or RandomDrop"
+    "IsolatedMedoids",
+    "FarNeighbors",
+    "HighLoss",
+    "LowConfidence",
+    "SpectralSignatures",
+    "ActivationClustering",
+    "DeepKNN",
+    "RandomDrop",
 )
 
 INPUT = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
@@ -150,7 +156,8 @@ def _separator(_: click.Context, __: click.Parameter, value: str | None) -> str 
     "--rule",
     "rule_name",
     metavar="NAME",
-    help=f"What counts as isolated (default: IsolatedMedoids, the paper's): {RULES}.",
+    help=f"What counts as isolated (default: IsolatedMedoids, the paper's), one of "
+    f"{', '.join(RULES)}.",
 )
 @click.option(
     "--set",
