@@ -25,7 +25,7 @@ from ._utils import DocLinks, RandomState, check_labels
 from .gradients import Gradients, as_extractor, check_gradients
 from .medoids import distances_between
 from .rules import Rule, resolve_rule
-from .rules.base import refuse_what_lacks
+from .rules.base import TakesRule, refuse_what_lacks
 from .schedule import DROP_CONSTRAINTS, DropSchedule, Round
 
 # Rows whose distances to a class are held at a time.
@@ -127,7 +127,7 @@ def nearest_kept(
     return nearest
 
 
-class BaseDetector(DocLinks, BaseEstimator):
+class BaseDetector(TakesRule, DocLinks, BaseEstimator):
     """Finds training rows to drop, by a rule; base of EPICFilter and EPICResampler."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._utils import RandomState, RefusedMethod
 from .base import BaseDetector, nearest_kept, take_rows
+from .gradients import Gradients
 from .review import Reviewable
 from .rules import Rule
 
@@ -148,6 +149,17 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Reviewable, BaseDetecto
         )
         self.on_isolated = on_isolated
 
+    def _detect(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[Any, Gradients]:
+        if self.on_isolated == "drop":
+            raise ValueError(
+                "on_isolated is 'drop', but a step of scikit-learn's Pipeline cannot "
+                "drop rows. Use FilteredClassifier as the last step, or EPICResampler "
+                "in imbalanced-learn's Pipeline."
+            )
+        return super()._detect(X, y, sample_weight)
+
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Find the examples to drop.
 
@@ -171,12 +183,6 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Reviewable, BaseDetecto
         TypeError
             If `extractor` is nothing that can be used as one.
         """
-        if self.on_isolated == "drop":
-            raise ValueError(
-                "on_isolated is 'drop', but a step of scikit-learn's Pipeline cannot "
-                "drop rows. Use FilteredClassifier as the last step, or EPICResampler "
-                "in imbalanced-learn's Pipeline."
-            )
         self._detect(X, y, sample_weight)
         return self
 

@@ -328,7 +328,7 @@ class DropSchedule:
         )
 
     def _settings(self) -> dict[str, Any]:
-        """What decides which examples are dropped, as plain values."""
+        """Give what decides which examples are dropped, as plain values."""
         parameters = self.rule.get_params(deep=True).items()
         return {
             "warmup": self.warmup,

@@ -1,424 +1,218 @@
-"""The rule "neighbors": what it finds, what it spares, and where it is refused."""
+"""What every rule keeps to, in a filter and in training alike."""
 
-import tracemalloc
-from itertools import pairwise
+import inspect
+import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse as sp
 import torch
 from sklearn.base import clone
-from sklearn.datasets import load_digits
+from sklearn.datasets import make_blobs
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier
 
+import epic_sklearn.rules as rules
 from epic_sklearn import (
     DropSchedule,
-    EPICCallback,
     EPICClassifier,
     EPICFilter,
     EPICResampler,
-    EPICSubsetSampler,
+    FilteredClassifier,
     LastLayerGradients,
-    OuterProductGradients,
+    LogitGradients,
+    PrecomputedGradients,
 )
-from epic_sklearn._rounds import DropRounds, RoundOptions
-from epic_sklearn._rules import neighbor_isolation, robust_z
-
-N_CLASSES, N_PER_CLASS, N_INPUTS = 3, 100, 20
-
-
-def make_gradients(seed=0, n_per_class=N_PER_CLASS):
-    """Classes of normal inputs, fitted more or less well."""
-    rng = np.random.default_rng(seed)
-    codes = np.repeat(np.arange(N_CLASSES), n_per_class)
-    centres = 4 * rng.normal(size=(N_CLASSES, N_INPUTS))
-    inputs = centres[codes] + rng.normal(size=(len(codes), N_INPUTS))
-    errors = rng.normal(size=(len(codes), N_CLASSES))
-    errors *= rng.lognormal(size=(len(codes), 1))
-    return OuterProductGradients(errors, inputs), codes
-
-
-def naive_score(gradients, codes):
-    """Score as its docstring reads, one example after the other."""
-
-    def z(values):
-        middle = np.median(values)
-        spread = 1.4826 * np.median(np.abs(values - middle))
-        return np.clip((values - middle) / spread, -3, 3)
-
-    score = np.zeros(len(codes))
-    for code in np.unique(codes):
-        rows = np.flatnonzero(codes == code)
-        units = [v / np.linalg.norm(v) for v in gradients.inputs[rows]]
-        geometry = []
-        for i, own in enumerate(units):
-            others = units[:i] + units[i + 1 :]
-            d = sorted(np.linalg.norm(own - other) for other in others)
-            geometry.append(np.log(d[9] ** 2 / d[0]))
-        error = np.log([np.linalg.norm(e) for e in gradients.errors[rows]])
-        score[rows] = (z(np.array(geometry)) + z(error)) / np.sqrt(2)
-    return score
-
-
-def plant(gradients, rows, spread):
-    """Move rows to one point of another class, `spread` apart, and fit them badly."""
-    rng = np.random.default_rng(1)
-    inputs, errors = gradients.inputs.copy(), gradients.errors.copy()
-    noise = rng.normal(size=(len(rows), N_INPUTS))
-    inputs[rows] = inputs[-1] + spread * noise
-    errors[rows] = 2.0
-    return OuterProductGradients(errors, inputs)
-
-
-def neighbors_options(**options):
-    return RoundOptions(rule="neighbors", **options)
-
-
-def drop(gradients, codes, **options):
-    rounds = DropRounds(codes, neighbors_options(**options), seed=0)
-    rounds.run(1, gradients)
-    return rounds
-
-
-@pytest.fixture(scope="module")
-def digits():
-    X, y = load_digits(return_X_y=True)
-    return (X / 16).astype(np.float32), y
-
-
-# ---------------------------------------------------------------------- the score
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_score_is_that_of_the_naive_loop(seed):
-    gradients, codes = make_gradients(seed, n_per_class=40)
-    np.testing.assert_allclose(
-        neighbor_isolation(gradients, codes), naive_score(gradients, codes), rtol=1e-6
-    )
-
-
-@pytest.mark.parametrize("factor", [1e-8, 1e-200, 1e200])
-@pytest.mark.parametrize("which", ["errors", "inputs"])
-def test_score_ignores_the_scale_of_gradients(factor, which):
-    gradients, codes = make_gradients()
-    factors = {"errors": gradients.errors, "inputs": gradients.inputs}
-    factors[which] = factors[which] * factor
-    np.testing.assert_allclose(
-        neighbor_isolation(OuterProductGradients(**factors), codes),
-        neighbor_isolation(gradients, codes),
-        rtol=1e-6,
-        atol=1e-9,
-    )
-
-
-def test_score_belongs_to_the_row_whatever_the_order():
-    gradients, codes = make_gradients()
-    order = np.random.default_rng(0).permutation(len(codes))
-    np.testing.assert_allclose(
-        neighbor_isolation(gradients[order], codes[order]),
-        neighbor_isolation(gradients, codes)[order],
-        rtol=1e-6,
-        atol=1e-9,
-    )
-
-
-def test_classes_are_judged_apart():
-    gradients, codes = make_gradients()
-    alone = codes == 1
-    np.testing.assert_array_equal(
-        neighbor_isolation(gradients, codes)[alone],
-        neighbor_isolation(gradients[alone], np.zeros(alone.sum(), int)),
-    )
-
-
-def test_two_calls_agree_to_the_last_bit():
-    gradients, codes = make_gradients()
-    np.testing.assert_array_equal(
-        neighbor_isolation(gradients, codes), neighbor_isolation(gradients, codes)
-    )
-
-
-def test_float32_and_float64_flag_the_same():
-    gradients, codes = make_gradients()
-    single = OuterProductGradients(
-        gradients.errors.astype(np.float32), gradients.inputs.astype(np.float32)
-    )
-    np.testing.assert_allclose(
-        neighbor_isolation(single, codes),
-        neighbor_isolation(gradients, codes),
-        atol=1e-4,
-    )
-
-
-def test_robust_z_of_constants_is_zero_and_of_a_lone_other_cut():
-    assert not robust_z(np.full(5, 7.0)).any()
-    np.testing.assert_array_equal(robust_z(np.array([0.0] * 9 + [1.0]))[-1], 3)
-
-
-# ----------------------------------------------------------------- what is dropped
-
-
-def test_a_planted_single_is_dropped():
-    gradients, codes = make_gradients()
-    assert not drop(plant(gradients, [0], 0.0), codes).keep[0]
-
-
-@pytest.mark.parametrize("size", [2, 5, 10])
-@pytest.mark.parametrize("spread", [0.0, 1e-3, 0.1])
-def test_a_colliding_group_is_dropped(size, spread):
-    gradients, codes = make_gradients()
-    rounds = drop(plant(gradients, np.arange(size), spread), codes)
-    assert not rounds.keep[:size].any()
-
-
-def test_a_group_that_collides_inside_its_own_class_is_dropped():
-    gradients, codes = make_gradients()
-    inputs, errors = gradients.inputs.copy(), gradients.errors.copy()
-    inputs[:5] = inputs[5] + 1e-3 * inputs[:5]
-    errors[:5] = 4.0
-    planted = OuterProductGradients(errors, inputs)
-    assert not drop(planted, codes).keep[:5].any()
-
-
-def test_what_the_model_fits_is_kept_however_isolated():
-    gradients, codes = make_gradients()
-    planted = plant(gradients, np.arange(5), 0.0)
-    planted.errors[:5] = 1e-9
-    assert drop(planted, codes).keep[:5].all()
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_few_clean_examples_are_dropped(seed):
-    gradients, codes = make_gradients(seed, n_per_class=300)
-    assert drop(gradients, codes).keep.mean() > 0.95
-
-
-def test_doubled_data_lose_no_more_than_the_data():
-    gradients, codes = make_gradients()
-    twice = np.repeat(np.arange(len(codes)), 2)
-    share = drop(gradients, codes).keep.mean()
-    assert drop(gradients[twice], codes[twice]).keep.mean() > share - 0.03
-
-
-@pytest.mark.parametrize("value", [0.0, 1e-30, 1.0])
-def test_equal_gradients_are_all_kept(value):
-    codes = np.repeat([0, 1], 30)
-    gradients = OuterProductGradients(np.full((60, 2), value), np.ones((60, 4)))
-    assert drop(gradients, codes, cutoff=1e-6).keep.all()
-
-
-def test_inputs_of_zero_are_taken():
-    gradients, codes = make_gradients()
-    zero = OuterProductGradients(gradients.errors, gradients.inputs * 0)
-    assert np.isfinite(neighbor_isolation(zero, codes)).all()
-
-
-@pytest.mark.parametrize("n_small", [1, 2, 10])
-def test_classes_of_at_most_ten_lose_nothing(n_small):
-    gradients, codes = make_gradients()
-    codes = np.where(np.arange(len(codes)) < n_small, 9, codes)
-    planted = plant(gradients, [0], 0.0)
-    score = neighbor_isolation(planted, codes)
-    assert not score[:n_small].any()
-    assert drop(planted, codes).keep[:n_small].all()
-
-
-def test_a_higher_cutoff_drops_a_subset_and_beyond_the_largest_score_nothing():
-    gradients, codes = make_gradients()
-    kept = [drop(gradients, codes, cutoff=c).keep for c in (0.5, 1.0, 2.0, 3.0, 4.25)]
-    for lower, higher in pairwise(kept):
-        assert (higher >= lower).all()
-    assert kept[0].mean() < kept[2].mean()
-    assert kept[-1].all()
-
-
-def test_a_class_is_never_dropped_below_its_floor():
-    gradients, codes = make_gradients()
-    with pytest.warns(UserWarning, match="Raise cutoff"):
-        rounds = drop(gradients, codes, cutoff=1e-6, min_class_fraction=0.9)
-    assert (np.bincount(codes[rounds.keep]) == 90).all()
-    for code in range(N_CLASSES):
-        score, kept = rounds.score[codes == code], rounds.keep[codes == code]
-        assert score[~kept].min() > score[kept].max()
-
-
-def test_rounds_intersect_and_the_highest_score_stays():
-    codes = make_gradients()[1]
-    first, second = make_gradients(1)[0], make_gradients(2)[0]
-    rounds = DropRounds(codes, neighbors_options(), seed=0)
-    rounds.run(1, first)
-    rounds.run(2, second)
-    scores = [neighbor_isolation(g, codes) for g in (first, second)]
-    np.testing.assert_array_equal(rounds.score, np.maximum(*scores))
-    np.testing.assert_array_equal(rounds.keep, rounds.score <= 2.0)
-    assert len(rounds.medoid_indices) == 0
-    assert not rounds.cluster_size.any()
-
-
-def test_clustering_what_is_kept_judges_it_alone():
-    codes = make_gradients()[1]
-    first, second = make_gradients(1)[0], make_gradients(2)[0]
-    rounds = DropRounds(codes, neighbors_options(cluster_on="kept"), seed=0)
-    rounds.run(1, first)
-    kept = np.flatnonzero(rounds.keep)
-    score = neighbor_isolation(second[kept], codes[kept])
-    rounds.run(2, second)
-    np.testing.assert_array_equal(rounds.keep[kept], score <= 2.0)
-
-
-def test_memory_stays_far_below_the_matrix_of_distances():
-    n = 4000  # whose float64 distances need 128 MB
-    gradients, codes = make_gradients(n_per_class=n // N_CLASSES)
-    neighbor_isolation(gradients, codes * 0)
-    tracemalloc.start()
-    neighbor_isolation(gradients, codes * 0)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 20e6
-
-
-# --------------------------------------------------------------------- in every room
-
-
-def test_training_drops_by_the_rule(digits):
-    X, y = digits[0][:600].copy(), digits[1][:600]
-    poisons, targets = np.flatnonzero(y == 3)[:5], np.flatnonzero(y == 8)
-    X[poisons] = X[targets[0]] + 1e-3 * X[poisons]
+from epic_sklearn.rules import Rule
+
+RULES = [
+    member()
+    for _, member in inspect.getmembers(rules, inspect.isclass)
+    if issubclass(member, Rule) and member is not Rule
+]
+every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda r: type(r).__name__)
+
+
+@pytest.fixture
+def overlapping():
+    """Three classes in four dimensions that overlap."""
+    return make_blobs(150, 4, centers=3, center_box=(-3, 3), random_state=0)
+
+
+def small_net():
+    """Untrained, the same at each call."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(
+            torch.nn.Linear(4, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3)
+        )
+
+
+def test_all_rules_are_here():
+    assert {type(rule).__name__ for rule in RULES} == {
+        "ActivationClustering",
+        "DeepKNN",
+        "FarNeighbors",
+        "HighLoss",
+        "IsolatedMedoids",
+        "LowConfidence",
+        "RandomDrop",
+        "SpectralSignatures",
+    }
+
+
+@every_rule
+def test_filter_resampler_and_schedule_drop_the_same(rule, overlapping):
+    X, y = overlapping
+    detector = EPICFilter(rule=rule, random_state=0).fit(X, y)
+    gradients = detector.extractor_.compute(X, y)
+    schedule = DropSchedule(y, rule=rule, warmup=0, random_state=0)
+    schedule.step(0, gradients)
+    np.testing.assert_array_equal(schedule.keep, detector.keep_)
+    X_kept, _ = EPICResampler(rule=rule, random_state=0).fit_resample(X, y)
+    np.testing.assert_array_equal(X_kept, X[detector.keep_])
+    assert 0 < detector.keep_.mean() < 1
+    assert detector.details_.keys() == schedule.details.keys()
+    model = FilteredClassifier(LogisticRegression(), clone(detector)).fit(X, y)
+    np.testing.assert_array_equal(model.keep_, detector.keep_)
+
+
+@every_rule
+def test_every_rule_runs_in_training_rounds(rule, overlapping):
+    X, y = overlapping
     model = EPICClassifier(
-        lambda: torch.nn.Linear(64, 10),
-        rule="neighbors",
+        rule=rule,
         gradients="last_layer",
         warmup=1,
         every=1,
-        stop=3,
-        max_epochs=4,
+        stop=2,
+        max_epochs=3,
         random_state=0,
     ).fit(X, y)
-    assert not model.keep_[poisons].any()
-    assert model.keep_.mean() > 0.85
+    assert [record.epoch for record in model.rounds_] == [1, 2]
+    assert 0 < model.keep_.mean() < 1
+    assert type(model.rule_) is type(rule) and model.rule_ is not rule
 
 
-@pytest.mark.parametrize("kind", [EPICFilter, EPICResampler])
-def test_the_filters_drop_by_the_rule(digits, kind):
-    X, y = digits
-    detector = kind(LastLayerGradients(), rule="neighbors").fit(X, y)
-    rounds = DropRounds(y, neighbors_options(), seed=0)
-    rounds.run(1, LastLayerGradients().fit(X, y).compute(X, y))
-    np.testing.assert_array_equal(detector.keep_, rounds.keep)
-    assert 0.85 < detector.keep_.mean() < 1
+@every_rule
+def test_two_fits_are_identical_and_leave_global_states_and_parameters(
+    rule, overlapping
+):
+    before = [*np.random.get_state(), torch.get_rng_state().numpy()]
+    params = repr(rule.get_params())
+    detector = EPICFilter(rule=rule, random_state=0)
+    first = detector.fit(*overlapping).isolation_score_
+    np.testing.assert_array_equal(first, detector.fit(*overlapping).isolation_score_)
+    after = [*np.random.get_state(), torch.get_rng_state().numpy()]
+    np.testing.assert_equal(after, before)
+    assert repr(rule.get_params()) == params
+    loaded = pickle.loads(pickle.dumps(detector))
+    np.testing.assert_array_equal(loaded.keep_, detector.keep_)
 
 
-@pytest.mark.parametrize("cutoff", [1.0, 2.0])
-def test_schedule_and_sampler_drop_by_the_rule(cutoff):
-    gradients, codes = make_gradients()
-    options = {"warmup": 0, "rule": "neighbors", "cutoff": cutoff}
-    expected = drop(gradients, codes, cutoff=cutoff).keep
-    schedule = DropSchedule(codes, **options)
-    schedule.step(0, gradients)
-    sampler = EPICSubsetSampler(codes, **options)
-    sampler.step(0, gradients)
-    np.testing.assert_array_equal(schedule.keep, expected)
-    np.testing.assert_array_equal(sampler.keep, expected)
-    assert sorted(sampler) == np.flatnonzero(expected).tolist()
+@every_rule
+def test_scores_of_rows_dropped_in_one_round_are_above_those_kept(rule, overlapping):
+    X, y = overlapping
+    detector = EPICFilter(rule=rule, random_state=0).fit(X, y)
+    for label in range(3):
+        score, keep = detector.isolation_score_[y == label], detector.keep_[y == label]
+        if not keep.all():
+            assert score[~keep].min() >= score[keep].max()
 
 
-# -------------------------------------------------------------------------- refusals
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.filterwarnings("ignore:So many examples of class")
+@every_rule
+def test_a_bare_model_is_read_as_the_rule_needs_it(rule, overlapping):
+    X, y = overlapping
+    read = LogitGradients if set(rule.needs) <= {"errors"} else LastLayerGradients
+    for model in (small_net(), MLPClassifier(5, max_iter=5, random_state=0)):
+        bare = EPICFilter(model, rule=rule, random_state=0).fit(X, y)
+        wrapped = EPICFilter(read(model), rule=rule, random_state=0).fit(X, y)
+        assert isinstance(bare.extractor_, read)
+        np.testing.assert_array_equal(bare.isolation_score_, wrapped.isolation_score_)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"rule": "nearest"}, "rule is 'nearest'; choose one of"),
-        ({"rule": None}, "rule is None"),
-        ({"cutoff": 0}, "cutoff is 0; it is the score above which"),
-        ({"cutoff": -1.0}, "cutoff is -1.0"),
-        ({"cutoff": float("nan")}, "cutoff is nan"),
-        ({"cutoff": float("inf")}, "cutoff is inf"),
-        ({"cutoff": True}, "cutoff is True"),
-        ({"cutoff": "2"}, "cutoff is '2'"),
-    ],
-)
-def test_wrong_options_are_refused_before_any_work(options, message):
-    with pytest.raises(ValueError, match=message):
-        EPICFilter(**options).fit([[0.0], [1.0]], [0, 1])
-
-
-@pytest.mark.parametrize("kind", ["logit", "last_layer_input"])
-def test_training_refuses_other_gradients_before_it_begins(kind):
+@every_rule
+def test_gradients_that_lack_what_a_rule_needs_are_refused_first(rule, overlapping):
     begun = []
 
     def module():
         begun.append(True)
-        return torch.nn.Linear(1, 2)
+        return torch.nn.Linear(4, 3)
 
-    model = EPICClassifier(module, rule="neighbors", gradients=kind)
-    with pytest.raises(ValueError, match="set gradients='last_layer'"):
-        model.fit([[0.0], [1.0]], [0, 1])
+    for kind, gives in (("logit", {"errors"}), ("last_layer_input", set())):
+        model = EPICClassifier(module, rule=rule, gradients=kind, warmup=1)
+        if set(rule.needs) <= gives:
+            continue
+        with pytest.raises(ValueError, match=r"looks at .*set gradients='last_layer'"):
+            model.fit(*overlapping)
+    if rule.needs:
+        extractor = LogitGradients(small_net())
+        extractor.gives = ()
+        with pytest.raises(ValueError, match=r"LastLayerGradients\(classifier\)"):
+            EPICFilter(extractor, rule=rule)._extractor(rule)
     assert not begun
-    with pytest.raises(ValueError, match="set gradients='last_layer'"):
-        EPICCallback(rule="neighbors", gradients=kind).initialize()
 
 
-def test_arrays_of_gradients_are_refused_and_change_nothing(digits):
-    X, y = digits
-    with pytest.raises(ValueError, match=r"LastLayerGradients\(classifier\)"):
-        EPICFilter(rule="neighbors").fit(X, y)
-    schedule = DropSchedule([0, 1], warmup=0, rule="neighbors")
-    with pytest.raises(ValueError, match=r"shape \(2, 3\)"):
-        schedule.step(0, np.ones((2, 3)))
-    assert schedule.keep.all()
-    assert schedule.rounds == []
+@every_rule
+def test_sparse_input_frames_and_images_are_read(rule, overlapping):
+    X, y = overlapping
+    make = {"rule": rule, "random_state": 0}
+    keep = EPICFilter(**make).fit(X, y).keep_
+    sparse = EPICFilter(**make)
+    sanitised = sparse.fit_transform(sp.csr_array(X), y)
+    np.testing.assert_array_equal(sparse.keep_, keep)
+    assert sp.issparse(sanitised) and sp.issparse(sparse.transform(sp.csc_array(X)))
+    frame = pd.DataFrame(X, columns=list("abcd"), index=np.arange(150)[::-1] + 7)
+    of_frame = EPICFilter(**make)
+    sanitised = of_frame.fit_transform(frame, y)
+    np.testing.assert_array_equal(of_frame.keep_, keep)
+    assert list(sanitised.index) == list(frame.index)
+    changed = (sanitised.to_numpy() != X).any(axis=1)
+    np.testing.assert_array_equal(changed, ~keep)
 
 
-# ----------------------------------------------------------------------- saved states
+def test_grid_search_over_rules_and_their_parameters(overlapping):
+    model = FilteredClassifier(LogisticRegression(), EPICFilter())
+    grid = [
+        {
+            "filter__rule": [rules.SpectralSignatures()],
+            "filter__rule__eps": [0.01, 0.1],
+        },
+        {"filter__rule": [rules.DeepKNN()], "filter__rule__k": [5, 1.0]},
+        {"filter__rule": [rules.HighLoss(), rules.RandomDrop(), None]},
+    ]
+    search = GridSearchCV(model, grid, cv=3, error_score="raise").fit(*overlapping)
+    assert search.best_score_ > 0.8 and len(search.cv_results_["params"]) == 7
 
 
-def test_a_saved_state_goes_on_and_other_rules_refuse_it():
-    codes = make_gradients()[1]
-    options = {"warmup": 0, "every": 1, "rule": "neighbors"}
-    whole, half = DropSchedule(codes, **options), DropSchedule(codes, **options)
-    for epoch in range(3):
-        whole.step(epoch, make_gradients(epoch)[0])
-    half.step(0, make_gradients(0)[0])
-    resumed = DropSchedule(codes, **options)
-    resumed.load_state_dict(half.state_dict())
-    for epoch in (1, 2):
-        resumed.step(epoch, make_gradients(epoch)[0])
-    np.testing.assert_array_equal(resumed.keep, whole.keep)
-    np.testing.assert_array_equal(resumed.isolation_score, whole.isolation_score)
-    with pytest.raises(ValueError, match=r"'rule': \('neighbors', 'medoids'\)"):
-        DropSchedule(codes, warmup=0, every=1).load_state_dict(half.state_dict())
+def test_sample_weights_reach_the_model(overlapping):
+    X, y = overlapping
+    weights = np.random.RandomState(0).rand(150)
+    rule = rules.HighLoss()
+    weighted = EPICFilter(LogisticRegression(), rule=rule).fit(X, y, weights)
+    p = LogisticRegression().fit(X, y, weights).predict_proba(X)
+    np.testing.assert_allclose(weighted.isolation_score_, -np.log(p[np.arange(150), y]))
 
 
-def without_rules(state):
-    options = {k: v for k, v in state["options"].items() if k not in ("rule", "cutoff")}
-    return {**state, "options": options}
+@every_rule
+def test_a_rule_says_in_words_what_it_does(rule):
+    assert {rule.flags, rule.score_is, rule.to_drop_less}.isdisjoint(
+        {Rule.flags, Rule.score_is, Rule.to_drop_less}
+    )
+    named = rule.to_drop_less.replace(",", " ").split()
+    assert set(named) & set(rule.get_params())
 
 
-def test_a_state_from_before_there_were_rules_loads_as_medoids():
-    gradients, codes = make_gradients()
-    schedule = DropSchedule(codes, warmup=0)
-    schedule.step(0, gradients)
-    old = without_rules(schedule.state_dict())
-    resumed = DropSchedule(codes, warmup=0)
-    resumed.load_state_dict(old)
-    np.testing.assert_array_equal(resumed.keep, schedule.keep)
-    with pytest.raises(ValueError, match="'rule'"):
-        DropSchedule(codes, warmup=0, rule="neighbors").load_state_dict(old)
-
-
-def test_a_checkpoint_from_before_there_were_rules_loads_as_medoids(digits, tmp_path):
-    X, y = digits
-    path = tmp_path / "run.pt"
-    model = EPICClassifier(
-        warmup=1, every=1, max_epochs=2, checkpoint=path, random_state=0
-    ).fit(X, y)
-    saved = torch.load(path)
-    for name in ("rule", "cutoff"):
-        del saved["run"][name]
-    saved["sampler"]["schedule"] = without_rules(saved["sampler"]["schedule"])
-    torch.save(saved, path)
-    again = clone(model).fit(X, y)
-    np.testing.assert_array_equal(again.keep_, model.keep_)
-    torch.save(saved, path)
-    other = clone(model).set_params(rule="neighbors", gradients="last_layer")
-    with pytest.raises(ValueError, match="rule"):
-        other.fit(X, y)
+@every_rule
+def test_precomputed_arrays_are_taken_where_they_have_what_is_needed(rule, overlapping):
+    X, y = overlapping
+    detector = EPICFilter(PrecomputedGradients(), rule=rule, random_state=0)
+    if "errors" in rule.needs:
+        with pytest.raises(ValueError, match="looks at"):
+            detector.fit(X, y)
+    else:
+        assert 0 < detector.fit(X, y).keep_.mean() < 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -144,6 +144,39 @@ class Rule(DocLinks, BaseEstimator):
         raise NotImplementedError(
             f"{type(self).__name__} has no judge(gradients, codes, memory)."
         )
+
+
+class TakesRule:
+    """Mixin, before scikit-learn's BaseEstimator, of what has a parameter `rule`."""
+
+    rule: Rule | None
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of this estimator and of those inside it.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values; ``rule__threshold`` is the rule's.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter; so it is for those of a rule where
+            `rule` is None.
+        """
+        of_rule = [name for name in params if name.startswith("rule__")]
+        if of_rule and params.get("rule", self.rule) is None:
+            raise ValueError(
+                f"{', '.join(of_rule)} cannot be set: rule is None, which stands for "
+                "the default rule. Give one, such as rule=IsolatedMedoids() of "
+                "epic_sklearn.rules; then its parameters can be set and searched."
+            )
+        return super().set_params(**params)  # type: ignore[misc]
 
 
 def refuse_what_lacks(rule: Rule, gives: Iterable[str] | None, way_out: str) -> None:

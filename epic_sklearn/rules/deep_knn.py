@@ -60,9 +60,9 @@ class DeepKNN(Rule):
     """Drop the examples whose nearest neighbours mostly bear another label.
 
     An example is dropped when, among the k nearest others by the last layer's
-    input, one other label is more frequent than its own. It finds poisons that lie among another class's
-    examples; n * n distances are computed, in pieces that fit scikit-learn's
-    ``working_memory``.
+    input, one other label is more frequent than its own. It finds poisons that lie
+    among another class's examples; n * n distances are computed, in pieces that fit
+    scikit-learn's ``working_memory``.
 
     Parameters
     ----------

@@ -6,13 +6,18 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from ..gradients import Gradients
 from ..medoids import METRICS, OPTIMIZER_NAMES, Medoids, budget_of, find_medoids_within
 from .base import Judgement, Memory, Rule
 
+THRESHOLD = [Interval(Integral, 1, None, closed="left")]
 
+
+@validate_params(
+    {"medoids": [Medoids], "threshold": THRESHOLD}, prefer_skip_nested_validation=True
+)
 def flag_isolated(medoids: Medoids, threshold: int = 1) -> np.ndarray:
     """Flag the examples whose cluster has at most `threshold` members.
 
@@ -145,7 +150,7 @@ class IsolatedMedoids(Rule):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "subset_size": [Interval(Real, 0, 1, closed="right")],
-        "threshold": [Interval(Integral, 1, None, closed="left")],
+        "threshold": THRESHOLD,
         "metric": [StrOptions(set(METRICS))],
         "optimizer": [StrOptions(set(OPTIMIZER_NAMES))],
         "cluster_on": [StrOptions({"all", "kept"})],

@@ -18,6 +18,7 @@ from epic_sklearn import (
     find_medoids,
     isolation_score,
 )
+from epic_sklearn.rules import IsolatedMedoids
 
 
 class NeverFitted(LogisticRegression):
@@ -68,7 +69,7 @@ def planted():
 
 def test_planted_isolated_points_are_found(planted):
     G, y, rows = planted
-    detector = EPICFilter(PrecomputedGradients(), subset_size=0.1).fit(G, y)
+    detector = EPICFilter(PrecomputedGradients(), rule=IsolatedMedoids(0.1)).fit(G, y)
     assert set(rows) <= set(detector.isolated_indices_)
     # They also rank first, in front of singletons that are less far away.
     assert set(np.argsort(-detector.isolation_score_)[: len(rows)]) == set(rows)
@@ -79,9 +80,8 @@ def test_planted_isolated_points_are_found(planted):
 @pytest.mark.parametrize("seed", range(3))
 def test_clean_data_lose_at_most_the_medoids_clusters(subset_size, threshold, seed):
     X, y = make_blobs([50, 70, 90], 2, cluster_std=0.5, random_state=seed)
-    detector = EPICFilter(
-        subset_size=subset_size, threshold=threshold, min_class_fraction=0
-    ).fit(X, y)
+    rule = IsolatedMedoids(subset_size, threshold)
+    detector = EPICFilter(rule=rule, min_class_fraction=0).fit(X, y)
     for label in (0, 1, 2):
         bound = threshold * np.ceil(subset_size * (y == label).sum())
         assert (~detector.keep_[y == label]).sum() <= bound
@@ -92,8 +92,9 @@ def test_fitted_attributes_are_those_of_the_medoids_of_the_gradients(data):
     detector = EPICFilter().fit(X, y)
     gradients = detector.extractor_.compute(X, y)
     medoids = find_medoids(gradients, y)
-    np.testing.assert_array_equal(detector.medoid_indices_, medoids.indices)
-    np.testing.assert_array_equal(detector.cluster_sizes_, medoids.cluster_size)
+    details = detector.details_
+    np.testing.assert_array_equal(details["medoid"], medoids.assigned_to)
+    np.testing.assert_array_equal(details["cluster_size"], medoids.cluster_size)
     np.testing.assert_array_equal(detector.isolation_score_, isolation_score(medoids))
     np.testing.assert_array_equal(detector.keep_, medoids.cluster_size > 1)
     isolated = np.flatnonzero(~detector.keep_)
@@ -118,7 +119,7 @@ def test_fit_predict_is_one_where_kept_as_outlier_detectors_say_it(data):
 def test_isolated_rows_become_the_nearest_kept_of_their_class(three, metric, make):
     X, y = three
     given = X.copy()
-    detector = EPICFilter(make(), metric=metric, subset_size=0.3)
+    detector = EPICFilter(make(), rule=IsolatedMedoids(0.3, metric=metric))
     sanitised = detector.fit_transform(X, y)
     np.testing.assert_array_equal(X, given)
     assert sanitised.shape == X.shape
@@ -161,10 +162,9 @@ def test_resampler_drops_what_the_filter_finds(data):
 def test_each_round_fits_a_new_model_on_what_is_left(three, seen, cluster_on):
     X, y = three
     w = np.random.RandomState(0).rand(len(y)) + 0.5
+    rule = IsolatedMedoids(0.3, cluster_on=cluster_on)
     masks = [
-        EPICFilter(Recorder(), subset_size=0.3, n_rounds=n, cluster_on=cluster_on)
-        .fit(X, y, w)
-        .keep_
+        EPICFilter(Recorder(), rule=rule, n_rounds=n).fit(X, y, w).keep_
         for n in (1, 2, 3)
     ]
     masks_before = [np.ones(150, bool), *masks[:2]]
@@ -178,9 +178,9 @@ def test_each_round_fits_a_new_model_on_what_is_left(three, seen, cluster_on):
 
 def test_the_floor_holds_and_one_warning_names_the_class(data):
     X, y = data
-    detector = EPICFilter(subset_size=1.0, n_rounds=3, min_class_fraction=0.6)
+    detector = EPICFilter(rule=IsolatedMedoids(1.0), n_rounds=3, min_class_fraction=0.6)
     with pytest.warns(
-        UserWarning, match=r"class 0 \(of 40\), 1 \(of 60\) are isolated"
+        UserWarning, match=r"class 0 \(of 40\), 1 \(of 60\) are flagged"
     ) as caught:
         detector.fit(X, y)
     assert len(caught) == 1
@@ -277,24 +277,28 @@ def test_a_classifier_alone_is_wrapped_in_logit_gradients(data):
 
 @pytest.mark.parametrize("optimizer", ["lazy", "naive", "stochastic", "sample"])
 def test_one_seed_one_result_whatever_n_jobs(data, optimizer):
-    params = {"optimizer": optimizer, "random_state": 3, "n_rounds": 2}
+    rule = IsolatedMedoids(optimizer=optimizer)
+    params = {"rule": rule, "random_state": 3, "n_rounds": 2}
     first, *others = (EPICFilter(**params, n_jobs=n).fit(*data) for n in (None, 1, 2))
-    for name in ("keep_", "isolation_score_", "medoid_indices_", "cluster_sizes_"):
-        for other in others:
-            np.testing.assert_array_equal(getattr(first, name), getattr(other, name))
+    for other in others:
+        np.testing.assert_array_equal(first.keep_, other.keep_)
+        np.testing.assert_array_equal(first.isolation_score_, other.isolation_score_)
+        np.testing.assert_equal(first.details_, other.details_)
 
 
 @pytest.mark.parametrize("random_state", [None, 0])
 def test_fit_leaves_global_random_states_and_parameters_alone(data, random_state):
     extractor = LogitGradients(LogisticRegression())
-    detector = EPICFilter(extractor, optimizer="stochastic", random_state=random_state)
+    rule = IsolatedMedoids(optimizer="stochastic")
+    detector = EPICFilter(extractor, rule=rule, random_state=random_state)
     params = {k: repr(v) for k, v in detector.get_params().items()}
     before = [*np.random.get_state(), torch.get_rng_state().numpy()]
     detector.fit_transform(*data)
     after = [*np.random.get_state(), torch.get_rng_state().numpy()]
     np.testing.assert_equal(after, before)
     assert {k: repr(v) for k, v in detector.get_params().items()} == params
-    assert detector.extractor is extractor and not hasattr(extractor, "classifier_")
+    assert detector.rule is rule and detector.extractor is extractor
+    assert not hasattr(extractor, "classifier_")
 
 
 def test_silent_unless_asked(data, capfd):
@@ -349,25 +353,43 @@ def test_bad_data_are_refused_before_anything_is_trained(estimator, case):
 
 
 BAD_PARAMETERS = [
-    ("subset_size", [0, -0.1, 1.1, np.nan, "a", None, True]),
-    ("threshold", [0, -1, 1.0, "1", None, True]),
-    ("n_rounds", [0, -1, 2.0, "1", None, True]),
-    ("min_class_fraction", [-0.1, 1.1, np.nan, "half", None, True]),
+    ("subset_size", [0, -0.1, 1.1, np.nan, "a", None]),
+    ("threshold", [0, -1, 1.0, "1", None]),
     ("metric", ["manhattan", None]),
     ("optimizer", ["adam", None]),
     ("cluster_on", ["left", None]),
+    ("max_class_size", [1, 2.5, "all"]),
+]
+BAD_OF_FILTER = [
+    ("n_rounds", [0, -1, 2.0, "1", None]),
+    ("min_class_fraction", [-0.1, 1.1, np.nan, "half", None]),
     ("random_state", ["seed", -1, 0.5]),
     ("on_isolated", ["remove", None]),
 ]
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [(name, v) for name, values in BAD_PARAMETERS for v in values]
+    ("name", "value"), [(name, v) for name, values in BAD_OF_FILTER for v in values]
 )
 def test_parameters_out_of_range_are_refused_before_anything_is_trained(name, value):
     for fit in ("fit", "fit_transform", "fit_predict"):
-        with pytest.raises(ValueError, match=f"{name} is {value!r}"):
+        with pytest.raises(ValueError, match=f"'{name}' parameter of EPICFilter"):
             getattr(EPICFilter(NeverFitted(), **{name: value}), fit)(X_OK, Y_OK)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, v) for name, values in BAD_PARAMETERS for v in values]
+)
+def test_a_rules_parameters_are_checked_before_anything_is_trained(name, value):
+    rule = IsolatedMedoids(**{name: value})
+    with pytest.raises(ValueError, match=f"'{name}' parameter of IsolatedMedoids"):
+        EPICFilter(NeverFitted(), rule=rule).fit(X_OK, Y_OK)
+
+
+@pytest.mark.parametrize("rule", ["IsolatedMedoids", IsolatedMedoids, 3])
+def test_what_is_no_rule_is_refused_before_anything_is_trained(rule):
+    with pytest.raises(TypeError, match="give an instance of a rule"):
+        EPICFilter(NeverFitted(), rule=rule).fit(X_OK, Y_OK)
 
 
 @pytest.mark.parametrize(
