@@ -246,7 +246,7 @@ class ClusterSizeDisplay:
         return bars
 
     def _styles(self, is_dropped: bool) -> list[dict[str, Any]]:
-        """What was dropped orange and hatched, else blue; lighter as sizes grow."""
+        """Style each size: orange and hatched if dropped, else blue; light if large."""
         import matplotlib as mpl
 
         colours = mpl.colormaps["Oranges" if is_dropped else "Blues"]
