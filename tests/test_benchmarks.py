@@ -207,6 +207,24 @@ def test_parts_are_disjoint(tiny):
     assert (np.bincount(split.victim[1]) == 15).all()
 
 
+def test_a_scenario_can_be_of_some_classes(tiny, tmp_path):
+    scenario = SCENARIOS["cpu"]["home-gradient-matching"]
+    chosen = (1, 6, 7, 8)
+    assert scenario.classes == chosen
+    problem = Problem("home-gradient-matching", scenario, tiny, 0, tmp_path)
+    assert np.bincount(problem.labels).tolist() == [15] * 4
+    originals = tiny.images[np.isin(tiny.labels, chosen)] / np.float32(255)
+    for image, label in zip(problem.images[:8], problem.labels[:8], strict=True):
+        row = (originals == image).all(axis=(1, 2, 3)).argmax()
+        assert tiny.labels[np.isin(tiny.labels, chosen)][row] == chosen[label]
+    labels = {
+        (trial.true_label, trial.adversarial_label)
+        for trial in map(problem.trial, range(4))
+    }
+    assert max(map(max, labels)) < 4 and all(a != b for a, b in labels)
+    assert problem._clean_net[-1].out_features == 4
+
+
 # ------------------------------------------------------------------------- commands
 
 
