@@ -113,9 +113,9 @@ def epic_filter(X, y):
     return np.flatnonzero(detector.keep_)
 
 
-def epic_far_neighbors(X, y):
+def epic_neighbors(X, y):
     model = LogisticRegression(C=0.1, max_iter=1000)
-    detector = EPICFilter(model, rule=FarNeighbors()).fit(X, y)
+    detector = EPICFilter(LastLayerGradients(model), rule=FarNeighbors()).fit(X, y)
     return np.flatnonzero(detector.keep_)
 
 
@@ -126,14 +126,14 @@ def epic_while_training(X, y):
 
 # [controls]
 def random_fifth(X, y):
-    rule = RandomDrop(drop_fraction=0.2)
-    return np.flatnonzero(EPICFilter(rule=rule, random_state=0).fit(X, y).keep_)
+    detector = EPICFilter(rule=RandomDrop(drop_fraction=0.2), random_state=0)
+    return np.flatnonzero(detector.fit(X, y).keep_)
 
 
 def highest_loss_fifth(X, y):
     model = LogisticRegression(C=0.1, max_iter=1000)
-    detector = EPICFilter(model, rule=HighLoss(drop_fraction=0.2)).fit(X, y)
-    return np.flatnonzero(detector.keep_)
+    detector = EPICFilter(model, rule=HighLoss(drop_fraction=0.2))
+    return np.flatnonzero(detector.fit(X, y).keep_)
 
 
 # [end]
@@ -147,7 +147,7 @@ METHODS = {
     "ART, ActivationDefence": art_activation_clustering,
     "ART, SpectralSignatureDefense": art_spectral_signatures,
     "epic_sklearn, EPICFilter": epic_filter,
-    "epic_sklearn, EPICFilter(rule=FarNeighbors())": epic_far_neighbors,
+    "epic_sklearn, EPICFilter(rule=FarNeighbors())": epic_neighbors,
     "epic_sklearn, EPICClassifier": epic_while_training,
 }
 
