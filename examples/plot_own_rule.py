@@ -16,9 +16,10 @@ paper's, and then lets it remember earlier rounds.
 # its class.* What is usual is a median; how far is far is measured by how far from it
 # most examples of the class are, on a logarithmic scale, since it can be any multiple.
 #
-# A rule is a class with one method. `judge` gets a row of gradients for each example and
-# the class of each, and gives back a score, higher where it is more suspicious, and what
-# should be dropped. ``needs`` says what it reads: the errors, softmax minus one-hot.
+# A rule is a class with one method. `judge` gets a row of gradients for each example
+# and the class of each, and gives back a score, higher where it is more suspicious, and
+# what should be dropped. ``needs`` says what it reads: the errors, softmax minus
+# one-hot.
 
 import functools
 
@@ -180,8 +181,7 @@ plt.show()
 # them in one round, for about as many clean examples as the paper's rule; remembering
 # brings the price from 20% to 16%. In a filter it stops all six attacks for 5%.
 #
-# That is no proof of a good rule. Pixels change by half their range here, so poisons are
-# far from their class, and dropping by loss works as well on these digits. `cutoff` was
-# chosen by a look at these very attacks. Before you trust a rule, try it on attacks that
-# it has not seen, on a net and data like yours, and beside a rule that drops as many at
-# random.
+# That is no proof of a good rule. Pixels change by half their range here, so poisons
+# are far from their class, and their loss gives them away as well. `cutoff` was chosen
+# by a look at these very attacks. Before you trust a rule, try it on attacks that it has
+# not seen, on a net and data like yours, and beside a rule that drops as many at random.
