@@ -7,7 +7,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from epic_sklearn import EPICSubsetSampler, OuterProductGradients
-from epic_sklearn.training._distributed import decide_once, gather_gradients
+from epic_sklearn.rules import IsolatedMedoids
+from epic_sklearn.training.distributed import decide_once, gather_gradients
 
 N = 101
 pytestmark = pytest.mark.skipif(
@@ -24,9 +25,10 @@ def gradients(epoch):
     return OuterProductGradients(rng.dirichlet(np.full(3, 0.4), N), rng.rand(N, 4))
 
 
-def make_sampler():
+def make_sampler(**options):
+    rule = IsolatedMedoids(subset_size=0.3)
     return EPICSubsetSampler(
-        labels(), warmup=1, every=1, subset_size=0.3, random_state=3
+        labels(), rule=rule, warmup=1, every=1, random_state=3, **options
     )
 
 
@@ -46,6 +48,9 @@ def work(rank, folder):
         sampler.step(epoch, lambda e=epoch, r=rows: gradients(e)[r])
         visited.append(list(sampler))
         assert len(visited[-1]) == len(sampler)
+    whole = make_sampler(shard=False)
+    whole.step(0, None)
+    assert sorted(whole) == list(range(N)) and len(whole) == N
     everything = gather_gradients(np.arange(N)[sampler.gradient_rows(), None], N)
     np.testing.assert_array_equal(everything[:, 0], np.arange(N))
     with pytest.raises(ValueError, match="refused on rank 0"):

@@ -13,9 +13,10 @@ from epic_sklearn import (
     FilteredClassifier,
     TorchClassifier,
 )
-from epic_sklearn.baselines import (
+from epic_sklearn.rules import (
     ActivationClustering,
     DeepKNN,
+    FarNeighbors,
     HighLoss,
     LowConfidence,
     RandomDrop,
@@ -46,36 +47,22 @@ def test_scikit_learn_estimator_checks(estimator, check):
     check(estimator)
 
 
-REPLACES = (
-    "fit_transform replaces flagged training rows on purpose, as EPICFilter's does; "
-    "transform alters no new row"
-)
-
-
-def rivals_expected_failures(estimator):
-    """Those that always drop a share, clean data or not."""
-    if isinstance(estimator, DeepKNN):
-        return {}
-    return {
-        "check_transformer_general": REPLACES,
-        "check_transformer_data_not_an_array": REPLACES,
-    }
-
-
+# EPICFilter round rules that always drop a share replaces rows in fit_transform on
+# purpose, which these checks forbid: such rules are checked in the resampler.
 @parametrize_with_checks(
     [
-        SpectralSignatures(),
-        ActivationClustering(),
-        DeepKNN(),
-        HighLoss(),
-        LowConfidence(),
-        RandomDrop(),
-    ],
-    expected_failed_checks=rivals_expected_failures,
+        EPICFilter(rule=FarNeighbors()),
+        EPICFilter(rule=DeepKNN()),
+        EPICResampler(rule=SpectralSignatures()),
+        EPICResampler(rule=ActivationClustering()),
+        EPICResampler(rule=HighLoss()),
+        EPICResampler(rule=LowConfidence()),
+        EPICResampler(rule=RandomDrop()),
+    ]
 )
 # The data of some checks are random labels: neighbours outvote most examples.
 @pytest.mark.filterwarnings("ignore:So many examples of class")
-def test_scikit_learn_estimator_checks_of_the_rivals(estimator, check):
+def test_scikit_learn_estimator_checks_with_every_rule(estimator, check):
     check(estimator)
 
 

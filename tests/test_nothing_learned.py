@@ -10,6 +10,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from epic_sklearn import EPICCallback, EPICClassifier
+from epic_sklearn.rules import IsolatedMedoids
 
 TIMING = {"warmup": 1, "every": 1}
 
@@ -75,7 +76,7 @@ def test_a_net_that_fits_clean_data_is_not_warned_of(make, data):
     module = nn.Sequential(nn.BatchNorm1d(2, affine=False), nn.Linear(2, 2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model = make(module, subset_size=0.02).fit(*data)
+        model = make(module, rule=IsolatedMedoids(0.02)).fit(*data)
     assert model.score(*data) == 1
     epic = model if make is classifier else dict(model.callbacks_)["epic"]
     assert epic.keep_.all()
@@ -84,7 +85,7 @@ def test_a_net_that_fits_clean_data_is_not_warned_of(make, data):
 def test_a_run_that_dropped_is_not_warned_of(data):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model = classifier(lr=1e-9, subset_size=0.3).fit(*data)
+        model = classifier(lr=1e-9, rule=IsolatedMedoids(0.3)).fit(*data)
     assert not model.keep_.all()
     assert model.score(*data) < 50 / 80
 
@@ -95,7 +96,8 @@ def test_a_rare_class_that_is_learned_but_never_likeliest_is_not_warned_of():
     y = (rng.uniform(size=400) < np.where(X[:, 0] > 0, 0.3, 0.0)).astype(np.int64)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model = classifier(nn.Linear(1, 2), subset_size=0.001, lr=0.01).fit(X, y)
+        model = classifier(nn.Linear(1, 2), rule=IsolatedMedoids(0.001), lr=0.01)
+        model.fit(X, y)
     assert model.keep_.all()
     assert model.score(X, y) <= np.mean(y == 0)
 

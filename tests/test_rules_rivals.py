@@ -1,4 +1,4 @@
-"""The rivals: what they flag, and how much of clean data."""
+"""The rivals as rules: what they flag, and how much of clean data."""
 
 import warnings
 
@@ -6,12 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-import torch
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_blobs
 from sklearn.linear_model import LogisticRegression
 
-from epic_sklearn.baselines import (
+from epic_sklearn import (
+    DropSchedule,
+    EPICFilter,
+    LastLayerGradients,
+    OuterProductGradients,
+    PrecomputedGradients,
+    logit_gradients,
+)
+from epic_sklearn.rules import (
     ActivationClustering,
     DeepKNN,
     HighLoss,
@@ -20,13 +27,28 @@ from epic_sklearn.baselines import (
     SpectralSignatures,
 )
 
-BY_FEATURES = [SpectralSignatures(), ActivationClustering(random_state=0), DeepKNN()]
-BY_PROBABILITIES = [HighLoss(), LowConfidence()]
-RIVALS = [*BY_FEATURES, *BY_PROBABILITIES, RandomDrop(random_state=0)]
+BY_INPUTS = [SpectralSignatures(), ActivationClustering(), DeepKNN()]
+BY_ERRORS = [HighLoss(), LowConfidence()]
+RIVALS = [*BY_INPUTS, *BY_ERRORS, RandomDrop()]
 
 
 def name_of(value):
     return type(value).__name__ if hasattr(value, "get_params") else None
+
+
+def detect(rule, X, y, extractor=None, **options):
+    """Fit a filter; None takes logistic regression, whose last layer reads X."""
+    return EPICFilter(extractor, rule=rule, random_state=0, **options).fit(X, y)
+
+
+def flagged(rule, gradients, y):
+    schedule = DropSchedule(
+        y, rule=rule, warmup=0, min_class_fraction=0, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        schedule.step(0, gradients)
+    return ~schedule.keep
 
 
 every_rival = pytest.mark.parametrize("rival", RIVALS, ids=name_of)
@@ -44,10 +66,9 @@ def overlapping():
     return make_blobs(150, 4, centers=3, center_box=(-3, 3), random_state=0)
 
 
-def values_for(rival, X, y):
-    if rival.uses == "probabilities":
-        return LogisticRegression(max_iter=1000).fit(X, y).predict_proba(X)
-    return X
+def gradients_of(X, y):
+    """Last layer's gradients of a logistic regression."""
+    return LastLayerGradients().fit(X, y).compute(X, y)
 
 
 # ------------------------------------------------------ against naive versions
@@ -58,7 +79,7 @@ def test_spectral_signatures_are_those_of_a_plain_svd(n_features):
     rng = np.random.RandomState(0)
     X = rng.randn(90, n_features) * np.linspace(1, 3, n_features) + 100
     y = rng.permutation(np.repeat([0, 1, 2], [40, 30, 20]))
-    rival = SpectralSignatures(eps=0.2).fit(X, y)
+    rival = detect(SpectralSignatures(eps=0.2), X, y, PrecomputedGradients())
     for label, size in zip([0, 1, 2], [40, 30, 20], strict=True):
         centred = X[y == label] - X[y == label].mean(axis=0)
         direction = np.linalg.svd(centred)[2][0]
@@ -73,7 +94,7 @@ def test_spectral_signatures_are_those_of_a_plain_svd(n_features):
 @pytest.mark.parametrize("k", [1, 4, 40, 0.01, 0.5, 1.0, 1.3])
 def test_deep_knn_votes_as_a_sorted_list_of_distances_does(overlapping, k):
     X, y = overlapping
-    rival = DeepKNN(k=k, min_class_fraction=0).fit(X, y)
+    rival = detect(DeepKNN(k=k), X, y, min_class_fraction=0)
     for i in range(len(X)):
         away = np.linalg.norm(X - X[i], axis=1)
         others = [j for j in np.argsort(away) if j != i]
@@ -87,14 +108,14 @@ def test_deep_knn_votes_as_a_sorted_list_of_distances_does(overlapping, k):
 
 @pytest.mark.filterwarnings("ignore:So many examples of class")
 def test_deep_knn_asks_at_most_all_others(overlapping):
-    more, all_ = (DeepKNN(k=k).fit(*overlapping) for k in (70.0, 149))
+    more, all_ = (detect(DeepKNN(k=k), *overlapping) for k in (70.0, 149))
     np.testing.assert_array_equal(more.isolation_score_, all_.isolation_score_)
 
 
 def test_deep_knn_is_the_same_however_small_its_pieces_are(overlapping):
-    expected = DeepKNN().fit(*overlapping).isolation_score_
+    expected = detect(DeepKNN(), *overlapping).isolation_score_
     with sklearn.config_context(working_memory=0.01):
-        pieces = DeepKNN().fit(*overlapping).isolation_score_
+        pieces = detect(DeepKNN(), *overlapping).isolation_score_
     np.testing.assert_array_equal(pieces, expected)
 
 
@@ -106,8 +127,7 @@ def test_loss_and_confidence_are_those_of_the_probabilities(overlapping):
         LowConfidence: [1 - max(p[i]) for i in range(len(y))],
     }
     for make, expected in scores.items():
-        rival = make(LogisticRegression(max_iter=1000), drop_fraction=0.25)
-        rival.fit(X, y)
+        rival = detect(make(drop_fraction=0.25), X, y)
         np.testing.assert_allclose(rival.isolation_score_, expected)
         for label in range(3):
             rows = np.flatnonzero(y == label)
@@ -120,9 +140,8 @@ def test_loss_and_confidence_are_those_of_the_probabilities(overlapping):
 def test_activation_clustering_drops_the_smaller_of_two_groups(reduce, analysis):
     X, group = make_blobs([70, 30], 12, center_box=(-9, 9), random_state=1)
     X, y = np.vstack([X, X + 500]), np.repeat(["cat", "dog"], 100)
-    rival = ActivationClustering(
-        nb_dims=2, reduce=reduce, cluster_analysis=analysis, random_state=0
-    ).fit(X, y)
+    rule = ActivationClustering(nb_dims=2, reduce=reduce, cluster_analysis=analysis)
+    rival = detect(rule, X, y, PrecomputedGradients())
     np.testing.assert_array_equal(rival.keep_, np.tile(group == 0, 2))
     # The share in the other cluster, raised by less than one example's share.
     share = np.where(rival.keep_, 0.3, 0.7)
@@ -141,20 +160,23 @@ def test_planted_poisons_are_found_by_what_each_looks_at(clean):
     shifted[poisons] += [30, 0, 0, 0, 0, 0, 0, 0]  # share a feature, as backdoors do
     moved[poisons] = X[y == 0][: len(poisons)] + 0.01  # lie in another class
     between[poisons] = (X[y == 0].mean(axis=0) + X[y == 2].mean(axis=0)) / 2
-    for rival, data in (
-        (SpectralSignatures(eps=0.1), shifted),
-        (ActivationClustering(random_state=0), shifted),
-        (DeepKNN(), moved),
-        (HighLoss(), moved),
-        (LowConfidence(LogisticRegression(C=1e-3)), between),
+    for rule, data, model in (
+        (SpectralSignatures(eps=0.1), shifted, None),
+        (ActivationClustering(), shifted, None),
+        (DeepKNN(), moved, None),
+        (HighLoss(), moved, None),
+        (LowConfidence(), between, LogisticRegression(C=1e-3)),
     ):
-        rival.fit(data, y)
-        assert not rival.keep_[poisons].any(), rival
-        assert rival.keep_[rest].mean() > 0.85, rival
+        rival = detect(rule, data, y, model)
+        assert not rival.keep_[poisons].any(), rule
+        assert rival.keep_[rest].mean() > 0.85, rule
     # A control that knew anything would be none.
+    as_given = PrecomputedGradients()
     found = [
-        (~RandomDrop(random_state=s).fit(X, y).keep_)[poisons].mean() for s in range(50)
+        (~EPICFilter(as_given, rule=RandomDrop(), random_state=s).fit(X, y).keep_)
+        for s in range(50)
     ]
+    found = [dropped[poisons].mean() for dropped in found]
     assert abs(np.mean(found) - 0.1) < 0.05
 
 
@@ -162,10 +184,10 @@ def test_planted_poisons_are_found_by_what_each_looks_at(clean):
 # whatever its parameter.
 PARAMETERS = [
     (SpectralSignatures(), "eps", [0, 0.01, 0.05, 0.1, 0.3], 1.5),
-    (ActivationClustering(random_state=0), "size_threshold", [0, 0.1, 0.3, 0.5], 1),
+    (ActivationClustering(), "size_threshold", [0, 0.1, 0.3, 0.5], 1),
     (HighLoss(), "drop_fraction", [0, 0.01, 0.05, 0.1, 0.3], 1),
     (LowConfidence(), "drop_fraction", [0, 0.01, 0.05, 0.1, 0.3], 1),
-    (RandomDrop(random_state=0), "drop_fraction", [0, 0.01, 0.05, 0.1, 0.3], 1),
+    (RandomDrop(), "drop_fraction", [0, 0.01, 0.05, 0.1, 0.3], 1),
 ]
 
 
@@ -177,18 +199,18 @@ def test_clean_data_lose_what_the_parameter_says_and_more_as_it_grows(
     X, y = make_blobs([60, 80, 100], 8, center_box=(-20, 20), random_state=seed)
     before = np.zeros(len(y), dtype=bool)
     for value in values:
-        flagged = ~clone(rival).set_params(**{name: value}).fit(X, y).keep_
+        now = ~detect(clone(rival).set_params(**{name: value}), X, y).keep_
         for label in range(3):
-            assert flagged[y == label].mean() <= factor * value + 1e-9
-        assert not (before & ~flagged).any()  # whatever was flagged still is
-        before = flagged
+            assert now[y == label].mean() <= factor * value + 1e-9
+        assert not (before & ~now).any()  # whatever was flagged still is
+        before = now
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("k", [1, 5, 20, 0.5, 1.0])
 def test_deep_knn_keeps_clean_classes_that_are_apart(seed, k):
     X, y = make_blobs([60, 80, 100], 8, center_box=(-20, 20), random_state=seed)
-    assert DeepKNN(k=k).fit(X, y).keep_.all()
+    assert detect(DeepKNN(k=k), X, y).keep_.all()
 
 
 def test_deep_knn_with_twice_the_class_size_lets_a_class_be_outvoted():
@@ -196,9 +218,9 @@ def test_deep_knn_with_twice_the_class_size_lets_a_class_be_outvoted():
     X, y = make_blobs(
         [100] * 4, 2, centers=[[0, 0], [20, 0], [45, 0], [75, 0]], random_state=0
     )
-    assert DeepKNN().fit(X, y).keep_.all()
-    with pytest.warns(UserWarning, match="class 0, 3 are flagged by DeepKNN"):
-        rival = DeepKNN(k=2.0, min_class_fraction=0).fit(X, y)
+    assert detect(DeepKNN(), X, y).keep_.all()
+    with pytest.warns(UserWarning, match=r"class 0 .*, 3 .* are flagged.*Change k"):
+        rival = detect(DeepKNN(k=2.0), X, y, min_class_fraction=0)
     assert (rival.isolation_score_ > 0).mean() > 0.5
 
 
@@ -207,14 +229,12 @@ def test_silhouette_threshold_spares_clusters_that_touch():
     X[:200:4] += [12, 0, 0]  # a quarter of two classes, not far away
     y = np.repeat([0, 1, 2], 100)
     lost = [
-        (
-            ~ActivationClustering(
-                cluster_analysis="silhouette-scores",
-                silhouette_threshold=threshold,
-                random_state=0,
-            )
-            .fit(X, y)
-            .keep_
+        flagged(
+            ActivationClustering(
+                cluster_analysis="silhouette-scores", silhouette_threshold=threshold
+            ),
+            X,
+            y,
         ).mean()
         for threshold in (-1, 0.1, 0.3, 0.6, 0.9, 1)
     ]
@@ -225,11 +245,11 @@ def test_silhouette_threshold_spares_clusters_that_touch():
 def test_equal_features_never_cost_more_than_the_share_asked_for(rival):
     X, y = np.ones((90, 2)), np.repeat([0, 1], [30, 60])
     if isinstance(rival, DeepKNN):  # all are neighbours: the larger class wins
-        with pytest.warns(UserWarning, match="class 0 are flagged by DeepKNN"):
-            keep = rival.fit(X, y).keep_
+        with pytest.warns(UserWarning, match=r"class 0 \(of 30\) are flagged"):
+            keep = detect(rival, X, y).keep_
         assert keep[y == 1].all() and keep[y == 0].sum() == 15
     else:
-        assert (~rival.fit(X, y).keep_).mean() <= 0.1
+        assert (~detect(rival, X, y).keep_).mean() <= 0.1
 
 
 @every_rival
@@ -238,7 +258,7 @@ def test_classes_of_one_or_two_examples_are_kept(rival, clean):
     X, y = np.vstack([X, X[:3] + 50]), np.append(y, [7, 8, 8])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        keep = rival.fit(X, y).keep_
+        keep = detect(rival, X, y).keep_
     assert keep[y == 7].all() and keep[y == 8].any()
 
 
@@ -248,11 +268,11 @@ def test_no_class_falls_below_the_floor_and_one_warning_names_them(overlapping):
         SpectralSignatures(eps=0.6),
         HighLoss(drop_fraction=0.9),
         LowConfidence(drop_fraction=0.9),
-        RandomDrop(drop_fraction=1.0, random_state=0),
+        RandomDrop(drop_fraction=1.0),
     ):
-        rival.set_params(min_class_fraction=0.4)
-        with pytest.warns(UserWarning, match="class 0, 1, 2 are flagged by") as caught:
-            rival.fit(X, y)
+        message = r"class 0 .*, 1 .*, 2 .* are flagged.*Lower"
+        with pytest.warns(UserWarning, match=message) as caught:
+            rival = detect(rival, X, y, min_class_fraction=0.4)
         assert len(caught) == 1
         np.testing.assert_array_equal(np.bincount(y[rival.keep_]), [20, 20, 20])
         for label in range(3):
@@ -263,35 +283,40 @@ def test_no_class_falls_below_the_floor_and_one_warning_names_them(overlapping):
 # ------------------------------------------------ one seed, one result, any order
 
 
-@every_rival
-def test_two_fits_are_identical_and_leave_global_states_and_parameters(
-    rival, overlapping
-):
-    before = [*np.random.get_state(), torch.get_rng_state().numpy()]
-    params = repr(rival.get_params())
-    first = clone(rival).fit(*overlapping)
-    second = first.isolation_score_, first.fit(*overlapping).isolation_score_
-    np.testing.assert_array_equal(*second)
-    after = [*np.random.get_state(), torch.get_rng_state().numpy()]
-    np.testing.assert_equal(after, before)
-    assert repr(rival.get_params()) == params
-
-
 @pytest.mark.parametrize("rival", RIVALS[:-1], ids=name_of)
 def test_the_order_of_the_rows_does_not_matter(rival, overlapping):
-    X, y = overlapping
-    values = values_for(rival, X, y)
-    order = np.random.RandomState(0).permutation(len(y))
+    gradients = gradients_of(*overlapping)
+    y, order = overlapping[1], np.random.RandomState(0).permutation(150)
     np.testing.assert_array_equal(
-        rival.flag(values[order], y[order]), rival.flag(values, y)[order]
+        flagged(rival, gradients[order], y[order]), flagged(rival, gradients, y)[order]
     )
 
 
-@pytest.mark.parametrize("rival", BY_FEATURES, ids=name_of)
+@pytest.mark.parametrize("rival", BY_INPUTS, ids=name_of)
 @pytest.mark.parametrize("scale", [1e-8, 1e8])
-def test_the_unit_of_the_features_does_not_matter(rival, overlapping, scale):
+def test_the_unit_of_the_inputs_does_not_matter(rival, overlapping, scale):
     X, y = overlapping
-    np.testing.assert_array_equal(rival.flag(X * scale, y), rival.flag(X, y))
+    gradients = gradients_of(X, y)
+    scaled = OuterProductGradients(gradients.errors, gradients.inputs * scale)
+    expected = flagged(rival, gradients, y)
+    np.testing.assert_array_equal(flagged(rival, scaled, y), expected)
+    np.testing.assert_array_equal(flagged(rival, X, y), expected)
+
+
+@pytest.mark.parametrize("rival", BY_ERRORS, ids=name_of)
+def test_errors_may_come_from_plain_probabilities(rival, overlapping):
+    X, y = overlapping
+    p = LogisticRegression(max_iter=1000).fit(X, y).predict_proba(X)
+    expected = ~detect(rival, X, y).keep_
+    errors = logit_gradients(p, y)
+    np.testing.assert_array_equal(flagged(rival, errors, y), expected)
+    some = y != 1  # a column without a label
+    names = np.array(["a", "b", "c"])[y]
+    np.testing.assert_array_equal(
+        flagged(rival, errors[some], names[some]), expected[some]
+    )
+    with pytest.raises(ValueError, match=r"150 rows are not .*logit_gradients"):
+        flagged(rival, p, y)
 
 
 LABELS = {
@@ -306,8 +331,8 @@ LABELS = {
 def test_the_same_rows_are_dropped_whatever_the_labels_are(rival, overlapping, kind):
     X, y = overlapping
     names = LABELS[kind]
-    expected = clone(rival).fit(X, np.argsort(np.argsort(names))[y]).keep_
-    renamed = clone(rival).fit(X, pd.Series(names[y]))
+    expected = detect(rival, X, np.argsort(np.argsort(names))[y]).keep_
+    renamed = detect(rival, X, pd.Series(names[y]))
     np.testing.assert_array_equal(renamed.keep_, expected)
     assert set(renamed.classes_) == set(names)
 
@@ -316,5 +341,39 @@ def test_iris_examples_that_look_like_another_class_go_first():
     X, y = load_iris(return_X_y=True)
     X[0] = X[100]
     for rival in (SpectralSignatures(), DeepKNN(k=10), HighLoss()):
-        scores = rival.fit(X, y).isolation_score_[y == 0]
+        scores = detect(rival, X, y).isolation_score_[y == 0]
         assert scores.argmax() == 0
+
+
+# ---------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("rival", "name"),
+    [
+        (SpectralSignatures(eps=0.7), "eps"),
+        (ActivationClustering(nb_dims=0), "nb_dims"),
+        (ActivationClustering(nb_dims=2.5), "nb_dims"),
+        (ActivationClustering(reduce="pca"), "reduce"),
+        (ActivationClustering(cluster_analysis=None), "cluster_analysis"),
+        (ActivationClustering(size_threshold=0.6), "size_threshold"),
+        (ActivationClustering(silhouette_threshold=2), "silhouette_threshold"),
+        (DeepKNN(k=0), "k"),
+        (DeepKNN(k=0.0), "k"),
+        (DeepKNN(k=float("nan")), "k"),
+        (DeepKNN(k="5"), "k"),
+        (HighLoss(drop_fraction=-0.1), "drop_fraction"),
+        (LowConfidence(drop_fraction=float("nan")), "drop_fraction"),
+        (RandomDrop(drop_fraction="all"), "drop_fraction"),
+    ],
+)
+def test_parameters_out_of_range_are_refused_before_any_work(rival, name):
+    with pytest.raises(
+        ValueError, match=f"'{name}' parameter of {type(rival).__name__}"
+    ):
+        detect(rival, [[0.0], [1.0]], [0, 1], lambda X, y: pytest.fail("computed"))
+
+
+def test_more_neighbours_than_other_examples_are_refused(overlapping):
+    with pytest.raises(ValueError, match=r"k is 150 and there are 150 .*\[1, 149\]"):
+        detect(DeepKNN(k=150), *overlapping)

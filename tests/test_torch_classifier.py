@@ -1,6 +1,9 @@
 """TorchClassifier and EPICClassifier as scikit-learn estimators."""
 
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,9 +13,11 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from torch import nn
 
 from epic_sklearn import EPICClassifier, EPICFilter, LogitGradients, TorchClassifier
+from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, LowConfidence
 
 BOTH = [
     TorchClassifier(max_epochs=12, random_state=0),
@@ -106,33 +111,44 @@ def test_works_in_pipelines_searches_and_cross_validation(estimator, iris):
 
 
 @both
-def test_silent_by_default_and_a_bar_when_verbose(estimator, iris, capsys):
+def test_silent_by_default_and_a_line_an_epoch_when_verbose(estimator, iris, capsys):
     X, y = iris
     clone(estimator).fit(X, y)
     assert capsys.readouterr() == ("", "")
     clone(estimator).set_params(verbose=1).fit(X, y)
     captured = capsys.readouterr()
-    assert "epochs" in captured.err
-    if isinstance(estimator, EPICClassifier):
-        assert "epoch 4: dropped" in captured.out
+    lines = captured.out.splitlines()
+    assert len(lines) == 2 + 12
+    assert "train_loss" in lines[0]
+    assert ("n_kept" in lines[0]) == isinstance(estimator, EPICClassifier)
+
+
+class Rates(Callback):
+    """Learning rates that batches were trained with, one an epoch."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.rates_ = []
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.rates_.append(net.optimizer_.param_groups[0]["lr"])
 
 
 def test_learning_rate_falls_by_ten_at_each_milestone(iris):
     X, y = iris
-    rates = []
-
-    def record(net, **kwargs):
-        rates.append(net.optimizer_.param_groups[0]["lr"])
-
-    from skorch.callbacks import Callback
-
-    watcher = type(
-        "Watcher", (Callback,), {"on_epoch_end": lambda s, n, **k: record(n)}
-    )
+    watcher = Rates()
     TorchClassifier(
-        max_epochs=5, lr_milestones=[2, 4], callbacks=[watcher()], random_state=0
+        max_epochs=5, lr_milestones=[2, 4], callbacks=[watcher], random_state=0
     ).fit(X, y)
-    np.testing.assert_allclose(rates, [0.1, 0.1, 0.01, 0.01, 0.001])
+    np.testing.assert_allclose(watcher.rates_, [0.1, 0.1, 0.01, 0.01, 0.001])
+
+
+@both
+def test_a_scheduler_given_as_callback_sets_the_learning_rate(estimator, iris):
+    watcher = Rates()
+    scheduler = LRScheduler("StepLR", step_size=5, gamma=0.1)
+    model = clone(estimator).set_params(callbacks=[scheduler, watcher], lr=0.5)
+    model.fit(*iris)
+    np.testing.assert_allclose(watcher.rates_, [0.5] * 5 + [0.05] * 5 + [0.005] * 2)
 
 
 def test_augmentation_is_for_training_batches_only(iris):
@@ -186,7 +202,7 @@ def test_isolation_score_ranks_dropped_above_kept(iris):
 def test_floor_keeps_part_of_a_class_and_warns_once(iris):
     X, y = iris
     model = EPICClassifier(
-        max_epochs=12, warmup=1, every=1, subset_size=0.6, random_state=0
+        rule=IsolatedMedoids(0.6), max_epochs=12, warmup=1, every=1, random_state=0
     )
     with pytest.warns(UserWarning, match="class 0") as caught:
         model.fit(X, y)
@@ -200,7 +216,8 @@ def test_filter_takes_gradients_from_a_torch_classifier(iris):
     X = X.copy()
     X[0] = X[100]
     extractor = LogitGradients(TorchClassifier(max_epochs=10, random_state=0))
-    detector = EPICFilter(extractor, subset_size=0.1).fit(X, np.array(list("abc"))[y])
+    detector = EPICFilter(extractor, rule=IsolatedMedoids(0.1))
+    detector.fit(X, np.array(list("abc"))[y])
     assert not detector.keep_[0]
 
 
@@ -214,22 +231,33 @@ class Unreachable(nn.Module):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"max_epochs": 0}, "max_epochs is 0"),
-        ({"batch_size": 2.5}, "batch_size is 2.5"),
-        ({"lr": -1}, "lr is -1"),
-        ({"augment": "flip"}, "augment is 'flip'"),
-        ({"optimizer": "adam"}, "optimizer is 'adam'"),
-        ({"module": "mlp"}, "module is 'mlp'"),
-        ({"random_state": "x"}, "random_state is 'x'"),
+        ({"max_epochs": 0}, "'max_epochs' parameter .* Got 0"),
+        ({"batch_size": 2.5}, "'batch_size' parameter .* Got 2.5"),
+        ({"lr": -1}, "'lr' parameter .* Got -1"),
+        ({"lr": float("inf")}, "'lr' parameter .* Got inf"),
+        ({"augment": "flip"}, "'augment' parameter .* Got 'flip'"),
+        ({"optimizer": "adam"}, "'optimizer' parameter .* Got 'adam'"),
+        ({"module": "mlp"}, "'module' parameter .* Got 'mlp'"),
+        ({"callbacks": 3}, "'callbacks' parameter .* Got 3"),
+        ({"random_state": "x"}, "'random_state' parameter .* Got 'x'"),
         ({"warmup": 40}, "warmup is 40 and max_epochs 40"),
-        ({"warmup": -1}, "warmup is -1"),
-        ({"every": 0}, "every is 0"),
-        ({"stop": 2}, "stop is 2"),
-        ({"subset_size": 1.2}, "subset_size is 1.2"),
-        ({"threshold": 0}, "threshold is 0"),
-        ({"gradients": "input"}, "gradients is 'input'"),
-        ({"metric": "manhattan"}, "metric is 'manhattan'"),
-        ({"selection_optimizer": "best"}, "optimizer is 'best'"),
+        ({"warmup": -1}, "'warmup' parameter .* Got -1"),
+        ({"every": 0}, "'every' parameter .* Got 0"),
+        ({"stop": 2}, "stop is 2 and warmup 10"),
+        ({"min_class_fraction": 2}, "'min_class_fraction' parameter .* Got 2"),
+        ({"gradients": "input"}, "'gradients' parameter .* Got 'input'"),
+        ({"rule": "medoids"}, "rule is 'medoids'; give an instance of a rule"),
+        ({"rule": IsolatedMedoids}, "give an instance of a rule"),
+        ({"rule": IsolatedMedoids(1.2)}, "'subset_size' parameter .* Got 1.2"),
+        ({"rule": FarNeighbors()}, "gradients is 'logit'; set gradients='last_layer'"),
+        (
+            {"rule": LowConfidence(), "gradients": "last_layer_input"},
+            "looks at the last layer's errors.*set gradients='last_layer'",
+        ),
+        (
+            {"lr_milestones": [2], "callbacks": [LRScheduler("StepLR", step_size=1)]},
+            "lr_milestones is given and callbacks has an LRScheduler",
+        ),
     ],
 )
 def test_bad_parameters_are_refused_before_any_work(change, message, iris):
@@ -279,3 +307,115 @@ def test_training_that_diverges_says_so(iris):
     model = TorchClassifier(nn.Linear(4, 3), lr=1e30, max_epochs=50, random_state=0)
     with pytest.raises(ValueError, match=r"Training diverged.*Lower lr"):
         model.fit(X * 1e6, y)
+
+
+@both
+def test_early_stopping_ends_training_and_leaves_a_model(estimator, iris):
+    stopping = EarlyStopping("train_loss", patience=2, threshold=0.5)
+    model = clone(estimator).set_params(callbacks=[stopping])
+    if isinstance(model, EPICClassifier):
+        model.set_params(warmup=2, every=1)
+    model.fit(*iris)
+    assert stopping.misses_ == 2
+    assert 2 < len(model.history_) < 12
+    assert model.score(*iris) > 0.7
+
+
+def test_stopping_before_the_first_round_says_that_nothing_was_dropped(iris):
+    stopping = EarlyStopping("train_loss", patience=2, threshold=0.5)
+    model = EPICClassifier(warmup=20, callbacks=[stopping], random_state=0)
+    with pytest.warns(UserWarning, match="ended training after . epochs.*warmup is 20"):
+        model.fit(*iris)
+    assert model.keep_.all() and model.rounds_ == [] and model.rho_ == 0
+
+
+class Interrupt(Callback):
+    """What Ctrl-C does."""
+
+    def on_batch_end(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+
+@both
+def test_an_interrupt_is_not_taken_for_the_end_of_training(estimator, iris):
+    stopping = EarlyStopping("train_loss", patience=2)
+    model = clone(estimator).set_params(callbacks=[stopping, Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*iris)
+    assert not hasattr(model, "net_")
+
+
+def times():
+    """Seconds since 1970 that tell three classes apart, next to noise."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], 60)
+    seconds = 1.7e9 + 30 * y + rng.uniform(0, 10, 180)
+    return np.column_stack([seconds, rng.normal(size=180)]), y
+
+
+@both
+def test_large_numbers_are_standardised_before_they_lose_their_digits(estimator):
+    X, y = times()
+    model = clone(estimator).fit(X, y)
+    assert model.score(X, y) > 0.95
+    # The same from the gradients' side: the module by itself is as precise.
+    errors = LogitGradients(model.module_)(X, y)
+    expected = model.predict_proba(X)
+    expected[np.arange(len(y)), y] -= 1
+    np.testing.assert_allclose(errors, expected, atol=1e-12)
+
+
+def test_numbers_that_the_modules_precision_cannot_tell_apart_are_refused():
+    X, y = times()
+    model = TorchClassifier(nn.Linear(2, 3), max_epochs=2, lr=1e-9, random_state=0)
+    with pytest.raises(ValueError, match=r"features \[0\] can hardly.*StandardScaler"):
+        model.fit(X, y)
+    for harmless in (X * [0, 1] + 0.1, np.c_[2000 + y, X[:, 1]], X.astype(np.float32)):
+        model.fit(harmless, y)
+    model.set_params(module=nn.Linear(2, 3).double())
+    assert model.fit(X, y).predict(X).shape == (180,)
+    with pytest.raises(ValueError, match="too large for dtype\\('float32'\\)"):
+        model.set_params(module=nn.Linear(2, 3)).fit(X * 1e36, y)
+
+
+def test_tensors_fit_under_array_api_dispatch():
+    # Its own process: scipy must be told before it is imported.
+    script = """
+import sklearn, torch
+from sklearn.datasets import load_iris
+from epic_sklearn import EPICClassifier, TorchClassifier
+X, y = load_iris(return_X_y=True)
+for model in TorchClassifier(max_epochs=4), EPICClassifier(max_epochs=4, warmup=2):
+    model.set_params(random_state=0)
+    expected = model.fit(X, y).predict_proba(X)
+    tensors = torch.tensor(X), torch.tensor(y)
+    with sklearn.config_context(array_api_dispatch=True):
+        given = model.fit(*tensors).predict_proba(tensors[0])
+    assert type(given) is type(expected) and (given == expected).all()
+"""
+    environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+
+
+def test_fit_leaves_the_rule_as_it_is_and_shows_the_one_that_judged(iris):
+    X, y = iris
+    rule = IsolatedMedoids()
+    model = EPICClassifier(rule=rule, max_epochs=12, warmup=4, random_state=0)
+    model.set_params(rule__threshold=2).fit(X, y)
+    assert model.rule is rule and vars(rule) == vars(IsolatedMedoids(threshold=2))
+    assert model.rule_ is not rule and model.rule_.threshold == 2
+    np.testing.assert_array_equal(model.isolated_indices_, np.flatnonzero(~model.keep_))
+    last = model.rounds_[-1]
+    assert model.rho_ == last.rho and last.n_kept == model.keep_.sum()
+    sizes = model.details_["cluster_size"]
+    assert sizes.shape == (150,) and not model.keep_[sizes <= 2].all()
+
+
+@pytest.mark.parametrize("kind", ["logit", "last_layer"])
+def test_a_rival_rule_runs_in_training(kind, iris):
+    X, y = iris
+    rule = LowConfidence(drop_fraction=0.1)
+    model = EPICClassifier(
+        rule=rule, gradients=kind, max_epochs=6, warmup=4, random_state=0
+    ).fit(X, y)
+    assert (~model.keep_).sum() == 15

@@ -181,12 +181,14 @@ class GradientExtractor(DocLinks, BaseEstimator):
         """Column of each label."""
         labels = np.asarray(y)
         classes = getattr(self, "classes_", None)
-        if classes is None:  # a torch module that was never fitted
-            classes = np.unique(labels)
         is_module = isinstance(self.classifier_, nn.Module)
-        if is_module and len(classes) != n_columns and classes.dtype.kind in "iu":
+        never_fitted = classes is None
+        if never_fitted:
+            classes = np.unique(labels)
+        if is_module and (never_fitted or len(classes) != n_columns):
             # Not every class that the net knows need be there.
-            classes = np.arange(n_columns)
+            numbered = np.issubdtype(classes.dtype, np.integer)
+            classes = np.arange(n_columns) if numbered else classes
         if len(classes) != n_columns:
             raise ValueError(
                 f"The model gives {n_columns} columns and there are {len(classes)} "

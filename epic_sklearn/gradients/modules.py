@@ -24,14 +24,20 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
+def input_dtype(module: nn.Module) -> torch.dtype:
+    """Precision of a module's input: its ``input_dtype`` or that of its weights."""
+    parameter = next(module.parameters(), None)
+    of_weights = torch.float32 if parameter is None else parameter.dtype
+    return getattr(module, "input_dtype", of_weights)
+
+
 def to_module(module: nn.Module, x: Any) -> Any:
     """Move a batch to the module's device, and real numbers to its precision."""
     if isinstance(x, dict):
         return {name: to_module(module, part) for name, part in x.items()}
     parameter = next(module.parameters(), None)
-    if parameter is None:
-        return x
-    return x.to(parameter.device, parameter.dtype if x.is_floating_point() else None)
+    device = x.device if parameter is None else parameter.device
+    return x.to(device, input_dtype(module) if x.is_floating_point() else None)
 
 
 def apply(module: nn.Module, x: Any) -> torch.Tensor:
@@ -46,11 +52,13 @@ def size_of(x: Any) -> int:
 
 
 def as_float_tensor(X: Any) -> torch.Tensor:
-    """Array, dataframe or tensor as a float32 tensor; integer tensors stay."""
+    """Array or dataframe as a tensor of real numbers, as precise; tensors stay."""
     if isinstance(X, torch.Tensor):
         return X
-    array = np.ascontiguousarray(np.asarray(X), dtype=np.float32)
-    return torch.from_numpy(array)
+    array = np.asarray(X)
+    is_narrow = np.can_cast(array.dtype, np.float32)
+    dtype = np.float32 if is_narrow else np.float64
+    return torch.from_numpy(np.require(array, dtype, ["C", "W"]))
 
 
 def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -170,7 +170,7 @@ class TakesRule:
             `rule` is None.
         """
         of_rule = [name for name in params if name.startswith("rule__")]
-        if of_rule and (params["rule"] if "rule" in params else self.rule) is None:
+        if of_rule and params.get("rule", self.rule) is None:
             raise ValueError(
                 f"{', '.join(of_rule)} cannot be set: rule is None, which stands for "
                 "the default rule. Give one, such as rule=IsolatedMedoids() of "

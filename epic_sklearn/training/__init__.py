@@ -1,8 +1,8 @@
 """Training that drops: classifiers, a skorch callback, a torch sampler."""
 
-from ._callback import EPICCallback
-from ._classifier import TorchClassifier
-from ._epic import EPICClassifier
-from ._sampler import EPICSubsetSampler
+from .callback import EPICCallback
+from .epic_classifier import EPICClassifier
+from .sampler import EPICSubsetSampler
+from .torch_classifier import TorchClassifier
 
 __all__ = ["EPICCallback", "EPICClassifier", "EPICSubsetSampler", "TorchClassifier"]

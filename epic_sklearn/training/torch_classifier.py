@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags, column_or_1d
+from sklearn.utils import Tags, check_consistent_length, column_or_1d
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    check_consistent_length,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNetClassifier
+from skorch.callbacks import LRScheduler
 from torch import nn
 
 from .._utils import DocLinks, RandomState, check_labels, resolve_seed
+from ..base import refuse_lazy, to_numpy
+from ..gradients import GradientExtractor
 from ..gradients.modules import forward
-from ._checkpoint import SaveEachEpoch, describe_run, read_checkpoint, restore
-from ._epochs import EpochStart
-from ._loader import AugmentingCollate, training_loader
-from ._module import make_module
-from ._sampler import EpochOrder
-
-# Examples a forward pass for prediction and gradients.
-FORWARD_BATCH = 512
+from .checkpoint import RunCheckpoint, describe_run, has_stopped
+from .net import (
+    AugmentingCollate,
+    EpochStart,
+    cast_for,
+    make_module,
+    training_loader,
+)
+from .sampler import EpochOrder
 
 
 class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     """Train a torch module as a scikit-learn classifier.
 
-    Any labels, input cast to float32, images as arrays of shape (n, channels,
-    height, width). The given module is never changed. The training itself is
-    skorch's; the loss is cross-entropy on the module's logits.
+    Any labels, input cast to what the module takes (float32 as a rule), images as
+    arrays of shape (n, channels, height, width). The given module is never changed.
+    The training itself is skorch's; the loss is cross-entropy on the module's logits.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         class or function is called with those of the keyword arguments
         ``n_features``, ``n_classes`` and ``input_shape`` that it takes. None
         gives a multilayer perceptron with 100 hidden units that standardises
-        its input.
+        its input, in float64.
     max_epochs : int, default=40
         Passes over the kept examples.
     lr : float, default=0.1
@@ -63,13 +63,15 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         Its keyword arguments. None: Nesterov momentum 0.9 for SGD, nothing
         else for others.
     lr_milestones : sequence of int or None, default=None
-        Epochs after which the learning rate is divided by 10.
+        Epochs after which the learning rate is divided by 10. For other
+        schedules give skorch's ``LRScheduler`` in `callbacks` instead.
     augment : callable or None, default=None
         Function of a batch (a float tensor) that gives the batch to train on.
         Not used for gradients or prediction. Random numbers it draws from torch
         follow `random_state`.
     callbacks : list or None, default=None
-        Further skorch callbacks.
+        Further skorch callbacks. ``EarlyStopping`` ends training; Ctrl-C, and any
+        other KeyboardInterrupt, goes through.
     device : str, default="auto"
         "auto" takes a CUDA device where there is one, else the CPU.
     checkpoint : str, path or None, default=None
@@ -79,7 +81,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     random_state : int, RandomState instance or None, default=None
         Decides initial weights, order of examples, dropout and augmentation.
     verbose : int, default=0
-        Above 0, a progress bar.
+        Above 0, skorch's line an epoch.
 
     Attributes
     ----------
@@ -106,6 +108,22 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     >>> TorchClassifier(max_epochs=20, random_state=0).fit(X, y).score(X, y) > 0.9
     True
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "module": [nn.Module, callable, None],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "optimizer": [type],
+        "optimizer_params": [dict, None],
+        "lr_milestones": ["array-like", None],
+        "augment": [callable, None],
+        "callbacks": [list, None],
+        "device": [str, torch.device],
+        "checkpoint": [str, os.PathLike, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
 
     def __init__(
         self,
@@ -138,7 +156,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> TorchClassifier:
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Train.
 
         Parameters
@@ -162,14 +180,18 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         data, labels = self._check_X_y(X, y)
         classes, codes = check_labels(labels)
         seed = resolve_seed(self.random_state)
-        device = self._device()
+        sampler = self._make_sampler(codes, seed)
+        device = str(self.device)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
         cuda = [torch.cuda.current_device()] if device.startswith("cuda") else []
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(seed)
             module = make_module(self.module, data, len(classes))
-            sampler = self._make_sampler(codes, seed)
-            self._train(module, sampler, data, codes, device)
-        self.classes_ = classes
+            data = cast_for(module, data)
+            net = self._make_net(module, sampler, device)
+            self._train(net, sampler, data, codes)
+        self.net_, self.classes_, self._dtype = net, classes, data.dtype
         return self
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -186,7 +208,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             Softmax of the logits, columns as in ``classes_``.
         """
         check_is_fitted(self)
-        logits, _, _ = forward(self.module_, self._module_input(X), FORWARD_BATCH)
+        logits, _, _ = forward(self.module_, self._module_input(X))
         return softmax(logits, axis=1)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -207,7 +229,10 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     def _module_input(self, X: ArrayLike) -> np.ndarray:
         """Validate new examples and cast them to what the module takes."""
         check_is_fitted(self)
-        data = validate_data(self, X, reset=False, dtype=np.float32, allow_nd=True)
+        refuse_lazy(X=X)
+        data = validate_data(
+            self, to_numpy(X), reset=False, dtype=self._dtype, allow_nd=True
+        )
         if data.shape[1:] != self._input_shape:
             raise ValueError(
                 f"Examples have shape {data.shape[1:]}; the classifier was fitted on "
@@ -226,26 +251,14 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         return self.net_.history
 
     def _check_parameters(self) -> None:
-        for name in ("max_epochs", "batch_size"):
-            value = getattr(self, name)
-            is_integer = isinstance(value, Integral) and not isinstance(value, bool)
-            if not is_integer or value < 1:
-                raise ValueError(f"{name} is {value!r}; it must be an integer >= 1.")
-        if not isinstance(self.lr, Real) or not 0 < self.lr < float("inf"):
-            raise ValueError(f"lr is {self.lr!r}; it must be a positive number.")
-        if self.augment is not None and not callable(self.augment):
-            raise TypeError(
-                f"augment is {self.augment!r}; give a function of a batch, or None."
-            )
-        if not (inspect.isclass(self.optimizer) and callable(self.optimizer)):
-            raise TypeError(
-                f"optimizer is {self.optimizer!r}; give a class such as "
-                "torch.optim.SGD, and its arguments as optimizer_params."
-            )
-        if self.module is not None and not callable(self.module):
-            raise TypeError(
-                f"module is {self.module!r}; give a torch.nn.Module, its class, a "
-                "function that makes one, or None."
+        self._validate_params()
+        if self.lr_milestones is not None and any(
+            isinstance(cb, LRScheduler) or cb is LRScheduler
+            for _, cb in self._named_callbacks()
+        ):
+            raise ValueError(
+                "lr_milestones is given and callbacks has an LRScheduler: both would "
+                "set the learning rate. Leave lr_milestones at None."
             )
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -254,26 +267,28 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None."
             )
-        data = validate_data(
-            self, X, dtype=np.float32, allow_nd=True, ensure_min_samples=2
-        )
-        labels = column_or_1d(y, warn=True)
+        refuse_lazy(X=X, y=y)
+        # Not yet cast: the module decides how precise its input must be.
+        data = validate_data(self, to_numpy(X), allow_nd=True, ensure_min_samples=2)
+        labels = column_or_1d(to_numpy(y), warn=True)
         check_consistent_length(data, labels)
         check_labels(labels)
         check_classification_targets(labels)
         self._input_shape = data.shape[1:]
         return data, labels
 
-    def _device(self) -> str:
-        if self.device != "auto":
-            return str(self.device)
-        return "cuda" if torch.cuda.is_available() else "cpu"
-
     def _make_sampler(self, codes: np.ndarray, seed: int) -> EpochOrder:
         return EpochOrder(len(codes), seed)
 
-    def _gradient_extractor(self) -> Any:
+    def _extractor(self) -> type[GradientExtractor] | None:
+        """What gradients the sampler is given."""
         return None
+
+    def _named_callbacks(self) -> list[tuple[str, Any]]:
+        return [
+            callback if isinstance(callback, tuple) else (f"user{i}", callback)
+            for i, callback in enumerate(self.callbacks or [])
+        ]
 
     def _make_net(
         self, module: nn.Module, sampler: EpochOrder, device: str
@@ -284,18 +299,12 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         loader_options: dict[str, Any] = {"sampler": sampler}
         if self.augment is not None:
             loader_options["collate_fn"] = AugmentingCollate(self.augment)
-        start = EpochStart(
-            sampler,
-            tuple(self.lr_milestones or ()),
-            self._gradient_extractor(),
-            FORWARD_BATCH,
-            self.max_epochs,
-            self.verbose,
-        )
-        given = [
-            callback if isinstance(callback, tuple) else (f"user{i}", callback)
-            for i, callback in enumerate(self.callbacks or [])
-        ]
+        start = EpochStart(sampler, self._extractor())
+        callbacks = [("epoch_start", start), *self._named_callbacks()]
+        if self.lr_milestones is not None:
+            milestones = [int(epoch) for epoch in self.lr_milestones]
+            decay = LRScheduler("MultiStepLR", event_name=None, milestones=milestones)
+            callbacks.append(("lr_milestones", decay))
         return NeuralNetClassifier(
             module,
             criterion=nn.CrossEntropyLoss,
@@ -305,36 +314,35 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             batch_size=self.batch_size,
             train_split=None,
             iterator_train=training_loader,
-            callbacks=[("epoch_start", start), *given],
+            callbacks=callbacks,
             device=device,
-            verbose=0,
+            verbose=int(self.verbose),
             **{f"optimizer__{k}": v for k, v in (params or {}).items()},
             **{f"iterator_train__{k}": v for k, v in loader_options.items()},
         )
 
     def _train(
         self,
-        module: nn.Module,
+        net: NeuralNetClassifier,
         sampler: EpochOrder,
         X: np.ndarray,
         codes: np.ndarray,
-        device: str,
     ) -> None:
-        net = self._make_net(module, sampler, device)
-        saved = None
         if self.checkpoint is not None:
-            run = describe_run(self, module, X, codes)
-            path = Path(self.checkpoint)
-            saved = read_checkpoint(path, run, self.max_epochs)
-            net.callbacks.append(("save", SaveEachEpoch(path, sampler, run)))
+            run = describe_run(self, net, sampler, X, codes)
+            saver = RunCheckpoint(Path(self.checkpoint), sampler, run)
+            net.callbacks.append(("checkpoint", saver))
         net.initialize()
-        if saved is not None:
-            restore(saved, net, sampler)
-        # Not net.partial_fit, which takes an interrupt for the end of training.
         net.notify("on_train_begin", X=X, y=codes)
-        net.fit_loop(X, codes, epochs=max(0, self.max_epochs - len(net.history)))
+        n_epochs = 0 if has_stopped(net) else self.max_epochs - len(net.history)
+        # Not net.partial_fit, which takes any interrupt for the end of training:
+        # Ctrl-C would leave a half-trained model that looks like a finished one.
+        try:
+            net.fit_loop(X, codes, epochs=n_epochs)
+        except KeyboardInterrupt:
+            if not has_stopped(net):
+                raise
         net.notify("on_train_end", X=X, y=codes)
-        self.net_ = net
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -3,59 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from sklearn.utils._param_validation import (
+    StrOptions,
+    validate_parameter_constraints,
+)
 from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from tqdm import tqdm
 
-from .._rounds import Round, RoundOptions
 from .._utils import RandomState, resolve_seed, warn_if_nothing_learned, warn_user
-from ..gradients import LastLayerGradients, LastLayerInputGradients, LogitGradients
-from ..gradients.features import Gradients
+from ..gradients import Gradients
 from ..gradients.modules import forward, looks_like_probabilities
-from ..schedule import check_epochs
-from ._loader import training_loader
-from ._sampler import EPICSubsetSampler, labels_of
-
-EXTRACTORS = {
-    "logit": LogitGradients,
-    "last_layer_input": LastLayerInputGradients,
-    "last_layer": LastLayerGradients,
-}
-
+from ..rules import Rule
+from ..schedule import SCHEDULE_CONSTRAINTS, Round, check_epochs
+from .net import EXTRACTORS, check_rule, training_loader
+from .sampler import EPICSubsetSampler, labels_of
 
 # Examples a forward pass when gradients are taken.
 GRADIENT_BATCH = 512
-
-
-def check_gradient_kind(kind: Any, rule: str) -> None:
-    """Refuse an unknown name of a gradient definition, or one the rule can't use."""
-    if kind not in EXTRACTORS:
-        raise ValueError(f"gradients is {kind!r}; choose one of {tuple(EXTRACTORS)}.")
-    if rule == "neighbors" and kind != "last_layer":
-        raise ValueError(
-            f"rule is 'neighbors' and gradients {kind!r}; the rule compares the last "
-            "layer's inputs and errors: set gradients='last_layer'."
-        )
-
-
-def round_options_of(owner: Any) -> dict[str, Any]:
-    """Collect what :class:`RoundOptions` takes from an estimator's parameters."""
-    return {
-        "subset_size": owner.subset_size,
-        "threshold": owner.threshold,
-        "cluster_on": owner.cluster_on,
-        "rule": owner.rule,
-        "cutoff": owner.cutoff,
-        "metric": owner.metric,
-        "optimizer": owner.selection_optimizer,
-        "min_class_fraction": owner.min_class_fraction,
-        "n_jobs": owner.n_jobs,
-    }
 
 
 class LogOf(nn.Module):
@@ -91,49 +61,24 @@ def _loader(net: Any, data: Any) -> DataLoader:
 
 
 class EPICCallback(Callback):
-    """Drop isolated examples while a skorch net trains.
+    """Drop what a rule flags while a skorch net trains.
 
     For your own ``NeuralNetClassifier``: with the criterion
     ``torch.nn.CrossEntropyLoss`` the module gives logits; with skorch's default
     ``torch.nn.NLLLoss`` it gives probabilities. The callback takes over which
-    training examples are visited and in what order; labels must be integers
-    0, 1, ..., C - 1. Training continued by ``partial_fit``, also after
+    training examples are visited and in what order (a net with a sampler of its
+    own is refused); labels must be integers 0, 1, ..., C - 1. Training continued by ``partial_fit``, also after
     pickling, goes on with what was dropped.
 
     Parameters
     ----------
-    warmup : int, default=10
-        Epochs trained before the first round.
-    every : int, default=5
-        Epochs from round to round.
-    stop : int or None, default=None
-        Last epoch after which a round may come.
-    subset_size : float, default=0.2
-        Medoids as a share of each class.
-    threshold : int, default=1
-        Largest size of a cluster that counts as isolated.
-    cluster_on : {"all", "kept"}, default="all"
-        What rounds after the first cluster.
-    rule : {"medoids", "neighbors"}, default="medoids"
-        What is isolated; "neighbors" needs ``gradients="last_layer"``. See
-        :class:`EPICClassifier`.
-    cutoff : float, default=2.0
-        Score above which "neighbors" drops; lower drops more.
-    gradients : {"logit", "last_layer_input", "last_layer"}, default="logit"
-        What is clustered.
-    metric : {"euclidean", "cosine"}, default="euclidean"
-        Distance between gradients.
-    selection_optimizer : str, default="lazy"
-        Any of apricot's optimizer names.
-    min_class_fraction : float, default=0.5
-        Share of each class that is always kept.
+    rule, gradients, warmup, every, stop, min_class_fraction, n_jobs : see \
+EPICClassifier
     clean_dataset : Dataset or None, default=None
         The training examples in the same order without augmentation, for a
         training set that augments its items; gradients are taken from it.
-    n_jobs : int, default=None
-        Classes worked on side by side.
     random_state : int, RandomState instance or None, default=None
-        Seed of the orders of examples.
+        Seed of the orders of examples, and for rules that draw at random.
     verbose : int, default=0
         Above 0, one line a round.
 
@@ -173,36 +118,31 @@ class EPICCallback(Callback):
 
     sampler_: EPICSubsetSampler | None
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **SCHEDULE_CONSTRAINTS,
+        "gradients": [StrOptions(set(EXTRACTORS))],
+        "clean_dataset": [Dataset, None],
+        "verbose": ["verbose"],
+    }
+
     def __init__(
         self,
+        rule: Rule | None = None,
+        gradients: str = "logit",
         warmup: int = 10,
         every: int = 5,
         stop: int | None = None,
-        subset_size: float = 0.2,
-        threshold: int = 1,
-        cluster_on: str = "all",
-        rule: str = "medoids",
-        cutoff: float = 2.0,
-        gradients: str = "logit",
-        metric: str = "euclidean",
-        selection_optimizer: str = "lazy",
         min_class_fraction: float = 0.5,
         clean_dataset: Dataset | None = None,
         n_jobs: int | None = None,
         random_state: RandomState = None,
         verbose: int = 0,
     ) -> None:
+        self.rule = rule
+        self.gradients = gradients
         self.warmup = warmup
         self.every = every
         self.stop = stop
-        self.subset_size = subset_size
-        self.threshold = threshold
-        self.cluster_on = cluster_on
-        self.rule = rule
-        self.cutoff = cutoff
-        self.gradients = gradients
-        self.metric = metric
-        self.selection_optimizer = selection_optimizer
         self.min_class_fraction = min_class_fraction
         self.clean_dataset = clean_dataset
         self.n_jobs = n_jobs
@@ -219,11 +159,15 @@ class EPICCallback(Callback):
         Raises
         ------
         ValueError
-            If a parameter is out of range.
+            If a parameter is out of range, or the rule can't use the gradients.
         """
-        check_epochs(self.warmup, self.every, self.stop)
-        check_gradient_kind(self.gradients, self.rule)
-        RoundOptions(**round_options_of(self))
+        validate_parameter_constraints(
+            self._parameter_constraints,
+            self.get_params(deep=False),
+            type(self).__name__,
+        )
+        check_epochs(self.warmup, self.stop)
+        check_rule(self.rule, self.gradients)
         self.sampler_ = None
         self._taken_over_: dict[str, Any] | None = None
         return self
@@ -241,7 +185,13 @@ class EPICCallback(Callback):
             What was passed to ``fit``.
         **kwargs : dict
             Ignored.
+
+        Raises
+        ------
+        ValueError
+            If the net's training loader has a sampler or batch sampler already.
         """
+        _refuse_other_samplers(net)
         if len(net.history) == 0 and self.warmup >= net.max_epochs:
             warn_user(
                 f"EPICCallback's warmup is {self.warmup} and the net's max_epochs "
@@ -251,6 +201,7 @@ class EPICCallback(Callback):
         if self._taken_over_ is None:  # not left from a run that was broken off
             names = [n for n in vars(net) if n.startswith("iterator_train")]
             self._taken_over_ = {name: getattr(net, name) for name in names}
+            self._taken_over_.pop("iterator_train__sampler", None)  # of such a run
         if net.iterator_train is DataLoader:
             net.iterator_train = training_loader
         for name in ("iterator_train__shuffle", "iterator_train__drop_last"):
@@ -275,9 +226,10 @@ class EPICCallback(Callback):
         vars(net).update(self._taken_over_ or {})
         self._taken_over_ = None
         if self.sampler_ is not None and self.rounds_ and self.keep_.all():
-            data = net.get_dataset(X, y)
-            logits, _, _ = forward(_logits_of(net), _loader(net, data))
-            warn_if_nothing_learned(type(self).__name__, labels_of(data), logits)
+            loader = _loader(net, net.get_dataset(X, y))
+            logits, labels, _ = forward(_logits_of(net), loader)
+            assert labels is not None  # the net has trained on them
+            warn_if_nothing_learned(type(self).__name__, labels, logits)
 
     def on_epoch_begin(
         self,
@@ -286,7 +238,7 @@ class EPICCallback(Callback):
         dataset_valid: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Drop isolated examples if a round is due.
+        """Drop what the rule flags if a round is due.
 
         Parameters
         ----------
@@ -346,11 +298,13 @@ class EPICCallback(Callback):
         if self.sampler_ is None:
             self.sampler_ = EPICSubsetSampler(
                 labels_of(dataset),
+                rule=self.rule,
                 warmup=self.warmup,
                 every=self.every,
                 stop=self.stop,
+                min_class_fraction=self.min_class_fraction,
+                n_jobs=self.n_jobs,
                 random_state=resolve_seed(self.random_state),
-                **round_options_of(self),
             )
             self._rows_, self._n_rows_ = _rows_of(dataset)
         if len(dataset) != self.sampler_.n:
@@ -369,7 +323,8 @@ class EPICCallback(Callback):
                 f"{len(dataset)}; they must be the same examples in the same order."
             )
         extractor = EXTRACTORS[self.gradients](_logits_of(net))
-        return extractor.compute(_loader(net, data), labels_of(dataset))
+        schedule = self._bound.schedule
+        return extractor.compute(_loader(net, data), schedule.classes[schedule.codes])
 
 
 class _LateSampler(Sampler[int]):
@@ -383,6 +338,20 @@ class _LateSampler(Sampler[int]):
 
     def __len__(self) -> int:
         return len(self.callback._bound)
+
+
+def _refuse_other_samplers(net: Any) -> None:
+    """Refuse a net whose examples something else chooses: it would be ignored."""
+    options = net.get_params_for("iterator_train")
+    for name in ("sampler", "batch_sampler"):
+        given = options.get(name)
+        if given is not None and not isinstance(given, _LateSampler):
+            raise ValueError(
+                f"EPICCallback decides which examples an epoch visits, and the net has "
+                f"iterator_train__{name}={type(given).__name__}, which would be "
+                "ignored. Take it out; or, to sample in your own way, train in your "
+                "own loop with what an EPICSubsetSampler keeps (its keep)."
+            )
 
 
 def _rows_of(dataset: Any) -> tuple[np.ndarray, int]:

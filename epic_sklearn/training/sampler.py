@@ -7,14 +7,66 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils._param_validation import validate_parameter_constraints
+from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset, TensorDataset
 
-from .._rounds import Round
 from .._utils import RandomState, resolve_seed, warn_user
-from ..gradients.modules import inputs_and_labels, ordered_batches
-from ..schedule import DropSchedule
-from ._distributed import decide_once, gather_gradients, place, rows_of_rank
-from ._state import to_arrays, to_tensors
+from ..base import to_numpy
+from ..rules import Rule
+from ..schedule import DropSchedule, Round
+from .checkpoint import to_arrays, to_tensors
+from .distributed import decide_once, gather_gradients, place, rows_of_rank
+
+
+def _stored_labels(dataset: Dataset) -> Any:
+    """Labels that a data set stores, where its items surely give these; or None.
+
+    Attributes such as ``targets`` need not be what the items give (torchvision's
+    ``target_transform``) nor one an example (names of classes).
+    """
+    gives = type(dataset).__getitem__
+    if isinstance(dataset, Subset) and gives is Subset.__getitem__:
+        labels = _stored_labels(dataset.dataset)
+        return None if labels is None else labels[np.asarray(dataset.indices)]
+    if isinstance(dataset, TensorDataset) and gives is TensorDataset.__getitem__:
+        return to_numpy(dataset.tensors[1]) if len(dataset.tensors) > 1 else None
+    if (
+        isinstance(dataset, SkorchDataset)
+        and gives is SkorchDataset.__getitem__
+        and type(dataset).transform is SkorchDataset.transform
+        and dataset.y is not None
+    ):
+        return np.asarray(to_numpy(dataset.y))
+    return None
+
+
+def labels_of(source: Any) -> np.ndarray:
+    """Labels of a data set in its own order, or the labels themselves.
+
+    Raises
+    ------
+    ValueError
+        If a data set gives no labels.
+    """
+    if isinstance(source, DataLoader):
+        source = source.dataset
+    if not isinstance(source, Dataset):
+        return np.asarray(source)
+    stored = _stored_labels(source)
+    if stored is not None:
+        return stored
+    labels = []
+    with torch.random.fork_rng(devices=[]):  # items may be augmented at random
+        for i in range(len(source)):  # type: ignore[arg-type]
+            item = source[i]
+            if not isinstance(item, list | tuple) or len(item) < 2:
+                raise ValueError(
+                    f"{type(source).__name__} gives no labels; its items must be "
+                    "(x, label) pairs, or pass the labels themselves."
+                )
+            labels.append(item[1].tolist() if hasattr(item[1], "tolist") else item[1])
+    return np.asarray(labels)
 
 
 class EpochOrder(Sampler[int]):
@@ -24,8 +76,10 @@ class EpochOrder(Sampler[int]):
     see what an ordinary run sees.
     """
 
-    def __init__(self, n: int, seed: int, shuffle: bool = True) -> None:
-        self.n, self.seed, self.shuffle = n, seed, shuffle
+    def __init__(
+        self, n: int, seed: int, shuffle: bool = True, shard: bool = True
+    ) -> None:
+        self.n, self.seed, self.shuffle, self.shard = n, seed, shuffle, shard
         self.epoch = 0
         self._n_passes = 0
 
@@ -41,17 +95,19 @@ class EpochOrder(Sampler[int]):
             rows = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
         return rows[self.keep[rows]]
 
+    def _place(self) -> tuple[int, int]:
+        return place() if self.shard else (0, 1)
+
     def __iter__(self) -> Iterator[int]:
-        rank, size = place()
+        rank, size = self._place()
         self._n_passes += 1
-        rows = self.order()
         # As many for each process, or they would wait for each other: the
         # first of the order come twice.
-        rows = np.resize(rows, len(self) * size)
+        rows = np.resize(self.order(), len(self) * size)
         return iter(rows[rank::size].tolist())
 
     def __len__(self) -> int:
-        return -(-int(self.keep.sum()) // place()[1])
+        return -(-int(self.keep.sum()) // self._place()[1])
 
     def step(self, epoch: int, gradients: Any) -> Round | None:
         """Begin the epoch after `epoch` trained ones; drop nothing."""
@@ -78,41 +134,24 @@ class EPICSubsetSampler(EpochOrder):
     Parameters
     ----------
     dataset_or_labels : Dataset or array-like of shape (n,)
-        The data set that the loader draws from, or its labels. Labels are read
-        from the data set's ``targets``, ``labels`` or ``tensors[1]`` where it
-        has them, else by going through it once.
-    warmup : int, default=10
-        Epochs trained before the first round.
-    every : int, default=5
-        Epochs from round to round.
-    stop : int or None, default=None
-        Last epoch after which a round may come.
-    subset_size : float, default=0.2
-        Medoids as a share of each class.
-    threshold : int, default=1
-        Largest size of a cluster that counts as isolated.
-    cluster_on : {"all", "kept"}, default="all"
-        What rounds after the first cluster.
-    rule : {"medoids", "neighbors"}, default="medoids"
-        What is isolated; "neighbors" needs the last layer's gradients
-        (:class:`~epic_sklearn.LastLayerGradients`). See :class:`EPICClassifier`.
-    cutoff : float, default=2.0
-        Score above which "neighbors" drops; lower drops more.
-    metric : {"euclidean", "cosine"}, default="euclidean"
-        Distance between gradients.
-    optimizer : str, default="lazy"
-        Any of apricot's optimizer names.
-    min_class_fraction : float, default=0.5
-        Share of each class that is always kept.
-    n_jobs : int, default=None
-        Classes worked on side by side.
+        The data set that the loader draws from, or its labels. For its labels a
+        data set is gone through once, but for a ``TensorDataset`` and skorch's
+        ``Dataset``; where reading items is slow, pass the labels.
+    rule, warmup, every, stop, min_class_fraction, n_jobs : see EPICClassifier
     shuffle : bool, default=True
         Whether each epoch has a new order, from the seed and the epoch.
+    shard : bool, default=True
+        Whether each process of ``torch.distributed`` visits a share of its own,
+        as with torch's ``DistributedSampler``. False: each visits all that is
+        kept, for a framework that shares a sampler out itself, as Lightning and
+        accelerate do.
     random_state : int, RandomState instance or None, default=None
         Seed of the orders.
 
     Attributes
     ----------
+    schedule : DropSchedule
+        What decides.
     keep : ndarray of shape (n,), bool
         Which examples are kept.
     dropped_at_epoch : ndarray of shape (n,), int
@@ -126,9 +165,8 @@ class EPICSubsetSampler(EpochOrder):
     batch: with batch norm, which fails on a batch of one, pass
     ``drop_last=True`` to the loader.
 
-    Under ``torch.distributed`` each process visits its share of the kept
-    examples, as with torch's ``DistributedSampler``. Give every process the same
-    integer `random_state`. What to drop is decided on rank 0 for all.
+    Under ``torch.distributed`` give every process the same integer
+    `random_state`. What to drop is decided on rank 0 for all.
 
     Examples
     --------
@@ -168,40 +206,33 @@ class EPICSubsetSampler(EpochOrder):
         self,
         dataset_or_labels: Any,
         *,
+        rule: Rule | None = None,
         warmup: int = 10,
         every: int = 5,
         stop: int | None = None,
-        subset_size: float = 0.2,
-        threshold: int = 1,
-        cluster_on: str = "all",
-        rule: str = "medoids",
-        cutoff: float = 2.0,
-        metric: str = "euclidean",
-        optimizer: str = "lazy",
         min_class_fraction: float = 0.5,
         n_jobs: int | None = None,
         shuffle: bool = True,
+        shard: bool = True,
         random_state: RandomState = None,
     ) -> None:
+        validate_parameter_constraints(
+            {"shuffle": ["boolean"], "shard": ["boolean"]},
+            {"shuffle": shuffle, "shard": shard},
+            type(self).__name__,
+        )
         seed = resolve_seed(random_state)
-        labels = labels_of(dataset_or_labels)
         self.schedule = DropSchedule(
-            labels,
+            labels_of(dataset_or_labels),
+            rule=rule,
             warmup=warmup,
             every=every,
             stop=stop,
-            subset_size=subset_size,
-            threshold=threshold,
-            cluster_on=cluster_on,
-            rule=rule,
-            cutoff=cutoff,
-            metric=metric,
-            optimizer=optimizer,
             min_class_fraction=min_class_fraction,
             n_jobs=n_jobs,
             random_state=seed,
         )
-        super().__init__(len(labels), seed, shuffle)
+        super().__init__(len(self.schedule.codes), seed, shuffle, shard)
         self._has_stepped = False
 
     @property
@@ -220,7 +251,7 @@ class EPICSubsetSampler(EpochOrder):
         return self.schedule.rounds
 
     def step(self, epoch: int, gradients: Any | Callable[[], Any]) -> Round | None:
-        """Begin an epoch: drop isolated examples if a round is due.
+        """Begin an epoch: drop what the rule flags if a round is due.
 
         Parameters
         ----------
@@ -240,15 +271,15 @@ class EPICSubsetSampler(EpochOrder):
         Raises
         ------
         ValueError
-            If the gradients have the wrong shape or are not finite.
+            If the gradients have the wrong shape, are not finite, or lack what
+            the rule needs.
         """
         self.epoch = int(epoch)
         self._has_stepped = True
         if not self.schedule.is_due(epoch):
             return None
-        everything = gradients() if callable(gradients) else gradients
-        if place()[1] > 1:
-            everything = gather_gradients(everything, self.n)
+        given = gradients() if callable(gradients) else gradients
+        everything = gather_gradients(given, self.n)
 
         def decide() -> dict[str, Any]:
             self.schedule.step(epoch, everything)
@@ -298,42 +329,14 @@ class EPICSubsetSampler(EpochOrder):
         Parameters
         ----------
         state : dict
-            Saved by a sampler of the same labels and options. The saved seed
-            takes the place of this sampler's.
+            Saved by a sampler of the same labels, rule and settings. The saved
+            seed takes the place of this sampler's.
 
         Raises
         ------
         ValueError
-            If it was saved for other labels or options.
+            If it was saved for other labels or settings.
         """
         self.schedule.load_state_dict(to_arrays(state["schedule"]))
         self._has_stepped = True
         super().load_state_dict(state)
-
-
-def labels_of(source: Any) -> np.ndarray:
-    """Labels of a data set in its own order, or the labels themselves.
-
-    Raises
-    ------
-    ValueError
-        If a data set gives no labels.
-    """
-    if isinstance(source, DataLoader):
-        return labels_of(source.dataset)
-    if isinstance(source, Subset):
-        return labels_of(source.dataset)[np.asarray(source.indices)]
-    if not isinstance(source, Dataset):
-        return np.asarray(source)
-    if isinstance(source, TensorDataset) and len(source.tensors) > 1:
-        return source.tensors[1].numpy()
-    for name in ("targets", "labels", "y"):  # torchvision's, others', skorch's
-        if getattr(source, name, None) is not None:
-            return np.asarray(getattr(source, name))
-    labels = [inputs_and_labels(batch)[1] for batch in ordered_batches(source, 512)]
-    if not labels or any(label is None for label in labels):
-        raise ValueError(
-            f"{type(source).__name__} gives no labels; its items must be (x, label) "
-            "pairs, or pass the labels themselves."
-        )
-    return np.concatenate([torch.as_tensor(label).numpy() for label in labels])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch.distributed as dist
 
-from ..gradients.features import Gradients, OuterProductGradients
+from ..gradients import Gradients, OuterProductGradients
 
 
 def place() -> tuple[int, int]:
@@ -25,20 +25,7 @@ def rows_of_rank(n: int) -> np.ndarray:
 
 
 def gather_gradients(gradients: Gradients, n: int) -> Gradients:
-    """Put the processes' shares together; gradients of all n rows stay.
-
-    Parameters
-    ----------
-    gradients : ndarray or OuterProductGradients
-        Of all n examples, or of :func:`rows_of_rank` only.
-    n : int
-        Number of examples.
-
-    Returns
-    -------
-    ndarray or OuterProductGradients
-        Of all n examples if each process gave its own share.
-    """
+    """Put the processes' :func:`rows_of_rank` together; gradients of all rows stay."""
     _, size = place()
     if size == 1 or len(gradients) == n:
         return gradients

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
-from .._rounds import Round, RoundOptions
-from .._utils import RandomState, warn_if_nothing_learned
+from .._utils import RandomState, warn_if_nothing_learned, warn_user
+from ..base import to_numpy
 from ..gradients import GradientExtractor
 from ..gradients.modules import forward
-from ..schedule import check_epochs
-from ._callback import EXTRACTORS, check_gradient_kind, round_options_of
-from ._classifier import FORWARD_BATCH, TorchClassifier
-from ._sampler import EPICSubsetSampler
+from ..rules import Rule
+from ..schedule import SCHEDULE_CONSTRAINTS, Round, check_epochs
+from .net import EXTRACTORS, check_rule
+from .sampler import EPICSubsetSampler
+from .torch_classifier import TorchClassifier
 
 
 class EPICClassifier(TorchClassifier):
     """Train a torch module and drop poisoned examples while it trains.
 
     EPIC (paper, Algorithm 1): train for `warmup` epochs; then, every `every`
-    epochs, choose medoids of the gradients of each class, assign every example
-    to its nearest one, drop the members of clusters of at most `threshold`
-    examples, and go on with the rest. Until the first round, training is that
-    of a :class:`TorchClassifier` with the same parameters.
+    epochs, let a rule judge the gradients of all examples, drop what it flags, and
+    go on with the rest. Until the first round, training is that of a
+    :class:`TorchClassifier` with the same parameters.
 
     No clean data, clean model or poison rate is asked for. It costs clean
     examples: a fifth of them is not rare.
@@ -38,6 +39,14 @@ class EPICClassifier(TorchClassifier):
     ----------
     module : torch.nn.Module, class, callable or None, default=None
         As for :class:`TorchClassifier`.
+    rule : Rule or None, default=None
+        Which examples to drop; cloned, never changed. None is the paper's
+        :class:`~epic_sklearn.rules.IsolatedMedoids`. A rule's own parameters are
+        reached as ``rule__...``.
+    gradients : {"logit", "last_layer_input", "last_layer"}, default="logit"
+        What the rule judges: the gradient with respect to the logits (published
+        code), to the last layer's input (paper), or to its parameters. A rule that
+        cannot use it is refused.
     warmup : int, default=10
         Epochs trained before the first round. Poisons separate only when the
         net has learned; dropping earlier costs clean examples for nothing. With
@@ -46,59 +55,40 @@ class EPICClassifier(TorchClassifier):
         Epochs from round to round.
     stop : int or None, default=None
         Last epoch after which a round may come; None: until training ends.
-    subset_size : float, default=0.2
-        Medoids as a share of each class, in (0, 1]. More drops more.
-    threshold : int, default=1
-        Largest size, medoid included, of a cluster that counts as isolated.
-        Poisons that collide on one point need it to be as large as their group,
-        at a price in clean examples.
-    cluster_on : {"all", "kept"}, default="all"
-        Whether each round clusters all examples and intersects (published
-        code), or what is left, with a constant number of medoids (paper).
-    rule : {"medoids", "neighbors"}, default="medoids"
-        What is isolated: a member of a small cluster (paper), or an example that
-        is far from its class, or in a tight group of up to 10 that collide, and
-        fitted badly. "neighbors" costs fewer clean examples and finds poisons
-        that collide. It needs ``gradients="last_layer"``, and does not use
-        `subset_size`, `threshold`, `metric` and `selection_optimizer`.
-    cutoff : float, default=2.0
-        Score above which "neighbors" drops, in robust standard deviations of
-        the class; lower drops more, 4.25 or more nothing.
-    gradients : {"logit", "last_layer_input", "last_layer"}, default="logit"
-        What is clustered: the gradient with respect to the logits (published
-        code), to the last layer's input (paper), or to its parameters.
-    metric : {"euclidean", "cosine"}, default="euclidean"
-        Distance between gradients.
-    selection_optimizer : str, default="lazy"
-        Any of apricot's optimizer names.
     min_class_fraction : float, default=0.5
         Share of each class that is always kept. When reached, the least
-        isolated examples are given back and one warning names the class.
+        suspicious examples are given back and one warning names the class.
     max_epochs : int, default=40
         Passes over the kept examples; above `warmup`.
     lr, batch_size, optimizer, optimizer_params, lr_milestones, augment, \
 callbacks, device, checkpoint : see TorchClassifier
     n_jobs : int, default=None
-        Classes worked on side by side.
+        Classes worked on side by side, by rules that can.
     random_state : int, RandomState instance or None, default=None
         Decides initial weights, order of examples, dropout and augmentation.
     verbose : int, default=0
-        Above 0, a progress bar and one line a round.
+        Above 0, skorch's line an epoch, with the number of examples kept.
 
     Attributes
     ----------
     keep_ : ndarray of shape (n,), bool
         Which training examples were kept to the end.
+    isolated_indices_ : ndarray of int
+        Rows of the others.
     dropped_at_epoch_ : ndarray of shape (n,), int
         Epochs trained when the example was dropped, -1 where it was kept.
     isolation_score_ : ndarray of shape (n,)
-        Highest isolation score of all rounds; every dropped example is above
-        every kept one of its class.
+        The rule's highest score of all rounds; every dropped example is above
+        every kept one that was flagged in its class.
+    details_ : dict of str to ndarray of shape (n,)
+        What else the rule said in the last round; see the rule.
+    rule_ : Rule
+        The clone that judged.
     rounds_ : list of Round
         Epoch, examples kept and dropped, seconds and rho of each round.
     rho_ : float
         Change in the norm of the mean gradient that dropping causes (Theorem
-        3.1), in the last round.
+        3.1), in the last round; 0 if there was none.
     net_, module_, history_, classes_, n_features_in_ : see TorchClassifier
 
     See Also
@@ -116,31 +106,32 @@ callbacks, device, checkpoint : see TorchClassifier
     --------
     >>> from sklearn.datasets import load_iris
     >>> from epic_sklearn import EPICClassifier
+    >>> from epic_sklearn.rules import IsolatedMedoids
     >>> X, y = load_iris(return_X_y=True)
     >>> X[0] = X[100]  # a setosa that looks like a virginica
-    >>> model = EPICClassifier(warmup=5, every=5, stop=10, subset_size=0.1,
-    ...                        max_epochs=20, random_state=0).fit(X, y)
+    >>> model = EPICClassifier(rule=IsolatedMedoids(subset_size=0.1), warmup=5,
+    ...                        stop=10, max_epochs=20, random_state=0).fit(X, y)
     >>> bool(model.keep_[0]), int(model.dropped_at_epoch_[0])
     (False, 5)
     >>> [record.epoch for record in model.rounds_]
     [5, 10]
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **TorchClassifier._parameter_constraints,
+        **SCHEDULE_CONSTRAINTS,
+        "gradients": [StrOptions(set(EXTRACTORS))],
+    }
+
     def __init__(
         self,
         module: nn.Module | Callable[..., nn.Module] | None = None,
         *,
+        rule: Rule | None = None,
+        gradients: str = "logit",
         warmup: int = 10,
         every: int = 5,
         stop: int | None = None,
-        subset_size: float = 0.2,
-        threshold: int = 1,
-        cluster_on: str = "all",
-        rule: str = "medoids",
-        cutoff: float = 2.0,
-        gradients: str = "logit",
-        metric: str = "euclidean",
-        selection_optimizer: str = "lazy",
         min_class_fraction: float = 0.5,
         max_epochs: int = 40,
         lr: float = 0.1,
@@ -171,22 +162,16 @@ callbacks, device, checkpoint : see TorchClassifier
             random_state=random_state,
             verbose=verbose,
         )
+        self.rule = rule
+        self.gradients = gradients
         self.warmup = warmup
         self.every = every
         self.stop = stop
-        self.subset_size = subset_size
-        self.threshold = threshold
-        self.cluster_on = cluster_on
-        self.rule = rule
-        self.cutoff = cutoff
-        self.gradients = gradients
-        self.metric = metric
-        self.selection_optimizer = selection_optimizer
         self.min_class_fraction = min_class_fraction
         self.n_jobs = n_jobs
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> EPICClassifier:
-        """Train, dropping isolated examples on the way.
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Train, dropping what the rule flags on the way.
 
         Parameters
         ----------
@@ -207,34 +192,43 @@ callbacks, device, checkpoint : see TorchClassifier
             or training diverges.
         """
         super().fit(X, y)
-        sampler = self._sampler
-        self.keep_ = sampler.keep
-        self.dropped_at_epoch_ = sampler.dropped_at_epoch
-        self.isolation_score_ = sampler.schedule.isolation_score
-        self.rounds_: list[Round] = sampler.rounds
-        self.rho_ = sampler.rounds[-1].rho
-        if self.keep_.all():
-            codes = np.searchsorted(self.classes_, column_or_1d(y))
-            logits, _, _ = forward(self.module_, self._module_input(X), FORWARD_BATCH)
+        schedule = self._sampler.schedule
+        self.keep_ = schedule.keep
+        self.isolated_indices_ = np.flatnonzero(~schedule.keep)
+        self.dropped_at_epoch_ = schedule.dropped_at_epoch
+        self.isolation_score_ = schedule.isolation_score
+        self.details_ = schedule.details
+        self.rule_ = schedule.rule
+        self.rounds_: list[Round] = schedule.rounds
+        self.rho_ = self.rounds_[-1].rho if self.rounds_ else 0.0
+        if not self.rounds_:
+            warn_user(
+                f"A callback ended training after {len(self.history_)} epochs, and "
+                f"EPICClassifier's warmup is {self.warmup}: nothing was dropped."
+            )
+        elif self.keep_.all():
+            codes = np.searchsorted(self.classes_, column_or_1d(to_numpy(y)))
+            logits, _, _ = forward(self.module_, self._module_input(X))
             warn_if_nothing_learned(type(self).__name__, codes, logits)
         return self
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        check_epochs(self.warmup, self.every, self.stop, self.max_epochs)
-        check_gradient_kind(self.gradients, self.rule)
-        RoundOptions(**round_options_of(self))
+        check_epochs(self.warmup, self.stop, self.max_epochs)
+        check_rule(self.rule, self.gradients)
 
     def _make_sampler(self, codes: np.ndarray, seed: int) -> EPICSubsetSampler:
         self._sampler = EPICSubsetSampler(
             codes,
+            rule=self.rule,
             warmup=self.warmup,
             every=self.every,
             stop=self.stop,
+            min_class_fraction=self.min_class_fraction,
+            n_jobs=self.n_jobs,
             random_state=seed,
-            **round_options_of(self),
         )
         return self._sampler
 
-    def _gradient_extractor(self) -> type[GradientExtractor]:
+    def _extractor(self) -> type[GradientExtractor]:
         return EXTRACTORS[self.gradients]

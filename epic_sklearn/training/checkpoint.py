@@ -1,0 +1,226 @@
+"""Save a training run after each epoch, and go on from what was saved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.history import History
+from torch import nn
+
+# Settings that a resumed run may change without becoming another run.
+FREE_TO_CHANGE = {
+    "max_epochs",
+    "stop",
+    "callbacks",
+    "device",
+    "checkpoint",
+    "verbose",
+    "n_jobs",
+}
+
+
+def to_tensors(state: Any) -> Any:
+    """Replace arrays in nested dicts, lists and tuples by tensors, numbers by plain.
+
+    ``torch.load`` refuses to unpickle anything but tensors and plain values unless
+    told to trust the file. States are kept in that form, so nobody has to.
+    """
+    if isinstance(state, dict):
+        return {name: to_tensors(value) for name, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(map(to_tensors, state))
+    if isinstance(state, np.ndarray):
+        return torch.from_numpy(state.copy())
+    return state.item() if isinstance(state, np.generic) else state
+
+
+def to_arrays(state: Any) -> Any:
+    """Replace tensors in nested dicts and lists by arrays."""
+    if isinstance(state, dict):
+        return {name: to_arrays(value) for name, value in state.items()}
+    if isinstance(state, list):
+        return [to_arrays(value) for value in state]
+    return state.cpu().numpy() if isinstance(state, torch.Tensor) else state
+
+
+def _those(callbacks: list[tuple[str, Any]], kind: type[Callback]) -> list[Any]:
+    return [callback for _, callback in callbacks if isinstance(callback, kind)]
+
+
+def describe_run(
+    estimator: Any, net: Any, sampler: Any, X: np.ndarray, codes: np.ndarray
+) -> dict[str, str]:
+    """Describe what a run that goes on must share with the one that was saved.
+
+    Parameters
+    ----------
+    estimator : TorchClassifier
+        Its class and settings; of a random state only a given integer counts.
+    net : NeuralNet
+        Its module's structure, and weights if they were given; its schedulers.
+    sampler : EpochOrder
+        One that drops adds the settings of its schedule and rule.
+    X, codes : ndarray
+        The training data, by their digest.
+
+    Returns
+    -------
+    dict of str
+    """
+    settings = estimator.get_params(deep=False)
+    given = settings.pop("module")
+    weights = given.state_dict().values() if isinstance(given, nn.Module) else ()
+    seed = settings.pop("random_state")
+    drops = sampler.state_dict().get("schedule", {"settings": {}})
+    settings.update(drops["settings"])
+    schedulers = [cb.get_params() for cb in _those(net.callbacks, LRScheduler)]
+    return {
+        "estimator": type(estimator).__name__,
+        "module": str(net.module),
+        "initial weights": _digest(*(t.cpu().numpy() for t in weights)),
+        "random_state": str(seed) if isinstance(seed, Integral) else "not fixed",
+        **{k: _name_of(v) for k, v in settings.items() if k not in FREE_TO_CHANGE},
+        "learning rates": _name_of(
+            [{k: _name_of(v) for k, v in given.items()} for given in schedulers]
+        ),
+        "X": _digest(X),
+        "y": _digest(codes),
+    }
+
+
+def _name_of(value: Any) -> str:
+    if callable(value):
+        return getattr(value, "__qualname__", type(value).__qualname__)
+    if isinstance(value, np.generic):
+        value = value.item()
+    return repr(list(value) if isinstance(value, tuple) else value)
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def read_checkpoint(
+    path: Path, run: dict[str, str], max_epochs: int
+) -> dict[str, Any] | None:
+    """Read a saved run, or None where there is no file.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, is of another run, or holds more epochs.
+    """
+    if not path.exists():
+        return None
+    advice = (
+        "Give another checkpoint path, or delete the file to start anew. (In "
+        "cross-validation leave checkpoint at None: each fold is a run of its own.)"
+    )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        saved, n_trained = state["run"], len(json.loads(state["history"]))
+    except Exception as error:
+        raise ValueError(f"{path} is not a checkpoint of a run. {advice}") from error
+    other = [name for name in {**saved, **run} if saved.get(name) != run.get(name)]
+    if other:
+        raise ValueError(
+            f"{path} was saved by another run; it differs in: {', '.join(other)}. "
+            f"{advice}"
+        )
+    if n_trained > max_epochs:
+        raise ValueError(
+            f"{path} holds a run of {n_trained} epochs and max_epochs is {max_epochs}. "
+            f"{advice}"
+        )
+    return state
+
+
+def has_stopped(net: Any) -> bool:
+    """Whether one of skorch's EarlyStopping callbacks has ended training."""
+    stoppers = _those(net.callbacks_, EarlyStopping)
+    return any(stopper.misses_ == stopper.patience for stopper in stoppers)
+
+
+class RunCheckpoint(Callback):
+    """Go on from a saved run, and save this one after each epoch.
+
+    Comes after all other callbacks, so that it saves what they did, and restores
+    what they begin with. skorch's own Checkpoint keeps neither random numbers, drops,
+    order nor schedulers, and would go on with other data: resuming would not be exact.
+
+    Parameters
+    ----------
+    path : Path
+        File to go on from and to write.
+    sampler : EpochOrder
+        What decides the order of examples; its drops are saved if it drops.
+    run : dict
+        From :func:`describe_run`.
+    """
+
+    def __init__(self, path: Path, sampler: Any, run: dict[str, str]) -> None:
+        self.path, self.sampler, self.run = path, sampler, run
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Put a freshly initialized net and sampler where the saved run was."""
+        state = read_checkpoint(self.path, self.run, net.max_epochs)
+        if state is None:
+            return
+        self.sampler.load_state_dict(state["sampler"])
+        net.module_.load_state_dict(state["module"])
+        net.optimizer_.load_state_dict(state["optimizer"])
+        net.history_ = History(json.loads(state["history"]))
+        torch.random.set_rng_state(state["random"])
+        if state["cuda_random"] and _on_cuda(net):
+            torch.cuda.set_rng_state_all(state["cuda_random"])
+        schedulers = _those(net.callbacks_, LRScheduler)
+        for callback, saved in zip(schedulers, state["schedulers"], strict=True):
+            callback.lr_scheduler_.load_state_dict(to_arrays(saved))
+        stoppers = _those(net.callbacks_, EarlyStopping)
+        for callback, saved in zip(stoppers, state["stoppers"], strict=False):
+            vars(callback).update(saved)
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Write the run's state; an interrupted write leaves the last one whole."""
+        state = {
+            "run": self.run,
+            "module": net.module_.state_dict(),
+            # A learning rate from numpy would make the file unreadable.
+            "optimizer": to_tensors(net.optimizer_.state_dict()),
+            "history": json.dumps(net.history.to_list(), default=float),
+            "random": torch.random.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state_all() if _on_cuda(net) else [],
+            "sampler": to_tensors(self.sampler.state_dict()),
+            "schedulers": [
+                to_tensors(callback.lr_scheduler_.state_dict())
+                for callback in _those(net.callbacks_, LRScheduler)
+            ],
+            "stoppers": [
+                {k: to_tensors(v) for k, v in vars(callback).items() if k[-1] == "_"}
+                for callback in _those(net.callbacks_, EarlyStopping)
+            ],
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_name(self.path.name + ".tmp")
+        torch.save(state, unfinished)
+        os.replace(unfinished, self.path)
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Save an epoch whose end EarlyStopping broke off."""
+        self.on_epoch_end(net)
+
+
+def _on_cuda(net: Any) -> bool:
+    return torch.device(net.device).type == "cuda"

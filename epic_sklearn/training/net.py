@@ -1,0 +1,274 @@
+"""Parts of the skorch net that our classifiers train: module, batches, epochs."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import assert_all_finite
+from skorch.callbacks import Callback
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from ..gradients import (
+    GradientExtractor,
+    LastLayerGradients,
+    LastLayerInputGradients,
+    LogitGradients,
+)
+from ..gradients.modules import forward, input_dtype, looks_like_probabilities
+from ..rules import Rule, resolve_rule
+from ..rules.base import refuse_what_lacks
+from .sampler import EpochOrder
+
+EXTRACTORS: dict[str, type[GradientExtractor]] = {
+    "logit": LogitGradients,
+    "last_layer_input": LastLayerInputGradients,
+    "last_layer": LastLayerGradients,
+}
+
+
+def check_rule(rule: Rule | None, gradients: str) -> None:
+    """Refuse a rule that is none, or that can't use this kind of gradients."""
+    advice = f"gradients is {gradients!r}; set gradients='last_layer'."
+    refuse_what_lacks(resolve_rule(rule), EXTRACTORS[gradients].gives, advice)
+
+
+class MultilayerPerceptron(nn.Module):
+    """Standardise, one hidden layer, logits.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, ...)
+        Training examples; each feature is standardised by their mean and
+        standard deviation, so that one learning rate suits any unit.
+    n_classes : int
+        Number of logits.
+    n_hidden : int, default=100
+        Width of the hidden layer.
+    """
+
+    # What tells large numbers apart may be gone in float32.
+    input_dtype = torch.float64
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, X: np.ndarray, n_classes: int, n_hidden: int = 100) -> None:
+        super().__init__()
+        flat = X.reshape(len(X), -1).astype(np.float64)
+        scale = flat.std(axis=0)
+        scale[scale <= 1e-12 * np.abs(flat).max(axis=0)] = 1.0  # constant features
+        scale[scale == 0.0] = 1.0
+        self.register_buffer("mean", torch.tensor(flat.mean(axis=0)))
+        self.register_buffer("scale", torch.tensor(scale))
+        self.layers = nn.Sequential(
+            nn.Linear(flat.shape[1], n_hidden),
+            nn.ReLU(),
+            nn.Linear(n_hidden, n_classes),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits of a batch, shape (n, n_classes)."""
+        standard = (x.flatten(1).double() - self.mean) / self.scale
+        return self.layers(standard.float())
+
+
+def make_module(given: Any, X: np.ndarray, n_classes: int) -> nn.Module:
+    """Copy or make the module, and try it on two examples.
+
+    Parameters
+    ----------
+    given : torch.nn.Module, class, callable or None
+        As for :class:`TorchClassifier`.
+    X : ndarray of shape (n, ...)
+        Training examples.
+    n_classes : int
+        Logits that it must give.
+
+    Raises
+    ------
+    TypeError
+        If no module comes of it.
+    ValueError
+        If the module does not fit the data.
+    """
+    if given is None:
+        module: Any = MultilayerPerceptron(X, n_classes)
+    elif isinstance(given, nn.Module):
+        module = copy.deepcopy(given)
+    else:
+        module = _call_with_sizes(given, X, n_classes)
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module gave {module!r}, which is no torch.nn.Module.")
+    _try_module(module, X, n_classes)
+    return module
+
+
+def _call_with_sizes(make: Callable[..., Any], X: np.ndarray, n_classes: int) -> Any:
+    """Call a class or function with those of the sizes that it takes by name."""
+    offered = {
+        "n_features": int(np.prod(X.shape[1:])),
+        "n_classes": n_classes,
+        "input_shape": X.shape[1:],
+    }
+    taken = inspect.signature(make).parameters
+    missing = [
+        name
+        for name, parameter in taken.items()
+        if name not in offered
+        and parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    ]
+    if missing:
+        raise TypeError(
+            f"module needs the arguments {missing}; a class or function is given "
+            f"those of {list(offered)} that it takes by name. Wrap it in a function "
+            "or functools.partial."
+        )
+    return make(**{name: size for name, size in offered.items() if name in taken})
+
+
+def _try_module(module: nn.Module, X: np.ndarray, n_classes: int) -> None:
+    """Refuse a module that does not give logits of these classes."""
+    try:
+        logits, _, _ = forward(module, X[:2])
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(
+            f"The module cannot take examples of shape {X.shape[1:]}: {error}"
+        ) from error
+    if logits.shape[1] != n_classes:
+        raise ValueError(
+            f"The module gives {logits.shape[1]} logits and y has {n_classes} classes; "
+            "give a module with one logit a class (a class or function is told "
+            "n_classes)."
+        )
+    if looks_like_probabilities(torch.from_numpy(logits)):
+        raise ValueError(
+            "The module seems to give probabilities; let it return logits, without a "
+            "softmax at its end."
+        )
+
+
+def cast_for(module: nn.Module, X: np.ndarray) -> np.ndarray:
+    """Cast examples to what a module takes, float32 as a rule.
+
+    Raises
+    ------
+    ValueError
+        If that takes from a feature what tells its values apart: its steps are
+        then more than a tenth of the range of the middle half of the values.
+    """
+    dtype = np.float64 if input_dtype(module) is torch.float64 else np.float32
+    with np.errstate(over="ignore"):  # refused below
+        cast = X.astype(dtype, copy=False)
+    if np.can_cast(X.dtype, dtype):
+        return cast
+    assert_all_finite(cast, input_name="X")
+    some = X[:: max(1, len(X) // 1000)].reshape(-1, int(np.prod(X.shape[1:])))
+    low, middle, high = np.percentile(some.astype(np.float64), [25, 50, 75], axis=0)
+    is_constant = high - low <= 1e-12 * np.abs(middle)
+    steps = np.finfo(np.float32).eps * np.abs(middle)
+    lost = np.flatnonzero(~is_constant & (steps > 0.1 * (high - low)))
+    if len(lost):
+        raise ValueError(
+            f"The module takes float32, in which the values of the features "
+            f"{lost[:10].tolist()} can hardly be told apart: those of the first are "
+            f"around {middle[lost[0]]:.10g} and differ by {high[lost[0]] - low[lost[0]]:.3g}. "
+            "Standardise the features first, with StandardScaler in a Pipeline, or "
+            "take module=None, which does so itself."
+        )
+    return cast
+
+
+class Batches(Sampler[list[int]]):
+    """Batches of a sampler's row numbers, a lone last one joined to the rest.
+
+    Dropping changes the number of examples, so any run can come to a last
+    batch of one, on which batch norm raises.
+    """
+
+    def __init__(self, sampler: Sampler[int], batch_size: int) -> None:
+        self.sampler, self.batch_size = sampler, batch_size
+
+    def _edges(self) -> list[int]:
+        n = len(self.sampler)  # type: ignore[arg-type]
+        starts = list(range(0, n, self.batch_size))
+        if self.batch_size > 1 and len(starts) > 1 and n - starts[-1] == 1:
+            starts.pop()
+        return [*starts, n]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rows = list(self.sampler)
+        return iter([rows[start:end] for start, end in pairwise(self._edges())])
+
+    def __len__(self) -> int:
+        return len(self._edges()) - 1
+
+
+def training_loader(
+    dataset: Dataset, sampler: Sampler[int], batch_size: int, **kwargs: Any
+) -> DataLoader:
+    """Make a DataLoader over the sampler's rows, in place of skorch's default."""
+    if batch_size < 1:  # skorch's -1: everything at once
+        batch_size = len(dataset)  # type: ignore[arg-type]
+    kwargs.pop("shuffle", None)
+    kwargs.pop("drop_last", None)
+    return DataLoader(dataset, batch_sampler=Batches(sampler, batch_size), **kwargs)
+
+
+class AugmentingCollate:
+    """Collate a training batch and change its inputs by the user's function."""
+
+    def __init__(self, augment: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self.augment = augment
+
+    def __call__(self, items: list[Any]) -> Any:
+        """Collate, then augment the first part of the batch."""
+        x, *rest = default_collate(items)
+        return [self.augment(x), *rest]
+
+
+class EpochStart(Callback):
+    """Begin each epoch: drop if a round is due, set the order of examples.
+
+    Parameters
+    ----------
+    sampler : EpochOrder
+        Order of the examples; drops if it is an EPICSubsetSampler.
+    extractor : type of GradientExtractor or None
+        What gradients to take for a sampler that drops.
+    """
+
+    def __init__(
+        self, sampler: EpochOrder, extractor: type[GradientExtractor] | None
+    ) -> None:
+        self.sampler, self.extractor = sampler, extractor
+
+    def on_epoch_begin(
+        self, net: Any, dataset_train: Any = None, **kwargs: Any
+    ) -> None:
+        """Step; record how many examples are kept for skorch's table of epochs."""
+
+        def gradients() -> Any:
+            assert self.extractor is not None
+            extractor = self.extractor(net.module_)
+            return extractor.compute(dataset_train.X, dataset_train.y)
+
+        self.sampler.step(len(net.history) - 1, gradients)
+        if self.extractor is not None:
+            net.history.record("n_kept", int(self.sampler.keep.sum()))
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Stop a run that has diverged."""
+        loss = net.history[-1, "train_loss"]
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"Training diverged: the loss is {loss} in epoch {len(net.history)}. "
+                "Lower lr, or scale the input."
+            )

@@ -1,0 +1,211 @@
+"""Runs that are saved, broken off and resumed."""
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from torch import nn
+from training_problem import N_EPOCHS, StopAfter, classifier, make_net, problem
+
+from epic_sklearn import TorchClassifier
+from epic_sklearn.rules import FarNeighbors, IsolatedMedoids
+
+
+class Wobbly(nn.Module):
+    """Has dropout and batch norm: both need their state back to go on."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(5, 12), nn.BatchNorm1d(12), nn.Dropout(0.3), nn.Linear(12, 3)
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("stop", range(1, N_EPOCHS))
+def test_classifier_stopped_after_any_epoch_and_resumed_keeps_the_same(tmp_path, stop):
+    X, y = problem()
+    options = {
+        "module": Wobbly,
+        "optimizer_params": {"momentum": 0.9},
+        "lr_milestones": [4, 7],
+        "augment": add_noise,
+    }
+    unbroken = classifier(**options).fit(X, y)
+    path = tmp_path / "run" / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        classifier(**options, checkpoint=path, callbacks=[StopAfter(stop + 1)]).fit(
+            X, y
+        )
+    resumed = classifier(**options, checkpoint=path).fit(X, y)
+    np.testing.assert_array_equal(resumed.keep_, unbroken.keep_)
+    np.testing.assert_array_equal(resumed.dropped_at_epoch_, unbroken.dropped_at_epoch_)
+    np.testing.assert_array_equal(resumed.predict_proba(X), unbroken.predict_proba(X))
+    np.testing.assert_array_equal(resumed.isolation_score_, unbroken.isolation_score_)
+    assert len(resumed.history_) == N_EPOCHS
+
+
+class NumpyLearningRate(Callback):
+    """Set the learning rate as a schedule written with numpy does."""
+
+    def on_epoch_begin(self, net, **kwargs):
+        for group in net.optimizer_.param_groups:
+            group["lr"] = np.float64(0.1) / len(net.history)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"callbacks": [NumpyLearningRate()]},
+        {"lr": np.float64(0.1)},
+        {
+            "optimizer": torch.optim.Adam,
+            "lr": np.float32(0.01),
+            "optimizer_params": {"betas": (np.float64(0.8), 0.99)},
+        },
+    ],
+    ids=["callback", "lr", "betas"],
+)
+def test_run_with_numpys_numbers_in_its_optimizer_resumes(tmp_path, options):
+    X, y = problem()
+    unbroken = classifier(**options).fit(X, y)
+    path = tmp_path / "run.pt"
+    options = {"callbacks": [], **options, "checkpoint": path}
+    cut = {**options, "callbacks": [*options["callbacks"], StopAfter(5)]}
+    with pytest.raises(KeyboardInterrupt):
+        classifier(**cut).fit(X, y)
+    assert path.exists()
+    resumed = classifier(**options).fit(X, y)
+    np.testing.assert_array_equal(resumed.keep_, unbroken.keep_)
+    np.testing.assert_array_equal(resumed.predict_proba(X), unbroken.predict_proba(X))
+
+
+def add_noise(batch):
+    return batch + 0.1 * torch.randn_like(batch)
+
+
+def test_finished_run_is_loaded_not_trained_again(tmp_path):
+    X, y = problem()
+    path = tmp_path / "run.pt"
+    first = classifier(checkpoint=path).fit(X, y)
+    again = classifier(checkpoint=path, callbacks=[StopAfter(1)]).fit(X, y)
+    np.testing.assert_array_equal(first.keep_, again.keep_)
+    np.testing.assert_array_equal(first.predict_proba(X), again.predict_proba(X))
+
+
+def test_seedless_run_resumes_with_the_seed_it_had(tmp_path):
+    X, y = problem()
+    path = tmp_path / "run.pt"
+    with pytest.raises(KeyboardInterrupt):
+        classifier(random_state=None, checkpoint=path, callbacks=[StopAfter(5)]).fit(
+            X, y
+        )
+    seed = torch.load(path, weights_only=True)["sampler"]["seed"]
+    resumed = classifier(random_state=None, checkpoint=path).fit(X, y)
+    assert resumed._sampler.seed == seed
+
+
+def test_checkpoint_of_other_data_or_no_checkpoint_is_refused(tmp_path):
+    X, y = problem()
+    path = tmp_path / "run.pt"
+    classifier(checkpoint=path).fit(X, y)
+    for change, name in (
+        ({"lr": 0.2}, "lr"),
+        ({"rule": IsolatedMedoids(0.3)}, "rule__subset_size"),
+        ({"rule": IsolatedMedoids(0.25, threshold=2)}, "rule__threshold"),
+        ({"every": 3}, "every"),
+        ({"lr_milestones": [4]}, "lr_milestones, learning rates"),
+        ({"callbacks": [LRScheduler("StepLR", step_size=2)]}, "learning rates"),
+        ({"random_state": 8}, "random_state"),
+        ({"module": Wobbly}, "module"),
+        ({"module": make_net(True)}, "module, initial weights"),
+        ({"augment": add_noise}, "augment"),
+    ):
+        with pytest.raises(ValueError, match=f"another run; it differs in: {name}"):
+            classifier(**change, checkpoint=path).fit(X, y)
+    with pytest.raises(ValueError, match=r"differs in: y\."):
+        classifier(checkpoint=path).fit(X, y[::-1])
+    with pytest.raises(ValueError, match=r"differs in: X\."):
+        classifier(checkpoint=path).fit(X + 1, y)
+    with pytest.raises(ValueError, match="differs in: gradients, rule,"):
+        rule = FarNeighbors()
+        classifier(checkpoint=path, rule=rule, gradients="last_layer").fit(X, y)
+    with pytest.raises(ValueError, match="differs in: estimator"):
+        TorchClassifier(make_net(), checkpoint=path).fit(X, y)
+    with pytest.raises(ValueError, match="run of 10 epochs and max_epochs is 4"):
+        classifier(checkpoint=path, max_epochs=4).fit(X, y)
+    longer = classifier(checkpoint=path, max_epochs=12).fit(X, y)
+    assert len(longer.history_) == 12
+    path.write_text("not a checkpoint")
+    with pytest.raises(ValueError, match="is not a checkpoint"):
+        classifier(checkpoint=path).fit(X, y)
+    assert path.read_text() == "not a checkpoint"
+
+
+def test_the_default_rule_is_the_same_run_as_naming_it(tmp_path):
+    X, y = problem()
+    path = tmp_path / "run.pt"
+    first = classifier(rule=None, checkpoint=path).fit(X, y)
+    again = classifier(rule=IsolatedMedoids(), checkpoint=path).fit(X, y)
+    np.testing.assert_array_equal(first.keep_, again.keep_)
+
+
+def test_what_a_rule_remembers_is_resumed(tmp_path):
+    X, y = problem()
+    options = {"rule": IsolatedMedoids(0.25, cluster_on="kept")}
+    unbroken = classifier(**options).fit(X, y)
+    options["checkpoint"] = tmp_path / "run.pt"
+    with pytest.raises(KeyboardInterrupt):
+        classifier(**options, callbacks=[StopAfter(6)]).fit(X, y)
+    resumed = classifier(**options).fit(X, y)
+    np.testing.assert_array_equal(resumed.keep_, unbroken.keep_)
+    for name, column in unbroken.details_.items():
+        np.testing.assert_array_equal(resumed.details_[name], column)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"policy": "StepLR", "step_size": 2},
+        {"policy": "ReduceLROnPlateau", "patience": 0, "threshold": 0.2},
+        {"policy": "CosineAnnealingLR", "T_max": 60, "step_every": "batch"},
+    ],
+    ids=lambda options: options["policy"],
+)
+def test_a_users_scheduler_resumes_where_it_was(tmp_path, options):
+    X, y = problem()
+
+    def train(*more, **kwargs):
+        callbacks = [LRScheduler(**options), *more]
+        return classifier(callbacks=callbacks, **kwargs).fit(X, y)
+
+    unbroken = train()
+    path = tmp_path / "run.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(StopAfter(5), checkpoint=path)
+    resumed = train(checkpoint=path)
+    rates = [
+        model.net_.optimizer_.param_groups[0]["lr"] for model in (unbroken, resumed)
+    ]
+    assert rates[0] == rates[1] < 0.1
+    np.testing.assert_array_equal(resumed.predict_proba(X), unbroken.predict_proba(X))
+
+
+def test_a_run_with_early_stopping_resumes_and_stays_stopped(tmp_path):
+    X, y = problem()
+
+    def train(*more, **kwargs):
+        stopping = EarlyStopping("train_loss", patience=2, threshold=0.3)
+        return classifier(callbacks=[stopping, *more], **kwargs).fit(X, y)
+
+    unbroken = train()
+    assert 4 < len(unbroken.history_) < N_EPOCHS
+    path = tmp_path / "run.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(StopAfter(4), checkpoint=path)
+    for _ in range(2):  # resumed, then stopped already
+        again = train(checkpoint=path)
+        assert len(again.history_) == len(unbroken.history_)
+        np.testing.assert_array_equal(again.predict_proba(X), unbroken.predict_proba(X))

@@ -1,0 +1,151 @@
+"""The sampler for a user's own loop."""
+
+import copy
+import io
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from skorch.dataset import Dataset as SkorchDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from training_problem import (
+    N_EPOCHS,
+    OPTIONS,
+    make_net,
+    problem,
+    train_by_hand,
+)
+
+from epic_sklearn import EPICSubsetSampler
+from epic_sklearn.rules import IsolatedMedoids
+
+
+def test_loader_with_workers_sees_only_what_is_kept():
+    X, y = problem()
+    alone, _ = train_by_hand(make_net(), X, y)
+    with_workers, _ = train_by_hand(make_net(), X, y, num_workers=2)
+    np.testing.assert_array_equal(alone.keep, with_workers.keep)
+    dataset = TensorDataset(torch.arange(len(X)), torch.tensor(y))
+    loader = DataLoader(dataset, batch_size=7, sampler=with_workers, num_workers=2)
+    seen = torch.cat([rows for rows, _ in loader]).sort().values
+    np.testing.assert_array_equal(seen, np.flatnonzero(with_workers.keep))
+    assert len(loader) == -(-len(with_workers) // 7)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 9])
+def test_own_loop_resumes_from_a_state_dict(cut):
+    X, y = problem()
+    unbroken, _ = train_by_hand(make_net(), X, y)
+    net = make_net()
+    sampler, optimizer = train_by_hand(net, X, y, epochs=range(cut))
+    state = copy.deepcopy(
+        {"net": net.state_dict(), "optimizer": optimizer.state_dict()}
+    )
+    file = io.BytesIO()
+    torch.save(sampler.state_dict(), file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    resumed_net = make_net()
+    resumed_net.load_state_dict(state["net"])
+    optimizer = torch.optim.SGD(resumed_net.parameters(), lr=0.1)
+    optimizer.load_state_dict(state["optimizer"])
+    sampler = EPICSubsetSampler(y, random_state=99, **OPTIONS)
+    sampler.load_state_dict(saved)
+    rest = range(cut, N_EPOCHS)
+    train_by_hand(resumed_net, X, y, epochs=rest, sampler=sampler, optimizer=optimizer)
+    np.testing.assert_array_equal(sampler.keep, unbroken.keep)
+
+
+def test_sampler_that_is_never_stepped_says_so_once():
+    sampler = EPICSubsetSampler([0, 1] * 10, random_state=0)
+    list(sampler)
+    with pytest.warns(UserWarning, match="step.* was never called"):
+        list(sampler)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(sampler)
+
+
+def test_sampler_reads_labels_from_a_dataset_as_from_an_array():
+    X, y = problem()
+    tensors = TensorDataset(torch.tensor(X), torch.tensor(y))
+
+    class Items(Dataset):
+        def __len__(self):
+            return len(X)
+
+        def __getitem__(self, i):
+            return X[i], y[i]
+
+    half = torch.utils.data.Subset(tensors, range(0, len(X), 2))
+    for source, labels in ((tensors, y), (Items(), y), (y, y), (half, y[::2])):
+        sampler = EPICSubsetSampler(source)
+        np.testing.assert_array_equal(sampler.schedule.classes, [0, 1, 2])
+        assert len(sampler) == len(labels)
+    with pytest.raises(ValueError, match="gives no labels"):
+        EPICSubsetSampler(TensorDataset(torch.tensor(X)))
+
+
+class Transformed(Dataset):
+    """As torchvision's: the net is given something else than `targets`."""
+
+    def __init__(self, y):
+        self.targets = y
+        self.n_read = 0
+
+    def __len__(self):
+        return len(self.targets)
+
+    def __getitem__(self, i):
+        self.n_read += 1
+        return torch.rand(2), int(self.targets[i] % 2)
+
+
+class WithNames(Transformed):
+    labels = ("even", "odd")
+
+
+class Relabelled(TensorDataset):
+    """Its tensors are not what its items give."""
+
+    def __getitem__(self, i):
+        x, y = super().__getitem__(i)
+        return x, y % 2
+
+
+@pytest.mark.parametrize("kind", [Transformed, WithNames, Relabelled])
+def test_labels_are_what_the_items_give(kind):
+    y = np.arange(40) % 5
+    tensors = torch.zeros(40, 2), torch.tensor(y)
+    source = Relabelled(*tensors) if kind is Relabelled else kind(y)
+    state = torch.random.get_rng_state()
+    sampler = EPICSubsetSampler(source)
+    np.testing.assert_array_equal(sampler.schedule.classes, [0, 1])
+    np.testing.assert_array_equal(sampler.schedule.codes, y % 2)
+    assert getattr(source, "n_read", 40) == 40
+    assert torch.equal(state, torch.random.get_rng_state())
+    half = EPICSubsetSampler(Subset(source, range(0, 40, 4)))
+    np.testing.assert_array_equal(half.schedule.codes, y[::4] % 2)
+
+
+def test_labels_of_skorchs_dataset_of_any_kind():
+    y = np.array([0, 1, 1, 0])
+    for labels in (y, torch.tensor(y)):
+        sampler = EPICSubsetSampler(SkorchDataset(np.zeros((4, 1)), labels))
+        np.testing.assert_array_equal(sampler.schedule.codes, y)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shuffle": "yes"}, "'shuffle' parameter of EPICSubsetSampler"),
+        ({"shard": 2.5}, "'shard' parameter of EPICSubsetSampler"),
+        ({"warmup": -1}, "'warmup' parameter"),
+        ({"stop": 3}, "stop is 3 and warmup 10"),
+        ({"rule": IsolatedMedoids(threshold=0)}, "'threshold' parameter of Isolated"),
+    ],
+)
+def test_bad_options_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        EPICSubsetSampler([0, 1], **change)
