@@ -265,7 +265,7 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
         if is_text(X):
             if reset:  # a row is one text: there are no features to name
                 for name in ("n_features_in_", "feature_names_in_"):
-                    vars(self).pop(name, None)
+                    self.__dict__.pop(name, None)
             return X if hasattr(X, "shape") else np.array(X, dtype=object)
         takes_nan = get_tags(self).input_tags.allow_nan
         if is_dataframe(X):
