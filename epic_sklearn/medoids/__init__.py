@@ -1,7 +1,16 @@
 """Facility location over one class after another, on apricot."""
 
-from ._facility_location import OPTIMIZER_NAMES, FacilityLocation
-from ._find import METRICS, find_medoids
-from ._medoids import Medoids
+from .distances import METRICS, distances_between
+from .find import Medoids, budget_of, find_medoids, find_medoids_within, is_on_gpu
+from .greedy import OPTIMIZER_NAMES
 
-__all__ = ["METRICS", "OPTIMIZER_NAMES", "FacilityLocation", "Medoids", "find_medoids"]
+__all__ = [
+    "METRICS",
+    "OPTIMIZER_NAMES",
+    "Medoids",
+    "budget_of",
+    "distances_between",
+    "find_medoids",
+    "find_medoids_within",
+    "is_on_gpu",
+]
