@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
-from ..gradients.features import Gradients, OuterProductGradients, check_gradients
-from ._fitted import extractor_of, read_outcome, unwrap
-from ._groups import as_mask, check_keep, check_length, name_with_size, target_labels
+from ..gradients import Gradients, OuterProductGradients, check_gradients
+from ..projection import GradientPlane
+from ._inputs import (
+    as_mask,
+    check_keep,
+    check_length,
+    extractor_of,
+    names_with_sizes,
+    read_outcome,
+    target_labels,
+    unwrap,
+)
 from ._panels import (
     TARGET_STYLE,
     Kind,
     draw_examples,
-    given_panels,
     kinds_of_examples,
     legend_handle,
-    new_panels,
+    panels_to_draw_on,
 )
-from ._projection import project, rows_of_classes
 from ._style import import_pyplot, legend_outside, shorten, width_of_legend
 
 FIRST, SECOND = "first principal component", "second principal component"
+MOST_PANELS = 30
 
 
+@dataclass(eq=False, repr=False)
 class GradientSpaceDisplay:
     """Examples in gradient space, projected on two principal components.
 
@@ -40,8 +50,7 @@ class GradientSpaceDisplay:
     Parameters
     ----------
     points : ndarray of shape (m, 2)
-        Projected gradients, in their own unit; each class in its own plane if
-        `per_class`.
+        Projected gradients; each class in its own plane if `per_class`.
     y : ndarray of shape (m,)
         Labels.
     keep : ndarray of shape (m,), bool
@@ -67,10 +76,7 @@ class GradientSpaceDisplay:
         The panels.
     ax_ : matplotlib Axes
         The first of them.
-    figure_ : matplotlib Figure
-        The figure that they are in.
-    legend_ : matplotlib Legend
-        Beside or below the panels.
+    figure_, legend_ : see :class:`DropHistoryDisplay`
 
     See Also
     --------
@@ -89,35 +95,23 @@ class GradientSpaceDisplay:
     >>> from epic_sklearn.plotting import GradientSpaceDisplay
     >>> X, y = load_iris(return_X_y=True)
     >>> X[0] = X[100]  # a setosa that looks like a virginica
-    >>> detector = EPICFilter(subset_size=0.1).fit(X, y)
+    >>> detector = EPICFilter().fit(X, y)
     >>> display = GradientSpaceDisplay.from_estimator(
     ...     detector, X, y, poison_indices=[0])
     >>> [ax.get_title().splitlines()[0] for ax in display.axes_]
     ['class 0', 'class 1', 'class 2']
     """
 
-    def __init__(
-        self,
-        points: np.ndarray,
-        y: np.ndarray,
-        keep: np.ndarray,
-        *,
-        is_medoid: np.ndarray | None = None,
-        is_poison: np.ndarray | None = None,
-        targets: np.ndarray | None = None,
-        target_labels: np.ndarray | None = None,
-        explained_variance_ratio: np.ndarray | None = None,
-        per_class: bool = True,
-    ) -> None:
-        self.points = points
-        self.y = y
-        self.keep = keep
-        self.is_medoid = is_medoid
-        self.is_poison = is_poison
-        self.targets = targets
-        self.target_labels = target_labels
-        self.explained_variance_ratio = explained_variance_ratio
-        self.per_class = per_class
+    points: np.ndarray
+    y: np.ndarray
+    keep: np.ndarray
+    _: KW_ONLY
+    is_medoid: np.ndarray | None = None
+    is_poison: np.ndarray | None = None
+    targets: np.ndarray | None = None
+    target_labels: np.ndarray | None = None
+    explained_variance_ratio: np.ndarray | None = None
+    per_class: bool = True
 
     @classmethod
     def from_estimator(
@@ -140,25 +134,17 @@ class GradientSpaceDisplay:
         estimator : EPICFilter, EPICResampler, FilteredClassifier or EPICClassifier
             Fitted on X and y. Gradients are those of the model as it is now: of
             a filter with several rounds the last round's, of a classifier those
-            at the end of training, whatever they were when an example was
-            dropped. To draw other epochs use :meth:`from_predictions`. Medoids
-            are marked for filters.
+            at the end of training. Medoids, where its rule has any, and what was
+            dropped are those of its rounds. To draw other epochs use
+            :meth:`from_predictions`.
         X : array-like, sparse matrix or dataframe of shape (n, ...)
             The training examples that it was fitted on, in the same order.
         y : array-like of shape (n,)
             Their labels.
-        poison_indices : array-like of int, or of bool and shape (n,), default=None
-            The poisons' row numbers, where they are known, or a mask.
         target : array-like of shape (n_targets, ...), default=None
             Targets of the attack, in the form of rows of X.
-        target_label : label or array-like of shape (n_targets,), default=None
-            The adversarial label, with which the targets' gradients are taken.
-        classes : array-like of labels, default=None
-            The classes to draw; one alone is as well. None: all.
-        per_class : bool, default=True
-            One panel a class, each in its own plane; False: all in one.
-        ax : matplotlib Axes or array-like of them, default=None
-            Where to draw: one for each panel. None: a new figure.
+        poison_indices, target_label, classes, per_class, ax : \
+see :meth:`from_predictions`
 
         Returns
         -------
@@ -166,45 +152,34 @@ class GradientSpaceDisplay:
 
         Raises
         ------
-        ImportError
-            If matplotlib is not installed.
-        sklearn.exceptions.NotFittedError
-            If the estimator is not fitted.
         TypeError
             If it has no gradients: a sampler or callback.
         ValueError
             If X and y are not of the length that it was fitted on.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from epic_sklearn import EPICClassifier
-        >>> from epic_sklearn.plotting import GradientSpaceDisplay
-        >>> X, y = load_iris(return_X_y=True)
-        >>> model = EPICClassifier(warmup=2, max_epochs=5, random_state=0).fit(X, y)
-        >>> display = GradientSpaceDisplay.from_estimator(model, X, y, classes=[1])
-        >>> display.points.shape
-        (50, 2)
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
         outcome = read_outcome(estimator)
-        labels = check_length(y, "y", len(outcome.keep), "the estimator's keep mask")
-        extractor, has_medoids = extractor_of(unwrap(estimator), X, labels)
-        gradients = check_gradients(extractor.compute(X, labels), len(labels))
+        n = len(outcome.keep)
+        labels = check_length(y, "y", n, "the estimator's keep mask")
+        extractor = extractor_of(unwrap(estimator), X, labels)
+        gradients = check_gradients(extractor.compute(X, labels), n)
         if target is not None:
             n_targets = target.shape[0] if hasattr(target, "shape") else len(target)
             of_targets = target_labels(target_label, n_targets)
             target = extractor.compute(target, of_targets)
+        medoids = outcome.details.get("medoid")
         return cls.from_predictions(
             gradients,
             labels,
             outcome.keep,
-            medoid_indices=outcome.medoid_indices if has_medoids else None,
+            # A medoid is its own.
+            medoid_indices=None if medoids is None else medoids == np.arange(n),
             poison_indices=poison_indices,
             target=target,
             target_label=target_label,
             classes=classes,
             per_class=per_class,
+            metric=outcome.metric,
             ax=ax,
         )
 
@@ -221,6 +196,7 @@ class GradientSpaceDisplay:
         target_label: Any = None,
         classes: ArrayLike | None = None,
         per_class: bool = True,
+        metric: str = "euclidean",
         ax: Any = None,
     ) -> GradientSpaceDisplay:
         """Draw gradients, from any model at any epoch.
@@ -242,9 +218,11 @@ class GradientSpaceDisplay:
         target_label : label or array-like of shape (n_targets,), default=None
             The adversarial label.
         classes : array-like of labels, default=None
-            The classes to draw; None: all.
+            The classes to draw, or one alone; None: all.
         per_class : bool, default=True
             One panel a class, each in its own plane; False: all in one.
+        metric : {"euclidean", "cosine"}, default="euclidean"
+            With "cosine" the gradients' directions are drawn.
         ax : matplotlib Axes or array-like of them, default=None
             Where to draw: one for each panel. None: a new figure.
 
@@ -254,8 +232,6 @@ class GradientSpaceDisplay:
 
         Raises
         ------
-        ImportError
-            If matplotlib is not installed.
         ValueError
             If lengths differ, a value is not finite, `classes` are not in y, or
             a target has no label that is drawn.
@@ -280,16 +256,16 @@ class GradientSpaceDisplay:
         mask = check_keep(keep, n, "y")
         is_medoid = as_mask(medoid_indices, n, "medoid_indices")
         is_poison = as_mask(poison_indices, n, "poison_indices")
-        drawn = rows_of_classes(labels, classes, per_class)
+        drawn = _rows_of_classes(labels, classes, per_class)
         labels, everything = labels[drawn], everything[drawn]
         at: Gradients | None = None
-        labels_of_targets = None
+        of_targets: np.ndarray | None = None
         if target is not None:
             n_targets = len(target)  # type: ignore[arg-type]
-            labels_of_targets = target_labels(target_label, n_targets, labels)
+            of_targets = target_labels(target_label, n_targets, labels)
             at = check_gradients(target, n_targets)
-        points, targets, ratios = project(
-            everything, labels, at, labels_of_targets, per_class
+        points, ratios, targets = _project(
+            everything, labels if per_class else None, at, of_targets, metric
         )
         return cls(
             points,
@@ -298,7 +274,7 @@ class GradientSpaceDisplay:
             is_medoid=None if is_medoid is None else is_medoid[drawn],
             is_poison=None if is_poison is None else is_poison[drawn],
             targets=targets,
-            target_labels=labels_of_targets,
+            target_labels=of_targets,
             explained_variance_ratio=ratios,
             per_class=per_class,
         ).plot(ax=ax)
@@ -308,49 +284,31 @@ class GradientSpaceDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes or array-like of them, default=None
-            Where to draw: one for each panel. None: a new figure.
+        ax : see :meth:`from_predictions`
 
         Returns
         -------
         self : GradientSpaceDisplay
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If there are not as many axes as panels.
         """
         plt = import_pyplot(f"{type(self).__name__}.plot")
         classes = np.unique(self.y) if self.per_class else [None]
         kinds = kinds_of_examples(
             self.y, self.keep, self.is_medoid, self.is_poison, self.per_class
         )
-        is_new = ax is None
-        if is_new:
-            names = [] if self.per_class else [kind.name for kind in kinds]
-            extra = width_of_legend(names)
-            self.figure_, self.axes_ = new_panels(plt, len(classes), extra)
-        else:
-            self.axes_ = given_panels(ax, len(classes))
-            self.figure_ = self.axes_[0].figure
+        width = 0.0 if self.per_class else width_of_legend([k.name for k in kinds])
+        self.figure_, self.axes_ = panels_to_draw_on(plt, ax, len(classes), width)
         self.ax_ = self.axes_[0]
         for i, (panel, label) in enumerate(zip(self.axes_, classes, strict=True)):
             inside = np.ones(len(self.y), bool) if label is None else self.y == label
             draw_examples(panel, self.points, inside, kinds)
-            self._draw_targets(panel, label)
-            self._name_panel(panel, i, label, is_new)
-        self.legend_ = self._add_legend(kinds, is_new)
+            if self.targets is not None:
+                here = np.array(
+                    [label is None or t == label for t in self.target_labels]
+                )
+                panel.scatter(*self.targets[here].T, **TARGET_STYLE)
+            self._name_panel(panel, i, label, ax is None)
+        self.legend_ = self._add_legend(kinds, ax is None)
         return self
-
-    def _draw_targets(self, ax: Any, label: Any) -> None:
-        if self.targets is None:
-            return
-        here = np.ones(len(self.targets), dtype=bool)
-        if label is not None:
-            here = np.asarray(self.target_labels) == label
-        ax.scatter(*self.targets[here].T, **TARGET_STYLE)
 
     def _name_panel(self, ax: Any, i: int, label: Any, is_new: bool) -> None:
         ratio = self.explained_variance_ratio
@@ -372,23 +330,61 @@ class GradientSpaceDisplay:
 
     def _add_legend(self, kinds: list[Kind], is_new: bool) -> Any:
         """One for all panels, with the number of examples of each kind."""
-        handles = [
-            legend_handle(kind.style, name_with_size(kind.name, int(kind.rows.sum())))
-            for kind in kinds
-        ]
+        sizes = [int(kind.rows.sum()) for kind in kinds]
+        names = names_with_sizes([kind.name for kind in kinds], sizes)
+        styles = [kind.style for kind in kinds]
         if self.targets is not None:
-            name = "target" if len(self.targets) == 1 else "targets"
-            handles.append(legend_handle(TARGET_STYLE, name))
-        place, n_columns = "right", 1
+            names.append("target" if len(self.targets) == 1 else "targets")
+            styles.append(TARGET_STYLE)
+        handles = list(map(legend_handle, styles, names))
+        n_panels = len(self.axes_)
+        place, ncols = "right", 1
         if self.per_class:
-            n_panels = len(self.axes_)
             place = "below" if n_panels == 1 else "above"
-            n_columns = 3 if n_panels <= 3 else len(handles)
+            ncols = 3 if n_panels <= 3 else len(handles)
         return legend_outside(
-            self.figure_,
-            self.axes_[-1],
-            is_new,
-            handles=handles,
-            place=place,
-            n_columns=n_columns,
+            self.figure_, self.axes_[-1], is_new, place, handles=handles, ncols=ncols
         )
+
+
+def _rows_of_classes(
+    y: np.ndarray, classes: ArrayLike | None, per_class: bool
+) -> np.ndarray:
+    """Row numbers of the classes to draw."""
+    known = np.unique(y)
+    wanted = known if classes is None else np.atleast_1d(np.asarray(classes))
+    unknown = wanted[~np.isin(wanted, known)]
+    if len(unknown) or len(wanted) == 0:
+        raise ValueError(
+            f"classes is {wanted.tolist()}; give labels that are in y: "
+            f"{known.tolist()[:20]}."
+        )
+    if per_class and len(wanted) > MOST_PANELS:
+        raise ValueError(
+            f"There are {len(wanted)} classes, too many for one panel each; name at "
+            f"most {MOST_PANELS} of them in classes, or set per_class=False."
+        )
+    return np.flatnonzero(np.isin(y, wanted))
+
+
+def _project(
+    gradients: Gradients,
+    y: np.ndarray | None,
+    target: Gradients | None,
+    of_targets: np.ndarray | None,
+    metric: str,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Points (m, 2), explained variance of each plane, targets (k, 2)."""
+    points, ratios = np.empty((len(gradients), 2)), []
+    targets = None if target is None else np.empty((len(target), 2))
+    for label in [None] if y is None else np.unique(y):
+        rows = np.arange(len(points)) if y is None else np.flatnonzero(y == label)
+        plane = GradientPlane(gradients[rows], metric)
+        points[rows] = plane.project(gradients[rows])
+        ratios.append(plane.explained_variance_ratio)
+        if target is not None and targets is not None:
+            here = np.arange(len(target))
+            if y is not None:
+                here = np.flatnonzero(of_targets == label)
+            targets[here] = plane.project(target[here])
+    return points, np.array(ratios), targets

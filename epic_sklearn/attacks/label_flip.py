@@ -11,9 +11,9 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
-from .._utils import DocLinks
-from ._checks import check_enough, check_examples, check_target, rows_of_label
-from ._poisons import Poisons
+from .._utils import DocLinks, RandomState, resolve_seed
+from .base import check_enough, check_examples, check_target, rows_of_label
+from .poisons import Poisons
 
 
 class LabelFlip(DocLinks, BaseEstimator):
@@ -26,6 +26,8 @@ class LabelFlip(DocLinks, BaseEstimator):
     ----------
     n_poisons : int, default=50
         Number of labels to change.
+    random_state : int, RandomState instance or None, default=None
+        Draws among examples that are equally near; nothing else is random.
 
     See Also
     --------
@@ -55,10 +57,12 @@ class LabelFlip(DocLinks, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_poisons": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
     }
 
-    def __init__(self, n_poisons: int = 50) -> None:
+    def __init__(self, n_poisons: int = 50, random_state: RandomState = None) -> None:
         self.n_poisons = n_poisons
+        self.random_state = random_state
 
     def craft(
         self,
@@ -66,17 +70,15 @@ class LabelFlip(DocLinks, BaseEstimator):
         y: npt.ArrayLike | torch.Tensor,
         target: npt.ArrayLike | torch.Tensor,
         adversarial_label: Any,
+        *,
+        target_label: Any = None,
     ) -> Poisons:
         """Choose the rows to mislabel for one target.
 
         Parameters
         ----------
-        X : array-like or Tensor of shape (n, ...)
-            Training examples.
-        y : array-like or Tensor of shape (n,)
-            Their labels, of any kind.
-        target : array-like or Tensor of shape (...)
-            One example of the shape of those in `X`, to be misclassified.
+        X, y, target, target_label
+            See :meth:`GradientMatching.craft`.
         adversarial_label : object
             One of the labels in `y`, which the target is to be given. The poisons
             are examples of other labels.
@@ -84,32 +86,25 @@ class LabelFlip(DocLinks, BaseEstimator):
         Returns
         -------
         Poisons
-            Nearest first, ties by row number; `loss` is empty.
+            Nearest first; `loss` is empty.
 
         Raises
         ------
-        TypeError
-            If the examples are not numbers.
-        ValueError
-            If a parameter is out of range, shapes do not fit, X or target contain
-            NaN or infinity, or there are too few examples of other labels.
+        TypeError, ValueError
+            As :meth:`GradientMatching.craft`, but for the model.
         """
         self._validate_params()
-        X = check_examples(X)
-        target = check_target(target, X)
-        wanted = rows_of_label(y, adversarial_label, len(X))
-        candidates = np.setdiff1d(np.arange(len(X), dtype=np.int64), wanted)
-        check_enough(self.n_poisons, len(candidates))
+        X = check_examples(X, clip=None)
+        rows = rows_of_label(y, adversarial_label, len(X))
+        target = check_target(target, target_label, X, adversarial_label, rows)
+        candidates = np.setdiff1d(np.arange(len(X), dtype=np.int64), rows)
+        check_enough(self.n_poisons, candidates)
+        rng = np.random.default_rng(resolve_seed(self.random_state))
+        candidates = rng.permutation(candidates)
         # One at a time: a float64 copy of all images would not always fit.
         distances = [
             np.linalg.norm(X[i].astype(np.float64) - target) for i in candidates
         ]
-        nearest = np.argsort(distances, kind="stable")[: self.n_poisons]
-        indices = candidates[nearest]
-        return Poisons(
-            examples=X[indices].astype(np.float32),
-            indices=indices,
-            target=target.copy(),
-            adversarial_label=adversarial_label,
-            loss=np.empty(0),
-        )
+        indices = candidates[np.argsort(distances, kind="stable")[: self.n_poisons]]
+        examples = X[indices].astype(np.float32)
+        return Poisons(examples, indices, target, adversarial_label, loss=np.empty(0))

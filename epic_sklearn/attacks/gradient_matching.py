@@ -9,14 +9,81 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.utils._param_validation import Interval
-from torch import nn
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import Tensor, nn
 
-from .._utils import RandomState
-from ._checks import check_target
-from ._gradient_attack import GradientAttack, Surrogate, seeded_torch
-from ._matching import Matcher
-from ._poisons import Poisons
+from .._utils import RandomState, resolve_seed
+from .base import (
+    SIGNED,
+    Array,
+    Crafted,
+    PerturbingAttack,
+    Rows,
+    check_target,
+    draw_rows,
+    torch_threads,
+)
+from .mismatch import Mismatch, Surrogate
+from .poisons import Poisons
+
+
+class GradientAttack(PerturbingAttack):
+    """Base class of the attacks that imitate a target's loss gradient.
+
+    A subclass stores the parameters below, and implements ``craft``.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **PerturbingAttack._parameter_constraints,
+        "base_selection": [StrOptions({"random", "gradient_norm"})],
+        "augment": [callable, None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+    }
+    _step_rule = SIGNED
+
+    base_selection: str
+    augment: Callable[[Tensor], Tensor] | None
+    batch_size: int
+
+    def _seed(self) -> tuple[int, np.random.Generator]:
+        seed = resolve_seed(self.random_state)
+        return seed, np.random.default_rng(seed)
+
+    def _choose_bases(
+        self, surrogate: Surrogate, X: Array, rows: Rows, rng: np.random.Generator
+    ) -> Rows:
+        """Rows to poison: drawn, or those of the largest loss gradients."""
+        if self.base_selection == "random":
+            return draw_rows(rows, self.n_poisons, rng)
+        norms = surrogate.norms(torch.from_numpy(X[rows].astype(np.float32)))
+        return rows[np.argsort(-norms, kind="stable")[: self.n_poisons]]
+
+    def _match(
+        self,
+        mismatch_at: Callable[[int, Tensor], Mismatch],
+        bases: Tensor,
+        seed: int,
+        rng: np.random.Generator,
+        n_restarts: int = 1,
+    ) -> Crafted:
+        """Descend the objective that ``mismatch_at`` gives for a step.
+
+        The first and the last loss are of the poisons as they are, those between
+        of what `augment` made of them.
+        """
+
+        def objective(examples: Tensor, step: int) -> tuple[Tensor, Tensor]:
+            mismatch = mismatch_at(step, examples)
+            if step == self.n_steps:
+                return mismatch.value(examples), torch.zeros_like(examples)
+            value, gradient = mismatch.augmented(examples, self.augment)
+            return (mismatch.value(examples) if step == 0 else value), gradient
+
+        cuda = [bases.device] if bases.device.type == "cuda" else []
+        # Augmentation draws from torch's global generators.
+        with torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(seed)
+            return self._descend(objective, bases, rng, n_restarts)
 
 
 class GradientMatching(GradientAttack):
@@ -110,7 +177,7 @@ class GradientMatching(GradientAttack):
         n_restarts: int = 1,
         step_size: float | None = None,
         base_selection: str = "random",
-        augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        augment: Callable[[Tensor], Tensor] | None = None,
         batch_size: int = 256,
         clip: tuple[float, float] | None = (0.0, 1.0),
         random_state: RandomState = None,
@@ -131,12 +198,19 @@ class GradientMatching(GradientAttack):
     def craft(
         self,
         model: nn.Module | Any,
-        X: npt.ArrayLike | torch.Tensor,
-        y: npt.ArrayLike | torch.Tensor,
-        target: npt.ArrayLike | torch.Tensor,
+        X: npt.ArrayLike | Tensor,
+        y: npt.ArrayLike | Tensor,
+        target: npt.ArrayLike | Tensor,
         adversarial_label: Any,
+        *,
+        target_label: Any = None,
     ) -> Poisons:
         """Make the poisons for one target.
+
+        Where all poisons together have at most 65,536 values, torch computes on one
+        thread meanwhile, in the whole process: with more it takes longer, on a busy
+        machine ten times as long and more. Its number of threads is as before
+        afterwards. Larger problems are crafted on as many as torch is set to.
 
         Parameters
         ----------
@@ -155,6 +229,9 @@ class GradientMatching(GradientAttack):
         adversarial_label : object
             One of the labels in `y`: the poisons are made of examples that bear it,
             and the target is to be taken for one of them.
+        target_label : object, default=None
+            The target's true label, which must be another. None only compares the
+            target with the examples of the adversarial label.
 
         Returns
         -------
@@ -168,40 +245,19 @@ class GradientMatching(GradientAttack):
             If `model` is neither, or the examples are not numbers.
         ValueError
             If a parameter is out of range, shapes do not fit, X or target contain
-            NaN or infinity, there are too few examples of `adversarial_label`, or
-            the target's gradient is zero.
+            NaN or infinity, X leaves `clip`, there are too few examples of
+            `adversarial_label`, the target bears it already, or the target's
+            gradient is zero.
         """
-        surrogate, X, candidates = self._prepare(model, X, y, adversarial_label)
-        target = check_target(target, X)
-        matcher = surrogate.matcher(target[None])
+        X, candidates = self._check(X, y, adversarial_label)
+        target = check_target(target, target_label, X, adversarial_label, candidates)
         seed, rng = self._seed()
-        indices = self._choose_bases(surrogate, X, candidates, rng)
-        with seeded_torch(seed, surrogate.device):
-            examples, loss = self._best_restart(surrogate, matcher, X[indices], rng)
-        return Poisons(
-            examples=examples,
-            indices=indices,
-            target=target.copy(),
-            adversarial_label=adversarial_label,
-            loss=loss,
-        )
-
-    def _best_restart(
-        self,
-        surrogate: Surrogate,
-        matcher: Matcher,
-        base_examples: npt.NDArray[Any],
-        rng: np.random.Generator,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-        unchanged = matcher.value(surrogate.place(base_examples))
-        results = []
-        with self._progress(self.n_restarts * self.n_steps) as progress:
-            for restart in range(self.n_restarts):
-                optimizer = self._optimizer(surrogate, base_examples)
-                if restart > 0:
-                    optimizer.restart(rng)
-                loss = self._descend(optimizer, lambda *_: matcher, progress)
-                results.append((optimizer.examples, loss))
-        examples, loss = min(results, key=lambda result: result[1][-1])
-        loss[0] = unchanged
-        return examples.cpu().numpy(), loss
+        with torch_threads(self._threads(X)):
+            surrogate = Surrogate.of(model, X, y, adversarial_label, self.batch_size)
+            mismatch = Mismatch.of(surrogate, target[None])
+            indices = self._choose_bases(surrogate, X, candidates, rng)
+            bases = surrogate.place(X[indices])
+            examples, loss = self._match(
+                lambda *_: mismatch, bases, seed, rng, self.n_restarts
+            )
+        return Poisons(examples, indices, target, adversarial_label, loss)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import torch
+from torch import Tensor
 
-from ._polytope import PolytopeAttack
+from .feature_collision import FeatureAttack
 
 
-class BullseyePolytope(PolytopeAttack):
+def squared_length(target: Tensor) -> Tensor:
+    """Squared norm of the target's features, the unit of a polytope's distance."""
+    squared_norm = target.square().sum()
+    if squared_norm == 0:
+        raise ValueError(
+            "feature_extractor maps the target to zeros, so there is no direction "
+            "to imitate; give features that are not all zero for this target."
+        )
+    return squared_norm
+
+
+class BullseyePolytope(FeatureAttack):
     r"""Clean-label poisons that surround the target in feature space.
 
     The poisons :math:`x_1, ..., x_k` minimise, with :math:`\phi` the feature
@@ -23,19 +34,8 @@ class BullseyePolytope(PolytopeAttack):
     ----------
     n_poisons : int, default=5
         Number of poisons.
-    eps : float, default=0.1
-        The largest change of any coordinate of a base example, in the units of `X`.
-    n_steps : int, default=250
-        Number of gradient steps.
-    step_size : float or None, default=None
-        Step size of Adam at the start, in the units of `X`; it falls to zero along
-        half a cosine. None takes ``0.3 * eps``.
-    clip : tuple of (float, float) or None, default=(0.0, 1.0)
-        The lowest and the highest value that a poison may take; None for no limits.
-    random_state : int, RandomState instance or None, default=None
-        Draws the base examples.
-    verbose : int or bool, default=0
-        Whether to show a progress bar.
+    eps, n_steps, step_size, clip, random_state, verbose
+        See :class:`FeatureCollision`.
 
     See Also
     --------
@@ -69,10 +69,6 @@ class BullseyePolytope(PolytopeAttack):
     True
     """
 
-    def _distance(
-        self,
-        features: torch.Tensor,
-        target_features: torch.Tensor,
-        squared_norm: torch.Tensor,
-    ) -> torch.Tensor:
-        return (target_features - features.mean(0)).square().sum() / squared_norm
+    def _loss(self, features: Tensor, target: Tensor, change: Tensor) -> Tensor:
+        distance = (target - features.mean(0)).square().sum()
+        return distance / squared_length(target)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy.optimize import nnls
+from torch import Tensor
 
-from ._polytope import PolytopeAttack
+from .bullseye_polytope import squared_length
+from .feature_collision import FeatureAttack
 
 
-def _nearest_combination(directions: torch.Tensor) -> torch.Tensor:
+def _nearest_combination(directions: Tensor) -> Tensor:
     """Weights of the point nearest to the origin in the rows' convex hull.
 
     Non-negative least squares on the rows, with ``sum(w) - 1`` as one more
@@ -24,7 +26,7 @@ def _nearest_combination(directions: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(weights / weights.sum()).to(directions)
 
 
-class ConvexPolytope(PolytopeAttack):
+class ConvexPolytope(FeatureAttack):
     r"""Clean-label poisons that enclose the target in feature space.
 
     The poisons :math:`x_1, ..., x_k` minimise, with :math:`\phi` the feature
@@ -42,19 +44,8 @@ class ConvexPolytope(PolytopeAttack):
     ----------
     n_poisons : int, default=5
         Number of poisons.
-    eps : float, default=0.1
-        The largest change of any coordinate of a base example, in the units of `X`.
-    n_steps : int, default=250
-        Number of gradient steps.
-    step_size : float or None, default=None
-        Step size of Adam at the start, in the units of `X`; it falls to zero along
-        half a cosine. None takes ``0.3 * eps``.
-    clip : tuple of (float, float) or None, default=(0.0, 1.0)
-        The lowest and the highest value that a poison may take; None for no limits.
-    random_state : int, RandomState instance or None, default=None
-        Draws the base examples.
-    verbose : int or bool, default=0
-        Whether to show a progress bar.
+    eps, n_steps, step_size, clip, random_state, verbose
+        See :class:`FeatureCollision`.
 
     See Also
     --------
@@ -87,13 +78,9 @@ class ConvexPolytope(PolytopeAttack):
     True
     """
 
-    def _distance(
-        self,
-        features: torch.Tensor,
-        target_features: torch.Tensor,
-        squared_norm: torch.Tensor,
-    ) -> torch.Tensor:
-        directions = (features - target_features) / squared_norm.sqrt()
+    def _loss(self, features: Tensor, target: Tensor, change: Tensor) -> Tensor:
+        length = squared_length(target).sqrt()
+        directions = (features - target) / length
         weights = _nearest_combination(directions)
         # The weights are at their optimum: no gradient comes through them.
         return (weights @ directions).square().sum() / 2

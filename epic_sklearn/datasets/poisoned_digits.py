@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
+from sklearn.utils._param_validation import Interval, validate_params
 from torch import nn
 from tqdm import tqdm
 
@@ -102,6 +104,16 @@ class PoisonedDigits:
         return features
 
 
+@validate_params(
+    {
+        "n_targets": [Interval(Integral, 1, 198, closed="both")],  # of 397 test digits
+        "n_poisons": BullseyePolytope._parameter_constraints["n_poisons"],
+        "eps": BullseyePolytope._parameter_constraints["eps"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    },
+    prefer_skip_nested_validation=False,
+)
 def make_poisoned_digits(
     n_targets: int = 10,
     *,
@@ -121,7 +133,7 @@ def make_poisoned_digits(
     Parameters
     ----------
     n_targets : int, default=10
-        Trials: each has a target and poisons of its own.
+        Trials, at most 198: each has a target and poisons of its own.
     n_poisons : int, default=10
         Poisons a target.
     eps : float, default=0.5
@@ -138,7 +150,7 @@ def make_poisoned_digits(
     Raises
     ------
     ValueError
-        If there are fewer usable targets than `n_targets`.
+        If a parameter is out of range.
 
     Examples
     --------
@@ -155,10 +167,6 @@ def make_poisoned_digits(
     images = (images / 16.0).astype(np.float32).reshape(-1, 1, 8, 8)
     order = rng.permutation(len(images))
     of_net, of_victim, of_test = np.split(order, [N_PART, 2 * N_PART])
-    if not 1 <= n_targets <= len(of_test) // 2:
-        raise ValueError(
-            f"n_targets is {n_targets!r}; it must be from 1 to {len(of_test) // 2}."
-        )
     classifier = TorchClassifier(
         DigitsNet, max_epochs=30, lr=0.05, batch_size=64, random_state=seed
     ).fit(images[of_net], labels[of_net])
@@ -174,6 +182,7 @@ def make_poisoned_digits(
             labels[of_victim],
             images[of_test[target]],
             second_guess[target],
+            target_label=labels[of_test[target]],
         )
         for i, target in enumerate(tqdm(targets, desc="craft", disable=not verbose))
     ]

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
+from sklearn.utils._param_validation import StrOptions, validate_params
 
-from ._fitted import read_outcome
-from ._groups import as_mask
-from ._records import (
-    as_columns,
-    check_fractions,
-    check_quantities,
-    check_times,
-    wilson_intervals,
-)
+from ._inputs import as_mask, read_outcome
 from ._style import (
-    COLOURS,
     axes_to_draw_on,
     import_pyplot,
     legend_outside,
@@ -36,10 +30,11 @@ QUANTITIES = {
     "clean_accuracy": "clean accuracy (higher is better)",
     "clean_lost": "clean examples lost (lower is better)",
 }
-# Marker areas, in points squared, from no time to the longest.
-AREAS = (45.0, 300.0)
+# Marker areas, in points squared: without a time, and from none to the longest.
+AREA, SMALLEST, LARGEST = 80.0, 45.0, 300.0
 
 
+@dataclass(eq=False, repr=False)
 class TradeoffDisplay:
     """Defences by what they stop and what they cost: attack against accuracy.
 
@@ -74,12 +69,7 @@ class TradeoffDisplay:
     ----------
     markers_ : list of matplotlib PathCollection
         One a defence.
-    ax_ : matplotlib Axes
-        What they are drawn on.
-    figure_ : matplotlib Figure
-        The figure that it is in.
-    legend_ : matplotlib Legend
-        Beside the axes.
+    ax_, figure_, legend_ : see :class:`DropHistoryDisplay`
 
     See Also
     --------
@@ -102,26 +92,15 @@ class TradeoffDisplay:
     [[0.36, 0.55], [0.06, 0.17], [0.0, 0.03]]
     """
 
-    def __init__(
-        self,
-        names: list[str],
-        x: np.ndarray,
-        y: np.ndarray,
-        *,
-        intervals: np.ndarray | None = None,
-        seconds: np.ndarray | None = None,
-        curves: list[tuple[np.ndarray, np.ndarray]] | None = None,
-        x_name: str = "clean_accuracy",
-        y_name: str = "attack_success",
-    ) -> None:
-        self.names = names
-        self.x = x
-        self.y = y
-        self.intervals = intervals
-        self.seconds = seconds
-        self.curves = curves
-        self.x_name = x_name
-        self.y_name = y_name
+    names: list[str]
+    x: np.ndarray
+    y: np.ndarray
+    _: KW_ONLY
+    intervals: np.ndarray | None = None
+    seconds: np.ndarray | None = None
+    curves: list[tuple[np.ndarray, np.ndarray]] | None = None
+    x_name: str = "clean_accuracy"
+    y_name: str = "attack_success"
 
     @classmethod
     def from_estimator(
@@ -137,42 +116,16 @@ class TradeoffDisplay:
         Parameters
         ----------
         estimator : detector or dict of str to detector
-            Fitted EPICClassifier, EPICFilter, EPICResampler, FilteredClassifier
-            with one of these, EPICCallback, EPICSubsetSampler or DropSchedule;
-            several by name, on training sets of the same length and poisons.
+            What :meth:`DropHistoryDisplay.from_estimator` takes; several by name,
+            on training sets of the same length and poisons.
         poison_indices : array-like of int, or of bool and shape (n,)
             The poisons' row numbers, or a mask; at least one poison and one
             clean example.
-        ax : matplotlib Axes, default=None
-            Where to draw. None: a new figure.
+        ax : see :meth:`DropHistoryDisplay.from_estimator`, which names the errors
 
         Returns
         -------
         TradeoffDisplay
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        sklearn.exceptions.NotFittedError
-            If an estimator is not fitted or has not run a round.
-        TypeError
-            If one is none of the above.
-        ValueError
-            If `poison_indices` doesn't fit.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from epic_sklearn import EPICFilter
-        >>> from epic_sklearn.plotting import TradeoffDisplay
-        >>> X, y = load_iris(return_X_y=True)
-        >>> X[0] = X[100]  # a setosa that looks like a virginica
-        >>> display = TradeoffDisplay.from_estimator(
-        ...     {f"budget {b}": EPICFilter(subset_size=b).fit(X, y)
-        ...      for b in (0.1, 0.3)}, poison_indices=[0])
-        >>> display.y.tolist()
-        [0.0, 0.0]
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
         if not isinstance(estimator, Mapping):
@@ -180,24 +133,25 @@ class TradeoffDisplay:
         if not estimator:
             raise ValueError("estimator is an empty dict; give at least one detector.")
         points, curves = [], []
-        for one in estimator.values():
-            outcome = read_outcome(one)
+        for outcome in map(read_outcome, estimator.values()):
             is_poison = _both_kinds(poison_indices, len(outcome.keep))
             lost = float(np.mean(~outcome.keep[~is_poison]))
             points.append((lost, float(np.mean(outcome.keep[is_poison]))))
             clean_lost, dropped, _ = roc_curve(is_poison, outcome.score)
             curves.append((clean_lost, 1.0 - dropped))
+        names = list(map(str, estimator))
         x, y = np.array(points).T
-        return cls(
-            list(map(str, estimator)),
-            x,
-            y,
-            curves=curves,
-            x_name="clean_lost",
-            y_name="poisons_left",
-        ).plot(ax=ax)
+        axes = {"x_name": "clean_lost", "y_name": "poisons_left"}
+        return cls(names, x, y, curves=curves, **axes).plot(ax=ax)
 
     @classmethod
+    @validate_params(
+        {
+            "x": [StrOptions({"clean_accuracy", "clean_lost"})],
+            "y": [StrOptions({"attack_success", "poisons_left"})],
+        },
+        prefer_skip_nested_validation=True,
+    )
     def from_predictions(
         cls,
         records: Mapping[str, ArrayLike] | Sequence[Mapping[str, Any]],
@@ -221,8 +175,7 @@ class TradeoffDisplay:
             What the defence costs.
         y : {"attack_success", "poisons_left"}, default="attack_success"
             What the attack still achieves.
-        ax : matplotlib Axes, default=None
-            Where to draw. None: a new figure.
+        ax : see :meth:`from_estimator`
 
         Returns
         -------
@@ -230,63 +183,47 @@ class TradeoffDisplay:
 
         Raises
         ------
-        ImportError
-            If matplotlib is not installed.
         ValueError
             If a column is missing, of another length, or out of range.
-
-        Examples
-        --------
-        >>> from epic_sklearn.plotting import TradeoffDisplay
-        >>> display = TradeoffDisplay.from_predictions([
-        ...     {"name": "none", "poisons_left": 1.0, "clean_lost": 0.0},
-        ...     {"name": "EPIC", "poisons_left": 0.1, "clean_lost": 0.17},
-        ... ], x="clean_lost", y="poisons_left")
-        >>> display.names
-        ['none', 'EPIC']
         """
-        check_quantities(x, y)
-        columns = as_columns(records, ["name", x, y])
-        xs, ys = (check_fractions(columns[name], name) for name in (x, y))
-        intervals = None
+        columns = _as_columns(records, ["name", x, y])
+        xs, ys = (_check_fractions(columns[name], name) for name in (x, y))
+        intervals, seconds = None, columns.get("seconds")
         if "n_trials" in columns:
-            intervals = wilson_intervals(ys, columns["n_trials"], y)
-        seconds = columns.get("seconds")
-        return cls(
-            list(map(str, columns["name"].tolist())),
-            xs,
-            ys,
-            intervals=intervals,
-            seconds=None if seconds is None else check_times(seconds),
-            x_name=x,
-            y_name=y,
-        ).plot(ax=ax)
+            intervals = _wilson_intervals(ys, columns["n_trials"], y)
+        if seconds is not None:
+            seconds = np.asarray(seconds, dtype=np.float64)
+            if not (np.isfinite(seconds) & (seconds >= 0)).all():
+                given = seconds.tolist()
+                raise ValueError(f"seconds is {given}; give finite numbers >= 0.")
+        names = list(map(str, columns["name"].tolist()))
+        axes = {"x_name": x, "y_name": y}
+        return cls(names, xs, ys, intervals=intervals, seconds=seconds, **axes).plot(ax)
 
     def plot(self, ax: Any = None) -> TradeoffDisplay:
         """Draw.
 
         Parameters
         ----------
-        ax : matplotlib Axes, default=None
-            Where to draw. None: a new figure.
+        ax : see :meth:`from_estimator`
 
         Returns
         -------
         self : TradeoffDisplay
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
         """
+        names = [shorten(name, 32) for name in self.names]
+        areas, title = np.full(len(names), AREA), None
+        if self.seconds is not None:
+            title, longest = "larger marker: more time", max(self.seconds)
+            areas = SMALLEST + (LARGEST - SMALLEST) * self.seconds / (longest or 1.0)
+            times = [_duration(seconds, longest) for seconds in self.seconds]
+            names = [f"{n} ({t})" for n, t in zip(names, times, strict=True)]
         caller = f"{type(self).__name__}.plot"
-        handles = self._handles(import_pyplot(caller))
-        width = 5.4 + width_of_legend([handle.get_label() for handle in handles])
-        self.figure_, self.ax_, is_new = axes_to_draw_on(ax, caller, (width, 4.4))
-        areas = self._areas()
-        self.markers_ = [self._draw(i, areas[i]) for i in range(len(self.names))]
+        size = (5.4 + width_of_legend(names), 4.4)
+        self.figure_, self.ax_, is_new = axes_to_draw_on(ax, caller, size)
+        self.markers_ = [self._draw(i, float(area)) for i, area in enumerate(areas)]
         self._name_axes()
-        title = None if self.seconds is None else "larger marker: more time"
+        handles = [self._handle(i, name) for i, name in enumerate(names)]
         self.legend_ = legend_outside(
             self.figure_, self.ax_, is_new, handles=handles, title=title
         )
@@ -294,63 +231,32 @@ class TradeoffDisplay:
 
     def _draw(self, i: int, area: float) -> Any:
         style = series_style(i)
+        marker, colour = style.pop("marker"), style["color"]
         if self.curves is not None:
-            self.ax_.plot(
-                *self.curves[i],
-                color=style["color"],
-                linestyle=style["linestyle"],
-                linewidth=1.4,
-                alpha=0.8,
-                zorder=2,
-            )
+            self.ax_.plot(*self.curves[i], linewidth=1.4, alpha=0.8, zorder=2, **style)
         if self.intervals is not None:
             low, high = self.intervals[i]
-            self.ax_.vlines(
-                self.x[i], low, high, color=style["color"], alpha=0.6, zorder=2
-            )
-        face, edge = _face_and_edge(i)
+            self.ax_.vlines(self.x[i], low, high, color=colour, alpha=0.6, zorder=2)
         return self.ax_.scatter(
             self.x[i],
             self.y[i],
             s=area,
-            facecolors=face,
-            marker=style["marker"],
-            edgecolors=edge,
-            linewidths=0.8 if edge == "white" else 1.6,
+            color=colour,
+            marker=marker,
+            edgecolors="white",
+            linewidths=0.8,
             clip_on=False,
             # Small markers lie on large ones, so that none is hidden.
-            zorder=4 - area / AREAS[1],
+            zorder=4 - area / LARGEST,
         )
 
-    def _areas(self) -> np.ndarray:
-        smallest, largest = AREAS
-        if self.seconds is None or np.max(self.seconds) <= 0:
-            return np.full(len(self.names), 80.0)
-        share = self.seconds / np.max(self.seconds)
-        return smallest + (largest - smallest) * share
+    def _handle(self, i: int, name: str) -> Any:
+        from matplotlib.lines import Line2D
 
-    def _handles(self, plt: Any) -> list[Any]:
-        handles = []
-        for i, name in enumerate(self.names):
-            style = series_style(i)
-            if self.curves is None:
-                style["linestyle"] = "none"
-            label = shorten(name, 32)
-            if self.seconds is not None:
-                label += f" ({_duration(self.seconds[i], max(self.seconds))})"
-            face, edge = _face_and_edge(i)
-            handles.append(
-                plt.Line2D(
-                    [],
-                    [],
-                    label=label,
-                    markersize=8,
-                    markerfacecolor=face,
-                    markeredgecolor=edge,
-                    **style,
-                )
-            )
-        return handles
+        style = series_style(i)
+        if self.curves is None:
+            style["linestyle"] = "none"
+        return Line2D([], [], label=name, ms=8, mec="white", **style)
 
     def _name_axes(self) -> None:
         self.ax_.set(xlabel=QUANTITIES[self.x_name], ylabel=QUANTITIES[self.y_name])
@@ -367,13 +273,6 @@ class TradeoffDisplay:
         tidy(self.ax_)
 
 
-def _face_and_edge(i: int) -> tuple[str, str]:
-    """Colours inside and around a marker: hollow where colours come a second time."""
-    colour = series_style(i)["color"]
-    is_hollow = i // len(COLOURS) % 2 == 1
-    return ("white", colour) if is_hollow else (colour, "white")
-
-
 def _both_kinds(poison_indices: ArrayLike, n: int) -> np.ndarray:
     is_poison = as_mask(poison_indices, n, "poison_indices")
     if is_poison is None or not 0 < is_poison.sum() < n:
@@ -382,6 +281,51 @@ def _both_kinds(poison_indices: ArrayLike, n: int) -> np.ndarray:
             "one poison, and leave at least one clean example."
         )
     return is_poison
+
+
+def _as_columns(records: Any, needed: list[str]) -> dict[str, np.ndarray]:
+    """Columns of equal length, at least one entry."""
+    if not (isinstance(records, Mapping) or hasattr(records, "columns")):
+        rows = list(records)
+        names = [] if not rows else [k for k in rows[0] if all(k in r for r in rows)]
+        records = {name: [row[name] for row in rows] for name in names}
+    columns = {name: np.atleast_1d(np.asarray(records[name])) for name in records}
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        raise ValueError(
+            f"records lacks {missing} for at least one defence; it has "
+            f"{list(columns)}. Each defence needs {needed}."
+        )
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        raise ValueError(
+            f"records has columns of lengths {lengths}; give one entry a defence."
+        )
+    return columns
+
+
+def _check_fractions(values: np.ndarray, name: str) -> np.ndarray:
+    """Return numbers in [0, 1]."""
+    numbers = np.asarray(values, dtype=np.float64)
+    bad = numbers[~((numbers >= 0) & (numbers <= 1))]
+    if len(bad):
+        raise ValueError(
+            f"{name} contains {bad[0]:g}; it is a fraction in [0, 1]. Divide "
+            "percentages by 100."
+        )
+    return numbers
+
+
+def _wilson_intervals(rates: np.ndarray, n_trials: np.ndarray, name: str) -> np.ndarray:
+    """95% intervals (n_defences, 2) of proportions."""
+    if n_trials.dtype.kind not in "iu" or (n_trials < 1).any():
+        raise ValueError(
+            f"n_trials is {n_trials.tolist()}; give the number of trials that {name} "
+            "is a fraction of, an integer >= 1 a defence."
+        )
+    pairs = zip(rates, n_trials.tolist(), strict=True)
+    tests = [binomtest(round(rate * n), n) for rate, n in pairs]
+    return np.array([test.proportion_ci(method="wilson") for test in tests])
 
 
 def _duration(seconds: float, longest: float) -> str:

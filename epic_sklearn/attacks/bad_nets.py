@@ -12,9 +12,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
 from .._utils import DocLinks, RandomState, resolve_seed
-from ._checks import check_clip, check_examples, draw_rows, rows_of_label, source_rows
-from ._poisons import BackdoorPoisons
-from ._trigger import PatchTrigger, trigger_or_random
+from .base import check_examples, draw_rows, rows_of_label, rows_of_sources
+from .poisons import BackdoorPoisons, PatchTrigger, trigger_or_random
 
 
 class BadNets(DocLinks, BaseEstimator):
@@ -27,12 +26,8 @@ class BadNets(DocLinks, BaseEstimator):
     ----------
     n_poisons : int, default=50
         Number of poisons.
-    trigger : PatchTrigger or None, default=None
-        None draws a random patch for the lower right corner, a quarter of the
-        images high.
-    clip : tuple of (float, float) or None, default=(0.0, 1.0)
-        The limits of the images, within which a trigger is drawn; None for no
-        limits, and a trigger in [0, 1].
+    trigger, clip
+        See :class:`SleeperAgent`.
     random_state : int, RandomState instance or None, default=None
         Draws the trigger and the examples.
 
@@ -87,15 +82,11 @@ class BadNets(DocLinks, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like or Tensor of shape (n, channels, height, width)
-            Training images.
-        y : array-like or Tensor of shape (n,)
-            Their labels, of any kind.
+        X, y, adversarial_label
+            See :meth:`SleeperAgent.craft`.
         source_label : object or list
             The label, or labels, of the images that the trigger is to turn; the
             poisons are made of some of them.
-        adversarial_label : object
-            What it is to turn them into: another label in `y`.
 
         Returns
         -------
@@ -104,27 +95,22 @@ class BadNets(DocLinks, BaseEstimator):
 
         Raises
         ------
-        TypeError
-            If the examples are not numbers.
-        ValueError
-            If a parameter is out of range, shapes do not fit, X contains NaN or
-            infinity, or there are too few examples of `source_label`.
+        TypeError, ValueError
+            As :meth:`SleeperAgent.craft`, but for the model.
         """
         self._validate_params()
-        X = check_examples(X)
-        if self.clip is not None:
-            check_clip(self.clip, X)
+        X = check_examples(X, self.clip)
         rows_of_label(y, adversarial_label, len(X))
-        rows = source_rows(y, source_label, adversarial_label, len(X))
+        rows = rows_of_sources(y, source_label, adversarial_label, len(X))
         seed = resolve_seed(self.random_state)
         trigger = trigger_or_random(self.trigger, X, self.clip, seed)
         indices = draw_rows(rows, self.n_poisons, np.random.default_rng(seed))
         patched = trigger.apply(X[indices])
         return BackdoorPoisons(
-            examples=patched.astype(np.float32),
-            indices=indices,
-            target=patched,
-            adversarial_label=adversarial_label,
+            patched.astype(np.float32),
+            indices,
+            patched,
+            adversarial_label,
             loss=np.empty(0),
             trigger=trigger,
             source_label=source_label,

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._fitted import read_outcome
-from ._groups import make_groups, name_with_size
+from ._inputs import check_integers, make_groups, names_with_sizes, read_outcome
 from ._style import (
     axes_to_draw_on,
     group_style,
     import_pyplot,
     legend_outside,
-    shorten,
     show_percent,
     tidy,
     width_of_legend,
 )
 
+# Groups whose names find room beside the curves.
+FEW = 3
 
+
+@dataclass(eq=False, repr=False)
 class DropHistoryDisplay:
     """Share of the examples dropped so far, round by round, group by group.
 
@@ -53,7 +56,8 @@ class DropHistoryDisplay:
     figure_ : matplotlib Figure
         The figure that it is in.
     legend_ : matplotlib Legend or None
-        Beside or below the axes; None where there is only one group.
+        Beside or below the axes, a short one inside axes of your own; None where
+        there is only one group.
 
     See Also
     --------
@@ -65,10 +69,11 @@ class DropHistoryDisplay:
     >>> from sklearn.datasets import load_iris
     >>> from epic_sklearn import EPICClassifier
     >>> from epic_sklearn.plotting import DropHistoryDisplay
+    >>> from epic_sklearn.rules import IsolatedMedoids
     >>> X, y = load_iris(return_X_y=True)
     >>> X[0] = X[100]  # a setosa that looks like a virginica
-    >>> model = EPICClassifier(warmup=5, every=5, stop=10, subset_size=0.1,
-    ...                        max_epochs=20, random_state=0).fit(X, y)
+    >>> model = EPICClassifier(rule=IsolatedMedoids(subset_size=0.1), warmup=5,
+    ...                        stop=10, max_epochs=20, random_state=0).fit(X, y)
     >>> display = DropHistoryDisplay.from_estimator(model, poison_indices=[0])
     >>> display.group_names, display.epochs.tolist()
     (['poisons', 'clean examples'], [5, 10])
@@ -76,20 +81,12 @@ class DropHistoryDisplay:
     [1.0, 1.0]
     """
 
-    def __init__(
-        self,
-        fractions: np.ndarray,
-        epochs: np.ndarray,
-        group_names: list[str],
-        *,
-        group_sizes: list[int] | None = None,
-        clock: str = "epochs trained",
-    ) -> None:
-        self.fractions = fractions
-        self.epochs = epochs
-        self.group_names = group_names
-        self.group_sizes = group_sizes
-        self.clock = clock
+    fractions: np.ndarray
+    epochs: np.ndarray
+    group_names: list[str]
+    _: KW_ONLY
+    group_sizes: list[int] | None = None
+    clock: str = "epochs trained"
 
     @classmethod
     def from_estimator(
@@ -130,26 +127,9 @@ EPICFilter, EPICResampler or FilteredClassifier
             If it is none of the above.
         ValueError
             If lengths or row numbers don't fit.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_iris
-        >>> from epic_sklearn import EPICFilter
-        >>> from epic_sklearn.plotting import DropHistoryDisplay
-        >>> X, y = load_iris(return_X_y=True)
-        >>> detector = EPICFilter().fit(X, y)
-        >>> display = DropHistoryDisplay.from_estimator(detector, y=y)
-        >>> display.group_names
-        ['0', '1', '2']
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
         outcome = read_outcome(estimator)
-        if outcome.dropped_at is None:
-            raise ValueError(
-                f"This {type(estimator).__name__} ran {len(outcome.epochs)} rounds and "
-                "does not record which round dropped which example; use n_rounds=1, "
-                "or from_predictions."
-            )
         return cls.from_predictions(
             outcome.dropped_at,
             outcome.epochs,
@@ -179,14 +159,9 @@ EPICFilter, EPICResampler or FilteredClassifier
             it was kept. ``dropped_at_epoch_`` of an EPICClassifier.
         epochs : array-like of shape (n_rounds,), int
             When the rounds were, those that dropped nothing included.
-        poison_indices : array-like of int, or of bool and shape (n,), default=None
-            The poisons' row numbers, or a mask.
-        y : array-like of shape (n,), default=None
-            Labels: one curve a class. Not together with `poison_indices`.
         clock : str, default="epochs trained"
             What `epochs` counts: the name of the x axis.
-        ax : matplotlib Axes, default=None
-            Where to draw. None: a new figure.
+        poison_indices, y, ax : see :meth:`from_estimator`
 
         Returns
         -------
@@ -194,8 +169,6 @@ EPICFilter, EPICResampler or FilteredClassifier
 
         Raises
         ------
-        ImportError
-            If matplotlib is not installed.
         ValueError
             If lengths don't fit, or an example was dropped at no round.
 
@@ -207,12 +180,7 @@ EPICFilter, EPICResampler or FilteredClassifier
         >>> display.fractions.round(2).tolist()
         [[1.0, 1.0], [0.0, 0.33]]
         """
-        when = np.asarray(dropped_at)
-        if when.ndim != 1 or len(when) == 0 or when.dtype.kind not in "iu":
-            raise ValueError(
-                f"dropped_at has dtype {when.dtype} and shape {when.shape}; give one "
-                "integer a training example, -1 where it was kept."
-            )
+        when = check_integers(dropped_at, "dropped_at")
         rounds = np.unique(np.asarray(epochs))
         elsewhere = np.setdiff1d(when[when != -1], rounds)
         if len(rounds) == 0 or len(elsewhere):
@@ -235,33 +203,19 @@ EPICFilter, EPICResampler or FilteredClassifier
 
         Parameters
         ----------
-        ax : matplotlib Axes, default=None
-            Where to draw. None: a new figure.
+        ax : see :meth:`from_estimator`
 
         Returns
         -------
         self : DropHistoryDisplay
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
         """
+        names = names_with_sizes(self.group_names, self.group_sizes)
+        width = 6.4 if len(names) <= FEW else 5.4 + width_of_legend(names)
         caller = f"{type(self).__name__}.plot"
-        names = list(map(shorten, self.group_names))
-        if self.group_sizes is not None:
-            names = list(map(name_with_size, self.group_names, self.group_sizes))
-        few = len(names) <= 3
-        width = 6.4 if few else 5.4 + width_of_legend(names)
         self.figure_, self.ax_, is_new = axes_to_draw_on(ax, caller, (width, 4.0))
         self.lines_ = [self._draw_staircase(i, name) for i, name in enumerate(names)]
-        self._name_axes()
-        self.legend_ = None
-        if len(self.lines_) > 1:
-            place, n_columns = ("below", 3) if few else ("right", 1)
-            self.legend_ = legend_outside(
-                self.figure_, self.ax_, is_new, place=place, n_columns=n_columns
-            )
+        self._name_axes(names)
+        self.legend_ = self._add_legend(is_new) if len(names) > 1 else None
         return self
 
     def _draw_staircase(self, i: int, label: str) -> Any:
@@ -285,16 +239,26 @@ EPICFilter, EPICResampler or FilteredClassifier
         )
         return line
 
-    def _name_axes(self) -> None:
+    def _name_axes(self, names: list[str]) -> None:
         highest = float(np.max(self.fractions, initial=0.0))
         self.ax_.set(
             xlabel=self.clock,
             ylabel="examples dropped so far",
             ylim=(0.0, min(1.0, max(0.1, 1.08 * highest))),
         )
-        if len(self.group_names) == 1:
-            size = "" if not self.group_sizes else f" ({self.group_sizes[0]:,})"
-            self.ax_.set_title(f"{self.group_names[0].capitalize()}{size}")
+        if len(names) == 1:
+            self.ax_.set_title(names[0][:1].upper() + names[0][1:])
         self.ax_.xaxis.get_major_locator().set_params(integer=True)
         show_percent(self.ax_.yaxis)
         tidy(self.ax_)
+
+    def _add_legend(self, is_new: bool) -> Any:
+        if len(self.lines_) > FEW:
+            return legend_outside(self.figure_, self.ax_, is_new)
+        if is_new:
+            return legend_outside(self.figure_, self.ax_, True, "below", ncols=FEW)
+        # Beside the user's axes there may be others: inside, in room made above.
+        high = self.ax_.get_ylim()[1]
+        self.ax_.set_yticks([tick for tick in self.ax_.get_yticks() if tick <= high])
+        self.ax_.set_ylim(0.0, high * (1.15 + 0.1 * len(self.lines_)))
+        return self.ax_.legend(loc="upper left", frameon=False, borderaxespad=0.2)

@@ -14,18 +14,10 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from torch import nn
 
 from .._utils import RandomState
-from ._checks import source_rows
-from ._gradient_attack import GradientAttack, Surrogate, seeded_torch
-from ._matching import Matcher
-from ._poisons import BackdoorPoisons
-from ._trigger import PatchTrigger, trigger_or_random
-
-# A classifier to clone and fit, or a function of (X, y).
-Retrain = Any
-
-
-def _train(retrain: Retrain, X: npt.NDArray[Any], y: Any) -> Any:
-    return clone(retrain).fit(X, y) if hasattr(retrain, "fit") else retrain(X, y)
+from .base import rows_of_sources, torch_threads
+from .gradient_matching import GradientAttack
+from .mismatch import Mismatch, Surrogate
+from .poisons import BackdoorPoisons, PatchTrigger, trigger_or_random
 
 
 class SleeperAgent(GradientAttack):
@@ -45,43 +37,24 @@ class SleeperAgent(GradientAttack):
 
     Parameters
     ----------
-    n_poisons : int, default=50
-        Number of poisons; the paper takes 1% of the training set.
-    eps : float, default=16/255
-        The largest change of any coordinate of a base example, in the units of `X`.
-    n_steps : int, default=250
-        Number of steps of signed Adam.
-    step_size : float or None, default=None
-        Step size at the start, in the units of `X`; divided by 10 after 3/8, 5/8
-        and 7/8 of the steps. None takes ``0.3 * eps``.
+    n_poisons, eps, n_steps, step_size, augment, batch_size, random_state, verbose
+        See :class:`GradientMatching`. The trigger and the sources are drawn, too.
     trigger : PatchTrigger or None, default=None
         None draws a random patch for the lower right corner, a quarter of the
         images high.
     n_sources : int, default=256
         The most training examples of the source class to put the trigger on.
     base_selection : {"gradient_norm", "random"}, default="gradient_norm"
-        Whether base examples are those of the adversarial class whose loss
-        gradients are the largest, or are drawn.
+        See :class:`GradientMatching`.
     retrain : classifier, callable or None, default=None
         How to train another model on the poisons so far: a classifier such as
         `TorchClassifier`, which is cloned and fitted, or a function of (X, y) that
         returns a module or a fitted classifier. None keeps the model given.
     retrain_every : int, default=50
         Steps between two trainings.
-    augment : callable or None, default=None
-        What the victim does to its batches, such as `RandomShiftFlip`: a
-        differentiable function of a batch. Random numbers that it draws from torch
-        follow `random_state`.
-    batch_size : int, default=256
-        Examples that are differentiated at once. It bounds memory and does not
-        change the result.
     clip : tuple of (float, float) or None, default=(0.0, 1.0)
-        The lowest and the highest value that a poison, or a trigger drawn at
-        random, may take; None for no limits, and a trigger in [0, 1].
-    random_state : int, RandomState instance or None, default=None
-        Draws the trigger, the sources, random base examples and augmentation.
-    verbose : int or bool, default=0
-        Whether to show a progress bar.
+        See :class:`GradientMatching`. A trigger is drawn within it, too; in [0, 1]
+        if it is None.
 
     See Also
     --------
@@ -131,7 +104,7 @@ class SleeperAgent(GradientAttack):
         trigger: PatchTrigger | None = None,
         n_sources: int = 256,
         base_selection: str = "gradient_norm",
-        retrain: Retrain = None,
+        retrain: Any = None,
         retrain_every: int = 50,
         augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
         batch_size: int = 256,
@@ -167,11 +140,7 @@ class SleeperAgent(GradientAttack):
         Parameters
         ----------
         model : torch.nn.Module or fitted TorchClassifier
-            Trained on clean data of the victim's kind. A module maps a batch
-            (n, ...) to logits (n, n_classes), its columns in the order of the sorted
-            labels in `y`. Used in evaluation mode; its modes, parameters and their
-            gradients are as before afterwards. Only parameters that require
-            gradients count.
+            See :meth:`GradientMatching.craft`.
         X : array-like or Tensor of shape (n, channels, height, width)
             Training images.
         y : array-like or Tensor of shape (n,)
@@ -190,55 +159,49 @@ class SleeperAgent(GradientAttack):
 
         Raises
         ------
-        TypeError
-            If `model` is neither, or the examples are not numbers.
-        ValueError
-            If a parameter is out of range, shapes do not fit, X contains NaN or
-            infinity, there are too few examples of `adversarial_label` or none of
-            `source_label`, or the sources' gradient is zero.
+        TypeError, ValueError
+            As :meth:`GradientMatching.craft`; also if the trigger does not fit, or
+            there are no examples of `source_label`.
         """
-        surrogate, X, candidates = self._prepare(model, X, y, adversarial_label)
-        rows = source_rows(y, source_label, adversarial_label, len(X))
+        X, candidates = self._check(X, y, adversarial_label)
+        rows = rows_of_sources(y, source_label, adversarial_label, len(X))
         seed, rng = self._seed()
         trigger = trigger_or_random(self.trigger, X, self.clip, seed)
         sources = rng.choice(rows, min(self.n_sources, len(rows)), replace=False)
         targets = trigger.apply(X[sources])
-        matcher = surrogate.matcher(targets)
-        indices = self._choose_bases(surrogate, X, candidates, rng)
 
-        def retrained(examples: torch.Tensor) -> Matcher:
-            poisoned = X.astype(np.float32)
-            poisoned[indices] = examples.cpu().numpy()
-            again = _train(self.retrain, poisoned, y)
-            return self._surrogate(again, X, y, adversarial_label).matcher(targets)
+        def mismatch_of(model: Any) -> Mismatch:
+            given = (X, y, adversarial_label, self.batch_size)
+            return Mismatch.of(Surrogate.of(model, *given), targets)
 
-        with seeded_torch(seed, surrogate.device):
-            examples, loss = self._run(surrogate, X[indices], matcher, retrained)
+        threads = torch.get_num_threads()
+        with torch_threads(self._threads(X)):
+            mismatch = mismatch_of(model)
+            surrogate = mismatch.surrogate
+            indices = self._choose_bases(surrogate, X, candidates, rng)
+
+            def mismatch_at(step: int, examples: torch.Tensor) -> Mismatch:
+                nonlocal mismatch
+                if self._is_retraining(step):
+                    poisoned = X.astype(np.float32)
+                    poisoned[indices] = examples.cpu().numpy()
+                    with torch_threads(threads):
+                        model = self._train(poisoned, y)
+                    mismatch = mismatch_of(model)
+                return mismatch
+
+            examples, loss = self._match(
+                mismatch_at, surrogate.place(X[indices]), seed, rng
+            )
         return BackdoorPoisons(
-            examples=examples,
-            indices=indices,
-            target=targets,
-            adversarial_label=adversarial_label,
-            loss=loss,
-            trigger=trigger,
-            source_label=source_label,
+            examples, indices, targets, adversarial_label, loss, trigger, source_label
         )
 
-    def _run(
-        self,
-        surrogate: Surrogate,
-        base_examples: npt.NDArray[Any],
-        matcher: Matcher,
-        retrained: Callable[[torch.Tensor], Matcher],
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-        def matcher_at(step: int, examples: torch.Tensor) -> Matcher:
-            nonlocal matcher
-            due = step > 0 and step % self.retrain_every == 0
-            if self.retrain is not None and due:
-                matcher = retrained(examples)
-            return matcher
+    def _is_retraining(self, step: int) -> bool:
+        due = 0 < step < self.n_steps and step % self.retrain_every == 0
+        return due and self.retrain is not None
 
-        optimizer = self._optimizer(surrogate, base_examples)
-        with self._progress(self.n_steps) as progress:
-            loss = self._descend(optimizer, matcher_at, progress)
-        return optimizer.examples.cpu().numpy(), loss
+    def _train(self, X: npt.NDArray[Any], y: Any) -> Any:
+        if hasattr(self.retrain, "fit"):
+            return clone(self.retrain).fit(X, y)
+        return self.retrain(X, y)
