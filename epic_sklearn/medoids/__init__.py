@@ -1,8 +1,8 @@
 """Facility location over one class after another, on apricot."""
 
 from .distances import METRICS, distances_between
-from .find import Medoids, budget_of, find_medoids, find_medoids_within, is_on_gpu
-from .greedy import OPTIMIZER_NAMES
+from .find import Medoids, budget_of, find_medoids, find_medoids_within
+from .greedy import OPTIMIZER_NAMES, is_on_gpu
 
 __all__ = [
     "METRICS",

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +17,15 @@ from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed
 from ..gradients.features import Gradients, OuterProductGradients, check_gradients
-from .distances import METRICS, Distances, memory_limit
+from .distances import BLOCK_ROWS, METRICS, Distances, memory_limit
 from .greedy import (
     OPTIMIZER_NAMES,
     REFUSED,
     FacilityLocation,
     Selection,
-    assign,
     choose_in_torch,
     fits_on,
+    is_on_gpu,
 )
 
 LARGE_CLASS = 1000  # a smaller one is over before a thread of its own pays
@@ -36,23 +35,22 @@ LARGE_CLASS = 1000  # a smaller one is over before a thread of its own pays
 class Medoids:
     """Medoids of each class and the clusters around them.
 
-    Returned by :func:`find_medoids`. n is the number of examples, m that of medoids.
+    n is the number of examples, m that of medoids.
 
     Attributes
     ----------
     indices : ndarray of shape (m,), int64
         Row numbers of the medoids, class by class, in order of selection.
     gains : ndarray of shape (m,), float64
-        What each added to its class's facility-location function. Gradient
-        distances are scaled inside a class, so gains compare only within one.
+        What each added to the facility location. Gradients are scaled inside a
+        class, so gains compare only within one.
     assigned_to : ndarray of shape (n,), int64
-        Row number of each row's own medoid: the nearest, and of equally near
-        ones the first chosen.
+        Row number of each row's nearest medoid, of equally near ones the first.
     cluster_size : ndarray of shape (n,), int64
         Size of the cluster that each row is in, its medoid included.
     gap : ndarray of shape (n,), float64
-        Distance to the nearest other example of the class, relative to the
-        median of that distance over the class's examples that have no double.
+        Distance to the nearest other example of the class, relative to its
+        median over the class's examples that have no double.
     """
 
     indices: np.ndarray
@@ -66,9 +64,8 @@ class Medoids:
 class ClassTask:
     """All that choosing medoids of one class, or of one part of it, needs.
 
-    The gradients are inside on purpose: joblib's dask backend puts arrays that are
-    arguments of their own into one worker's memory ahead of the tasks, and if that
-    worker dies the tasks are lost. Inside the task they go wherever it goes.
+    With the gradients: arrays that are arguments of their own joblib's dask backend
+    puts into one worker's memory ahead of the tasks, which are lost if that dies.
     """
 
     gradients: Gradients
@@ -81,12 +78,11 @@ class ClassTask:
     def run(self, n_threads: int = 1) -> Selection:
         """Choose the medoids, on the device if there is one and they fit."""
         distances = Distances(self.gradients, self.metric, n_threads)
-        n = len(self.gradients)
-        budget, kwargs = min(self.budget, n), {"random_state": self.seed}
-        if self.device and self.optimizer == "lazy" and fits_on(self.device, n):
-            return choose_in_torch(distances, budget, self.device)
-        function = FacilityLocation(budget, optimizer=self.optimizer, **kwargs)
-        return function.fit(distances).selection
+        k = min(self.budget, len(self.gradients))
+        if self.optimizer == "lazy" and fits_on(self.device, len(self.gradients)):
+            return choose_in_torch(distances, k, self.device)
+        options = {"optimizer": self.optimizer, "random_state": self.seed}
+        return FacilityLocation(k, **options).fit(distances).selection
 
 
 @validate_params(
@@ -122,8 +118,8 @@ def find_medoids(
     Parameters
     ----------
     gradients : array-like of shape (n, d) or OuterProductGradients
-        One gradient feature vector an example. With a tensor on a CUDA device
-        and the default optimizer the medoids are chosen there.
+        One gradient feature vector an example. Medoids of a tensor on a CUDA
+        device are chosen there, by the default optimizer.
     y : array-like of shape (n,)
         Labels: strings, integers or bools.
     subset_size : float, default=0.2
@@ -132,9 +128,9 @@ def find_medoids(
         Distance between gradients. A zero gradient is at cosine distance 1
         from all non-zero ones and 0 from other zero ones.
     optimizer : str, default="lazy"
-        Any of apricot's optimizers but "random", "bidirectional" and "sieve".
-        "lazy" chooses what "naive" chooses, ties to the lowest index, and is the
-        fastest. "sample" may choose fewer medoids than the budget.
+        Any of apricot's but "random", "bidirectional" and "sieve". "lazy" chooses
+        what "naive" does, ties to the lowest index, and is the fastest. "sample"
+        may choose fewer medoids than the budget.
     max_class_size : int or None, default=None
         A larger class is split at random into parts of at most this size, and
         medoids are chosen in two rounds (GreeDi): no longer exactly the
@@ -143,8 +139,7 @@ def find_medoids(
         Classes, and parts of split ones, chosen side by side, as joblib counts;
         ``joblib.parallel_config("dask")`` takes them to a cluster.
     random_state : int, RandomState instance or None, default=None
-        For `max_class_size` and the optimizers that draw at random; the default
-        does not.
+        For `max_class_size` and optimizers that draw at random.
     verbose : int, default=0
         Above 0, a progress bar over the classes.
 
@@ -160,13 +155,9 @@ def find_medoids(
     Notes
     -----
     Distances are float32, held while those of a class fit scikit-learn's
-    ``working_memory`` and else made again when needed. From 48 features on they go
-    through matrix products, and last digits may differ. Double-precision gradients
-    are centred inside their class and rounded to single precision.
-
-    References
-    ----------
-    Yang, Liu, Mirzasoleiman: Not All Poisons are Created Equal, ICML 2022.
+    ``working_memory`` and else made again when needed; from 48 features on by matrix
+    products, which may change last digits. Double-precision gradients are centred
+    inside their class and rounded to single precision.
 
     Examples
     --------
@@ -200,11 +191,6 @@ def find_medoids(
         seed=resolve_seed(random_state),
         verbose=verbose,
     )
-
-
-def is_on_gpu(gradients: Any) -> bool:
-    """Whether gradients are a tensor on a CUDA device."""
-    return isinstance(gradients, torch.Tensor) and gradients.is_cuda
 
 
 def budget_of(n_examples: int, subset_size: float) -> int:
@@ -278,7 +264,14 @@ def run_in_parts(task: ClassTask, max_size: int, n_jobs: int | None) -> Selectio
     candidates = np.sort(np.concatenate(medoids))
     final = replace(task, gradients=gradients[candidates]).run()
     whole = Distances(gradients, task.metric, torch.get_num_threads())
-    return assign(whole, candidates[final.ranking], final.gains)
+    nearest, owner = np.full(n, np.inf, np.float32), np.zeros(n, dtype=np.int64)
+    ranking = candidates[final.ranking]
+    for start in range(0, len(ranking), BLOCK_ROWS):
+        rows = whole.rows(ranking[start : start + BLOCK_ROWS])
+        closer = rows.min(axis=0) < nearest
+        owner[closer] = start + rows[:, closer].argmin(axis=0)
+        nearest = np.minimum(nearest, rows.min(axis=0))
+    return Selection(ranking, final.gains, owner, whole.summary[2])
 
 
 def join_classes(classes: list[np.ndarray], found: list[Selection]) -> Medoids:

@@ -1,14 +1,13 @@
 """Facility location on apricot: our function object, lazy greedy, naive in torch.
 
-With similarity ``c0 - d``, c0 the largest distance of the class, the gain of candidate
-i is ``sum_j max(0, m_j - d_ij)``, m_j the distance from j to its nearest medoid so far.
+The gain of candidate i is ``sum_j max(0, m_j - d_ij)``, m_j the distance from j to its
+nearest medoid so far. Working on d keeps digits that a similarity in float32 loses.
 """
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,61 +38,36 @@ LIST_SHARE = 1 / 16  # of a row that its list may hold where rows are not stored
 
 
 @compiled
-def gains_of_rows(rows: Array, nearest: Array) -> Array:
-    """How much closer all come, in double precision so that equal gains do tie."""
-    gains = np.empty(len(rows))
-    sums = np.empty(LANES)
-    for at in range(len(rows)):
+def look_at(rows: Array, candidates: Array, state: Any, step: int) -> None:
+    """Gains of candidates from whole rows, in double so that equal gains do tie.
+
+    Entries below `nearest` are listed if they fit: candidate i's are the first
+    ``lengths[i]`` distances ``near[i]``, to the examples ``names[i]``.
+    """
+    near, names, lengths, bounds, seen_at, nearest = state
+    sums, n = np.empty(LANES), len(nearest)
+    values, columns = np.empty(n + 1, np.float32), np.empty(n + 1, np.int32)
+    for row, i in zip(rows, candidates):  # noqa: B905  (numba knows no strict)
         sums[:] = 0.0
-        for begin in range(0, len(nearest), LANES):
-            here, old = rows[at, begin : begin + LANES], nearest[begin : begin + LANES]
+        for begin in range(0, n, LANES):
+            here, old = row[begin : begin + LANES], nearest[begin : begin + LANES]
             for j in range(len(here)):
                 sums[j] += max(np.float64(old[j]) - np.float64(here[j]), 0.0)
-        gains[at] = sums.sum()
-    return gains
-
-
-@compiled
-def list_rows(rows: Array, candidates: Array, state: Any) -> None:
-    """List the entries of rows that are below `nearest`, where there is room.
-
-    Candidate i's are the first ``lengths[i]`` distances ``near[i]`` to the examples
-    ``names[i]``.
-    """
-    near, names, lengths, _, _, nearest = state
-    values = np.empty(len(nearest) + 1, dtype=np.float32)
-    columns = np.empty(len(nearest) + 1, dtype=np.int32)
-    for at in range(len(candidates)):
-        row, i, kept = rows[at], candidates[at], 0
-        for j in range(len(row)):
+        bounds[i], seen_at[i], kept = sums.sum(), step, 0
+        for j in range(n):
             kept += row[j] < nearest[j]
-        if kept > near.shape[1]:
-            continue
-        lengths[i], kept = kept, 0
-        for j in range(len(row)):
-            values[kept], columns[kept] = row[j], j
-            kept += row[j] < nearest[j]
-        near[i, :kept], names[i, :kept] = values[:kept], columns[:kept]
+        if kept <= near.shape[1]:
+            lengths[i], kept = kept, 0
+            for j in range(n):
+                values[kept], columns[kept] = row[j], j
+                kept += row[j] < nearest[j]
+            near[i, :kept], names[i, :kept] = values[:kept], columns[:kept]
 
 
 @compiled
-def refreshed(
-    near: Array, names: Array, length: int, nearest: Array, sums: Any
-) -> tuple[float, int]:
-    """Gain of one candidate from its list, which loses what no longer counts."""
-    sums[:] = 0.0
-    kept = 0
-    for at in range(length):
-        distance, j = near[at], names[at]
-        near[kept], names[kept] = distance, j
-        closer = np.float64(nearest[j]) - np.float64(distance)
-        sums[j % LANES] += max(closer, 0.0)
-        kept += closer > 0.0
-    return sums.sum(), kept
-
-
-@compiled
-def lazy_greedy(state: Any, owner: Any, chosen: Any, gains: Any, step: int) -> int:
+def lazy_greedy(
+    state: Any, owner: Array, chosen: Array, gains: Array, step: int
+) -> int:
     """Choose medoids by the accelerated greedy (Minoux, 1978), until one has no list.
 
     A gain only shrinks as medoids are added: a candidate that was refreshed for
@@ -105,25 +79,29 @@ def lazy_greedy(state: Any, owner: Any, chosen: Any, gains: Any, step: int) -> i
     heapq.heapify(heap)
     while step < len(chosen) and lengths[heap[0][1]] >= 0:
         bound, i = heap[0]
+        values, columns, length, kept = near[i], names[i], lengths[i], 0
         if seen_at[i] < step and bound < 0.0:
-            bounds[i], lengths[i] = refreshed(
-                near[i], names[i], lengths[i], nearest, sums
-            )
-            seen_at[i] = step
+            sums[:] = 0.0
+            for at in range(length):  # what no longer counts leaves the list
+                distance, j = values[at], columns[at]
+                values[kept], columns[kept] = distance, j
+                closer = np.float64(nearest[j]) - np.float64(distance)
+                sums[j % LANES] += max(closer, 0.0)
+                kept += closer > 0.0
+            bounds[i], lengths[i], seen_at[i] = sums.sum(), kept, step
             heapq.heapreplace(heap, (-bounds[i], i))
             continue
         heapq.heappop(heap)
         chosen[step], gains[step], bounds[i] = i, bounds[i], -1.0
-        for at in range(lengths[i]):
-            j = names[i, at]
-            if near[i, at] < nearest[j]:
-                nearest[j], owner[j] = near[i, at], step
+        for at in range(length):
+            j = columns[at]
+            if values[at] < nearest[j]:
+                nearest[j], owner[j] = values[at], step
         step += 1
     return step
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """What was chosen in one class of n examples, by row numbers inside it."""
 
     ranking: Array  # (k,) medoids in order of selection
@@ -135,107 +113,82 @@ class Selection:
 class LazyGreedy(BaseOptimizer):
     """The lazy greedy on rows of distances cut down to short lists.
 
-    Once a few medoids are chosen only a few entries of a row can still add to its
-    gain, fewer with every medoid. A row that is looked at is cut down to those as
-    soon as they fit: into its own place if rows are stored, else into its share of
-    ``working_memory``. Until then it is made again when needed.
+    Once a few medoids are chosen only few entries of a row can still add to its
+    gain. A row that is looked at is cut down to those as soon as they fit: into its
+    own place if rows are stored, else into its share of ``working_memory``. Until
+    then it is made again when needed.
     """
 
     def select(self, X: Distances, k: int, sample_cost: Any = None) -> None:
         """Choose k medoids, ties to the lowest index."""
-        sums, farthest, nearest_other = X.summary
-        n, first = len(sums), int(np.argmin(sums))
-        self._start(X, first)
-        owner, chosen, gains = np.zeros(n, np.int64), np.zeros(k, np.int64), np.zeros(k)
-        chosen[0], gains[0] = first, n * farthest - sums[first]
-        step, n_batch = 1, BATCH
-        while (now := lazy_greedy(self.state, owner, chosen, gains, step)) < k:
-            n_batch, step = 2 * n_batch if now == step else BATCH, now
-            best = int(np.argmax(self.bounds))
-            if self.seen_at[best] < step:
-                self._look(X, self._stale(n_batch, step), step)
-                continue
-            row = X[best]
-            closer = row < self.nearest
-            self.nearest[closer], owner[closer] = row[closer], step
-            chosen[step], gains[step] = best, self.bounds[best]
-            self.bounds[best] = -1.0
-            step += 1
-        self.function.selection = Selection(chosen, gains, owner, nearest_other)
-
-    def _start(self, X: Distances, first: int) -> None:
-        """Gains beyond the first medoid, and room for the lists."""
-        n, room = X.shape[0], X.stored
-        if room is None:
-            share = min(2 * LIST_SHARE * n, memory_limit() / (4 * n))
-            room = np.empty((n, max(2, int(share))), dtype=np.float32)
-        half = room.shape[1] // 2
-        self.nearest, self.bounds = X[first].copy(), np.zeros(n)
-        self.lengths, self.seen_at = np.full(n, -1), np.zeros(n, dtype=np.int64)
-        lists = (room[:, :half], room.view(np.int32)[:, half : 2 * half], self.lengths)
-        self.state = (*lists, self.bounds, self.seen_at, self.nearest)
-        self._look(X, np.arange(n), 1)
-        self.bounds[first] = -1.0
-
-    def _look(self, X: Distances, candidates: Array, step: int) -> None:
-        """Gains of candidates from their whole rows, and their lists."""
-
-        def look(candidates: Array) -> None:
-            rows = X.rows(candidates)
-            self.bounds[candidates] = gains_of_rows(rows, self.nearest)
-            list_rows(rows, candidates, self.state)
-
-        X.in_blocks(look, candidates)
-        self.seen_at[candidates] = step
-
-    def _stale(self, n_batch: int, step: int) -> Array:
-        """Candidates of highest bound among those without a list."""
-        is_stale = (self.lengths < 0) & (self.bounds > 0.0) & (self.seen_at < step)
-        stale = np.flatnonzero(is_stale)
-        order = np.argsort(-self.bounds[stale], kind="stable")
-        return np.sort(stale[order[:n_batch]])
+        function, n_batch = self.function, BATCH
+        gains = function._calculate_gains(X)
+        function._select_next(X[gains.argmax()], gains.max(), int(gains.argmax()))
+        function.make_room(X)
+        function._calculate_gains(X)
+        chosen, gains = np.zeros(k, dtype=np.int64), np.zeros(k)
+        while (before := len(function.ranking)) < k:
+            step = lazy_greedy(function.state, function.owner, chosen, gains, before)
+            function.ranking += chosen[before:step].tolist()
+            function.gains += gains[before:step].tolist()
+            _, _, lengths, bounds, seen_at, _ = function.state
+            best = int(np.argmax(bounds))
+            if step < k and seen_at[best] == step:
+                function._select_next(X[best], bounds[best], best)
+            elif step < k:
+                n_batch = 2 * n_batch if step == before else BATCH
+                stale = (lengths < 0) & (bounds > 0.0) & (seen_at < step)
+                order = np.argsort(np.where(stale, -bounds, 0.0), kind="stable")
+                top = order[: min(n_batch, np.count_nonzero(stale))]
+                function._calculate_gains(X, np.sort(top))
 
 
 class FacilityLocation(FacilityLocationSelection):
-    """apricot's facility location, on distances instead of similarities.
-
-    Working on d directly keeps the digits that ``c0 - d`` would lose in float32.
-    """
+    """apricot's facility location, on distances instead of similarities."""
 
     def fit(self, X: Distances, y: Any = None, **kwargs: Any) -> FacilityLocation:
-        """Choose the medoids of one class: `selection`, a Selection."""
-        if self.optimizer == "lazy":
-            LazyGreedy(self).select(X, self.n_samples)
-            return self
+        """Choose the medoids of one class: `selection`."""
         self._initialize(X)
+        optimizer = OPTIMIZERS[self.optimizer]
         options: dict[str, Any] = {"random_state": self.random_state}
-        if self.optimizer == "greedi":
+        if self.optimizer == "lazy":
+            optimizer = LazyGreedy
+        elif self.optimizer == "greedi":
             # apricot's own defaults ask for k <= 8 * min(k // 4, n // 8), which
             # small budgets and budgets near n miss.
             options["m"] = min(8, X.shape[0])
             options["l"] = min(self.n_samples, -(-X.shape[0] // options["m"]))
-        OPTIMIZERS[self.optimizer](self, **options).select(X, self.n_samples)
-        self.selection = assign(X, self.ranking, self.gains)
+        optimizer(self, **options).select(X, self.n_samples)
+        arrays = np.array(self.ranking), np.array(self.gains), self.owner
+        self.selection = Selection(*arrays, X.summary[2])
         return self
 
     def _initialize(self, X: Distances) -> None:
         n = X.shape[0]
-        self.ranking, self.gains = [], []
+        self.ranking, self.gains, self.owner = [], [], np.zeros(n, dtype=np.int64)
         self.mask, self.idxs = np.zeros(n, dtype=np.int8), np.arange(n)
-        self._row_sums, self._farthest, _ = X.summary
-        self.nearest = np.full(n, self._farthest, dtype=np.float32)
+        self.nearest = np.full(n, X.summary[1], dtype=np.float32)
+        self.make_room(X, np.empty((n, 0), dtype=np.float32))
+
+    def make_room(self, X: Distances, room: Array | None = None) -> None:
+        """Make room for the lists, where the rows are stored if they are."""
+        n = X.shape[0]
+        room = X.stored if room is None else room
+        if room is None:
+            share = min(2 * LIST_SHARE * n, memory_limit() / (4 * n))
+            room = np.empty((n, max(2, int(share))), dtype=np.float32)
+        half = room.shape[1] // 2
+        self.bounds, seen_at = np.full(n, -1.0), np.zeros(n, dtype=np.int64)
+        lists = (room[:, :half], room.view(np.int32)[:, half : 2 * half])
+        self.state = (*lists, np.full(n, -1), self.bounds, seen_at, self.nearest)
 
     def _calculate_gains(self, X: Distances, idxs: Array | None = None) -> Array:
         idxs = self.idxs if idxs is None else idxs
         if not self.ranking:
-            return X.shape[0] * self._farthest - self._row_sums[idxs]
-        gains = np.empty(X.shape[0])
-
-        def fill(rows: Array) -> None:
-            gains[rows] = gains_of_rows(X.rows(rows), self.nearest)
-
-        X.in_blocks(fill, idxs)
-        return gains[idxs]
+            return X.shape[0] * X.summary[1] - X.summary[0][idxs]
+        step = len(self.ranking)
+        X.in_blocks(lambda some: look_at(X.rows(some), some, self.state, step), idxs)
+        return self.bounds[idxs]
 
     def _select_next(self, X: Array, gain: float, idx: int) -> None:
         if idx in self.ranking:
@@ -244,37 +197,31 @@ class FacilityLocation(FacilityLocationSelection):
             if len(self.idxs) == 0:
                 return
             idx = self.idxs[0]
-        self.ranking.append(idx)
+        closer = self.nearest > X
+        self.nearest[closer], self.owner[closer] = X[closer], len(self.ranking)
+        self.ranking.append(int(idx))
         self.gains.append(gain)
-        self.mask[idx] = 1
+        self.mask[idx], self.bounds[idx] = 1, -1.0
         self.idxs = np.flatnonzero(self.mask == 0)
-        self.nearest = np.minimum(self.nearest, X)
 
 
-def assign(distances: Distances, ranking: Any, gains: Any) -> Selection:
-    """Give each example to its nearest medoid, the earliest of equally near."""
-    n, ranking = distances.shape[0], np.array(ranking, dtype=np.int64)
-    nearest, owner = np.full(n, np.inf, np.float32), np.zeros(n, dtype=np.int64)
-    for start in range(0, len(ranking), BATCH):
-        rows = distances.rows(ranking[start : start + BATCH])
-        closer = rows.min(axis=0) < nearest
-        owner[closer] = start + rows[:, closer].argmin(axis=0)
-        nearest = np.minimum(nearest, rows.min(axis=0))
-    return Selection(ranking, np.array(gains), owner, distances.summary[2])
+def is_on_gpu(gradients: Any) -> bool:
+    """Whether gradients are a tensor on a CUDA device."""
+    return isinstance(gradients, torch.Tensor) and gradients.is_cuda
 
 
-def fits_on(device: torch.device, n: int) -> bool:
-    """Whether a class of n's distances and their differences fit a device."""
-    is_gpu = device.type == "cuda"
-    free = torch.cuda.mem_get_info(device)[0] if is_gpu else memory_limit()
-    return 8.0 * n * n <= free
+def fits_on(device: torch.device | None, n: int) -> bool:
+    """Whether there is a device with room for the distances of n, twice."""
+    if device is None or device.type != "cuda":
+        return device is not None and 8 * n * n <= memory_limit()
+    return 8 * n * n <= torch.cuda.mem_get_info(device)[0]
 
 
 def choose_in_torch(distances: Distances, k: int, device: torch.device) -> Selection:
     """Choose k medoids by the naive greedy on a device, one pass over all a medoid.
 
     The matrix holds ``min(d_ij, m_j)``: the candidate of smallest sum gains most,
-    and that sum is then the one of all distances to the nearest medoid.
+    and that sum becomes the one of all distances to the nearest medoid.
     """
     points = torch.as_tensor(distances.factors[0].points, device=device)
     mode = "donot_use_mm_for_euclid_dist"
