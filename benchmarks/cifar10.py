@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-N_CLASSES = 10
+# airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck
+ALL_CLASSES = tuple(range(10))
 
 Examples = tuple[np.ndarray, np.ndarray]
 
@@ -38,7 +40,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class CIFAR10:
-    """All images (60000, 3, 32, 32) uint8, their labels, and which are for tests."""
+    """Images (n, 3, 32, 32) uint8, their labels, and which are for tests."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -47,6 +49,15 @@ class CIFAR10:
     def examples(self, rows: np.ndarray) -> Examples:
         """Images as float32 in [0, 1], and labels, of these rows."""
         return self.images[rows].astype(np.float32) / 255, self.labels[rows]
+
+    def only(self, classes: Sequence[int]) -> CIFAR10:
+        """Keep the images of these classes; labels become positions among them."""
+        rows = np.flatnonzero(np.isin(self.labels, classes))
+        position = np.zeros(len(ALL_CLASSES), dtype=np.int64)
+        position[list(classes)] = np.arange(len(classes))
+        return CIFAR10(
+            self.images[rows], position[self.labels[rows]], self.is_test[rows]
+        )
 
 
 def read_cifar10(path: Path | None) -> CIFAR10:
@@ -99,10 +110,11 @@ def split_cifar10(
     train = rng.permutation(np.flatnonzero(~data.is_test))
     test = rng.permutation(np.flatnonzero(data.is_test))
     rest = train[n_pretrain:]
-    if len(rest) < n_per_class * N_CLASSES:
+    n_classes = int(data.labels.max()) + 1
+    if len(rest) < n_per_class * n_classes:
         rest = train
     victim = np.concatenate(
-        [rest[data.labels[rest] == c][:n_per_class] for c in range(N_CLASSES)]
+        [rest[data.labels[rest] == c][:n_per_class] for c in range(n_classes)]
     )
     return Split(
         pretrain=data.examples(train[:n_pretrain]),

@@ -1,23 +1,21 @@
 """All defences under one roof: train a victim on a poisoned set, somehow defended.
 
-A defence is named by a word and options, such as ``EPIC threshold=5``; the options
-go to the estimator behind the word.
+A defence is named by words and options. A rule's name alone, such as
+``EPIC threshold=5``, lets it drop in rounds while the victim trains; with ``filter``
+before it, such as ``filter DeepKNN k=3``, it judges the undefended net once, and the
+victim trains anew on what it keeps, as most rivals were published. Options go to the
+rule, and what the rule has not to the estimator that it works in.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
-import re
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from sklearn.base import BaseEstimator
 
 from benchmarks.dp_sgd import private_module, private_sgd
 from benchmarks.perturbations import (
@@ -26,199 +24,121 @@ from benchmarks.perturbations import (
     friendly_noise,
     jpeg,
 )
-from benchmarks.problem import Trial, Trials
-from benchmarks.scenarios import Scenario
-from benchmarks.victim import Victim
-from epic_sklearn import EPICClassifier, TorchClassifier
-from epic_sklearn.baselines import (
+from benchmarks.run import EPIC, NONE, ORACLE, Defended, Run, clock, everything
+from epic_sklearn import EPICClassifier, EPICFilter
+from epic_sklearn.rules import (
     ActivationClustering,
     DeepKNN,
+    FarNeighbors,
     HighLoss,
-    LastLayerInputs,
+    IsolatedMedoids,
     LowConfidence,
-    Probabilities,
     RandomDrop,
+    Rule,
     SpectralSignatures,
 )
 
-NONE, ORACLE, EPIC = "none", "Oracle", "EPIC"
-# On a CPU processor time: what else the machine does then does not count.
-clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+# --------------------------------------------------------------------------- rules
+
+RULES: dict[str, type[Rule]] = {
+    EPIC: IsolatedMedoids,
+    "FarNeighbors": FarNeighbors,
+    "RandomDrop": RandomDrop,
+    "HighLoss": HighLoss,
+    "LowConfidence": LowConfidence,
+    "SpectralSignatures": SpectralSignatures,
+    "ActivationClustering": ActivationClustering,
+    "DeepKNN": DeepKNN,
+}
+# Options beside the rule's own.
+OF_ROUNDS = ("gradients", "warmup", "every", "stop", "min_class_fraction")
+OF_FILTER = ("min_class_fraction",)
 
 
-class Impossible(Exception):
-    """A defence lacks what it needs: images, or the record of another defence."""
+def split_options(
+    kind: type[Rule], options: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tell a rule's own options from the others."""
+    own = kind().get_params().keys() & options.keys()
+    return (
+        {name: options[name] for name in own},
+        {name: value for name, value in options.items() if name not in own},
+    )
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """One defence at work on one trial.
+def make_rule(kind: type[Rule], run: Run, **own: Any) -> Rule:
+    """Make a rule, with what the scenario and EPIC's record say where nothing else is.
 
-    Attributes
-    ----------
-    problem, trial : Trials, Trial
-        What is trained on.
-    seed : int
-        Of the victim's training.
-    defence : str
-        Its name.
-    folder : Path or None
-        For checkpoints of this trial, None for no checkpoints.
-    records : mapping of str to dict
-        What has been measured of other defences in this trial.
-    memory : dict
-        What defences of this trial share.
+    Rules that drop a fixed share drop of each class the share that EPIC dropped of
+    all examples of this trial, rounded down, so somewhat fewer where classes are
+    small. What EPIC gains over them comes from which examples it drops, not how many.
     """
-
-    problem: Trials
-    trial: Trial
-    seed: int
-    defence: str
-    folder: Path | None
-    records: Mapping[str, dict[str, Any]]
-    memory: dict[str, TorchClassifier]
-
-    def fit(
-        self,
-        name: str,
-        X: np.ndarray,
-        y: np.ndarray,
-        kind: type[TorchClassifier] = TorchClassifier,
-        victim: Victim | None = None,
-        **options: Any,
-    ) -> TorchClassifier:
-        """Train a victim, or go on with its checkpoint."""
-        owner = NONE if name == NONE else self.defence
-        checkpoint = self._own_folder(owner) / f"{name}.pt" if self.folder else None
-        classifier = (victim or self.problem.victim).classifier(
-            kind, random_state=self.seed, checkpoint=checkpoint, **options
-        )
-        return classifier.fit(X, y)
-
-    def _own_folder(self, defence: str) -> Path:
-        """Where a defence's checkpoints are; all share the undefended net's."""
-        assert self.folder is not None
-        return self.folder / re.sub(r"[^\w.=-]+", "_", defence)
-
-    def has_begun(self) -> bool:
-        """Whether an earlier process began this defence and was killed."""
-        return self.folder is not None and self._own_folder(self.defence).exists()
-
-    def undefended(self) -> TorchClassifier:
-        """Train as if nothing were known, once a trial."""
-        if NONE not in self.memory:
-            trained = self.fit(NONE, self.trial.inputs, self.trial.labels)
-            self.memory[NONE] = trained
-        return self.memory[NONE]
-
-    def images(self) -> np.ndarray:
-        """Give the poisoned training images."""
-        if self.trial.images is None:
-            raise Impossible("the trial has no images, only features")
-        return self.trial.images
-
-    def record(self, defence: str) -> dict[str, Any]:
-        """Give what was measured of another defence in this trial."""
-        if defence not in self.records:
-            raise Impossible(f"run the defence {defence!r} on this trial first")
-        return self.records[defence]
+    parameters = kind().get_params()
+    if "subset_size" in parameters:
+        own.setdefault("subset_size", run.problem.scenario.subset_size)
+    if "drop_fraction" in parameters and "drop_fraction" not in own:
+        own["drop_fraction"] = run.record(EPIC)["dropped"]
+    return kind(**own)
 
 
-@dataclass(frozen=True, eq=False)
-class Defended:
-    """A trained victim.
-
-    Attributes
-    ----------
-    classifier : TorchClassifier
-        Fitted.
-    victim : Victim
-        Says what the classifier sees of an image.
-    keep : ndarray of shape (n,), bool
-        Training examples that it was trained on to the end.
-    earlier_seconds : float
-        Time that the defence needs but that another record was measured with.
-    """
-
-    classifier: TorchClassifier
-    victim: Victim
-    keep: np.ndarray
-    earlier_seconds: float = 0.0
+def gradients_for(kind: type[Rule]) -> str:
+    """Name the smallest gradients that a rule can use."""
+    return "logit" if set(kind.needs) <= {"errors"} else "last_layer"
 
 
-def everything(trial: Trial) -> np.ndarray:
-    return np.ones(len(trial.labels), dtype=bool)
-
-
-# ----------------------------------------------------------------------- selection
-
-
-def no_defence(run: Run) -> Defended:
-    return Defended(run.undefended(), run.problem.victim, everything(run.trial))
-
-
-def epic_options(scenario: Scenario, **options: Any) -> dict[str, Any]:
-    """Complete EPIC's options by what the scenario says of its rounds."""
-    subset_size = options.get("subset_size", scenario.subset_size)
-    return {"subset_size": subset_size, **scenario.rounds(subset_size), **options}
-
-
-def epic(run: Run, **options: Any) -> Defended:
-    options, trial = epic_options(run.problem.scenario, **options), run.trial
+def in_rounds(kind: type[Rule], run: Run, **options: Any) -> Defended:
+    """Let a rule drop while the victim trains."""
+    own, others = split_options(kind, options)
+    rule, scenario = make_rule(kind, run, **own), run.problem.scenario
+    # How much EPIC drops may decide when it begins.
+    rounds = scenario.rounds(getattr(rule, "subset_size", scenario.subset_size))
     classifier = run.fit(
-        "defended", trial.inputs, trial.labels, EPICClassifier, **options
+        "defended",
+        run.trial.inputs,
+        run.trial.labels,
+        EPICClassifier,
+        rule=rule,
+        **{"gradients": gradients_for(kind), **rounds, **others},
     )
     assert isinstance(classifier, EPICClassifier)
     return Defended(classifier, run.problem.victim, classifier.keep_)
 
 
-def retrained(run: Run, keep: np.ndarray, earlier_seconds: float) -> Defended:
+def retrained(run: Run, keep: np.ndarray, earlier_seconds: float = 0.0) -> Defended:
     """Train anew on what a filter keeps."""
     X, y = run.trial.inputs[keep], run.trial.labels[keep]
     classifier = run.fit("defended", X, y)
     return Defended(classifier, run.problem.victim, keep, earlier_seconds)
 
 
-def rival(kind: Callable[..., Any]) -> Callable[..., Defended]:
-    """Train undefended, filter by the trained net, train anew."""
-
-    def defend(run: Run, **options: Any) -> Defended:
-        trial, filter_ = run.trial, kind(**options)
-        extractor = {"features": LastLayerInputs, "probabilities": Probabilities}
+def filtered(kind: type[Rule], run: Run, **options: Any) -> Defended:
+    """Train undefended, let a rule judge the trained net, train anew."""
+    own, others = split_options(kind, options)
+    rule, trial, seconds = make_rule(kind, run, **own), run.trial, 0.0
+    extractor: Any = nothing
+    if kind is not RandomDrop:  # which needs no net
         start = clock()
-        net = run.undefended().module_
+        extractor = run.undefended().module_
         seconds = run.record(NONE)["seconds"] - (clock() - start)
-        values = extractor[filter_.uses](net)(trial.inputs, trial.labels)
-        return retrained(run, ~filter_.flag(values, trial.labels), seconds)
+    filter_ = EPICFilter(extractor, rule=rule, random_state=run.seed, **others)
+    keep = filter_.fit(trial.inputs, trial.labels).keep_
+    return retrained(run, keep, seconds)
 
-    return defend
+
+def nothing(X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Give gradients to a rule that does not look at them."""
+    return np.zeros((len(y), 1))
+
+
+def no_defence(run: Run) -> Defended:
+    return Defended(run.undefended(), run.problem.victim, everything(run.trial))
 
 
 def oracle(run: Run) -> Defended:
     """Drop the poisons and nothing else: what is left of the attack is chance."""
     keep = everything(run.trial)
     keep[run.trial.poison_index] = False
-    return retrained(run, keep, 0.0)
-
-
-def as_many_as_epic(kind: type[BaseEstimator]) -> Callable[..., Defended]:
-    """Drop, of each class, the share that EPIC dropped of all examples of this trial.
-
-    It is rounded down, so somewhat fewer where classes are small. What EPIC gains over
-    this comes from which examples it drops, not how many. ``drop_fraction`` asks for
-    another share, to compare with another defence.
-    """
-
-    def defend(run: Run, drop_fraction: float | None = None) -> Defended:
-        if drop_fraction is None:
-            drop_fraction = run.record(EPIC)["dropped"]
-        share = {"drop_fraction": drop_fraction}
-        if kind is not RandomDrop:
-            return rival(kind)(run, **share)
-        keep = ~RandomDrop(**share, random_state=run.seed).flag(None, run.trial.labels)
-        return retrained(run, keep, 0.0)
-
-    return defend
+    return retrained(run, keep)
 
 
 # ------------------------------------------------------------------------ training
@@ -276,19 +196,12 @@ def dp_sgd(run: Run, noise: float = 0.1, max_norm: float = 1.0) -> Defended:
 
 # --------------------------------------------------------------------------- names
 
-RIVALS: dict[str, type[BaseEstimator]] = {
-    "SpectralSignatures": SpectralSignatures,
-    "ActivationClustering": ActivationClustering,
-    "DeepKNN": DeepKNN,
-}
+FILTERS = {f"filter {name}": kind for name, kind in RULES.items()}
 DEFENCES: dict[str, Callable[..., Defended]] = {
     NONE: no_defence,
     ORACLE: oracle,
-    EPIC: epic,
-    "RandomDrop": as_many_as_epic(RandomDrop),
-    "HighLoss": as_many_as_epic(HighLoss),
-    "LowConfidence": as_many_as_epic(LowConfidence),
-    **{name: rival(kind) for name, kind in RIVALS.items()},
+    **{name: functools.partial(in_rounds, kind) for name, kind in RULES.items()},
+    **{name: functools.partial(filtered, kind) for name, kind in FILTERS.items()},
     "JPEG": jpeg_compression,
     "DP-SGD": dp_sgd,
     "FriendlyNoise": friends,
@@ -303,18 +216,13 @@ TABLE = [
     "EPIC subset_size=0.3",
     "EPIC threshold=5",
     "EPIC gradients=last_layer",
-    "EPIC rule=neighbors gradients=last_layer",
     *(name for name in DEFENCES if name not in (NONE, ORACLE, EPIC)),
 ]
 
 
-def options_of(defend: Callable[..., Defended], name: str) -> set[str]:
-    """Names of a defence's options."""
-    if name == EPIC:
-        return set(EPICClassifier().get_params())
-    if name in RIVALS:
-        return set(RIVALS[name]().get_params())
-    return set(inspect.signature(defend).parameters) - {"run"}
+def name_of(text: str) -> str:
+    """Leave out a defence's options: ``filter DeepKNN`` of ``filter DeepKNN k=3``."""
+    return " ".join(word for word in text.split() if "=" not in word)
 
 
 def parse_defence(text: str) -> tuple[Callable[..., Defended], dict[str, Any]]:
@@ -323,32 +231,50 @@ def parse_defence(text: str) -> tuple[Callable[..., Defended], dict[str, Any]]:
     Raises
     ------
     ValueError
-        If there is no such defence or option, or one is not ``name=value``.
+        If there is no such defence or option, or its value is refused.
     """
-    name, *options = text.split()
+    name = name_of(text)
     if name not in DEFENCES:
         raise ValueError(
             f"There is no defence {name!r}; choose of {', '.join(DEFENCES)}, with "
             "options as in 'EPIC threshold=5'."
         )
-    values: dict[str, Any] = {}
-    for option in options:
-        if not re.fullmatch(r"\w+=\S+", option):
-            raise ValueError(f"{option!r} in {text!r} is not of the form name=value.")
-        key, value = option.split("=", 1)
-        try:
-            values[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):  # a word
-            values[key] = value
-    known = options_of(DEFENCES[name], name)
-    if unknown := set(values) - known:
+    pairs = (word.split("=", 1) for word in text.split() if "=" in word)
+    options = {key: _value(value) for key, value in pairs}
+    defend = DEFENCES[name]
+    known = _options_of(defend)
+    if unknown := set(options) - known:
         raise ValueError(
             f"{name} has no option {', '.join(sorted(unknown))}; it has "
             f"{', '.join(sorted(known)) or 'none'}."
         )
-    if name == EPIC:
-        try:  # its own errors, before any work; each scenario has its own epochs
-            EPICClassifier(**{"max_epochs": 10**6, **values})._check_parameters()
+    if isinstance(defend, functools.partial):
+        try:
+            _check(*defend.args, options)
         except ValueError as error:
             raise ValueError(f"{text}: {error}") from None
-    return DEFENCES[name], values
+    return defend, options
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):  # a word
+        return text
+
+
+def _options_of(defend: Callable[..., Defended]) -> set[str]:
+    """Names of a defence's options."""
+    if isinstance(defend, functools.partial):  # of a rule
+        (kind,) = defend.args
+        others = OF_ROUNDS if defend.func is in_rounds else OF_FILTER
+        return {*kind().get_params(), *others}
+    return set(inspect.signature(defend).parameters) - {"run"}
+
+
+def _check(kind: type[Rule], options: dict[str, Any]) -> None:
+    """Let the estimator refuse options before any work."""
+    own, others = split_options(kind, options)
+    # Each scenario has its own epochs.
+    given = {"gradients": gradients_for(kind), "max_epochs": 10**6, **others}
+    EPICClassifier(rule=kind(**own), **given)._check_parameters()

@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.defences import epic_options
 from benchmarks.problem import Trial
 from benchmarks.recorder import Recorder, summarise_group
 from benchmarks.records import Record, group_by, key_of, read_records
 from benchmarks.render import fill
 from benchmarks.table import Table, add_common_arguments, existing_file
 from epic_sklearn import EPICClassifier
+from epic_sklearn.rules import IsolatedMedoids
 
 # ----------------------------------------------------------------- effective poisons
 
@@ -198,7 +198,8 @@ class Study(Table):
         epic = problem.victim.classifier(
             EPICClassifier,
             random_state=self.args.seed + number,
-            **epic_options(scenario),
+            rule=IsolatedMedoids(scenario.subset_size),
+            **scenario.rounds(scenario.subset_size),
         ).fit(trial.inputs, trial.labels)
         assert isinstance(epic, EPICClassifier)
         proba = epic.predict_proba(problem.victim.inputs(trial.targets))
@@ -240,7 +241,7 @@ PANELS = {
     "cosine to each other": "cosine to each other's gradient",
     "dropped": "share dropped by EPIC so far",
     "AUROC of clusters": "AUROC of small clusters",
-    "AUROC of neighbors": "AUROC of neighbors' score",
+    "AUROC of FarNeighbors": "AUROC of FarNeighbors' score",
     "AUROC of loss": "AUROC of the loss",
 }
 

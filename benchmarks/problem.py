@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from benchmarks.cifar10 import CIFAR10, N_CLASSES, split_cifar10
+from benchmarks.cifar10 import CIFAR10, split_cifar10
 from benchmarks.nets import extract
 from benchmarks.scenarios import BACKDOOR, FINE_TUNING, SCRATCH, TRANSFER, Scenario
 from benchmarks.victim import Victim
@@ -105,17 +105,17 @@ class Problem(Trials):
     scenario : Scenario
         What is attacked and how.
     data : CIFAR10
-        All images.
+        All images; those of the scenario's classes are used.
     seed : int
         Draws the parts, the targets and all else.
     cache : Path
         Folder for trained nets and poisons; what is not there is made.
     trials_file : Path, optional
         Ready trials in place of crafted ones, an npz file with `train_index` (n,),
-        the training set as row numbers among the images that are not for tests,
-        and, for each of t trials, `poison_index` (t, p), `poison_image`
-        (t, p, 3, 32, 32) in [0, 1], `target_image` (t, 3, 32, 32), `true_label`
-        (t,) and `adversarial_label` (t,).
+        the training set as row numbers among the images of the scenario's classes
+        that are not for tests, and, for each of t trials, `poison_index` (t, p),
+        `poison_image` (t, p, 3, 32, 32) in [0, 1], `target_image` (t, 3, 32, 32),
+        `true_label` (t,) and `adversarial_label` (t,).
     """
 
     def __init__(
@@ -128,6 +128,7 @@ class Problem(Trials):
         trials_file: Path | None = None,
     ) -> None:
         self.name, self.scenario, self.seed, self.cache = name, scenario, seed, cache
+        data = data.only(scenario.classes)
         self.split = split_cifar10(
             data, scenario.n_pretrain, scenario.n_per_class, scenario.n_test, seed
         )
@@ -200,7 +201,7 @@ class Problem(Trials):
         return nn.Sequential(self.scenario.body(), self._new_head())
 
     def _new_head(self) -> nn.Linear:
-        return nn.Linear(self.scenario.n_features, N_CLASSES)
+        return nn.Linear(self.scenario.n_features, len(self.scenario.classes))
 
     @functools.cached_property
     def _body(self) -> nn.Module:
@@ -247,7 +248,8 @@ class Problem(Trials):
         rng = np.random.default_rng([self.seed, 1, number])
         i = rng.integers(len(images))
         true_label = labels[i]
-        adversarial_label = (true_label + rng.integers(1, N_CLASSES)) % N_CLASSES
+        n_classes = len(self.scenario.classes)
+        adversarial_label = (true_label + rng.integers(1, n_classes)) % n_classes
         if self.scenario.second_guess:
             adversarial_label = second_guesses[i]
         attack, training_set = self.scenario.attack, (self.images, self.labels)

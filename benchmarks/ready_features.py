@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from benchmarks.cifar10 import N_CLASSES
 from benchmarks.problem import Trial, Trials, load_arrays
 from benchmarks.scenarios import Scenario
 from benchmarks.victim import Victim
@@ -64,7 +63,7 @@ class FeatureProblem(Trials):
         self.clean_inputs = arrays["features"]
         n_features = self.clean_inputs.shape[1]
         self.victim = Victim(
-            lambda: nn.Linear(n_features, N_CLASSES), scenario.training
+            lambda: nn.Linear(n_features, len(scenario.classes)), scenario.training
         )
         self.test_inputs, self.test_labels = (
             arrays["test_features"],

@@ -11,8 +11,8 @@ from skorch.callbacks import Callback
 
 from benchmarks.problem import Trial
 from epic_sklearn import OuterProductGradients, find_medoids
-from epic_sklearn._rules import neighbor_isolation
 from epic_sklearn.gradients.modules import forward
+from epic_sklearn.rules import neighbor_isolation
 
 
 class Recorder(Callback):
@@ -35,8 +35,8 @@ class Recorder(Callback):
         Of the last layer's gradient to the target's under the adversarial label.
     cosines : list of ndarray of shape (n_poisons, n_poisons)
         Of the poisons' last-layer gradients to each other.
-    neighbors : list of ndarray of shape (n_class,)
-        Isolation by the rule of that name, in the epoch.
+    far_neighbors : list of ndarray of shape (n_class,)
+        Score of the rule FarNeighbors.
     loss : list of ndarray of shape (n_class,)
         Cross-entropy.
     """
@@ -50,7 +50,7 @@ class Recorder(Callback):
         self.cluster_size: list[np.ndarray] = []
         self.cosine_to_target: list[np.ndarray] = []
         self.cosines: list[np.ndarray] = []
-        self.neighbors: list[np.ndarray] = []
+        self.far_neighbors: list[np.ndarray] = []
         self.loss: list[np.ndarray] = []
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
@@ -63,7 +63,7 @@ class Recorder(Callback):
         medoids = find_medoids(errors[:-1], one_class, subset_size=self.subset_size)
         self.cluster_size.append(medoids.cluster_size)
         gradients = OuterProductGradients(errors[:-1], inputs[:-1])
-        self.neighbors.append(neighbor_isolation(gradients, one_class))
+        self.far_neighbors.append(neighbor_isolation(gradients, one_class))
         self.loss.append(-log_softmax(logits[:-1], axis=1)[:, self.label])
         # The gradient is an outer product: its cosine is the product of cosines.
         with_bias = np.column_stack([inputs, np.ones(len(inputs))])
@@ -120,6 +120,6 @@ def summarise_group(
         "cosine to each other": [float(c.mean()) for c in each_other if len(c)],
         "dropped": gone.mean(axis=0).tolist(),
         "AUROC of clusters": auroc([1 / size for size in recorder.cluster_size]),
-        "AUROC of neighbors": auroc(recorder.neighbors),
+        "AUROC of FarNeighbors": auroc(recorder.far_neighbors),
         "AUROC of loss": auroc(recorder.loss),
     }

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.defences import DEFENCES
+from benchmarks.defences import DEFENCES, name_of
 from benchmarks.records import Record, group_by, key_of, read_records, wilson_interval
 from benchmarks.table import existing_file
 from epic_sklearn.plotting import TradeoffDisplay
@@ -27,7 +27,6 @@ from epic_sklearn.plotting import TradeoffDisplay
 END = "<!-- end of results -->"
 # Pictures show defences whose accuracy is at most this far below the best.
 LARGEST_LOSS = 0.2
-SHORTER = ("rule=neighbors gradients=last_layer", "rule=neighbors")
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def by_name(records: list[Record]) -> list[tuple[str, list[Record]]]:
     groups = [
         (names[0], group) for names, group in group_by(records, "defence").items()
     ]
-    return sorted(groups, key=lambda pair: order.get(pair[0].split()[0], len(order)))
+    return sorted(groups, key=lambda pair: order.get(name_of(pair[0]), len(order)))
 
 
 def summarise(records: list[Record]) -> list[Row]:
@@ -151,8 +150,7 @@ def draw(rows: list[Row], title: str, path: Path) -> None:
     far = [f"{r.defence} at {r.accuracy:.0%}" for r in rows if r.accuracy < floor]
     rows = [row for row in rows if row.accuracy >= floor]
     columns: dict[str, Any] = {
-        # The rule takes no other gradients, and the legend no longer names.
-        "name": [row.defence.replace(*SHORTER) for row in rows],
+        "name": [row.defence for row in rows],
         "attack_success": [row.successes / row.n for row in rows],
         "clean_accuracy": [row.accuracy for row in rows],
         "n_trials": [row.n for row in rows],

@@ -1,4 +1,4 @@
-"""Isolation rules against each other: chosen on the even trials, reported on the odd.
+"""Rules against each other: chosen on the even trials, reported on the odd.
 
     python -m benchmarks.rules --trials trials.npz --out rules.jsonl
 
@@ -30,16 +30,15 @@ from benchmarks.render import fill
 from benchmarks.table import existing_file, npz_file
 
 SCENARIOS = ("bullseye-polytope", "feature-collision-1", "feature-collision-5")
-NEIGHBORS = "EPIC rule=neighbors gradients=last_layer"
 RULES = (
     "none",
     "EPIC",
-    "RandomDrop",
+    "filter RandomDrop",
     "EPIC subset_size=0.1",
     "EPIC threshold=5",
-    f"{NEIGHBORS} cutoff=1.5",
-    NEIGHBORS,
-    f"{NEIGHBORS} cutoff=2.5",
+    "FarNeighbors cutoff=1.5",
+    "FarNeighbors",
+    "FarNeighbors cutoff=2.5",
 )
 HALVES = ("even trials, for choosing", "odd trials, for reporting")
 # A seed of the table is the first trial's; the others count on from it.

@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.cifar10 import read_cifar10
-from benchmarks.defences import NONE, TABLE, Impossible, Run, clock, parse_defence
+from benchmarks.defences import TABLE, parse_defence
 from benchmarks.problem import Problem, Trial, Trials
 from benchmarks.ready_features import FeatureProblem, holds_features
 from benchmarks.records import (
@@ -31,6 +31,7 @@ from benchmarks.records import (
     key_of,
     read_records,
 )
+from benchmarks.run import NONE, Impossible, Run, clock
 from benchmarks.scenarios import SCENARIOS, TRANSFER
 from epic_sklearn.metrics import attack_success_rate, clean_retention, poison_recall
 

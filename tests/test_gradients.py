@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 from skorch import NeuralNetClassifier
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -290,3 +290,32 @@ def test_precomputed_gradients_are_passed_on_and_checked():
     )
     with pytest.raises(ValueError, match="3 rows for 2 examples"):
         PrecomputedGradients().compute(gradients, [0, 1])
+
+
+def test_coefficients_that_are_pairs_of_classes_are_refused(data):
+    X, y = data
+    svc = CalibratedSVC(kernel="linear")
+    with pytest.raises(TypeError, match=r"coef_ of CalibratedSVC.*pairs of classes"):
+        LastLayerInputGradients(svc).fit(X, y).compute(X, y)
+    for model in (LogisticRegression(), LogisticRegression(C=1e-3)):
+        by_rows = LastLayerInputGradients(model).fit(X, y)
+        assert by_rows.compute(X, y).shape == X.shape
+
+
+class CalibratedSVC(SVC):
+    """A linear SVC with probabilities of some kind."""
+
+    def predict_proba(self, X):
+        scores = np.exp(self.decision_function(X))
+        return scores / scores.sum(axis=1, keepdims=True)
+
+
+def test_a_net_may_know_more_classes_than_there_are():
+    torch_net = nn.Linear(4, 3)
+    X, y = np.random.RandomState(0).randn(20, 4).astype(np.float32), np.arange(20) % 2
+    alone = LogitGradients(torch_net)(X, y)
+    np.testing.assert_array_equal(
+        LogitGradients(torch_net).fit(X, y).compute(X, y), alone
+    )
+    shifted = LogitGradients(torch_net).fit(X, y + 1).compute(X, y + 1)
+    assert (shifted.argmin(axis=1) == y + 1).all()

@@ -1,22 +1,32 @@
 """The filter among other people's tools: pipelines, searches, frames, routing."""
 
+import os
 import pickle
+import subprocess
+import sys
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.datasets import make_blobs
-from sklearn.ensemble import IsolationForest
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    HistGradientBoostingClassifier,
+    IsolationForest,
+)
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
+from sklearn.utils import get_tags
+from sklearn.utils.validation import has_fit_parameter
 
 from epic_sklearn import EPICFilter, EPICResampler, FilteredClassifier, LogitGradients
 from epic_sklearn.rules import FarNeighbors, IsolatedMedoids
@@ -438,3 +448,109 @@ def test_bad_input_is_refused_before_anything_is_trained(
         FilteredClassifier(classifier, detector).fit(
             given["X"], given["y"], sample_weight=given["w"]
         )
+
+
+# ----------------------------------------------- what others' filters and frames say
+
+
+class Says(BaseEstimator):
+    """A filter whose keep_, or codes, are what it was given."""
+
+    def __init__(self, keep=None):
+        self.keep = keep
+
+    def fit(self, X, y=None):
+        self.keep_ = self.keep
+        return self
+
+
+class SaysCodes(Says):
+    def fit_predict(self, X, y=None):
+        return self.keep
+
+
+@pytest.mark.parametrize(
+    ("detector", "message"),
+    [
+        (Says(np.ones(99, bool)), r"shape \(99,\).*one bool a row, 100"),
+        (Says(np.arange(100)), "array of int64"),
+        (SaysCodes(np.arange(100) % 2), r"gives \[0, 1\].*1 \(keep\) or -1"),
+        (SaysCodes(np.arange(100) % 3 - 1), r"gives \[-1, 0, 1\]"),
+        (SaysCodes(np.ones(99, int)), "for 99 rows"),
+    ],
+)
+def test_a_filter_that_says_something_else_is_refused(data, detector, message):
+    with pytest.raises(ValueError, match=message):
+        FilteredClassifier(NeverFitted(), detector).fit(*data)
+
+
+def test_a_filter_that_empties_a_class_is_refused(data):
+    X, y = data
+    with pytest.raises(ValueError, match=r"no row of the classes \[1\]"):
+        FilteredClassifier(NeverFitted(), Says(y == 0)).fit(X, y)
+
+
+def test_missing_values_pass_to_a_model_that_takes_them(data):
+    X, y = data
+    X[3, 1] = np.nan
+    boosting = HistGradientBoostingClassifier(max_iter=5)
+    model = FilteredClassifier(boosting, EPICFilter(boosting))
+    assert get_tags(model).input_tags.allow_nan
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    for given in (X, frame):
+        detector = EPICFilter(boosting).fit(given, y)
+        assert np.isnan(np.asarray(detector.transform(given))).sum() == 1
+        assert model.fit(given, y).predict(given).shape == (100,)
+    assert not get_tags(FilteredClassifier(boosting)).input_tags.allow_nan
+    with pytest.raises(ValueError, match="NaN"):
+        EPICFilter().fit(X, y)
+
+
+def test_texts_pass_to_a_model_that_takes_them():
+    texts = ["a good film", "a bad film", "great and fine", "awful and bad"] * 10
+    y = [1, 0] * 20
+    reader = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    for given in (texts, np.array(texts), np.array(texts, dtype=object)):
+        detector = EPICFilter(reader)
+        assert list(detector.fit_transform(given, y)) == texts
+        assert detector.keep_.shape == (40,)
+        model = FilteredClassifier(reader, EPICFilter(reader)).fit(given, y)
+        assert model.predict(texts[:2]).tolist() == [1, 0]
+    with pytest.raises(ValueError, match=r"could not convert|Expected 2D"):
+        EPICFilter().fit(texts, y)
+
+
+def test_lazy_frames_are_refused_by_name(data):
+    frames = pytest.importorskip("dask.dataframe")
+    X, y = data
+    lazy = frames.from_pandas(pd.DataFrame(X, columns=["a", "b"]), npartitions=2)
+    for estimator in (EPICFilter(), EPICResampler(), FilteredClassifier()):
+        with pytest.raises(TypeError, match=r"lazy DataFrame of dask.*X\.compute\(\)"):
+            estimator.fit(lazy, y)
+
+
+WITH_DISPATCH = """
+import sklearn, torch
+from sklearn.datasets import load_iris
+from epic_sklearn import EPICFilter, FilteredClassifier, TorchClassifier
+X, y = load_iris(return_X_y=True)
+keep = EPICFilter().fit(X, y).keep_
+X, y = torch.tensor(X), torch.tensor(y)
+with sklearn.config_context(array_api_dispatch=True):
+    assert (EPICFilter().fit(X, y).keep_ == keep).all()
+    assert (FilteredClassifier().fit(X, y).keep_ == keep).all()
+    TorchClassifier(max_epochs=2).fit(X, y)
+"""
+
+
+def test_tensors_are_taken_with_array_api_dispatch():
+    # scipy asks for the variable before it is imported.
+    environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
+    command = [sys.executable, "-c", WITH_DISPATCH]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_meta_estimators_find_sample_weight_in_the_signature(data):
+    assert has_fit_parameter(FilteredClassifier(), "sample_weight")
+    AdaBoostClassifier(FilteredClassifier(), n_estimators=2).fit(*data)

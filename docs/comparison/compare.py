@@ -28,9 +28,9 @@ from epic_sklearn import (
     clean_retention,
     poison_recall,
 )
-from epic_sklearn.baselines import HighLoss, RandomDrop
 from epic_sklearn.datasets import make_poisoned_digits
 from epic_sklearn.demo import EPIC, HEAD, N_TARGETS
+from epic_sklearn.rules import FarNeighbors, HighLoss, RandomDrop
 
 head = functools.partial(nn.Linear, 64, 10)
 
@@ -115,7 +115,7 @@ def epic_filter(X, y):
 
 def epic_neighbors(X, y):
     model = LogisticRegression(C=0.1, max_iter=1000)
-    detector = EPICFilter(LastLayerGradients(model), rule="neighbors").fit(X, y)
+    detector = EPICFilter(LastLayerGradients(model), rule=FarNeighbors()).fit(X, y)
     return np.flatnonzero(detector.keep_)
 
 
@@ -126,12 +126,14 @@ def epic_while_training(X, y):
 
 # [controls]
 def random_fifth(X, y):
-    return np.flatnonzero(RandomDrop(drop_fraction=0.2, random_state=0).fit(X, y).keep_)
+    detector = EPICFilter(rule=RandomDrop(drop_fraction=0.2), random_state=0)
+    return np.flatnonzero(detector.fit(X, y).keep_)
 
 
 def highest_loss_fifth(X, y):
     model = LogisticRegression(C=0.1, max_iter=1000)
-    return np.flatnonzero(HighLoss(model, drop_fraction=0.2).fit(X, y).keep_)
+    detector = EPICFilter(model, rule=HighLoss(drop_fraction=0.2))
+    return np.flatnonzero(detector.fit(X, y).keep_)
 
 
 # [end]
@@ -145,7 +147,7 @@ METHODS = {
     "ART, ActivationDefence": art_activation_clustering,
     "ART, SpectralSignatureDefense": art_spectral_signatures,
     "epic_sklearn, EPICFilter": epic_filter,
-    'epic_sklearn, EPICFilter(rule="neighbors")': epic_neighbors,
+    "epic_sklearn, EPICFilter(rule=FarNeighbors())": epic_neighbors,
     "epic_sklearn, EPICClassifier": epic_while_training,
 }
 

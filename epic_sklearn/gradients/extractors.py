@@ -180,13 +180,13 @@ class GradientExtractor(DocLinks, BaseEstimator):
     def _codes(self, y: ArrayLike, n_columns: int) -> np.ndarray:
         """Column of each label."""
         labels = np.asarray(y)
-        classes = getattr(self, "classes_", None)
-        if classes is None:  # a torch module that was never fitted
-            classes = np.unique(labels)
+        never_fitted = not hasattr(self, "classes_")
+        classes = np.unique(labels) if never_fitted else self.classes_
         is_module = isinstance(self.classifier_, nn.Module)
-        if is_module and len(classes) != n_columns and classes.dtype.kind in "iu":
+        if is_module and (never_fitted or len(classes) != n_columns):
             # Not every class that the net knows need be there.
-            classes = np.arange(n_columns)
+            numbered = np.issubdtype(classes.dtype, np.integer)
+            classes = np.arange(n_columns) if numbered else classes
         if len(classes) != n_columns:
             raise ValueError(
                 f"The model gives {n_columns} columns and there are {len(classes)} "

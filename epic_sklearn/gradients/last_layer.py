@@ -35,13 +35,21 @@ def final_model(model: Any, X: Any) -> tuple[Any, Any]:
 
 
 def last_layer(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Input (n, H) and weight (C, H) of a scikit-learn model's last layer."""
+    """Input (n, H) and weight (C, H) of a scikit-learn model's last layer.
+
+    Raises
+    ------
+    TypeError
+        If the model has none that can be read.
+    """
     if isinstance(model, MLPClassifier):
         inputs = _hidden_activations(model, np.asarray(X, dtype=np.float64))
         weight = model.coefs_[-1].T
     elif hasattr(model, "coef_"):
         inputs = X.toarray() if hasattr(X, "toarray") else np.asarray(X, np.float64)
-        weight = np.asarray(model.coef_)
+        weight = model.coef_
+        weight = weight.toarray() if hasattr(weight, "toarray") else np.asarray(weight)
+        _check_rows_are_classes(model, weight, X, inputs)
     else:
         raise TypeError(
             f"{type(model).__name__} has no last linear layer that this library can "
@@ -51,6 +59,30 @@ def last_layer(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
     if len(weight) == 1:  # one logit z for two classes is logits -z/2 and z/2
         weight = np.vstack([-weight, weight]) / 2.0
     return inputs, weight
+
+
+def _check_rows_are_classes(
+    model: Any, weight: np.ndarray, X: Any, inputs: np.ndarray
+) -> None:
+    """Refuse coefficients whose rows are not one logit a class.
+
+    Those of a linear SVC are pairs of classes, of which three classes have three.
+    """
+    n_classes = len(model.classes_)
+    is_layer = len(weight) == n_classes or (len(weight) == 1 and n_classes == 2)
+    if is_layer and hasattr(model, "decision_function"):
+        some = slice(0, 50)
+        scores = np.asarray(model.decision_function(X[some]))
+        expected = inputs[some] @ weight.T + np.asarray(model.intercept_)
+        is_layer = scores.size == expected.size and np.allclose(
+            scores.reshape(expected.shape), expected, rtol=1e-3, atol=1e-6
+        )
+    if not is_layer:
+        raise TypeError(
+            f"The coef_ of {type(model).__name__}, of shape {weight.shape}, are not "
+            f"the weights of one logit for each of {n_classes} classes (those of an "
+            "SVC are of pairs of classes); use LogitGradients."
+        )
 
 
 def _hidden_activations(model: MLPClassifier, X: np.ndarray) -> np.ndarray:
