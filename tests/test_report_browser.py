@@ -37,6 +37,7 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None or DRIVER is None,
     reason="chromium or chromedriver is not installed",
 )
+MANY_MEDOIDS = IsolatedMedoids(subset_size=0.3)
 EVIL = "</script><img src=x onerror='window.evil=1'><script>window.evil=1</script>"
 
 
@@ -74,9 +75,7 @@ def visit(browser, tmp_path):
 def iris_page(tmp_path_factory):
     X, y = load_iris(return_X_y=True, as_frame=True)
     names = load_iris().target_names[y]
-    detector = EPICFilter(
-        LastLayerGradients(), rule=IsolatedMedoids(subset_size=0.3)
-    ).fit(X, names)
+    detector = EPICFilter(LastLayerGradients(), rule=MANY_MEDOIDS).fit(X, names)
     path = tmp_path_factory.mktemp("page") / "audit.html"
     return detector.report(X, names, path), detector, names
 
@@ -179,7 +178,7 @@ def test_marks_survive_a_reload_and_come_back_as_decisions(visit, iris_page, tmp
     assert [int(text) for text in column(browser, "Row")] == [rows[0], rows[2]]
     one(browser, "#download").click()
     file = wait_for_file(tmp_path / "got", "decisions-fit-*.csv")
-    detector = EPICFilter(LastLayerGradients(), rule=IsolatedMedoids(subset_size=0.3))
+    detector = EPICFilter(LastLayerGradients(), rule=MANY_MEDOIDS)
     detector.fit(load_iris(as_frame=True).data, names)
     expected = detector.keep_.copy()
     expected[[rows[0], rows[2]]] = True
@@ -242,9 +241,7 @@ def test_planted_markup_stays_text(visit, tmp_path):
     X.columns = [EVIL, "<b>bold</b>", "=cmd()", "{{ 7 * 7 }}"]
     X.index = [f"{EVIL}{i}" for i in range(150)]
     labels = np.array([EVIL, "=HYPERLINK(\"x\",'y')", "@sum\r\n{{ 6 * 7 }}"])[y]
-    detector = EPICFilter(
-        LastLayerGradients(), rule=IsolatedMedoids(subset_size=0.3)
-    ).fit(X, labels)
+    detector = EPICFilter(LastLayerGradients(), rule=MANY_MEDOIDS).fit(X, labels)
     path = detector.report(X, labels, tmp_path / "evil.html", title=EVIL)
     browser = visit(path)
     assert browser.title == EVIL and one(browser, "h1").text == EVIL
@@ -511,8 +508,7 @@ def test_long_names_break_where_their_words_do(visit, tmp_path):
     X, y = load_iris(return_X_y=True, as_frame=True)
     X.columns = [f"the_{name}_of_the_flower_in_centimetres" for name in "abcd"]
     labels = np.array([f"iris_{name}_of_anderson" for name in "xyz"])[y]
-    rule = IsolatedMedoids(subset_size=0.3)
-    detector = EPICFilter(LastLayerGradients(), rule=rule).fit(X, labels)
+    detector = EPICFilter(LastLayerGradients(), rule=MANY_MEDOIDS).fit(X, labels)
     browser = visit(detector.report(X, labels, tmp_path / "a.html"))
     # The text of each line that a name is broken into.
     broken = browser.execute_script(
@@ -520,8 +516,9 @@ def test_long_names_break_where_their_words_do(visit, tmp_path):
           .map((cell) => {
             const lines = new Map(), range = document.createRange();
             const walk = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
-            while (walk.nextNode()) for (let k = 0; k < walk.currentNode.length; k += 1) {
-              range.setStart(walk.currentNode, k); range.setEnd(walk.currentNode, k + 1);
+            while (walk.nextNode()) for (const k in walk.currentNode.data) {
+              range.setStart(walk.currentNode, +k);
+              range.setEnd(walk.currentNode, +k + 1);
               const top = Math.round(range.getBoundingClientRect().top);
               lines.set(top, (lines.get(top) ?? '') + range.toString());
             }
@@ -530,4 +527,4 @@ def test_long_names_break_where_their_words_do(visit, tmp_path):
     )
     assert any(len(lines) > 1 for lines in broken)
     for lines in broken:
-        assert all(line.endswith("_") for line in lines[:-1])
+        assert all(line.endswith("_") for line in lines[:-1]), lines

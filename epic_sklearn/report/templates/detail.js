@@ -12,7 +12,10 @@ function facts(i) {
     make("dd", {}, ...(typeof value === "string" ? breakable(value) : [value])));
   if (table.index !== null) add("Index", table.index[i]);
   add("Label", labelOf(i));
-  if (table.prediction !== null) add("Prediction", predictionCell(i));
+  if (table.prediction !== null) {
+    const kind = isWrong(i) ? "differs" : null;
+    add("Prediction", make("span", { class: kind }, ...breakable(predictionOf(i))));
+  }
   add(data.scoreName, table.scoreTexts[i]);
   detailsOf(i).forEach(([title, text]) => add(title, text));
   if (table.round[i] > 0) add("Dropped in round", table.round[i]);

@@ -43,7 +43,7 @@ function pairOf(i) {
 }
 
 function predictionCell(i) {
-  return make("span", { class: isWrong(i) ? "differs" : null }, ...breakable(predictionOf(i)));
+  return isWrong(i) ? make("span", { class: "differs" }, predictionOf(i)) : predictionOf(i);
 }
 
 function differenceText(i) {
@@ -125,7 +125,9 @@ function renderRows(first, last) {
   const body = byId("table").tBodies[0];
   if (first === undefined) {
     first = Math.max(0, Math.floor(box.scrollTop / rowHeight) - 6);
-    last = Math.min(view.length, first + Math.ceil(box.clientHeight / rowHeight) + 12);
+    // The box is as low as what is in it, until the rows are there.
+    const height = Math.max(box.clientHeight, innerHeight);
+    last = Math.min(view.length, first + Math.ceil(height / rowHeight) + 12);
   }
   const above = spacer(body, "above"), below = spacer(body, "below");
   above.firstChild.style.height = `${first * rowHeight}px`;
