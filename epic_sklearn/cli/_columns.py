@@ -28,7 +28,7 @@ NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")
 # 1,5  1.234,5  1,234.5  1 234  12 %  € 5  12:30:00  2020-01-31 12:30
 ODD_NUMBER = re.compile(
     r"""\s*[-+]?[$£€]?\s?(
-        \d+,\d+ | \d{1,3}([., '’\u00a0\u202f]\d{3})+([.,]\d+)? | \d+([.,]\d+)?\s?[%$£€]
+        \d+,\d+ | \d{1,3}([., '\u00a0\u2019\u202f]\d{3})+([.,]\d+)? | \d+([.,]\d+)?\s?[%$£€]
         | [$£€]\s?\d+([.,]\d+)?
         | (\d{4}-\d\d-\d\d|\d{1,2}[./]\d{1,2}[./]\d{4})([T\s]\d{1,2}:\d\d.*)?
         | \d{1,2}:\d\d(:\d\d([.,]\d+)?)?
@@ -194,22 +194,7 @@ def _no_index(column: Column, place: Place) -> str | None:
 
 
 def check_columns(columns: Iterable[Column], place: Place) -> None:
-    """Refuse features that no model can use, all of them in one error.
-
-    Parameters
-    ----------
-    columns : iterable of Column
-        The features.
-    place : callable
-        Says where a row stands.
-
-    Raises
-    ------
-    Unusable
-        If a number is missing, infinite or beyond what floats hold; a text column
-        is an id, free text (more than half of its values differ) or numbers
-        written in another way; or a column without a name is no index.
-    """
+    """Refuse features that no model can use, all of them in one error."""
     problems = []
     for column in columns:
         for check in (_no_index, _not_finite, _inexact, _no_category):
@@ -237,33 +222,14 @@ def _as_array(labels: list[Any]) -> np.ndarray:
             return np.array(labels, dtype=object)
         is_plain = all(str(number) == label for label, number in numbers.items())
         return whole if is_plain else np.array(labels, dtype=object)
-    if all(isinstance(label, float | Decimal) for label in labels):
-        if all(abs(n) <= LARGEST_WHOLE and n == int(n) for n in set(labels)):
-            return np.array(labels).astype(np.int64)
+    is_real = all(isinstance(label, float | Decimal) for label in labels)
+    if is_real and all(abs(n) <= LARGEST_WHOLE and n == int(n) for n in set(labels)):
+        return np.array(labels).astype(np.int64)
     return np.array(labels)
 
 
 def check_labels(name: str, labels: Sequence[Any], place: Place) -> np.ndarray:
     """Turn a label column into an array that scikit-learn takes.
-
-    Parameters
-    ----------
-    name : str
-        Name of the column, for messages.
-    labels : sequence of length n
-        Text, integers, bools or whole floats.
-    place : callable
-        Says where a row stands.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-
-    Raises
-    ------
-    Unusable
-        If there are no rows, a label is missing, there is one class only, or
-        so many that they cannot be classes.
 
     Examples
     --------
@@ -306,7 +272,7 @@ def check_labels(name: str, labels: Sequence[Any], place: Place) -> np.ndarray:
 
 
 def _spelling(label: str) -> str:
-    """What a label looks like: without case, blanks, Unicode form and marks unseen."""
+    """Reduce a label to what is seen: no case, blanks, Unicode form, hidden marks."""
     plain = unicodedata.normalize("NFKC", label).casefold()
     seen = (c for c in plain if unicodedata.category(c) != "Cf" and not c.isspace())
     return unicodedata.normalize("NFKC", "".join(seen))
@@ -336,7 +302,7 @@ def spelled_alike(labels: np.ndarray) -> list[str]:
                 shown = {label: ascii(label) for label, _ in group}
             names = ", ".join(f"{shown[x]} ({n} row{'s' * (n > 1)})" for x, n in group)
             found.append(
-                f"Classes that differ only in blanks, case or Unicode form: {names}. If "
-                "they are one class, write it in one way: each is judged by itself."
+                f"Classes that differ only in blanks, case or Unicode form: {names}. "
+                "If they are one class, write it in one way: each is judged by itself."
             )
     return found

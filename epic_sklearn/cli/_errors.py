@@ -67,16 +67,6 @@ def as_option(names: Iterable[str]) -> str:
 def unusable_columns(problems: Sequence[tuple[str, str, str]]) -> Unusable:
     """Error for columns that cannot be used: all of them, so that one look is enough.
 
-    Parameters
-    ----------
-    problems : sequence of (str, str, str)
-        Name, what is wrong, and the name by which --exclude knows the column.
-
-    Returns
-    -------
-    Unusable
-        To be raised.
-
     Examples
     --------
     >>> from epic_sklearn.cli._errors import unusable_columns

@@ -26,7 +26,7 @@ def _from_csv(
 ) -> tuple[np.ndarray, list[str] | None]:
     """Numbers of a CSV file, and the names in its first line if that is a header."""
     how: dict[str, Any] = {"quotechar": '"', "ndmin": 2, "comments": None}
-    how["encoding"] = "utf-8-sig"
+    how |= {"encoding": "utf-8-sig"}
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             first = file.readline().strip("\r\n")
@@ -35,7 +35,8 @@ def _from_csv(
         is_header = _is_header(names, expected)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "loadtxt: input contained no data")
-            matrix = np.loadtxt(path, skiprows=int(is_header), delimiter=separator, **how)
+            how |= {"delimiter": separator, "skiprows": int(is_header)}
+            matrix = np.loadtxt(path, **how)
     except (ValueError, csv.Error) as error:
         raise Unusable(
             f"{path}: {error}. It must hold rows of numbers, one for each row of the "
@@ -171,28 +172,7 @@ def _check_probabilities(matrix: np.ndarray, path: Path) -> None:
 
 
 def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities from a file, and where in it each row's label is.
-
-    Parameters
-    ----------
-    path : Path
-        Of n rows, one column a class: named by the classes, else in their
-        sorted order.
-    labels : ndarray of shape (n,)
-        Labels of the data.
-
-    Returns
-    -------
-    probabilities : ndarray of shape (n, C)
-    codes : ndarray of shape (n,), int
-        Column of each row's label.
-
-    Raises
-    ------
-    Unusable
-        If the file cannot be used, a class has no column, or the columns have no
-        names and fit the labels better in another order.
-    """
+    """Probabilities from a file, and where in it each row's label is."""
     classes, codes = np.unique(labels, return_inverse=True)
     texts = [str(each) for each in classes.tolist()]
     matrix, names, _ = _read_matrix(path, "probabilities", len(labels), texts)
@@ -233,27 +213,7 @@ def _check_order_of_columns(
 
 
 def read_gradients(path: Path, labels: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Gradients from a file, and whether they prove to be in the order of the rows.
-
-    Parameters
-    ----------
-    path : Path
-        Of n rows.
-    labels : ndarray of shape (n,)
-        Labels of the data.
-
-    Returns
-    -------
-    gradients : ndarray of shape (n, d)
-    is_proved : bool
-        An index counts the rows, or they are softmax minus one-hot of the labels.
-
-    Raises
-    ------
-    Unusable
-        If the file cannot be used, or they are softmax minus one-hot of other
-        labels: the rows are in another order.
-    """
+    """Gradients from a file, and whether they prove to be in the order of the rows."""
     gradients, _, has_index = _read_matrix(path, "gradients", len(labels))
     classes, codes = np.unique(labels, return_inverse=True)
     is_error = abs(gradients.sum(axis=1)) < ROUNDING

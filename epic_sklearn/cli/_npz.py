@@ -9,19 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..report._thumbnails import check_images
+from ..report import check_images
 from ._columns import Column, text_column
 from ._errors import Unusable, as_option, check_names, unknown
 
 
 def load_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
-    """Load an array, or all of an archive's arrays by name; never unpickles.
-
-    Raises
-    ------
-    Unusable
-        If the file is none of NumPy's or holds Python objects.
-    """
+    """Load an array, or all of an archive's arrays by name; never unpickles."""
     name, arrays = "", {}
     try:
         with open(path, "rb") as file:

@@ -126,19 +126,7 @@ def as_json(findings: Findings) -> str:
 
 
 def as_table(findings: Findings, width: int | None = None) -> str:
-    """Draw a table for people, in colour on a terminal.
-
-    Parameters
-    ----------
-    findings : Findings
-        What to show.
-    width : int, optional
-        Characters a line; default: the terminal's, elsewhere 80.
-
-    Returns
-    -------
-    str
-    """
+    """Draw a table for people, in colour on a terminal."""
     unicode = "utf" in (sys.stdout.encoding or "").lower()
     table = Table(box=box.ROUNDED if unicode else box.ASCII)
     table.add_column("class", overflow="fold")
@@ -153,18 +141,14 @@ def as_table(findings: Findings, width: int | None = None) -> str:
     console.print(table)
     detector = findings.detector
     lines = [f"Warning: {text}" for text in findings.warnings]
+    rule = " ".join(repr(detector.rule_).split())
     lines += [
-        f"Gradients: {findings.source}. Rule: {_described(detector)}, "
+        f"Gradients: {findings.source}. Rule: {rule}, "
         f"{len(detector.rounds_)} round(s), "
         f"rho {detector.rho_:.3g}, {findings.seconds:.1f} s."
     ]
     lines += [f"{k[2:].capitalize()}: {v}" for k, v in findings.outputs.items()]
     return console.file.getvalue() + "\n".join(lines)  # type: ignore[attr-defined]
-
-
-def _described(detector: EPICFilter) -> str:
-    """The rule on one line, with the parameters that were set."""
-    return " ".join(repr(detector.rule_).split())
 
 
 def _cells(counts: dict[str, Any]) -> tuple[str, str, str]:
@@ -176,15 +160,7 @@ def _in_colour() -> bool | None:
 
 
 def write_mask(findings: Findings, path: Path) -> None:
-    """Write one line a row: number, kept or not, score, the rule's details, label.
-
-    Parameters
-    ----------
-    findings : Findings
-        Result of the scan.
-    path : Path
-        CSV, NPZ or Parquet file, by its suffix.
-    """
+    """Write one line a row: number, kept or not, score, the rule's details, label."""
     detector = findings.detector
     columns = {
         "row": np.arange(len(findings.labels)),

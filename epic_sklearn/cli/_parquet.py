@@ -99,7 +99,7 @@ class ParquetFile:
             ) from error
 
     def _kind(self, kind: Any) -> str | None:
-        """What is made of a type: "text", "whole" or "number", or nothing."""
+        """Tell what a type is read as: text, whole, number, decimal, or nothing."""
         types = self._pyarrow.types
         if types.is_dictionary(kind):
             kind = kind.value_type

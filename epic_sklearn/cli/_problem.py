@@ -16,8 +16,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from .._utils import learned_nothing
 from ..gradients import LogitGradients, PrecomputedGradients, logit_gradients
-from ..report._learned import learned_nothing
 from ._columns import (
     MAX_CATEGORIES,
     NAMELESS,
@@ -116,14 +116,7 @@ def split_names(given: Sequence[str], known: Sequence[str], kind: str) -> list[s
 
 
 def choose_features(data: DataFile, options: ScanOptions) -> list[str]:
-    """Names of the feature columns: those asked for, or all but the label.
-
-    Raises
-    ------
-    Unusable
-        If a name is not there, the label is among the features, none is left,
-        or an archive has several arrays that may or may not be features.
-    """
+    """Names of the feature columns: those asked for, or all but the label."""
     label = options.label
     left_out = split_names(options.exclude, data.names, data.kind)
     chosen = split_names(options.features, data.names, data.kind)
@@ -147,21 +140,7 @@ def _no_features(data: DataFile, label: str) -> Unusable:
 
 
 def make_model(name: str, seed: int, is_text: Sequence[bool]) -> Pipeline:
-    """Scale numbers, indicate the values of text columns, classify.
-
-    Parameters
-    ----------
-    name : {"logistic", "mlp", "forest", "boosting"}
-        The classifier.
-    seed : int
-        Its random state.
-    is_text : sequence of bool
-        Which features number the values of a text column.
-
-    Returns
-    -------
-    Pipeline
-    """
+    """Scale numbers, indicate the values of text columns, classify."""
     classifier: Any = {
         "logistic": LogisticRegression(max_iter=1000, random_state=seed),
         "mlp": MLPClassifier(random_state=seed, max_iter=500),

@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ..filters import EPICFilter
-from ..report import write_report
-from ..report._learned import model_warnings
+from ..report import model_warnings, write_report
 from ._errors import Unusable
 from ._options import ScanOptions, check_options
 from ._outputs import AtomicFiles, Findings, write_mask
@@ -103,22 +102,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def scan(options: ScanOptions) -> Findings:
-    """Run the whole command, short of printing.
-
-    Parameters
-    ----------
-    options : ScanOptions
-        From the command line.
-
-    Returns
-    -------
-    Findings
-
-    Raises
-    ------
-    Unusable
-        If an option or a file cannot be used; nothing is written then.
-    """
+    """Run the whole command, short of printing."""
     check_options(options)
     before = _state(options.data)
     with progress() as stage:
