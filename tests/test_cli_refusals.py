@@ -85,7 +85,7 @@ def test_pickles_are_never_loaded(folder, capsys):
         (["--set", "threshold=few"], "Got 'few' instead"),
         (["--set", "treshold=2"], "did you mean 'threshold'?"),
         (["--set", "threshold"], "give NAME=VALUE"),
-        (["--set", "cutoff=2"], "There is no parameter 'cutoff'"),
+        (["--set", "cutoff=2"], "There is no IsolatedMedoids parameter 'cutoff'"),
         (["--rule", "FarNeighbours"], "did you mean 'FarNeighbors'?"),
         (["--rule", "Rule"], "There is no rule 'Rule'"),
         (["--rule", "HighLoss", "--set", "drop_fraction=2"], "'drop_fraction' param"),

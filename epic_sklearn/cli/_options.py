@@ -86,7 +86,7 @@ class ScanOptions:
         return make_rule(self.rule_name, self.settings)
 
     def extractor(self, model: Any) -> Any:
-        """Wrap a model: in the extractor asked for, or in one that the rule can read."""
+        """Wrap a model, as asked for or as the rule needs it."""
         if self.gradient_of is None:
             return as_extractor(model, self.rule.needs)
         return EXTRACTORS[self.gradient_of](model)
@@ -134,7 +134,7 @@ def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
         if not is_assigned:
             raise Unusable(f"--set {setting}: give NAME=VALUE.{takes}")
         if key not in parameters:
-            raise unknown("parameter", key, parameters, takes)
+            raise unknown(f"{type(rule).__name__} parameter", key, parameters)
         rule.set_params(**{key: _value(text)})
     try:
         return rules.resolve_rule(rule)

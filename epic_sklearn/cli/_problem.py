@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
@@ -34,32 +33,8 @@ from ._npz import NpzFile
 from ._options import ScanOptions
 from ._parquet import ParquetFile
 
+DataFile = CsvFile | ParquetFile | NpzFile
 SUFFIXES = (".csv", ".tsv", ".parquet", ".npz")
-
-
-class DataFile(Protocol):
-    """A file of labelled rows."""
-
-    kind: str
-    path: Path
-    names: list[str]
-
-    def hint(self) -> str:
-        """Say what may be wrong where a name is not found."""
-
-    def place(self, row: int) -> str:
-        """Say where a row stands in the file."""
-
-    def read(self, label: str, features: list[str]) -> tuple[Any, list[Column]]:
-        """Labels (n,) and the columns of features."""
-
-    def write_rows(
-        self, keep: np.ndarray, path: Path, belonging: Collection[str]
-    ) -> None:
-        """Write the rows where `keep` (n,) is true, in the same format.
-
-        `belonging` names the arrays of an archive that have one row an example.
-        """
 
 
 @dataclass(frozen=True)
@@ -135,7 +110,7 @@ def choose_features(data: DataFile, options: ScanOptions) -> list[str]:
 def _no_features(data: DataFile, label: str) -> Unusable:
     return Unusable(
         f"No {data.kind} of features is left in {data.path} besides the label "
-        f"{label!r}.{data.hint()}"
+        f"{label!r}.{data.hint}"
     )
 
 
@@ -150,10 +125,9 @@ def make_model(name: str, seed: int, is_text: Sequence[bool]) -> Pipeline:
     text = np.flatnonzero(is_text)
     prepare: Any = StandardScaler()
     if len(text):
+        rare = "infrequent_if_exist"
         indicate = OneHotEncoder(
-            max_categories=MAX_CATEGORIES,
-            handle_unknown="infrequent_if_exist",
-            sparse_output=False,
+            max_categories=MAX_CATEGORIES, handle_unknown=rare, sparse_output=False
         )
         prepare = ColumnTransformer(
             [("text", indicate, text)], remainder=StandardScaler()
@@ -165,7 +139,7 @@ def read_problem(options: ScanOptions) -> Problem:
     """Read and check the data and what gradients come from."""
     data = open_data(options)
     if options.label not in data.names:
-        raise unknown(data.kind, options.label, data.names, data.hint())
+        raise unknown(data.kind, options.label, data.names, data.hint)
     features: list[str] = []
     if options.is_from_elsewhere:
         problem = _from_elsewhere(options, data)
