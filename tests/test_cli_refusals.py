@@ -94,7 +94,7 @@ def test_pickles_are_never_loaded(folder, capsys):
         (["--rule", "DeepKNN", "--probabilities", "p.npy"], "last layer's inputs"),
         (["--rule", "FarNeighbors", "--gradients", "p.npy"], "errors and inputs"),
         (["--decimal", ","], "are both ','"),
-        (["--decimal", ",,"], "--decimal is ',,'"),
+        (["--decimal", ",,"], "',,' is not one of"),
         (["--cut", "X"], "--cut is for --out"),
         (["--separator", "ab"], "one character"),
         (["--model", "forest", "--gradient-of", "last_layer"], "no last linear layer"),

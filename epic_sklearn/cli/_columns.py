@@ -99,7 +99,7 @@ def as_numbers(values: Sequence[str], decimal: str = ".") -> np.ndarray | None:
             numbers = np.array(filled, dtype=np.float64)
         except ValueError:
             return None
-    for row in np.flatnonzero(np.abs(numbers) > LARGEST_WHOLE).tolist():
+    for row in np.flatnonzero(np.abs(numbers) >= LARGEST_WHOLE).tolist():
         text = values[row].strip()
         if text.lstrip("+-").isdigit() and Decimal(text) != Decimal(numbers[row]):
             return None
@@ -185,11 +185,10 @@ def check_columns(columns: Iterable[Column], place: Place) -> None:
     """Refuse features that no model can use, all of them in one error."""
     problems = []
     for column in columns:
-        for check in (_no_index, _not_finite, _inexact, _no_category):
-            found = check(column, place)
-            if found is not None:
-                problems.append((column.name, found, column.array or column.name))
-                break
+        checks = (_no_index, _not_finite, _inexact, _no_category)
+        found = next(filter(None, (check(column, place) for check in checks)), None)
+        if found is not None:
+            problems.append((column.name, found, column.array or column.name))
     if problems:
         raise unusable_columns(problems)
 
@@ -273,8 +272,8 @@ def spelled_alike(labels: np.ndarray) -> list[str]:
     --------
     >>> import numpy as np
     >>> from epic_sklearn.cli._columns import spelled_alike
-    >>> spelled_alike(np.array(["cat", "Cat ", "dog"]))[0][:73]
-    "Differ only in blanks, case or Unicode form: 'Cat ' (1 row), 'cat' (1 row"
+    >>> spelled_alike(np.array(["cat", "Cat ", "dog"]))[0][53:85]
+    "'Cat ' (1 row), 'cat' (1 row). I"
     """
     alike = defaultdict(list)
     for label, n in sorted(Counter(map(str, labels.tolist())).items()):
@@ -284,6 +283,6 @@ def spelled_alike(labels: np.ndarray) -> list[str]:
     if not groups:
         return []
     return [
-        f"Differ only in blanks, case or Unicode form: {'; '.join(groups)}. If that is "
-        "one class, write it in one way: each is judged by itself."
+        f"Classes differ only in blanks, case or Unicode form: {'; '.join(groups)}. "
+        "If they are one class, write it in one way: each is judged by itself."
     ]

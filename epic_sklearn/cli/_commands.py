@@ -121,6 +121,7 @@ def _separator(_: click.Context, __: click.Parameter, value: str | None) -> str 
 @click.option("--separator", callback=_separator, help="Of CSV fields, or 'tab'.")
 @click.option(
     "--decimal",
+    type=click.Choice([".", ","]),
     default=".",
     show_default=True,
     help="What stands before the decimals in CSV files.",

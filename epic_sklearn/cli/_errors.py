@@ -7,6 +7,7 @@ import io
 import shlex
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 import click
 
@@ -48,6 +49,18 @@ def check_names(path: object, names: Sequence[str], kind: str) -> None:
         raise Unusable(
             f"{path} has several {kind}s named {twice[0]!r}; give each its own name."
         )
+
+
+def check_format(path: Path, suffixes: Sequence[str]) -> str:
+    """Return a file's suffix; refuse files of another format, and empty ones."""
+    suffix = path.suffix.lower()
+    if suffix not in suffixes:
+        raise Unusable(
+            f"{path} ends in {suffix!r}; the formats read are {', '.join(suffixes)}."
+        )
+    if path.stat().st_size == 0:
+        raise Unusable(f"{path} is empty.")
+    return suffix
 
 
 def as_option(names: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from ._columns import NAMELESS, as_numbers, counts_rows
-from ._errors import Unusable, check_names
+from ._errors import Unusable, check_format, check_names
 from ._npz import load_arrays
 from ._parquet import ParquetFile
 
@@ -97,28 +97,22 @@ def _in_another_order(path: Path) -> Unusable:
 
 
 def _without_index(
-    path: Path, matrix: np.ndarray, names: list[str]
-) -> tuple[np.ndarray, list[str], bool]:
+    path: Path, matrix: np.ndarray, names: list[str] | None
+) -> tuple[np.ndarray, list[str] | None, bool]:
     """Leave out columns that only number the rows; they prove their order."""
+    if names is None:
+        return matrix, None, False
     is_index = np.array([bool(NAMELESS.fullmatch(name)) for name in names], bool)
     if not all(counts_rows(column) for column in matrix[:, is_index].T):
         raise _in_another_order(path)
-    left = [
-        name for name, left_out in zip(names, is_index, strict=True) if not left_out
-    ]
+    left = np.array(names, object)[~is_index].tolist()
     return matrix[:, ~is_index], left, bool(is_index.any())
 
 
 def _load(
     path: Path, what: str, expected: Sequence[str]
 ) -> tuple[np.ndarray, list[str] | None]:
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise Unusable(
-            f"{path} ends in {suffix!r}; the formats read are {', '.join(SUFFIXES)}."
-        )
-    if path.stat().st_size == 0:
-        raise Unusable(f"{path} is empty.")
+    suffix = check_format(path, SUFFIXES)
     if suffix in (".csv", ".tsv"):
         return _from_csv(path, expected)
     return _from_parquet(path) if suffix == ".parquet" else _from_numpy(path, what)
@@ -145,9 +139,7 @@ def _read_matrix(
             f"{path} has {matrix.shape[1]} columns and names {len(names)}: "
             f"{names[:20]}."
         )
-    has_index = False
-    if names is not None:
-        matrix, names, has_index = _without_index(path, matrix, names)
+    matrix, names, has_index = _without_index(path, matrix, names)
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     if len(bad):
         raise Unusable(

@@ -159,10 +159,10 @@ def check_options(options: ScanOptions) -> None:
     if options.is_from_elsewhere:
         _check_no_model(options)
     _check_gradients(options)
-    for name in ("separator", "decimal"):
-        value = getattr(options, name)
-        if value is not None and len(value) != 1:
-            raise Unusable(f"--{name} is {value!r}; give one character.")
+    if options.separator is not None and len(options.separator) != 1:
+        raise Unusable(
+            f"--separator is {options.separator!r}; give one character, or 'tab'."
+        )
     _check_formats(options)
     check_outputs(options)
 

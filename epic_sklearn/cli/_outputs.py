@@ -103,7 +103,7 @@ def as_json(findings: Findings) -> str:
     )
 
 
-def as_table(findings: Findings, width: int | None = None) -> str:
+def as_table(findings: Findings) -> str:
     """Draw a table for people, in colour on a terminal."""
     unicode = "utf" in (sys.stdout.encoding or "").lower()
     table = Table(box=box.ROUNDED if unicode else box.ASCII)
@@ -116,7 +116,7 @@ def as_table(findings: Findings, width: int | None = None) -> str:
     table.add_section()
     table.add_row("all", *_cells(findings.counts()), style="bold")
     in_colour = True if sys.stdout.isatty() else None
-    console = Console(file=io.StringIO(), width=width, force_terminal=in_colour)
+    console = Console(file=io.StringIO(), force_terminal=in_colour)
     console.print(table)
     detector, problem = findings.detector, findings.problem
     rule = " ".join(repr(detector.rule_).split())

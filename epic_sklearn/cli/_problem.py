@@ -27,7 +27,7 @@ from ._columns import (
     spelled_alike,
 )
 from ._csv import CsvFile
-from ._errors import Unusable, as_option, unknown
+from ._errors import Unusable, as_option, check_format, unknown
 from ._matrix import read_gradients, read_probabilities
 from ._npz import NpzFile
 from ._options import ScanOptions
@@ -56,13 +56,7 @@ class Problem:
 def open_data(options: ScanOptions) -> DataFile:
     """Open a data file by its suffix."""
     path = options.data
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise Unusable(
-            f"{path} ends in {suffix!r}; the formats read are {', '.join(SUFFIXES)}."
-        )
-    if path.stat().st_size == 0:
-        raise Unusable(f"{path} is empty.")
+    suffix = check_format(path, SUFFIXES)
     if suffix in (".csv", ".tsv"):
         return CsvFile(path, options.separator, options.decimal)
     if options.separator is not None or options.decimal != ".":
