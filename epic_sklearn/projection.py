@@ -95,7 +95,7 @@ class GradientPlane:
         if self._pca is None:
             return points
         for start in range(0, len(points), N_FITTED):
-            rows = slice(start, start + N_FITTED)
+            rows = np.arange(start, min(start + N_FITTED, len(points)))
             products = _inner_products(self._scaled(gradients[rows]), self._base)
             block = self._pca.transform(products)
             points[rows, : block.shape[1]] = block

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
 
 from epic_sklearn import (
@@ -234,6 +235,17 @@ def test_differences_of_mixed_columns_compare_what_is_no_number_as_text():
     missing = pair.pop(5)
     assert pair == [1, "red", "blue", 1.0, 2, "x", 1.0]
     assert missing in ("None", "nan")  # as the pandas at hand writes it
+
+
+def test_a_missing_number_differs_from_one_that_is_there(tmp_path):
+    X = np.array([[1.0, np.nan, np.nan], [3.0, 2.0, np.nan]])
+    (pair,) = differences(X, np.array([0]), np.array([1]))
+    assert pair == [0, "1", "3", 2.0, 1, "nan", "2", 1.0]
+    assert differences(pd.DataFrame(X), np.array([0]), np.array([1])) == [pair]
+    X, y = load_iris(return_X_y=True)
+    X[0, 0] = np.nan
+    model = HistGradientBoostingClassifier(max_iter=5)
+    data_of(EPICFilter(model, rule=Curious()).fit(X, y).report(X, y, tmp_path / "a"))
 
 
 def test_texts_that_a_column_numbers_are_shown_and_compared_as_texts():

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._style import CLEAN, COLOURS, POISON, TARGET, shorten
+from ._style import CLEAN, COLOURS, POISON, TARGET, import_pyplot, shorten
 
 # Marker areas are multiples of a panel's own unit, smaller where it is fuller.
 KEPT = {"c": CLEAN, "marker": "o", "alpha": 0.6, "linewidths": 0, "scale": 1.0}
@@ -111,7 +111,7 @@ def legend_handle(style: dict[str, Any], label: str) -> Any:
 
 
 def panels_to_draw_on(
-    plt: Any, ax: Any, n_panels: int, extra_width: float
+    ax: Any, n_panels: int, extra_width: float
 ) -> tuple[Any, np.ndarray]:
     """Figure and panels: a new grid, at most five in a row, or the user's axes.
 
@@ -131,7 +131,7 @@ def panels_to_draw_on(
     n_columns = n_panels if n_panels <= 3 else min(5, int(np.ceil(n_panels / 2)))
     n_rows = int(np.ceil(n_panels / n_columns))
     size = (max(2.5 * n_columns, 6.4), 2.7 * n_rows + 1.0)
-    figure, grid = plt.subplots(
+    figure, grid = import_pyplot().subplots(
         n_rows,
         n_columns,
         figsize=(6.4 + extra_width, 5.2) if n_panels == 1 else size,

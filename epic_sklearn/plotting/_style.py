@@ -25,25 +25,19 @@ PLACES = {
 }
 
 
-def import_pyplot(caller: str) -> Any:
-    """Import matplotlib's pyplot late.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed; says how to install it.
-    """
+def import_pyplot() -> Any:
+    """Import matplotlib's pyplot late, or say how to install it."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
-            f"{caller} needs matplotlib, which the extra 'plot' brings: "
+            "Displays need matplotlib, which the extra 'plot' brings: "
             "pip install 'epic-sklearn[plot]'."
         ) from error
     return plt
 
 
-def series_style(i: int) -> dict[str, str]:
+def series_style(i: int) -> dict[str, Any]:
     """Colour, marker and line style of the i-th of many series: 84 differ."""
     return {
         "color": COLOURS[i % len(COLOURS)],
@@ -52,7 +46,7 @@ def series_style(i: int) -> dict[str, str]:
     }
 
 
-def group_style(name: str, i: int) -> dict[str, str]:
+def group_style(name: str, i: int) -> dict[str, Any]:
     """Poisons and clean examples look the same in all displays."""
     fixed = {"poisons": (POISON, "D"), "clean examples": (CLEAN, "o")}
     if name not in fixed:
@@ -73,11 +67,9 @@ def shorten(label: Any, longest: int = LONGEST_LABEL) -> str:
     return f"\u200b{text}" if text.startswith("_") else text
 
 
-def axes_to_draw_on(
-    ax: Any, caller: str, figsize: tuple[float, float]
-) -> tuple[Any, Any, bool]:
+def axes_to_draw_on(ax: Any, figsize: tuple[float, float]) -> tuple[Any, Any, bool]:
     """Give figure, axes and whether the figure is new, thus ours to lay out."""
-    plt = import_pyplot(caller)
+    plt = import_pyplot()
     if ax is not None:
         return ax.figure, ax, False
     figure, ax = plt.subplots(figsize=figsize, layout="constrained")

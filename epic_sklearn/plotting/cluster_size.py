@@ -17,7 +17,6 @@ from ._inputs import (
 )
 from ._style import (
     axes_to_draw_on,
-    import_pyplot,
     legend_outside,
     show_percent,
     width_of_legend,
@@ -63,11 +62,6 @@ class ClusterSizeDisplay:
     See Also
     --------
     GradientSpaceDisplay : Where the clusters lie.
-
-    References
-    ----------
-    Yang, Liu, Mirzasoleiman: Not All Poisons are Created Equal: Robust Training
-    against Data Poisoning, ICML 2022, section 3.2.
 
     Examples
     --------
@@ -118,7 +112,6 @@ class ClusterSizeDisplay:
         ValueError
             If its rule makes no clusters; more errors as in that method.
         """
-        import_pyplot(f"{cls.__name__}.from_estimator")
         outcome = read_outcome(estimator)
         if "cluster_size" not in outcome.details:
             raise ValueError(
@@ -213,8 +206,7 @@ class ClusterSizeDisplay:
         """
         names = names_with_sizes(self.group_names, self.group_sizes)
         size = 6.0 + width_of_legend(names), max(2.8, 1.0 + 0.42 * len(names))
-        caller = f"{type(self).__name__}.plot"
-        self.figure_, self.ax_, is_new = axes_to_draw_on(ax, caller, size)
+        self.figure_, self.ax_, is_new = axes_to_draw_on(ax, size)
         left = np.zeros(len(names))
         dropped = 0 * self.fractions if self.dropped is None else self.dropped
         self.bars_ = []

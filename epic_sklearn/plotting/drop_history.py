@@ -12,7 +12,6 @@ from ._inputs import check_integers, make_groups, names_with_sizes, read_outcome
 from ._style import (
     axes_to_draw_on,
     group_style,
-    import_pyplot,
     legend_outside,
     show_percent,
     tidy,
@@ -128,7 +127,6 @@ EPICFilter, EPICResampler or FilteredClassifier
         ValueError
             If lengths or row numbers don't fit.
         """
-        import_pyplot(f"{cls.__name__}.from_estimator")
         outcome = read_outcome(estimator)
         return cls.from_predictions(
             outcome.dropped_at,
@@ -211,8 +209,7 @@ EPICFilter, EPICResampler or FilteredClassifier
         """
         names = names_with_sizes(self.group_names, self.group_sizes)
         width = 6.4 if len(names) <= FEW else 5.4 + width_of_legend(names)
-        caller = f"{type(self).__name__}.plot"
-        self.figure_, self.ax_, is_new = axes_to_draw_on(ax, caller, (width, 4.0))
+        self.figure_, self.ax_, is_new = axes_to_draw_on(ax, (width, 4.0))
         self.lines_ = [self._draw_staircase(i, name) for i, name in enumerate(names)]
         self._name_axes(names)
         self.legend_ = self._add_legend(is_new) if len(names) > 1 else None

@@ -29,7 +29,7 @@ from ._panels import (
     legend_handle,
     panels_to_draw_on,
 )
-from ._style import import_pyplot, legend_outside, shorten, width_of_legend
+from ._style import legend_outside, shorten, width_of_legend
 
 FIRST, SECOND = "first principal component", "second principal component"
 MOST_PANELS = 30
@@ -82,11 +82,6 @@ class GradientSpaceDisplay:
     --------
     DropHistoryDisplay : When examples were dropped.
     ClusterSizeDisplay : How large the clusters are that poisons are in.
-
-    References
-    ----------
-    Yang, Liu, Mirzasoleiman: Not All Poisons are Created Equal: Robust Training
-    against Data Poisoning, ICML 2022, section 3.
 
     Examples
     --------
@@ -157,7 +152,6 @@ see :meth:`from_predictions`
         ValueError
             If X and y are not of the length that it was fitted on.
         """
-        import_pyplot(f"{cls.__name__}.from_estimator")
         outcome = read_outcome(estimator)
         n = len(outcome.keep)
         labels = check_length(y, "y", n, "the estimator's keep mask")
@@ -249,7 +243,6 @@ see :meth:`from_predictions`
         >>> int(display.is_medoid.sum())
         12
         """
-        import_pyplot(f"{cls.__name__}.from_predictions")
         labels = column_or_1d(y)
         n = len(labels)
         everything = check_gradients(gradients, n)
@@ -264,8 +257,11 @@ see :meth:`from_predictions`
             n_targets = len(target)  # type: ignore[arg-type]
             of_targets = target_labels(target_label, n_targets, labels)
             at = check_gradients(target, n_targets)
+        panel, panel_of_targets = (
+            _panel_of(each, per_class) for each in (labels, of_targets)
+        )
         points, ratios, targets = _project(
-            everything, labels if per_class else None, at, of_targets, metric
+            everything, panel, at, panel_of_targets, metric
         )
         return cls(
             points,
@@ -290,23 +286,21 @@ see :meth:`from_predictions`
         -------
         self : GradientSpaceDisplay
         """
-        plt = import_pyplot(f"{type(self).__name__}.plot")
-        classes = np.unique(self.y) if self.per_class else [None]
+        panel = _panel_of(self.y, self.per_class)
+        panel_of_targets = _panel_of(self.target_labels, self.per_class)
         kinds = kinds_of_examples(
             self.y, self.keep, self.is_medoid, self.is_poison, self.per_class
         )
         width = 0.0 if self.per_class else width_of_legend([k.name for k in kinds])
-        self.figure_, self.axes_ = panels_to_draw_on(plt, ax, len(classes), width)
+        labels = np.unique(panel)
+        self.figure_, self.axes_ = panels_to_draw_on(ax, len(labels), width)
         self.ax_ = self.axes_[0]
-        for i, (panel, label) in enumerate(zip(self.axes_, classes, strict=True)):
-            inside = np.ones(len(self.y), bool) if label is None else self.y == label
-            draw_examples(panel, self.points, inside, kinds)
+        for i, label in enumerate(labels):
+            draw_examples(self.axes_[i], self.points, panel == label, kinds)
             if self.targets is not None:
-                here = np.array(
-                    [label is None or t == label for t in self.target_labels]
-                )
-                panel.scatter(*self.targets[here].T, **TARGET_STYLE)
-            self._name_panel(panel, i, label, ax is None)
+                here = panel_of_targets == label
+                self.axes_[i].scatter(*self.targets[here].T, **TARGET_STYLE)
+            self._name_panel(self.axes_[i], i, label, ax is None)
         self.legend_ = self._add_legend(kinds, ax is None)
         return self
 
@@ -317,7 +311,7 @@ see :meth:`from_predictions`
             if ratio is not None:
                 shares = [f" ({share:.0%} of variance)" for share in ratio[0]]
             ax.set(xlabel=FIRST + shares[0], ylabel=SECOND + shares[1])
-            if label is not None:
+            if self.per_class:
                 ax.set_title(f"Gradients of class {shorten(label, 40)}")
             return
         share = "" if ratio is None else f"\n{ratio[i].sum():.0%} of variance"
@@ -367,24 +361,29 @@ def _rows_of_classes(
     return np.flatnonzero(np.isin(y, wanted))
 
 
+def _panel_of(labels: np.ndarray | None, per_class: bool) -> np.ndarray:
+    """Name the panel in which each example, or target, is drawn."""
+    if per_class and labels is not None:
+        return labels
+    return np.zeros(0 if labels is None else len(labels))
+
+
 def _project(
     gradients: Gradients,
-    y: np.ndarray | None,
+    panel: np.ndarray,
     target: Gradients | None,
-    of_targets: np.ndarray | None,
+    panel_of_targets: np.ndarray,
     metric: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Points (m, 2), explained variance of each plane, targets (k, 2)."""
     points, ratios = np.empty((len(gradients), 2)), []
     targets = None if target is None else np.empty((len(target), 2))
-    for label in [None] if y is None else np.unique(y):
-        rows = np.arange(len(points)) if y is None else np.flatnonzero(y == label)
+    for label in np.unique(panel):
+        rows = np.flatnonzero(panel == label)
         plane = GradientPlane(gradients[rows], metric)
         points[rows] = plane.project(gradients[rows])
         ratios.append(plane.explained_variance_ratio)
         if target is not None and targets is not None:
-            here = np.arange(len(target))
-            if y is not None:
-                here = np.flatnonzero(of_targets == label)
+            here = np.flatnonzero(panel_of_targets == label)
             targets[here] = plane.project(target[here])
     return points, np.array(ratios), targets

@@ -15,7 +15,6 @@ from sklearn.utils._param_validation import StrOptions, validate_params
 from ._inputs import as_mask, read_outcome
 from ._style import (
     axes_to_draw_on,
-    import_pyplot,
     legend_outside,
     series_style,
     shorten,
@@ -127,7 +126,6 @@ class TradeoffDisplay:
         -------
         TradeoffDisplay
         """
-        import_pyplot(f"{cls.__name__}.from_estimator")
         if not isinstance(estimator, Mapping):
             estimator = {type(estimator).__name__: estimator}
         if not estimator:
@@ -141,8 +139,9 @@ class TradeoffDisplay:
             curves.append((clean_lost, 1.0 - dropped))
         names = list(map(str, estimator))
         x, y = np.array(points).T
-        axes = {"x_name": "clean_lost", "y_name": "poisons_left"}
-        return cls(names, x, y, curves=curves, **axes).plot(ax=ax)
+        display = cls(names, x, y, curves=curves)
+        display.x_name, display.y_name = "clean_lost", "poisons_left"
+        return display.plot(ax=ax)
 
     @classmethod
     @validate_params(
@@ -197,8 +196,9 @@ class TradeoffDisplay:
                 given = seconds.tolist()
                 raise ValueError(f"seconds is {given}; give finite numbers >= 0.")
         names = list(map(str, columns["name"].tolist()))
-        axes = {"x_name": x, "y_name": y}
-        return cls(names, xs, ys, intervals=intervals, seconds=seconds, **axes).plot(ax)
+        display = cls(names, xs, ys, intervals=intervals, seconds=seconds)
+        display.x_name, display.y_name = x, y
+        return display.plot(ax=ax)
 
     def plot(self, ax: Any = None) -> TradeoffDisplay:
         """Draw.
@@ -218,9 +218,8 @@ class TradeoffDisplay:
             areas = SMALLEST + (LARGEST - SMALLEST) * self.seconds / (longest or 1.0)
             times = [_duration(seconds, longest) for seconds in self.seconds]
             names = [f"{n} ({t})" for n, t in zip(names, times, strict=True)]
-        caller = f"{type(self).__name__}.plot"
         size = (5.4 + width_of_legend(names), 4.4)
-        self.figure_, self.ax_, is_new = axes_to_draw_on(ax, caller, size)
+        self.figure_, self.ax_, is_new = axes_to_draw_on(ax, size)
         self.markers_ = [self._draw(i, float(area)) for i, area in enumerate(areas)]
         self._name_axes()
         handles = [self._handle(i, name) for i, name in enumerate(names)]

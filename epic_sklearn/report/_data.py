@@ -76,17 +76,7 @@ def _gradient_space(
 
 
 def shown_scores(score: np.ndarray) -> tuple[str, list[str]]:
-    """Name and texts of the scores; ranks where most would read the same.
-
-    Parameters
-    ----------
-    score : ndarray of shape (m,)
-        Of the rows that are shown.
-
-    Returns
-    -------
-    name : {"Isolation score", "Isolation rank"}
-    texts : list of str
+    """Name and texts of the scores (m,); ranks where most would read the same.
 
     Examples
     --------
@@ -170,27 +160,9 @@ def page_data(
     names: list[str] | None,
     categories: Categories | None = None,
 ) -> dict[str, Any]:
-    """Collect what the page's script needs.
+    """Collect what the page's script needs: lists, numbers and texts, for JSON.
 
-    Parameters
-    ----------
-    detector : EPICFilter
-        Fitted.
-    X : array, sparse matrix or dataframe of shape (n, ...)
-        The rows it was fitted on.
-    gradients : ndarray of shape (n, d) or OuterProductGradients
-        Their gradients.
-    images : ndarray of shape (n, H, W, C) or None
-        What they look like.
-    names : list of str or None
-        Of the columns of X; None shows no differences.
-    categories : sequence of (sequence of str or None), optional
-        Texts that the values of a column number; see `differences`.
-
-    Returns
-    -------
-    dict
-        Lists, numbers and texts, for JSON.
+    `names` are those of the columns of X; None shows no differences.
     """
     flagged = np.flatnonzero(is_flagged(detector))  # most isolated first
     score = detector.isolation_score_

@@ -22,16 +22,7 @@ def fit_id(detector: Any) -> str:
 
     Whole numbers only: the last bits of a score differ from one machine to the
     next, and a review must not be lost to that. Decisions leave it unchanged.
-
-    Parameters
-    ----------
-    detector : EPICFilter
-        Fitted.
-
-    Returns
-    -------
-    str
-        "fit-" and 16 hexadecimal digits: no spreadsheet takes it for a number.
+    No spreadsheet takes "fit-" and hexadecimal digits for a number.
     """
     digest = hashlib.sha256(repr(detector.classes_.tolist()).encode())
     details = [np.asarray(values) for _, values in sorted(detector.details_.items())]
@@ -115,25 +106,9 @@ def _check(decisions: Mapping[Any, Any], n: int) -> None:
 def decided_keep(
     detector: Any, decisions: str | PathLike[str] | Mapping[int, str]
 ) -> np.ndarray:
-    """Give the keep mask that a reviewer's decisions make of the filter's own.
+    """Give the keep mask (n,) that decisions make of the filter's own, unchanged.
 
-    Parameters
-    ----------
-    detector : EPICFilter
-        Fitted; not changed.
-    decisions : str, path-like or mapping of int to {"keep", "drop"}
-        A CSV file of this fit, or row numbers and decisions.
-
-    Returns
-    -------
-    ndarray of shape (n,), bool
-
-    Raises
-    ------
-    TypeError
-        If `decisions` is neither a path nor a mapping.
-    ValueError
-        If they cannot be used; see :meth:`EPICFilter.apply_decisions`.
+    For parameters and errors see :meth:`epic_sklearn.EPICFilter.apply_decisions`.
     """
     if isinstance(decisions, str | PathLike):
         decisions = _from_file(Path(decisions), fit_id(detector))

@@ -19,13 +19,7 @@ Categories = Sequence[Sequence[str] | None]
 
 
 def resolve_names(X: Any, given: Any) -> list[str] | None:
-    """Names of the columns of X, or None where X is no table.
-
-    Raises
-    ------
-    ValueError
-        If the names given are not one a column.
-    """
+    """Names of the columns of X, one each, or None where X is no table."""
     if X.ndim != 2 if hasattr(X, "ndim") else len(X.shape) != 2:
         if given is not None:
             raise ValueError(
@@ -47,22 +41,18 @@ def resolve_names(X: Any, given: Any) -> list[str] | None:
 
 def _scales(X: Any) -> tuple[np.ndarray, np.ndarray]:
     """Which columns are numbers, and their standard deviations (1 for others)."""
-    if is_dataframe(X):
-        columns = [np.asarray(X[name]) for name in X.columns]
-        is_number = np.array([column.dtype.kind in "iuf" for column in columns])
-        spread = np.ones(len(columns))
-        for i in np.flatnonzero(is_number):
-            spread[i] = columns[i].astype(np.float64).std()
-    else:
-        is_number = np.full(X.shape[1], X.dtype.kind in "iuf")
-        if scipy.sparse.issparse(X):
-            floats = X.tocsr().astype(np.float64)
-            spread = np.sqrt(mean_variance_axis(floats, axis=0)[1])
-        elif is_number.all():
-            spread = X.std(axis=0, dtype=np.float64)
-        else:
-            spread = np.ones(X.shape[1])
-    return is_number, np.where(spread > 0, spread, 1.0)
+    if scipy.sparse.issparse(X):
+        floats = X.tocsr().astype(np.float64)
+        spread = np.sqrt(mean_variance_axis(floats, axis=0)[1])
+        return np.ones(X.shape[1], dtype=bool), np.where(spread > 0, spread, 1.0)
+    columns = [np.asarray(X[name]) for name in X.columns] if is_dataframe(X) else X.T
+    is_number = np.array([column.dtype.kind in "iuf" for column in columns])
+    spread = np.ones(len(columns))
+    for i in np.flatnonzero(is_number):
+        values = columns[i].astype(np.float64)
+        there = values[~np.isnan(values)]
+        spread[i] = (there.std() if len(there) else 0.0) or 1.0
+    return is_number, spread
 
 
 def _values(X: Any, rows: np.ndarray) -> np.ndarray:
@@ -82,32 +72,32 @@ def _as_text(value: Any, is_number: bool, texts: Sequence[str] | None) -> str:
     return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 
+def _gaps(
+    ours: np.ndarray, theirs: np.ndarray, is_number: np.ndarray, spread: np.ndarray
+) -> np.ndarray:
+    gap = np.zeros(ours.shape)
+    texts, others = (each[:, ~is_number].astype(str) for each in (ours, theirs))
+    gap[:, ~is_number] = texts != others
+    a, b = (each[:, is_number].astype(np.float64) for each in (ours, theirs))
+    far = np.nan_to_num(np.abs(a - b) / spread[is_number])
+    gap[:, is_number] = np.where(np.isnan(a) != np.isnan(b), 1.0, far)
+    return gap
+
+
 def differences(
     X: Any,
     rows: np.ndarray,
     others: np.ndarray,
     categories: Categories | None = None,
 ) -> list[list[Any]]:
-    """Find the features in which pairs of rows differ most.
+    """Find the features in which pairs of rows, of numbers (m,), differ most.
 
     Numbers are compared in standard deviations of their column; any other
-    values that differ count as one.
+    values that differ, and one that is missing, count as one. `categories` has
+    for each column the texts that its values number, or None.
 
-    Parameters
-    ----------
-    X : ndarray, sparse matrix or dataframe of shape (n, d)
-        All rows.
-    rows, others : ndarray of shape (m,), int
-        The pairs.
-    categories : sequence of (sequence of str or None), optional
-        For each column the texts that its values number, or None where they
-        are numbers.
-
-    Returns
-    -------
-    list of list
-        For each pair at most 12 times column number, value, other value and
-        difference, one after another, the largest difference first.
+    For each pair at most 12 times column number, value, other value and
+    difference, one after another, the largest difference first.
     """
     is_number, spread = _scales(X)
     texts = [None] * len(is_number) if categories is None else categories
@@ -116,17 +106,7 @@ def differences(
     for start in range(0, len(rows), BLOCK):
         ours = _values(X, rows[start : start + BLOCK])
         theirs = _values(X, others[start : start + BLOCK])
-        gap = np.zeros(ours.shape)
-        gap[:, is_number] = (
-            np.abs(
-                ours[:, is_number].astype(np.float64)
-                - theirs[:, is_number].astype(np.float64)
-            )
-            / spread[is_number]
-        )
-        gap[:, ~is_number] = ours[:, ~is_number].astype(str) != theirs[
-            :, ~is_number
-        ].astype(str)
+        gap = _gaps(ours, theirs, is_number, spread)
         largest = np.argsort(-gap, axis=1, kind="stable")[:, :N_FEATURES]
         for i, columns in enumerate(largest):
             pair: list[Any] = []

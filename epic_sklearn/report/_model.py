@@ -13,19 +13,9 @@ from ..gradients.modules import forward
 
 
 def probabilities_of(extractor: Any, X: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Class probabilities and the labels of their columns, by an extractor's model.
+    """Class probabilities (n, C) and the labels (C,) of their columns.
 
-    Parameters
-    ----------
-    extractor : extractor
-        Fitted.
-    X : array, sparse matrix or dataframe of shape (n, ...)
-        Rows.
-
-    Returns
-    -------
-    tuple of ndarray of shape (n, C) and ndarray of shape (C,), or None
-        None where gradients come from no model that is known.
+    None where an extractor's gradients come from no model that is known.
     """
     model: Any = getattr(extractor, "classifier_", None)
     if isinstance(model, nn.Module):

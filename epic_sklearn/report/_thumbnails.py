@@ -89,19 +89,10 @@ def _reduced(images: np.ndarray, factor: int) -> np.ndarray:
 
 
 def to_png(pixels: np.ndarray) -> bytes:
-    """Encode an image as PNG.
+    """Encode an image (H, W, 1) or (H, W, 3), uint8, as PNG.
 
-    Twenty lines and lossless, so the extra needs no imaging library and a
-    poison's small change survives.
-
-    Parameters
-    ----------
-    pixels : ndarray of shape (H, W, 1) or (H, W, 3), uint8
-        Grey or RGB.
-
-    Returns
-    -------
-    bytes
+    Lossless in twenty lines: the extra needs no imaging library, and a poison's
+    small change survives.
     """
     height, width, channels = pixels.shape
     # Filter 1, the difference to the pixel on the left, suits photographs.
@@ -137,19 +128,9 @@ def n_that_fit(images: np.ndarray) -> int:
 
 
 def thumbnails(images: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
-    """Put the images of some rows on sheets.
+    """Put the images of some rows on sheets; number i on them is ``rows[i]``.
 
-    Parameters
-    ----------
-    images : ndarray of shape (n, H, W, C)
-        From :func:`check_images`.
-    rows : ndarray of shape (m,), int
-        Which to show; number i on the sheets is ``rows[i]``.
-
-    Returns
-    -------
-    dict
-        Tile size, tiles a line and a sheet, and the sheets as base64 PNG.
+    Gives tile size, tiles a line and a sheet, and the sheets as base64 PNG.
     """
     height, width = images.shape[1:3]
     factor = -(-max(height, width) // LONGEST_SIDE)

@@ -144,22 +144,7 @@ def _context(
 
 
 def render(context: dict[str, Any], data: dict[str, Any], environment: Any) -> str:
-    """Fill the page's template.
-
-    Parameters
-    ----------
-    context : dict
-        What the template shows; all of it is escaped.
-    data : dict
-        What the script shows, as text only.
-    environment : jinja2.Environment
-        With autoescape.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
+    """Fill the page's template: all of `context` is escaped, `data` is text only."""
     from markupsafe import Markup
 
     style = _template_text("page.css")
