@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs clean clean-kernels
+.PHONY: demo test test-oldest lint docs clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.12"'
@@ -32,6 +32,16 @@ demo: .venv/demo.stamp
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest
 
+# The lowest versions that pyproject.toml allows. Doctests show newer ones' output.
+.venv-oldest/stamp: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet -c constraints-oldest.txt torch
+	.venv-oldest/bin/pip install --quiet -c constraints-oldest.txt -e '.[test]'
+	touch $@
+
+test-oldest: .venv-oldest/stamp
+	.venv-oldest/bin/python -m pytest tests
+
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,8 +50,5 @@ lint: .venv/dev.stamp
 docs: .venv/docs.stamp
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
-clean-kernels:
-	rm -f epic_sklearn/medoids/__pycache__/*.nb[ci]
-
-clean: clean-kernels
-	rm -rf .venv build dist *.egg-info docs/_build docs/auto_examples docs/generated
+clean:
+	rm -rf .venv .venv-oldest build dist *.egg-info docs/_build docs/auto_examples docs/generated

@@ -205,6 +205,29 @@ def accuracy_by_chance(
     return accuracy, chance
 
 
+def learned_nothing(probabilities: np.ndarray, codes: np.ndarray) -> str | None:
+    """Say so where a model knows its training labels no better than by chance.
+
+    Parameters
+    ----------
+    probabilities, codes : see :func:`accuracy_by_chance`
+
+    Returns
+    -------
+    str or None
+        The warning; None where the model has learned something.
+    """
+    found = accuracy_by_chance(probabilities, codes)
+    if found is None:
+        return None
+    return (
+        f"The model has learned next to nothing: it is right on {found[0]:.1%} of its "
+        f"own training rows, and always naming the most frequent class is right on "
+        f"{found[1]:.1%}. Then what is isolated says nothing about the rows: look for "
+        "better features or a better model first."
+    )
+
+
 def warn_if_nothing_learned(name: str, codes: np.ndarray, logits: np.ndarray) -> None:
     """Warn of a run that dropped nothing with a net no better than chance.
 

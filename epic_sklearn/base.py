@@ -45,22 +45,27 @@ def is_text(X: Any) -> bool:
     return is_1d and len(X) > 0 and all(isinstance(item, str) for item in X)
 
 
+# How frames become ones whose rows can be taken, by their library.
+INTO_MEMORY = {"dask": "compute()", "polars": "collect()", "pyarrow": "to_pandas()"}
+
+
 def refuse_lazy(**given: Any) -> None:
-    """Refuse frames and arrays whose rows are not in memory.
+    """Refuse frames whose rows cannot be taken: lazy ones and Arrow tables.
 
     Raises
     ------
     TypeError
-        If one is lazy: of dask, or a LazyFrame of polars.
+        Which says how to bring the rows into memory.
     """
     for name, value in given.items():
-        is_dask = hasattr(value, "__dask_graph__")
-        if is_dask or type(value).__name__ == "LazyFrame":
-            library = type(value).__module__.partition(".")[0]
-            way_out = "compute" if is_dask else "collect"
+        library, kind = type(value).__module__.partition(".")[0], type(value).__name__
+        is_lazy = hasattr(value, "__dask_graph__") or kind == "LazyFrame"
+        is_table = library == "pyarrow" and hasattr(value, "columns")
+        if is_lazy or is_table:
+            way = INTO_MEMORY.get(library, "compute()")
             raise TypeError(
-                f"{name} is a lazy {type(value).__name__} of {library}, whose rows are "
-                f"not in memory; give {name}.{way_out}()."
+                f"{name} is a {'lazy ' * is_lazy}{kind} of {library}, whose rows "
+                f"cannot be taken one by one; give {name}.{way}."
             )
 
 
@@ -260,7 +265,7 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
         if is_text(X):
             if reset:  # a row is one text: there are no features to name
                 for name in ("n_features_in_", "feature_names_in_"):
-                    vars(self).pop(name, None)
+                    self.__dict__.pop(name, None)
             return X if hasattr(X, "shape") else np.array(X, dtype=object)
         takes_nan = get_tags(self).input_tags.allow_nan
         if is_dataframe(X):

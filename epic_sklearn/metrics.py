@@ -2,36 +2,72 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
+from numbers import Number, Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.utils._param_validation import Interval, validate_params
 
-# Comparing numbers with text is never true: a silent 0% attack success rate.
-_COMPARABLE_KINDS = ("biuf", "US")
+# Labels of different kinds are never equal: a silent 0% attack success rate.
+_KINDS: dict[str, Any] = {"numbers": (Number, np.bool_), "text": str, "bytes": bytes}
 
 
-def _check_comparable(
-    y_pred: npt.NDArray[Any], labels: npt.NDArray[Any], name: str
-) -> None:
-    kinds = {y_pred.dtype.kind, labels.dtype.kind}
-    if "O" not in kinds and not any(kinds <= set(k) for k in _COMPARABLE_KINDS):
+def _kinds(labels: npt.NDArray[Any]) -> set[str]:
+    """Kinds among labels; those of a kind not in `_KINDS` may equal anything."""
+    one_type = labels.dtype.kind != "O"
+    values: Iterable[Any] = labels.ravel()[:1] if one_type else labels.ravel()
+    return {
+        next((k for k, types in _KINDS.items() if isinstance(value, types)), "other")
+        for value in values
+    }
+
+
+def equal_labels(
+    labels: npt.ArrayLike, wanted: Any, name: str, wanted_name: str
+) -> npt.NDArray[np.bool_]:
+    """Where labels are those wanted, and never a comparison of text with numbers.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n,)
+        Labels.
+    wanted : label or array-like of shape (n,)
+        What to compare them with.
+    name, wanted_name : str
+        What errors call them.
+
+    Returns
+    -------
+    ndarray of shape (n,), bool
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or no label can ever be equal.
+
+    Examples
+    --------
+    >>> from epic_sklearn.metrics import equal_labels
+    >>> equal_labels(["cat", "dog"], "cat", "y_pred", "adversarial_label")
+    array([ True, False])
+    """
+    labels, wanted = np.asarray(labels), np.asarray(wanted)
+    if wanted.shape not in ((), labels.shape):
         raise ValueError(
-            f"y_pred has dtype {y_pred.dtype}, {name} has dtype {labels.dtype}: they "
-            "can never be equal; give both in the labels that the model was fitted on."
+            f"{wanted_name} has shape {wanted.shape}, {name} has shape {labels.shape}; "
+            "give one label, or one each."
         )
-
-
-def _check_labels(labels: Any, y_pred: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
-    labels = np.asarray(labels)
-    if labels.shape not in ((), y_pred.shape):
+    ours, theirs = _kinds(labels), _kinds(wanted)
+    if not (ours & theirs or "other" in ours | theirs):
         raise ValueError(
-            f"{name} has shape {labels.shape}, y_pred has shape {y_pred.shape}; give "
-            "one label, or one a target."
+            f"{name} holds {' and '.join(sorted(ours))}, {wanted_name} "
+            f"{' and '.join(sorted(theirs))}, which can never be equal; give both in "
+            "the labels that the model was fitted on."
         )
-    _check_comparable(y_pred, labels, name)
-    return np.broadcast_to(labels, y_pred.shape)
+    # As objects: numpy would compare numbers with text as text.
+    return np.asarray(labels.astype(object) == wanted.astype(object), dtype=np.bool_)
 
 
 def attack_success_rate(
@@ -79,10 +115,10 @@ def attack_success_rate(
         )
     if len(predicted) == 0:
         raise ValueError("y_pred is empty; give at least one target's prediction.")
-    wanted = _check_labels(adversarial_label, predicted, "adversarial_label")
-    success = predicted == wanted
+    success = equal_labels(predicted, adversarial_label, "y_pred", "adversarial_label")
     if true_label is not None:
-        attacked = _check_labels(true_label, predicted, "true_label") != wanted
+        wanted = np.broadcast_to(np.asarray(adversarial_label), predicted.shape)
+        attacked = ~equal_labels(wanted, true_label, "adversarial_label", "true_label")
         if not attacked.any():
             raise ValueError(
                 "every target's true label is the adversarial label, so none is "
@@ -198,17 +234,7 @@ def clean_retention(keep: npt.ArrayLike, poison_indices: npt.ArrayLike) -> float
 
 
 class AttackSuccessScorer:
-    """Scorer made by `make_attack_success_scorer`.
-
-    Parameters
-    ----------
-    X_targets : array-like of shape (n_targets, ...)
-        The targets.
-    adversarial_label : label or array-like of shape (n_targets,)
-        The label that the attack wants.
-    accuracy_weight : float, default=0.0
-        Weight of the accuracy on the data that the scorer is called with.
-    """
+    """Scorer made by :func:`make_attack_success_scorer`, see there."""
 
     def __init__(
         self, X_targets: Any, adversarial_label: Any, accuracy_weight: float = 0.0
@@ -233,12 +259,17 @@ class AttackSuccessScorer:
         -------
         float
             ``accuracy_weight * accuracy - attack success rate``, higher is better.
+
+        Raises
+        ------
+        ValueError
+            If what `estimator` predicts cannot be compared with the labels.
         """
         predicted = estimator.predict(self.X_targets)
         rate = attack_success_rate(predicted, self.adversarial_label)
         if self.accuracy_weight == 0:
             return 0.0 - rate
-        accuracy = np.mean(np.asarray(estimator.predict(X)) == np.asarray(y))
+        accuracy = equal_labels(estimator.predict(X), y, "the prediction", "y").mean()
         return self.accuracy_weight * float(accuracy) - rate
 
     def __repr__(self) -> str:
@@ -254,6 +285,10 @@ def _n_rows(X: Any) -> int:
     return int(X.shape[0]) if hasattr(X, "shape") else len(X)
 
 
+@validate_params(
+    {"accuracy_weight": [Interval(Real, 0, None, closed="left")]},
+    prefer_skip_nested_validation=True,
+)
 def make_attack_success_scorer(
     X_targets: Any, adversarial_label: Any, *, accuracy_weight: float = 0.0
 ) -> AttackSuccessScorer:
@@ -305,9 +340,5 @@ def make_attack_success_scorer(
         raise ValueError(
             f"adversarial_label has shape {np.shape(adversarial_label)}, there are "
             f"{n_targets} targets; give one label, or one a target."
-        )
-    if not (math.isfinite(accuracy_weight) and accuracy_weight >= 0):
-        raise ValueError(
-            f"accuracy_weight={accuracy_weight!r}; give a finite number, 0 or more."
         )
     return AttackSuccessScorer(X_targets, adversarial_label, accuracy_weight)

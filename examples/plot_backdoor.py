@@ -27,6 +27,7 @@ from torch import nn
 
 from epic_sklearn import (
     EPICClassifier,
+    EPICFilter,
     FilteredClassifier,
     LogitGradients,
     TorchClassifier,
@@ -36,8 +37,8 @@ from epic_sklearn import (
     poison_recall,
 )
 from epic_sklearn.attacks import BadNets, PatchTrigger, SleeperAgent
-from epic_sklearn.baselines import ActivationClustering, DeepKNN, SpectralSignatures
 from epic_sklearn.plotting import ClusterSizeDisplay
+from epic_sklearn.rules import ActivationClustering, DeepKNN, SpectralSignatures
 
 SOURCE, WANTED = 3, 9
 X, y = load_digits(return_X_y=True)
@@ -98,7 +99,7 @@ plt.show()
 
 rivals = {
     "spectral signatures": SpectralSignatures(eps=0.15),
-    "activation clustering": ActivationClustering(random_state=0),
+    "activation clustering": ActivationClustering(),
     "deep k-NN": DeepKNN(),
 }
 defences = ["undefended", "EPIC", *rivals]
@@ -110,8 +111,9 @@ for attack, poisons in attacks.items():
         "EPIC": EPICClassifier(make_module, warmup=8, every=1, stop=15, **options),
     }
     models["EPIC"].fit(*data)
-    for name, rival in rivals.items():
-        rival.set_params(extractor=models["undefended"].module_)
+    for name, rule in rivals.items():
+        trained = models["undefended"].module_
+        rival = EPICFilter(trained, rule=rule, random_state=0)
         models[name] = FilteredClassifier(net, rival).fit(*data)
     for name, model in models.items():
         success = attack_success_rate(model.predict(patched), WANTED)

@@ -1,6 +1,6 @@
 """
-How do I choose threshold and subset_size?
-==========================================
+How do I choose a rule's parameters?
+====================================
 
 Whether a setting stops an attack cannot be read from data whose poisons are unknown,
 and accuracy does not tell: a poisoned model is as accurate as a clean one. What can be
@@ -31,6 +31,7 @@ from epic_sklearn import (
     attack_success_rate,
 )
 from epic_sklearn.datasets import make_poisoned_digits
+from epic_sklearn.rules import IsolatedMedoids
 
 N_PROBES = 5
 problem = make_poisoned_digits(n_targets=10, random_state=0)
@@ -87,10 +88,14 @@ def judge(model, X, y):
 
 
 classifier = LogisticRegression(max_iter=1000)
-defended = FilteredClassifier(
-    classifier, EPICFilter(LastLayerGradients(classifier), n_rounds=3)
+detector = EPICFilter(
+    LastLayerGradients(classifier), rule=IsolatedMedoids(), n_rounds=3
 )
-grid = {"filter__subset_size": [0.1, 0.2, 0.3], "filter__threshold": [1, 2, 3, 5]}
+defended = FilteredClassifier(classifier, detector)
+grid = {
+    "filter__rule__subset_size": [0.1, 0.2, 0.3],
+    "filter__rule__threshold": [1, 2, 3, 5],
+}
 # The corner that drops most reaches `min_class_fraction`, which warns.
 warnings.filterwarnings("ignore", "So many examples of class")
 search = GridSearchCV(defended, grid, scoring=judge, cv=splits, refit=False)
@@ -120,8 +125,8 @@ for ax, name, title in (
         dark = value < (vmin + vmax) / 2
         text = f"{value:.1%}" if name == "accuracy" else f"{value:.0%}"
         ax.text(column, row, text, ha="center", va="center", color="w" if dark else "k")
-    ax.set_xticks(range(4), grid["filter__threshold"])
-    ax.set_yticks(range(3), grid["filter__subset_size"])
+    ax.set_xticks(range(4), grid["filter__rule__threshold"])
+    ax.set_yticks(range(3), grid["filter__rule__subset_size"])
     ax.set(title=title, xlabel="threshold")
 axes[0].set_ylabel("subset_size")
 plt.show()

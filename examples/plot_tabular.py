@@ -7,7 +7,7 @@ forest on scikit-learn's breast cancer data. Forests have no gradients, so the f
 takes them from a logistic regression of its own. The attack is *feature collision*
 for tables: a few rows labelled benign are moved to where a malignant case of the test
 set is, so that the forest takes that case for benign. Ten cases are attacked, in two
-ways, and four filters are compared.
+ways, and three rules are compared.
 """
 
 # %%
@@ -37,7 +37,7 @@ from epic_sklearn import (
     clean_retention,
     poison_recall,
 )
-from epic_sklearn.baselines import RandomDrop
+from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, RandomDrop
 
 MALIGNANT, BENIGN = 0, 1
 X, y = load_breast_cancer(return_X_y=True, as_frame=True)
@@ -65,26 +65,27 @@ def tamper(target, n_poisons, share, seed):
 
 
 # %%
-# The filters
-# -----------
+# The rules
+# ---------
 #
 # With two classes the gradients with respect to the logits lie on a line, so the
-# filters look at those of the whole last layer. The scaler is part of the model that
+# rules look at those of the whole last layer. The scaler is part of the model that
 # they are taken from.
 
 gradients = LastLayerGradients(
     make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
 )
-filters = {
+rules = {
     "no filter": RandomDrop(drop_fraction=0.0),
-    "EPIC": EPICFilter(gradients),
-    "EPIC, threshold=3": EPICFilter(gradients, threshold=3),
-    'EPIC, rule="neighbors"': EPICFilter(gradients, rule="neighbors"),
+    "EPIC": IsolatedMedoids(),
+    "EPIC, threshold=3": IsolatedMedoids(threshold=3),
+    "FarNeighbors": FarNeighbors(),
 }
 
 results = {}
 for attack, (n_poisons, share) in ATTACKS.items():
-    for name, detector in filters.items():
+    for name, rule in rules.items():
+        detector = EPICFilter(gradients, rule=rule)
         read, rows = [], []
         for seed, target in enumerate(targets):
             tampered, poisons = tamper(target, n_poisons, share, seed)
@@ -114,9 +115,9 @@ figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey
 styles = zip(ATTACKS, ("#D55E00", "#0072B2"), (-0.19, 0.19), strict=True)
 for attack, colour, shift in styles:
     for column, ax in enumerate(axes):
-        values = [results[attack, name][column] for name in filters]
+        values = [results[attack, name][column] for name in rules]
         bars = ax.barh(
-            np.arange(len(filters)) + shift,
+            np.arange(len(rules)) + shift,
             values,
             height=0.36,
             color=colour,
@@ -126,7 +127,7 @@ for attack, colour, shift in styles:
 for ax, title in zip(axes, ("attack success", "clean examples lost"), strict=True):
     ax.set(title=title, xlim=(0, 1.12), xticks=[])
     ax.spines[["top", "right", "bottom"]].set_visible(False)
-axes[0].set_yticks(range(len(filters)), filters)
+axes[0].set_yticks(range(len(rules)), rules)
 axes[0].invert_yaxis()
 figure.legend(loc="outside lower center", ncols=2, frameon=False)
 plt.show()
@@ -139,7 +140,7 @@ plt.show()
 # through them with whoever knows the cases.
 
 tampered, poisons = tamper(targets[0], 10, 0.9, seed=0)
-detector = EPICFilter(gradients, rule="neighbors").fit(tampered, y_train)
+detector = EPICFilter(gradients, rule=FarNeighbors()).fit(tampered, y_train)
 most_isolated = np.argsort(-detector.isolation_score_)[:12]
 print("poisons among the 12 most isolated:", np.isin(most_isolated, poisons).sum())
 with tempfile.TemporaryDirectory() as folder:
@@ -155,7 +156,7 @@ with tempfile.TemporaryDirectory() as folder:
 # instead of four, perhaps because it drops clean rows beside the target too. With ten
 # targets that may be chance. A `threshold` of the size of the group removes the copies,
 # if the size is guessed right, and costs 19% of the clean examples and a point of
-# accuracy. ``rule="neighbors"``, which looks for tight groups as well, stops all
+# accuracy. `FarNeighbors`, which looks for tight groups as well, stops all
 # attacks of both kinds and drops 3% to 4%.
 #
 # Note what the attack needs: rows moved that far are easy to see by anyone who looks at

@@ -29,6 +29,7 @@ def scan(*arguments):
 
 def refused(capsys, *arguments):
     """Message of a command that must not work."""
+    capsys.readouterr()  # of commands before
     assert scan(*arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and "Traceback" not in captured.err

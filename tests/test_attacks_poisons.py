@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from torch import nn
 
 from epic_sklearn import TorchClassifier
 from epic_sklearn.attacks import (
     BackdoorPoisons,
     BadNets,
+    BullseyePolytope,
+    ConvexPolytope,
+    FeatureCollision,
+    GradientMatching,
     LabelFlip,
     PatchTrigger,
     Poisons,
@@ -75,6 +80,34 @@ def test_insert_refuses_another_training_set(poisons, images):
         poisons.insert_into(images[:12])
 
 
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_integers_that_cannot_hold_the_poisons_refuse_or_clip_them(kind):
+    X = kind(np.full((3, 2), 250, dtype=np.uint8))
+    target = np.zeros(2)
+    poisons = Poisons(
+        np.array([[-20.4, 280.0]], "f4"), np.array([1]), target, 0, target
+    )
+    with pytest.raises(ValueError, match=r"from -20 to 280.*uint8 holds 0 to"):
+        poisons.insert_into(X)
+    assert poisons.insert_into(X, clip=True).tolist() == [
+        [250, 250],
+        [0, 255],
+        [250, 250],
+    ]
+    rounded = poisons.insert_into(kind(np.zeros((3, 2), dtype=np.int16)))
+    assert rounded[1].tolist() == [-20, 280]
+
+
+def test_floats_too_narrow_and_what_are_no_numbers_are_refused(poisons, images):
+    huge = Poisons(np.full((1, 2), 1e5, "f4"), np.array([0]), None, 0, None)
+    with pytest.raises(ValueError, match="float16 holds"):
+        huge.insert_into(np.zeros((1, 2), dtype=np.float16))
+    assert huge.insert_into(torch.zeros(1, 2, dtype=torch.bfloat16))[0, 0] > 9e4
+    for wrong in (images > 0.5, torch.from_numpy(images > 0.5), images.astype(str)):
+        with pytest.raises(TypeError, match="give numbers"):
+            poisons.insert_into(wrong)
+
+
 # ------------------------------------------------------------------------- relabel
 
 
@@ -92,6 +125,20 @@ def test_relabel_takes_tensors(images):
     y = torch.arange(4)
     assert poisons.relabel(y).tolist() == [0, 1, 5, 3]
     assert y.tolist() == [0, 1, 2, 3]
+
+
+def test_relabel_refuses_labels_that_cannot_hold_the_adversarial_one(images):
+    def relabel(y, label):
+        return Poisons(images[:1], np.array([0]), images[0], label, None).relabel(y)
+
+    with pytest.raises(ValueError, match="y holds text, adversarial_label numbers"):
+        relabel(np.array(["1", "2"]), 1)
+    with pytest.raises(ValueError, match="y holds numbers, adversarial_label text"):
+        relabel(torch.arange(2), "1")
+    with pytest.raises(ValueError, match=r"<U3, which cannot hold .*'horse'"):
+        relabel(np.array(["cat", "dog"]), "horse")
+    with pytest.raises(ValueError, match="int64, which cannot hold"):
+        relabel(torch.arange(2), 1.5)
 
 
 def test_relabel_refuses_other_labels(poisons, labels):
@@ -125,6 +172,12 @@ def test_a_trigger_applies_alike_to_tensors_single_images_and_integers(images):
         np.testing.assert_array_equal(
             np.asarray(patched)[0, :, -2:, -2:], np.rint(trigger.patch)
         )
+
+
+def test_a_trigger_that_integers_cannot_hold_is_refused(images):
+    trigger = PatchTrigger(np.full((3, 1, 1), 300.0), 0, 0)
+    with pytest.raises(ValueError, match="uint8 holds 0 to 255"):
+        trigger.apply(images.astype(np.uint8))
 
 
 def test_random_triggers_follow_their_seed_and_lie_in_the_images():
@@ -219,9 +272,58 @@ def test_label_flip_takes_the_nearest_rows_of_other_labels(images, labels):
     )
 
 
+def test_label_flip_draws_among_the_equally_near_by_its_seed():
+    X, y = np.ones((40, 1)), np.repeat([0, 1], 20)
+    X[7] = 0.5
+    state = np.random.get_state()[1].copy()
+
+    def rows(random_state=None):
+        attack = LabelFlip(5, random_state=random_state)
+        return attack.craft(X, y, [0.4], 1).indices.tolist()
+
+    assert rows(0) == rows(0)
+    drawn = [rows(np.random.RandomState(0)) for _ in range(2)]
+    assert drawn[0] == drawn[1]
+    assert len({tuple(rows(seed)) for seed in range(5)}) == 5
+    assert len({tuple(rows()) for _ in range(5)}) > 1
+    assert all(rows(seed)[0] == 7 for seed in range(5))
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target_label": "dog"}, "target_label='dog' is the adversarial label"),
+        ({"target_label": 1}, "target_label holds numbers, adversarial_label text"),
+        ({"target_row": 12}, "target is row 12 of X, which bears .*'dog'"),
+    ],
+)
+@pytest.mark.parametrize(
+    "attack",
+    [BullseyePolytope(2), ConvexPolytope(2), FeatureCollision(2), LabelFlip(2)]
+    + [GradientMatching(2)],
+)
+def test_a_target_that_bears_the_adversarial_label_is_refused(
+    images, labels, attack, changes, message
+):
+    changes = dict(changes)
+    target = images[changes.pop("target_row", 3)]
+    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    model = () if isinstance(attack, LabelFlip) else (module,)
+    with pytest.raises(ValueError, match=message):
+        attack.craft(*model, images, labels, target, "dog", **changes)
+
+
+def test_a_target_of_another_class_may_look_like_an_example_of_it(images, labels):
+    poisons = LabelFlip(2).craft(images, labels, images[12], "dog", target_label="cat")
+    assert len(poisons.indices) == 2
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda X, y: BadNets(1).craft(X, y, 1, "cat"), "y holds text, source_label"),
+        (lambda X, y: BadNets(1).craft(X, y, "cat", 1), "y holds text, adversarial_l"),
         (lambda X, y: BadNets(0).craft(X, y, "cat", "dog"), "'n_poisons' .* Got 0"),
         (lambda X, y: BadNets(11).craft(X, y, "cat", "dog"), "only 10 examples"),
         (lambda X, y: BadNets(1).craft(X, y, "cat", "cat"), "other than the advers"),

@@ -30,8 +30,8 @@ from epic_sklearn import EPICFilter, LastLayerGradients, logit_gradients
 from epic_sklearn import PrecomputedGradients as Precomputed
 from epic_sklearn.cli import _csv, _npz, _outputs, main
 from epic_sklearn.cli._commands import cli
-from epic_sklearn.cli._data import open_data
 from epic_sklearn.report._decisions import fit_id
+from epic_sklearn.rules import DeepKNN, FarNeighbors, IsolatedMedoids
 
 
 def logistic():
@@ -56,7 +56,7 @@ def test_csv_gives_what_the_filter_gives(folder, capsys):
     mask = mask_of()
     np.testing.assert_array_equal(mask["kept"], direct.keep_)
     np.testing.assert_allclose(mask["isolation_score"], direct.isolation_score_)
-    np.testing.assert_array_equal(mask["cluster_size"], direct.cluster_sizes_)
+    np.testing.assert_array_equal(mask["cluster_size"], direct.details_["cluster_size"])
     np.testing.assert_array_equal(mask["row"], np.arange(150))
     np.testing.assert_array_equal(mask["label"], SPECIES[y])
     assert not mask["kept"][0]
@@ -68,16 +68,21 @@ def test_csv_gives_what_the_filter_gives(folder, capsys):
 def test_options_reach_the_filter(folder, capsys):
     X, y = poisoned_iris()
     direct = EPICFilter(
-        LastLayerGradients(logistic()), subset_size=0.1, threshold=2, n_rounds=2
+        LastLayerGradients(logistic()),
+        rule=IsolatedMedoids(subset_size=0.1, threshold=2),
+        n_rounds=2,
     ).fit(X[:, [2, 0]], y)
-    options = ["--gradient-of", "last-layer", "--subset-size", 0.1, "--threshold", 2]
+    options = ["--rule", "IsolatedMedoids", "--gradient-of", "last_layer"]
+    options += ["--set", "subset_size=0.1", "--set", "threshold=2"]
     columns = f"{NAMES[2]},{NAMES[0]}"
     options += ["--rounds", 2, "--features", columns, "--json", "--jobs", 1]
     assert scan("iris.csv", "--label", "species", *options) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["flagged"] == len(direct.isolated_indices_)
+    assert found["isolated"] == len(direct.isolated_indices_)
+    assert found["kept"] == 150 - found["isolated"]
     assert found["rho"] == pytest.approx(direct.rho_)
-    assert (found["rounds"], found["threshold"]) == (2, 2)
+    assert (found["rounds"], found["rule"]) == (2, "IsolatedMedoids")
+    assert found["parameters"] == direct.rule_.get_params()
 
 
 @pytest.mark.parametrize("model", ["mlp", "forest", "boosting"])
@@ -149,7 +154,7 @@ def test_probabilities_from_elsewhere(folder, capsys):
     assert scan("iris.csv", "--label", "species", *options) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     expected = EPICFilter(Precomputed()).fit(X, y)
-    assert found["flagged"] == len(expected.isolated_indices_)
+    assert found["isolated"] == len(expected.isolated_indices_)
 
 
 # What is written
@@ -198,7 +203,8 @@ def test_decisions_of_the_audit_page_are_applied(folder, capsys):
     assert scan(*options, "--decisions", "decisions.csv", "--force") == 0
     expected = sorted({*flagged[1:].tolist(), 7})
     assert np.flatnonzero(~mask_of()["kept"]).tolist() == expected
-    other = [*options, "--decisions", "decisions.csv", "--force", "--subset-size", 0.1]
+    other = [*options, "--decisions", "decisions.csv", "--force"]
+    other += ["--set", "subset_size=0.1"]
     capsys.readouterr()
     assert "another fit" in refused(capsys, *other)
 
@@ -207,15 +213,16 @@ def test_exit_status_and_json(folder, capsys):
     options = ["--label", "species", "--json"]
     assert scan("iris.csv", *options) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["flagged"] > 0
-    assert sum(row["flagged"] for row in found["classes"]) == found["flagged"]
+    assert found["isolated"] > 0
+    assert sum(row["isolated"] for row in found["classes"]) == found["isolated"]
     assert [row["label"] for row in found["classes"]] == list(SPECIES)
-    assert scan("iris.csv", *options, "--fail-on-flagged") == 1
+    assert scan("iris.csv", *options, "--fail-on-isolated") == 1
     captured = capsys.readouterr()
-    assert json.loads(captured.out)["flagged"] == found["flagged"]
+    assert json.loads(captured.out)["isolated"] == found["isolated"]
     assert captured.out.count("\n") == 1 and captured.err == ""
     np.save("same.npy", np.ones((150, 2)))  # nothing is isolated
-    options += ["--fail-on-flagged", "--subset-size", 0.02, "--gradients", "same.npy"]
+    options += ["--fail-on-isolated", "--gradients", "same.npy"]
+    options += ["--set", "subset_size=0.02"]
     assert scan("iris.csv", *options) == 0
 
 
@@ -276,12 +283,28 @@ def test_separators(folder, capsys):
     assert len({result["rho"] for result in results}) == 1
 
 
-def test_a_column_that_counts_rows_is_pointed_out(folder, capsys):
+def test_an_index_is_no_feature(folder, capsys):
     frame = pd.read_csv("iris.csv")
+    assert scan("iris.csv", "--label", "species", "--json") == 0
     frame.to_csv("counted.csv")  # pandas' index, which gives sorted classes away
+    frame.to_csv("unnamed.csv", index_label="Unnamed: 0")
+    frame.to_csv("r.csv", index_label="")
+    for name in ("counted.csv", "unnamed.csv", "r.csv"):
+        assert scan(name, "--label", "species", "--json") == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len({each["rho"] for each in found}) == 1
+    assert "Column '' counts the rows: left out, an index." in found[1]["notes"]
+    frame.sample(frac=1, random_state=0).to_csv("mixed.csv")
+    message = refused(capsys, "mixed.csv", "--label", "species")
+    assert "has no name and does not count the rows" in message
+    assert scan("mixed.csv", "--label", "species", "--exclude", "") == 0
+
+
+def test_a_named_column_that_counts_rows_is_pointed_out(folder, capsys):
+    pd.read_csv("iris.csv").to_csv("counted.csv", index_label="id")
     assert scan("counted.csv", "--label", "species") == 0
-    assert "Column '' counts the rows" in capsys.readouterr().err
-    assert scan("counted.csv", "--label", "species", "--exclude", "", "--json") == 0
+    assert "Column 'id' counts the rows" in capsys.readouterr().err
+    assert scan("counted.csv", "--label", "species", "--exclude", "id", "--json") == 0
     assert "counts" not in capsys.readouterr().out
 
 
@@ -357,7 +380,7 @@ def test_ctrl_c_while_it_works(folder, capsys, monkeypatch):
 def test_closed_pipe_in_a_new_process(folder):
     command = (
         f"{sys.executable} -m epic_sklearn scan iris.csv --label species "
-        "--mask mask.csv --fail-on-flagged | true; echo ${PIPESTATUS[0]}"
+        "--mask mask.csv --fail-on-isolated | true; echo ${PIPESTATUS[0]}"
     )
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.stdout == "1\n" and "Traceback" not in done.stderr
@@ -379,20 +402,28 @@ def test_missing_pyarrow_is_named(folder, capsys, monkeypatch):
     assert "epic-sklearn[parquet]" in message
 
 
-def test_rule_and_cutoff_are_the_filters(folder):
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [
+        (FarNeighbors(cutoff=1.5), ["--set", "cutoff=1.5"]),
+        (DeepKNN(k=5), ["--set", "k=5"]),  # a number of neighbours
+        (DeepKNN(k=0.5), ["--set", "k=0.5"]),  # a share of the class
+        (
+            IsolatedMedoids(metric="cosine", max_class_size=None),
+            ["--set", "metric=cosine", "--set", "max_class_size=None"],
+        ),
+    ],
+)
+def test_a_rule_gets_its_parameters_and_what_it_reads(folder, rule, options):
     X, y = poisoned_iris()
-    by_neighbors = ("--rule", "neighbors", "--cutoff", "1.5")
-    options = ("--label", "species", "--gradient-of", "last-layer", *by_neighbors)
-    assert scan("iris.csv", *options, "--mask", "mask.csv") == 0
-    detector = EPICFilter(LastLayerGradients(logistic()), rule="neighbors", cutoff=1.5)
-    keep = detector.fit(X, SPECIES[y]).keep_
-    np.testing.assert_array_equal(mask_of()["kept"].astype(bool), keep)
-    assert not keep.all()
-
-
-def test_rule_neighbors_asks_for_the_last_layer(folder, capsys):
-    message = refused(capsys, "iris.csv", "--label", "species", "--rule", "neighbors")
-    assert "--gradient-of last-layer" in message
+    options = ["--rule", type(rule).__name__, *options, "--mask", "mask.csv"]
+    assert scan("iris.csv", "--label", "species", *options) == 0
+    direct = EPICFilter(logistic(), rule=rule, random_state=0).fit(X, SPECIES[y])
+    mask = mask_of()
+    np.testing.assert_array_equal(mask["kept"], direct.keep_)
+    assert not mask["kept"].all()
+    columns = ["row", "kept", "isolation_score", *direct.details_, "label"]
+    assert mask.columns.tolist() == columns
 
 
 def test_help_and_version(capsys):
@@ -415,7 +446,7 @@ def test_arrays_of_any_name_come_back(folder):
     X, y = poisoned_iris()
     arrays = {"file": X, "y": y}  # a name that numpy.savez itself refuses
     _npz.write_arrays(arrays, folder / "one.npz")
-    data = open_data(folder / "one.npz")
-    data.write_rows(y == 1, folder / "two.npz")
+    _npz.NpzFile(folder / "one.npz").write_rows(y == 1, folder / "two.npz", {"file"})
     with np.load("two.npz") as kept:
         np.testing.assert_array_equal(kept["file"], X[y == 1])
+        np.testing.assert_array_equal(kept["y"], y)  # it was not named

@@ -79,7 +79,8 @@ def test_all_unusable_columns_are_named_in_one_error(folder, capsys):
     error = capsys.readouterr().err
     assert "4 columns cannot be used" in error
     assert "'first name' is text with 80 different values in 80 rows" in error
-    assert "'x,y' is text" in error and "'note' is text" in error
+    assert "'x,y' holds numbers or times that are written as text" in error
+    assert "'note' is text" in error
     assert "'holes' has no number in line 2 (1 of 80 rows" in error
     assert "'good'" not in error and "'colour'" not in error
     assert max(map(len, error.splitlines())) < 160

@@ -6,8 +6,7 @@ import sys
 import pytest
 
 import epic_sklearn
-from epic_sklearn._rules import RULES
-from epic_sklearn.cli import _choices, _model
+from epic_sklearn.cli import _commands, _options, _problem
 
 CODE = """
 import sys
@@ -39,9 +38,9 @@ def test_no_heavy_import_before_there_is_work(arguments, status):
     )
 
 
-def test_choices_of_the_options_are_those_of_the_code():
-    assert _choices.RULES == RULES
-    assert tuple(_model.EXTRACTORS) == _choices.GRADIENTS
-    assert set(_model.HAVE_LAST_LAYER) < set(_choices.MODELS)
-    made = [_model.make_model(name, 0, [False])[-1] for name in _choices.MODELS]
-    assert len({type(model) for model in made}) == len(_choices.MODELS)
+def test_what_help_names_is_what_there_is():
+    assert sorted(_commands.RULES) == sorted(_options.rule_classes())
+    assert tuple(_options.EXTRACTORS) == _commands.GRADIENTS
+    assert set(_options.HAVE_LAST_LAYER) < set(_commands.MODELS)
+    made = [_problem.make_model(name, 0, [False])[-1] for name in _commands.MODELS]
+    assert len({type(model) for model in made}) == len(_commands.MODELS)

@@ -76,8 +76,7 @@ def per_example_autograd(net, X, y):
 
 def test_extractors_equal_autograd_per_example(net, data):
     X, y = data
-    X32 = X.astype(np.float32).astype(np.float64)
-    logits, inputs, layer = per_example_autograd(net, X32, y)
+    logits, inputs, layer = per_example_autograd(net, X, y)
     net.train()
     np.testing.assert_allclose(LogitGradients(net)(X, y), logits, atol=1e-12)
     np.testing.assert_allclose(LastLayerInputGradients(net)(X, y), inputs, atol=1e-12)

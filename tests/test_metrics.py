@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -27,6 +28,10 @@ from epic_sklearn.metrics import (
         (np.array(["cat", "dog"], dtype=object), "dog", 0.5),
         ([1, 2, 3], [1, 0, 3], 2 / 3),
         ([1.0, 2.0], 1, 0.5),
+        (pd.Series(["cat", "dog"], dtype="category"), "cat", 0.5),
+        (["cat", "cat"], np.array(["cat"], dtype=object)[0], 1.0),
+        (np.array([1, 2], dtype=object), np.int8(2), 0.5),
+        ([True, False], 1, 0.5),
         ([4], 5, 0.0),
         ([5], 5, 1.0),
     ],
@@ -53,13 +58,34 @@ def test_targets_that_truly_bear_the_adversarial_label_can_be_left_out():
         ([[1, 2]], 1, r"y_pred has shape \(1, 2\)"),
         (1, 1, r"y_pred has shape \(\)"),
         ([1, 2, 3], [1, 2], r"adversarial_label has shape \(2,\)"),
-        ([1, 2, 3], "1", "can never be equal"),
-        (["1", "2"], 1, "can never be equal"),
+        ([1, 2, 3], "1", "y_pred holds numbers, adversarial_label text"),
+        (["1", "2"], 1, "y_pred holds text, adversarial_label numbers"),
+        (np.array(["1", "2"], dtype=object), 1, "can never be equal"),
+        (np.array([1, 2], dtype=object), np.str_("1"), "can never be equal"),
+        (["1", "2"], np.array([1, 2], dtype=object), "can never be equal"),
+        (pd.Series(["1", "2"], dtype="string"), 1, "can never be equal"),
+        ([True, False], "True", "can never be equal"),
+        ([b"cat"], "cat", "y_pred holds bytes, adversarial_label text"),
     ],
 )
 def test_success_rate_refuses_what_has_no_answer(y_pred, adversarial_label, message):
     with pytest.raises(ValueError, match=message):
         attack_success_rate(y_pred, adversarial_label)
+
+
+def test_true_labels_of_another_kind_or_shape_are_refused():
+    with pytest.raises(ValueError, match="adversarial_label holds numbers, true_label"):
+        attack_success_rate([0, 1], 0, true_label=["0", "1"])
+    with pytest.raises(ValueError, match=r"true_label has shape \(3,\)"):
+        attack_success_rate([0, 1], 0, true_label=[0, 1, 1])
+
+
+def test_kinds_that_may_be_equal_are_compared():
+    mixed = np.array(["cat", 1, None, 2.0, True], dtype=object)
+    assert attack_success_rate(mixed, 1) == 0.4  # True is 1 in Python
+    assert attack_success_rate(mixed, "cat") == 0.2
+    days = np.array(["2020-01-01", "2020-01-02"], dtype="datetime64[D]")
+    assert attack_success_rate(days, days[0]) == 0.5
 
 
 # ------------------------------------------------------------- recall, retention
@@ -127,6 +153,18 @@ def test_accuracy_can_be_blended_in(iris):
     )
 
 
+def test_the_scorer_refuses_to_compare_text_with_numbers(iris):
+    X, y = iris
+    text = pd.Series(y).astype(str)
+    model = KNeighborsClassifier().fit(X, text)
+    with pytest.raises(ValueError, match="y_pred holds text"):
+        make_attack_success_scorer(X[:2], 1)(model, X, text)
+    scorer = make_attack_success_scorer(X[:2], "1", accuracy_weight=1.0)
+    assert scorer(model, X, text) == model.score(X, text)
+    with pytest.raises(ValueError, match="the prediction holds text, y numbers"):
+        scorer(model, X, y)
+
+
 def test_each_target_may_have_its_own_adversarial_label(iris):
     X, y = iris
     model = LogisticRegression(max_iter=1000).fit(X, y)
@@ -180,8 +218,8 @@ def test_the_scorer_survives_pickling_and_says_what_it_is(iris):
     [
         (np.empty((0, 4)), 1, 0.0, "X_targets is empty"),
         (np.ones((3, 4)), [1, 2], 0.0, r"shape \(2,\), there are 3 targets"),
-        (np.ones((3, 4)), 1, -1.0, "accuracy_weight=-1.0"),
-        (np.ones((3, 4)), 1, float("nan"), "accuracy_weight=nan"),
+        (np.ones((3, 4)), 1, -1.0, "'accuracy_weight' .* Got -1.0"),
+        (np.ones((3, 4)), 1, float("nan"), "'accuracy_weight' .* Got nan"),
     ],
 )
 def test_scorers_without_meaning_are_refused(

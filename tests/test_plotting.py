@@ -1,6 +1,5 @@
 """Displays draw what was found, legibly, and refuse what they cannot draw."""
 
-import itertools
 import subprocess
 import sys
 
@@ -14,7 +13,6 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 from sklearn.datasets import load_iris
-from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -29,7 +27,6 @@ from epic_sklearn import (
     EPICSubsetSampler,
     FilteredClassifier,
     LastLayerGradients,
-    OuterProductGradients,
     TorchClassifier,
     find_medoids,
     flag_isolated,
@@ -39,14 +36,14 @@ from epic_sklearn.plotting import (
     DropHistoryDisplay,
     GradientSpaceDisplay,
     TradeoffDisplay,
-    _projection,
 )
-from epic_sklearn.plotting._groups import as_mask, make_groups
-from epic_sklearn.plotting._projection import GradientPlane
-from epic_sklearn.plotting._style import MARKERS, series_style, shorten
+from epic_sklearn.projection import GradientPlane
+from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, RandomDrop
 
 BLUE, VERMILION = "#0072b2", "#d55e00"
 POISON_ROWS = [0, 7]
+OTHER_ROWS = np.delete(np.arange(150), POISON_ROWS)
+LONG = [f"a class with a name that goes on for long, {i}" for i in range(10)]
 
 
 @pytest.fixture(autouse=True)
@@ -64,29 +61,12 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def detector(data):
-    return EPICFilter(LogisticRegression(max_iter=1000)).fit(*data)
-
-
-@pytest.fixture(scope="module")
-def model(data):
-    return EPICClassifier(warmup=2, every=2, stop=6, max_epochs=8, random_state=0).fit(
-        *data
-    )
-
-
-@pytest.fixture(scope="module")
-def sampler(data):
+def detectors(data):
+    """One fitted detector of each kind, by name."""
     X, y = data
     sampler = EPICSubsetSampler(y, warmup=1, every=1, random_state=0)
     for epoch in range(4):
         sampler.step(epoch, X + epoch)
-    return sampler
-
-
-@pytest.fixture(scope="module")
-def callback(data):
-    X, y = data
     net = NeuralNetClassifier(
         torch.nn.Linear(4, 3),
         criterion=torch.nn.CrossEntropyLoss,
@@ -95,104 +75,49 @@ def callback(data):
         callbacks=[("epic", EPICCallback(warmup=1, every=1, random_state=0))],
         verbose=0,
     ).fit(X.astype(np.float32), y.astype(np.int64))
-    return dict(net.callbacks_)["epic"]
+    training = {"warmup": 2, "every": 2, "stop": 6, "max_epochs": 8, "random_state": 0}
+    return {
+        "filter": EPICFilter().fit(X, y),
+        "rounds": EPICResampler(LastLayerGradients(), n_rounds=2).fit(X, y),
+        "filtered": FilteredClassifier(None, EPICFilter()).fit(X, y),
+        "model": EPICClassifier(**training).fit(X, y),
+        "sampler": sampler,
+        "schedule": sampler.schedule,
+        "callback": dict(net.callbacks_)["epic"],
+    }
 
 
-def many_points(n=10_000, n_classes=10):
-    rng = np.random.RandomState(0)
-    gradients = rng.randn(n, 6) * rng.rand(n, 1) ** 3
-    names = [f"a class with a name that goes on for long, {i}" for i in range(10)]
-    return gradients, np.array(names)[np.arange(n) % n_classes]
-
-
-def offsets(ax):
-    return np.vstack([np.asarray(c.get_offsets()) for c in ax.collections])
+def keep_of(detector):
+    return detector.keep_ if hasattr(detector, "keep_") else detector.keep
 
 
 def legend_texts(display):
     return [text.get_text() for text in display.legend_.get_texts()]
 
 
-def assert_legible(display, axes=None):
+def assert_legible(display):
     """The legend, and no title or label, lies over axes or runs off the figure."""
     figure = display.figure_
     figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
-    legend = display.legend_.get_window_extent(renderer)
-    for ax in axes if axes is not None else figure.axes:
-        inside = ax.get_window_extent(renderer)
+    legend = display.legend_.get_window_extent()
+    for ax in figure.axes:
+        inside = ax.get_window_extent()
         overlap_x = min(legend.x1, inside.x1) - max(legend.x0, inside.x0)
         overlap_y = min(legend.y1, inside.y1) - max(legend.y0, inside.y0)
         assert overlap_x <= 0 or overlap_y <= 0
-        assert inside.width > 60
-        assert inside.height > 60
+        assert min(inside.width, inside.height) > 60
         for text in (ax.title, ax.xaxis.label, ax.yaxis.label):
-            extent = text.get_window_extent(renderer)
+            extent = text.get_window_extent()
             if text.get_text():
                 assert not extent.overlaps(legend)
-                assert extent.x0 >= -1
-                assert extent.x1 <= figure.bbox.width + 1
+                assert extent.x0 >= -1 and extent.x1 <= figure.bbox.width + 1
     for text in (figure._supxlabel, figure._supylabel):
-        if text is not None:
-            assert not text.get_window_extent(renderer).overlaps(legend)
-    assert legend.x0 >= -1
-    assert legend.x1 <= figure.bbox.width + 1
-    assert legend.y0 >= -1
-    assert legend.y1 <= figure.bbox.height + 1
+        assert text is None or not text.get_window_extent().overlaps(legend)
+    assert legend.x0 >= -1 and legend.x1 <= figure.bbox.width + 1
+    assert legend.y0 >= -1 and legend.y1 <= figure.bbox.height + 1
 
 
-# Colours, names and groups
-
-
-def test_84_series_all_look_different():
-    looks = {tuple(series_style(i).values()) for i in range(84)}
-    assert len(looks) == 84
-    assert len(set(MARKERS)) == len(MARKERS)
-
-
-def test_long_labels_are_shortened_in_the_middle_and_formulas_escaped():
-    assert shorten("short") == "short"
-    text = shorten("a" * 50 + "b" * 50)
-    assert len(text) <= 28
-    assert text.startswith("aaa")
-    assert text.endswith("bbb")
-    figure, ax = plt.subplots()
-    ax.plot([0], label=shorten("costs $5, $6_{"))
-    ax.plot([0], label=shorten("_hidden"))
-    assert len(ax.get_legend_handles_labels()[1]) == 2
-    ax.legend()
-    figure.canvas.draw()  # matplotlib would fail on a bad formula
-
-
-def test_rows_and_masks_name_the_same_poisons():
-    mask = as_mask([0, 2], 4, "poison_indices")
-    assert mask.tolist() == [True, False, True, False]
-    np.testing.assert_array_equal(as_mask(mask, 4, "poison_indices"), mask)
-    assert not as_mask([], 4, "poison_indices").any()
-
-
-@pytest.mark.parametrize("bad", [[4], [-1], [0.5], [[0]], [True, False]])
-def test_rows_out_of_range_and_masks_of_another_length_are_refused(bad):
-    with pytest.raises(ValueError, match="poison_indices"):
-        as_mask(bad, 4, "poison_indices")
-
-
-def test_poisons_and_classes_are_not_groups_at_once():
-    with pytest.raises(ValueError, match="Both poison_indices and y"):
-        make_groups(4, [0], [0, 0, 1, 1])
-    with pytest.raises(ValueError, match="y has shape"):
-        make_groups(4, None, [0, 1])
-
-
-def test_labels_that_look_alike_when_shortened_stay_apart():
-    long = ["x" * 40 + "a" + "y" * 40, "x" * 40 + "b" + "y" * 40]
-    display = DropHistoryDisplay.from_predictions([1, -1, -1], [1], y=[*long, long[0]])
-    assert display.group_names == long
-    assert display.group_sizes == [2, 1]
-    assert_legible(display)
-
-
-# matplotlib is optional
+# All displays
 
 
 def test_import_needs_no_matplotlib_and_plotting_names_the_extra():
@@ -209,343 +134,6 @@ def test_import_needs_no_matplotlib_and_plotting_names_the_extra():
     )
     assert "epic-sklearn[plot]" in done.stdout
     assert "DropHistoryDisplay" in done.stdout
-
-
-# The plane
-
-
-@pytest.mark.parametrize("shape", [(40, 5), (3, 30), (20, 1), (1, 4), (2, 2)])
-def test_plane_is_scikit_learns_pca(shape):
-    gradients = np.random.RandomState(0).randn(*shape)
-    plane = GradientPlane(gradients)
-    k = min(2, *shape)
-    points = plane.project(gradients)
-    assert points.shape == (shape[0], 2)
-    if shape[0] > 1:
-        expected = PCA(k).fit(gradients)
-        np.testing.assert_allclose(
-            np.abs(points[:, :k]), np.abs(expected.transform(gradients)), atol=1e-9
-        )
-        np.testing.assert_allclose(
-            plane.explained_variance_ratio[:k],
-            expected.explained_variance_ratio_,
-            atol=1e-9,
-        )
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("scale", [0.0, 1e-170, 1e-8, 1e8])
-def test_plane_of_vanishing_gradients_is_finite(scale):
-    gradients = scale * np.random.RandomState(0).randn(30, 4)
-    plane = GradientPlane(gradients)
-    points = plane.project(gradients)
-    assert np.isfinite(points).all()
-    assert np.isfinite(plane.explained_variance_ratio).all()
-    if scale:
-        assert plane.explained_variance_ratio.sum() > 0.4
-
-
-def test_outer_products_have_the_plane_of_the_wide_array(monkeypatch):
-    rng = np.random.RandomState(0)
-    gradients = OuterProductGradients(rng.randn(40, 3), rng.randn(40, 6) + 1)
-    wide = GradientPlane(gradients.toarray())
-    built = GradientPlane(gradients)
-    monkeypatch.setattr(_projection, "SMALL", 0)
-    unbuilt = GradientPlane(gradients)
-    new = OuterProductGradients(rng.randn(5, 3), rng.randn(5, 6))
-    for plane in (built, unbuilt):
-        np.testing.assert_allclose(
-            plane.explained_variance_ratio, wide.explained_variance_ratio
-        )
-        signs = np.sign((plane.axes * wide.axes).sum(axis=1))
-        np.testing.assert_allclose(
-            plane.project(new), wide.project(new.toarray()) * signs, atol=1e-9
-        )
-
-
-# GradientSpaceDisplay
-
-
-def test_every_example_is_drawn_once_and_named_with_its_kind(data, detector):
-    X, y = data
-    display = GradientSpaceDisplay.from_estimator(
-        detector, X, y, classes=[0], poison_indices=POISON_ROWS
-    )
-    assert len(display.axes_) == 1
-    assert display.ax_ is display.axes_[0]
-    kept, medoids = detector.keep_[y == 0], display.is_medoid
-    n_marks = 50 + (medoids & kept & ~display.is_poison).sum()
-    assert len(offsets(display.ax_)) == n_marks
-    drawn = {tuple(p) for p in offsets(display.ax_).round(9)}
-    assert drawn == {tuple(p) for p in display.points.round(9)}
-    n_dropped = int((~detector.keep_[POISON_ROWS]).sum())
-    for kind, n_poisons in (("dropped", n_dropped), ("kept", 2 - n_dropped)):
-        in_legend = f"poison, {kind} ({n_poisons})" in legend_texts(display)
-        assert in_legend == (n_poisons > 0)
-    assert "class 0" in display.ax_.get_title()
-    assert "% of variance" in display.ax_.get_xlabel()
-    assert_legible(display)
-
-
-def test_poisons_stand_out_and_dropped_examples_are_crosses(data, detector):
-    X, y = data
-    display = GradientSpaceDisplay.from_predictions(
-        X, y, np.arange(150) % 5 > 0, classes=0, poison_indices=[0, 1]
-    )
-    colours = [to_hex(c.get_facecolor()[0]) for c in display.ax_.collections]
-    assert colours.count(VERMILION) == 2  # one kept, one dropped
-    assert colours.count(BLUE) == 1
-    handles = display.legend_.legend_handles
-    markers = dict(zip(legend_texts(display), handles, strict=True))
-    assert markers["clean, dropped (9)"].get_marker() == "x"
-    assert markers["clean, kept (39)"].get_marker() == "o"
-    assert markers["poison, dropped (1)"].get_marker() == "X"
-
-
-def test_panels_are_the_classes_each_in_its_own_plane(data, detector):
-    X, y = data
-    display = GradientSpaceDisplay.from_estimator(detector, X, y)
-    assert [ax.get_title().splitlines()[0] for ax in display.axes_] == [
-        "class 0",
-        "class 1",
-        "class 2",
-    ]
-    gradients = detector.extractor_.compute(X, y)
-    for label in range(3):
-        expected = PCA(2).fit_transform(gradients[y == label])
-        np.testing.assert_allclose(
-            np.abs(display.points[y == label]), np.abs(expected), atol=1e-9
-        )
-    np.testing.assert_array_equal(
-        np.flatnonzero(display.is_medoid), np.sort(detector.medoid_indices_)
-    )
-    assert all(ax.get_aspect() == 1.0 for ax in display.axes_)
-    assert_legible(display)
-
-
-def test_target_is_drawn_in_the_panel_of_the_adversarial_label(data, detector):
-    X, y = data
-    display = GradientSpaceDisplay.from_estimator(
-        detector, X, y, target=X[100:101], target_label=0
-    )
-    of_target = detector.extractor_.compute(X[100:101], [0])
-    plane = GradientPlane(detector.extractor_.compute(X, y)[y == 0])
-    np.testing.assert_allclose(display.targets, plane.project(of_target))
-    n_stars = [
-        sum(len(c.get_offsets()) for c in ax.collections if c.get_zorder() == 4)
-        for ax in display.axes_
-    ]
-    assert n_stars == [1, 0, 0]
-    assert legend_texts(display)[-1] == "target"
-
-
-def test_classifier_is_drawn_with_its_own_gradients(data, model):
-    X, y = data
-    labels = np.array(["setosa", "versicolor", "virginica"])[y]
-    named = EPICClassifier(
-        warmup=2, max_epochs=5, gradients="last_layer", random_state=0
-    ).fit(X, labels)
-    display = GradientSpaceDisplay.from_estimator(named, X, labels, per_class=False)
-    gradients = LastLayerGradients(named.module_).compute(X.astype(np.float32), y)
-    expected = PCA(2).fit_transform(gradients.toarray())
-    np.testing.assert_allclose(np.abs(display.points), np.abs(expected), atol=1e-6)
-    np.testing.assert_array_equal(display.keep, named.keep_)
-    assert display.is_medoid is None
-    assert legend_texts(display)[0].startswith("setosa, kept")
-    assert_legible(display)
-
-
-@pytest.mark.parametrize(
-    "kind", [EPICResampler(), FilteredClassifier(None, EPICFilter())]
-)
-def test_resampler_and_filtered_classifier_are_drawn_too(data, kind):
-    X, y = data
-    kind.fit(X, y)
-    display = GradientSpaceDisplay.from_estimator(kind, X, y)
-    keep = getattr(kind, "keep_", None)
-    np.testing.assert_array_equal(display.keep, keep)
-
-
-@pytest.mark.parametrize("per_class", [True, False])
-def test_ten_thousand_examples_of_ten_long_named_classes(per_class):
-    gradients, y = many_points()
-    medoids = find_medoids(gradients, y, subset_size=0.1)
-    display = GradientSpaceDisplay.from_predictions(
-        gradients,
-        y,
-        ~flag_isolated(medoids),
-        medoid_indices=medoids.indices,
-        per_class=per_class,
-    )
-    assert len(display.axes_) == (10 if per_class else 1)
-    assert_legible(display)
-
-
-def test_nothing_dropped_no_medoids_one_class():
-    gradients = np.random.RandomState(0).randn(20, 3)
-    display = GradientSpaceDisplay.from_predictions(
-        gradients, np.zeros(20), np.ones(20, bool)
-    )
-    assert legend_texts(display) == ["kept (20)"]
-    assert_legible(display)
-
-
-@pytest.mark.parametrize("per_class", [True, False])
-def test_groups_without_examples_are_not_in_the_legend(data, per_class):
-    X, y = data
-    display = GradientSpaceDisplay.from_predictions(
-        X,
-        y,
-        np.ones(150, bool),
-        poison_indices=np.flatnonzero(y == 0),
-        medoid_indices=[],
-        per_class=per_class,
-    )
-    others = ["clean, kept (100)"] if per_class else ["1, kept (50)", "2, kept (50)"]
-    assert legend_texts(display) == [*others, "poison, kept (50)"]
-
-
-def test_users_axes_are_drawn_on(data, detector):
-    X, y = data
-    figure, axes = plt.subplots(1, 3, layout="constrained", figsize=(12, 4))
-    display = GradientSpaceDisplay.from_estimator(detector, X, y, ax=axes)
-    assert display.figure_ is figure
-    assert list(display.axes_) == list(axes)
-    assert_legible(display)
-    with pytest.raises(ValueError, match="1 axes for 3 panels"):
-        display.plot(ax=axes[0])
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"keep": np.ones(9, bool)}, "keep has shape"),
-        ({"keep": np.ones(10)}, "boolean mask"),
-        ({"y": np.zeros(9)}, "rows for 9 examples"),
-        ({"gradients": np.full((10, 2), np.nan)}, "NaN"),
-        ({"classes": ["none"]}, "classes is"),
-        ({"classes": []}, "classes is"),
-        ({"target": np.zeros((1, 2))}, "target_label"),
-        ({"target": np.zeros((1, 2)), "target_label": 5}, "not among the classes"),
-        ({"target": np.zeros((2, 2)), "target_label": [0] * 3}, "target_label"),
-        ({"medoid_indices": [10]}, "medoid_indices"),
-    ],
-)
-def test_bad_input_of_gradient_space_is_refused(changed, message):
-    given = {
-        "gradients": np.random.RandomState(0).randn(10, 2),
-        "y": np.arange(10) % 2,
-        "keep": np.ones(10, bool),
-    }
-    with pytest.raises(ValueError, match=message):
-        GradientSpaceDisplay.from_predictions(**{**given, **changed})
-
-
-def test_hundred_classes_need_a_choice():
-    gradients, y = np.random.RandomState(0).randn(200, 3), np.arange(200) % 100
-    with pytest.raises(ValueError, match="name at most 30"):
-        GradientSpaceDisplay.from_predictions(gradients, y, np.ones(200, bool))
-
-
-def test_estimators_without_gradients_or_fit_are_refused(data, sampler):
-    X, y = data
-    with pytest.raises(TypeError, match="from_predictions"):
-        GradientSpaceDisplay.from_estimator(sampler, X, y)
-    with pytest.raises(NotFittedError):
-        GradientSpaceDisplay.from_estimator(EPICFilter(), X, y)
-    with pytest.raises(ValueError, match="y has shape"):
-        GradientSpaceDisplay.from_estimator(EPICFilter().fit(X, y), X[:9], y[:9])
-
-
-# DropHistoryDisplay
-
-
-def test_history_counts_what_was_dropped_up_to_each_round(model):
-    display = DropHistoryDisplay.from_estimator(model, poison_indices=POISON_ROWS)
-    at = model.dropped_at_epoch_
-    for fractions, rows in zip(
-        display.fractions,
-        (POISON_ROWS, np.delete(np.arange(150), POISON_ROWS)),
-        strict=True,
-    ):
-        expected = [
-            np.mean([0 <= at[i] <= record.epoch for i in rows])
-            for record in model.rounds_
-        ]
-        np.testing.assert_allclose(fractions, expected)
-    total = np.average(display.fractions, axis=0, weights=display.group_sizes)
-    kept = [record.n_kept / 150 for record in model.rounds_]
-    np.testing.assert_allclose(total, 1 - np.array(kept))
-
-
-def test_staircases_start_at_nothing_and_show_the_groups(model):
-    display = DropHistoryDisplay.from_estimator(model, poison_indices=POISON_ROWS)
-    assert legend_texts(display) == ["poisons (2)", "clean examples (148)"]
-    for line, fractions in zip(display.lines_, display.fractions, strict=True):
-        assert line.get_drawstyle() == "steps-post"
-        assert line.get_ydata()[0] == 0
-        np.testing.assert_allclose(line.get_ydata()[1:-1], fractions)
-        np.testing.assert_allclose(line.get_xdata()[1:-1], [2, 4, 6])
-    assert [to_hex(line.get_color()) for line in display.lines_] == [VERMILION, BLUE]
-    assert display.ax_.get_xlabel() == "epochs trained"
-    assert display.ax_.get_ylabel() == "examples dropped so far"
-    assert display.ax_.yaxis.get_major_formatter()(0.175, 0) == "17.5%"
-    assert_legible(display)
-
-
-@pytest.mark.parametrize("name", ["model", "sampler", "callback", "detector"])
-def test_history_of_each_kind_of_detector(request, data, name):
-    estimator = request.getfixturevalue(name)
-    display = DropHistoryDisplay.from_estimator(estimator, y=data[1])
-    keep = getattr(estimator, "keep_", None)
-    keep = estimator.keep if keep is None else keep
-    dropped = [np.mean(~keep[data[1] == label]) for label in range(3)]
-    np.testing.assert_allclose(display.fractions[:, -1], dropped)
-    expected = "round" if name == "detector" else "epochs trained"
-    assert display.ax_.get_xlabel() == expected
-
-
-def test_filtered_classifier_shows_its_filters_history(data):
-    filtered = FilteredClassifier(None, EPICFilter()).fit(*data)
-    display = DropHistoryDisplay.from_estimator(filtered)
-    np.testing.assert_allclose(display.fractions, [[np.mean(~filtered.keep_)]])
-    assert display.legend_ is None
-    assert display.ax_.get_title() == "All examples (150)"
-
-
-def test_ten_classes_and_no_drops_at_all():
-    _, y = many_points()
-    display = DropHistoryDisplay.from_predictions(
-        np.full(len(y), -1), np.arange(10, 200, 5), y=y
-    )
-    assert (display.fractions == 0).all()
-    assert display.ax_.get_ylim() == (0.0, 0.1)
-    assert len(legend_texts(display)) == 10
-    assert_legible(display)
-
-
-def test_history_on_users_axes(model):
-    _, axes = plt.subplots(1, 2, layout="constrained", figsize=(10, 4))
-    display = DropHistoryDisplay.from_estimator(
-        model, poison_indices=POISON_ROWS, ax=axes[1]
-    )
-    assert display.ax_ is axes[1]
-    assert_legible(display)
-
-
-@pytest.mark.parametrize(
-    ("dropped_at", "epochs", "message"),
-    [
-        ([1, 2, -1], [1], "dropped at \\[2\\]"),
-        ([-1, -1], [], "no time"),
-        ([], [1], "dropped_at"),
-        ([0.5], [1], "dropped_at"),
-        ([[1]], [1], "dropped_at"),
-    ],
-)
-def test_bad_history_is_refused(dropped_at, epochs, message):
-    with pytest.raises(ValueError, match=message):
-        DropHistoryDisplay.from_predictions(dropped_at, epochs)
 
 
 @pytest.mark.parametrize("display", [DropHistoryDisplay, ClusterSizeDisplay])
@@ -572,14 +160,12 @@ def test_foreign_objects_are_refused_by_name(data):
             DropHistoryDisplay.from_estimator(other)
 
 
-@pytest.mark.parametrize("display", [TradeoffDisplay, DropHistoryDisplay])
-def test_searches_and_pipelines_say_which_part_of_them_to_draw(display, data):
-    def draw(estimator):
-        given = {} if display is DropHistoryDisplay else {"poison_indices": [0]}
-        return display.from_estimator(estimator, **given)
-
-    model = FilteredClassifier(LogisticRegression(max_iter=1000), EPICFilter())
-    grid = {"filter__threshold": [1]}
+def test_searches_and_pipelines_say_which_part_of_them_to_draw(data):
+    draw = DropHistoryDisplay.from_estimator
+    model = FilteredClassifier(
+        LogisticRegression(max_iter=1000), EPICFilter(rule=IsolatedMedoids())
+    )
+    grid = {"filter__rule__threshold": [1]}
     with pytest.raises(NotFittedError, match="GridSearchCV"):
         draw(GridSearchCV(model, grid))
     with pytest.raises(TypeError, match=r"refit=False .* refit=True .*best_estimator_"):
@@ -594,67 +180,338 @@ def test_searches_and_pipelines_say_which_part_of_them_to_draw(display, data):
     draw(pipeline[-1])
 
 
+@pytest.mark.parametrize("bad", [[150], [-1], [0.5], [[0]], [True, False]])
+def test_poisons_that_are_no_rows_are_refused(detectors, bad):
+    with pytest.raises(ValueError, match="poison_indices"):
+        DropHistoryDisplay.from_estimator(detectors["filter"], poison_indices=bad)
+
+
+def test_groups_are_poisons_or_classes_and_not_both(detectors):
+    detector = detectors["filter"]
+    is_poison = np.isin(np.arange(150), POISON_ROWS)
+    for given in (POISON_ROWS, is_poison):
+        display = DropHistoryDisplay.from_estimator(detector, poison_indices=given)
+        assert display.group_names == ["poisons", "clean examples"]
+        assert display.group_sizes == [2, 148]
+    with pytest.raises(ValueError, match="Both poison_indices and y"):
+        DropHistoryDisplay.from_estimator(detector, poison_indices=[0], y=[0] * 150)
+    with pytest.raises(ValueError, match="y has shape"):
+        DropHistoryDisplay.from_estimator(detector, y=[0, 1])
+
+
+def test_long_and_odd_labels_stay_apart_and_legible():
+    long = ["x" * 40 + "a" + "y" * 40, "x" * 40 + "b" + "y" * 40, "$5, $6_{", "_hidden"]
+    display = DropHistoryDisplay.from_predictions([1, -1, -1, 1], [1], y=long)
+    assert display.group_names == sorted(long)
+    assert len(legend_texts(display)) == 4
+    assert max(map(len, legend_texts(display))) < 36
+    assert_legible(display)  # draws: matplotlib would fail on a bad formula
+
+
+def test_displays_keep_their_parameters_and_replot(detectors):
+    display = DropHistoryDisplay.from_estimator(detectors["model"])
+    again = DropHistoryDisplay(display.fractions, display.epochs, display.group_names)
+    assert not hasattr(again, "ax_")
+    assert again.plot() is again
+    assert again.ax_ is not display.ax_
+
+
+# GradientSpaceDisplay
+
+
+def test_every_example_is_drawn_once_and_named_with_its_kind(data, detectors):
+    X, y = data
+    display = GradientSpaceDisplay.from_estimator(
+        detectors["filter"], X, y, classes=[0], poison_indices=POISON_ROWS
+    )
+    drawn = np.vstack([c.get_offsets() for c in display.ax_.collections]).round(9)
+    assert {tuple(p) for p in drawn} == {tuple(p) for p in display.points.round(9)}
+    marked = display.is_medoid & display.keep & ~display.is_poison
+    assert len(drawn) == 50 + marked.sum()
+    n_dropped = int((~display.keep[display.is_poison]).sum())
+    for kind, n in (("dropped", n_dropped), ("kept", 2 - n_dropped)):
+        assert (f"poison, {kind} ({n})" in legend_texts(display)) == (n > 0)
+    assert "class 0" in display.ax_.get_title()
+    assert "% of variance" in display.ax_.get_xlabel()
+    assert_legible(display)
+
+
+def test_poisons_stand_out_and_dropped_examples_are_crosses_below(data):
+    X, y = data
+    display = GradientSpaceDisplay.from_predictions(
+        X, y, np.arange(150) % 5 > 0, classes=0, poison_indices=[0, 1]
+    )
+    colours = [to_hex(c.get_facecolor()[0]) for c in display.ax_.collections]
+    assert colours.count(VERMILION) == 2  # one kept, one dropped
+    assert colours.count(BLUE) == 1
+    pairs = zip(legend_texts(display), display.legend_.legend_handles, strict=True)
+    markers = {text: handle.get_marker() for text, handle in pairs}
+    assert markers["clean, dropped (9)"] == "x"
+    assert markers["clean, kept (39)"] == "o"
+    assert markers["poison, dropped (1)"] == "X"
+    z = {to_hex(c.get_facecolor()[0]): c.get_zorder() for c in display.ax_.collections}
+    assert min(z, key=z.get) not in (BLUE, VERMILION)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_panels_are_the_classes_each_in_its_own_plane(data, metric):
+    X, y = data
+    rule = IsolatedMedoids(metric=metric)
+    detector = EPICFilter(LastLayerGradients(), rule=rule).fit(X, y)
+    display = GradientSpaceDisplay.from_estimator(detector, X, y)
+    titles = [ax.get_title().splitlines()[0] for ax in display.axes_]
+    assert titles == ["class 0", "class 1", "class 2"]
+    gradients = detector.extractor_.compute(X, y)
+    for label in range(3):
+        of_class = gradients[y == label]
+        expected = GradientPlane(of_class, metric).project(of_class)
+        np.testing.assert_allclose(display.points[y == label], expected)
+    medoids = np.unique(detector.details_["medoid"])
+    np.testing.assert_array_equal(np.flatnonzero(display.is_medoid), medoids)
+    assert all(ax.get_aspect() == 1.0 for ax in display.axes_)
+    assert_legible(display)
+
+
+def test_a_rule_without_medoids_is_drawn_without(data):
+    detector = EPICFilter(LastLayerGradients(), rule=FarNeighbors()).fit(*data)
+    display = GradientSpaceDisplay.from_estimator(detector, *data)
+    assert display.is_medoid is None
+    assert not any("medoid" in text for text in legend_texts(display))
+
+
+def test_target_is_drawn_in_the_panel_of_the_adversarial_label(data, detectors):
+    X, y = data
+    extractor = detectors["filter"].extractor_
+    display = GradientSpaceDisplay.from_estimator(
+        detectors["filter"], X, y, target=X[100:101], target_label=0
+    )
+    plane = GradientPlane(extractor.compute(X, y)[y == 0])
+    expected = plane.project(extractor.compute(X[100:101], [0]))
+    np.testing.assert_allclose(display.targets, expected)
+    highest = [ax.collections[-1].get_offsets() for ax in display.axes_]
+    np.testing.assert_allclose(highest[0], expected)
+    assert len(highest[1]) == len(highest[2]) == 0
+    assert legend_texts(display)[-1] == "target"
+
+
+def test_classifier_is_drawn_with_its_own_gradients(data):
+    X, y = data
+    labels = np.array(["setosa", "versicolor", "virginica"])[y]
+    model = EPICClassifier(
+        warmup=2, max_epochs=5, gradients="last_layer", random_state=0
+    ).fit(X, labels)
+    display = GradientSpaceDisplay.from_estimator(model, X, labels, per_class=False)
+    gradients = LastLayerGradients(model.module_).compute(X.astype(np.float32), y)
+    expected = GradientPlane(gradients).project(gradients)
+    np.testing.assert_allclose(display.points, expected, atol=1e-6)
+    np.testing.assert_array_equal(display.keep, model.keep_)
+    assert legend_texts(display)[0].startswith("setosa, kept")
+    assert_legible(display)
+
+
+@pytest.mark.parametrize("name", ["rounds", "filtered", "model"])
+def test_gradients_of_each_kind_of_detector(data, detectors, name):
+    display = GradientSpaceDisplay.from_estimator(detectors[name], *data)
+    np.testing.assert_array_equal(display.keep, detectors[name].keep_)
+
+
+@pytest.mark.parametrize("per_class", [True, False])
+def test_ten_thousand_examples_of_ten_long_named_classes(per_class):
+    rng = np.random.RandomState(0)
+    gradients = rng.randn(10_000, 6) * rng.rand(10_000, 1) ** 3
+    y = np.array(LONG)[np.arange(10_000) % 10]
+    medoids = find_medoids(gradients, y, subset_size=0.1)
+    display = GradientSpaceDisplay.from_predictions(
+        gradients,
+        y,
+        ~flag_isolated(medoids),
+        medoid_indices=medoids.indices,
+        per_class=per_class,
+    )
+    assert len(display.axes_) == (10 if per_class else 1)
+    assert_legible(display)
+
+
+@pytest.mark.parametrize("per_class", [True, False])
+def test_groups_without_examples_are_not_in_the_legend(data, per_class):
+    X, y = data
+    display = GradientSpaceDisplay.from_predictions(
+        X,
+        y,
+        np.ones(150, bool),
+        poison_indices=np.flatnonzero(y == 0),
+        medoid_indices=[],
+        per_class=per_class,
+    )
+    others = ["clean, kept (100)"] if per_class else ["1, kept (50)", "2, kept (50)"]
+    assert legend_texts(display) == [*others, "poison, kept (50)"]
+
+
+def test_users_axes_are_drawn_on(data, detectors):
+    figure, axes = plt.subplots(1, 3, layout="constrained", figsize=(12, 4))
+    display = GradientSpaceDisplay.from_estimator(detectors["filter"], *data, ax=axes)
+    assert display.figure_ is figure
+    assert list(display.axes_) == list(axes)
+    assert_legible(display)
+    with pytest.raises(ValueError, match="1 axes for 3 panels"):
+        display.plot(ax=axes[0])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"keep": np.ones(9, bool)}, "keep has shape"),
+        ({"keep": np.ones(10)}, "boolean mask"),
+        ({"y": np.zeros(9)}, "rows for 9 examples"),
+        ({"gradients": np.full((10, 2), np.nan)}, "NaN"),
+        ({"classes": ["none"]}, "classes is"),
+        ({"classes": []}, "classes is"),
+        ({"target": np.zeros((1, 2))}, "target_label"),
+        ({"target": np.zeros((1, 2)), "target_label": 5}, "not among the classes"),
+        ({"target": np.zeros((2, 2)), "target_label": [0] * 3}, "target_label"),
+        ({"medoid_indices": [10]}, "medoid_indices"),
+        ({"gradients": np.ones((40, 2)), "y": np.arange(40), "keep": np.ones(40, bool)},
+         "name at most 30"),
+    ],
+)  # fmt: skip
+def test_bad_input_of_gradient_space_is_refused(changed, message):
+    given = {
+        "gradients": np.random.RandomState(0).randn(10, 2),
+        "y": np.arange(10) % 2,
+        "keep": np.ones(10, bool),
+    }
+    with pytest.raises(ValueError, match=message):
+        GradientSpaceDisplay.from_predictions(**{**given, **changed})
+
+
+def test_estimators_without_gradients_or_fit_are_refused(data, detectors):
+    X, y = data
+    with pytest.raises(TypeError, match="from_predictions"):
+        GradientSpaceDisplay.from_estimator(detectors["sampler"], X, y)
+    with pytest.raises(NotFittedError):
+        GradientSpaceDisplay.from_estimator(EPICFilter(), X, y)
+    with pytest.raises(ValueError, match="y has shape"):
+        GradientSpaceDisplay.from_estimator(detectors["filter"], X[:9], y[:9])
+
+
+# DropHistoryDisplay
+
+
+@pytest.mark.parametrize(
+    "name", ["filter", "rounds", "filtered", "model", "sampler", "schedule", "callback"]
+)
+def test_history_of_each_kind_of_detector(data, detectors, name):
+    display = DropHistoryDisplay.from_estimator(detectors[name], y=data[1])
+    keep = keep_of(detectors[name])
+    dropped = [np.mean(~keep[data[1] == label]) for label in range(3)]
+    np.testing.assert_allclose(display.fractions[:, -1], dropped)
+    is_filter = name in ("filter", "rounds", "filtered")
+    assert display.ax_.get_xlabel() == ("round" if is_filter else "epochs trained")
+
+
+def test_staircases_count_what_was_dropped_up_to_each_round(detectors):
+    model = detectors["model"]
+    display = DropHistoryDisplay.from_estimator(model, poison_indices=POISON_ROWS)
+    at = model.dropped_at_epoch_
+    for line, rows in zip(display.lines_, (POISON_ROWS, OTHER_ROWS), strict=True):
+        expected = [np.mean((at[rows] >= 0) & (at[rows] <= e)) for e in (2, 4, 6)]
+        assert line.get_drawstyle() == "steps-post"
+        assert line.get_ydata()[0] == 0
+        np.testing.assert_allclose(line.get_ydata()[1:-1], expected)
+        np.testing.assert_allclose(line.get_xdata()[1:-1], [2, 4, 6])
+    assert [to_hex(line.get_color()) for line in display.lines_] == [VERMILION, BLUE]
+    assert display.ax_.yaxis.get_major_formatter()(0.175, 0) == "17.5%"
+    assert legend_texts(display) == ["poisons (2)", "clean examples (148)"]
+    assert_legible(display)
+
+
+def test_one_group_has_a_title_and_no_legend(detectors):
+    display = DropHistoryDisplay.from_estimator(detectors["filtered"])
+    assert display.legend_ is None
+    assert display.ax_.get_title() == "All examples (150)"
+
+
+def test_ten_classes_and_no_drops_at_all():
+    y = np.array(LONG)[np.arange(100) % 10]
+    display = DropHistoryDisplay.from_predictions(
+        np.full(len(y), -1), np.arange(10, 200, 5), y=y
+    )
+    assert (display.fractions == 0).all()
+    assert display.ax_.get_ylim() == (0.0, 0.1)
+    assert len(legend_texts(display)) == 10
+    assert_legible(display)
+
+
+@pytest.mark.parametrize("at", [1, -1])
+def test_legend_in_users_axes_stays_inside_them_and_covers_no_curve(at):
+    """Also where the figure makes no room for anything beside its axes."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
+    for ax in axes:
+        display = DropHistoryDisplay.from_predictions(
+            [at, at, -1, -1], [1, 2], poison_indices=[0, 1], ax=ax
+        )
+        figure.canvas.draw()
+        legend, inside = display.legend_.get_window_extent(), ax.get_window_extent()
+        assert legend.x0 >= inside.x0 and legend.x1 <= inside.x1
+        assert legend.y0 >= inside.y0 and legend.y1 <= inside.y1 + 1
+        for line in display.lines_:
+            assert line.get_window_extent().y1 < legend.y0
+        assert max(ax.get_yticks()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("dropped_at", "epochs", "message"),
+    [
+        ([1, 2, -1], [1], "dropped at \\[2\\]"),
+        ([-1, -1], [], "no time"),
+        ([], [1], "dropped_at"),
+        ([0.5], [1], "dropped_at"),
+        ([[1]], [1], "dropped_at"),
+    ],
+)
+def test_bad_history_is_refused(dropped_at, epochs, message):
+    with pytest.raises(ValueError, match=message):
+        DropHistoryDisplay.from_predictions(dropped_at, epochs)
+
+
 # ClusterSizeDisplay
 
 
 def test_cluster_sizes_are_counted_by_brute_force():
     sizes = np.array([1, 1, 2, 3, 5, 9, 10, 19, 20, 400])
-    display = ClusterSizeDisplay.from_predictions(sizes, poison_indices=[0, 2])
+    keep = np.array([0, 1, 0, 1, 1, 1, 1, 1, 1, 0], dtype=bool)
+    display = ClusterSizeDisplay.from_predictions(sizes, keep, poison_indices=[0, 2])
     assert display.bins.tolist() == [1, 2, 3, 4, 5, 10, 20]
-    for fractions, group in zip(
-        display.fractions, (sizes[[0, 2]], np.delete(sizes, [0, 2])), strict=True
-    ):
-        bounds = [*display.bins, np.inf]
-        expected = [
-            np.mean((group >= low) & (group < high))
-            for low, high in itertools.pairwise(bounds)
-        ]
-        np.testing.assert_allclose(fractions, expected)
-    assert legend_texts(display)[-3:] == ["5 to 9", "10 to 19", "20 or more"]
+    bins = [1, 2, 3, 4, 5, 10, 20, 1000]
+    for i, rows in enumerate(([0, 2], [1, 3, 4, 5, 6, 7, 8, 9])):
+        for mask, found in ((keep >= 0, display.fractions), (~keep, display.dropped)):
+            counts = np.histogram(sizes[rows][mask[rows]], bins)[0]
+            np.testing.assert_allclose(found[i], counts / len(rows))
+    dropped = ["1, dropped", "2, dropped", "20 or more, dropped"]
+    kept = ["1", "3", "5 to 9", "10 to 19", "20 or more"]
+    assert legend_texts(display) == dropped + kept
     assert_legible(display)
 
 
-def test_bars_are_stacked_to_one_and_isolated_sizes_hatched(detector):
-    display = ClusterSizeDisplay.from_estimator(detector, poison_indices=POISON_ROWS)
+@pytest.mark.parametrize(
+    "name", ["filter", "rounds", "filtered", "model", "sampler", "callback"]
+)
+def test_bars_add_up_and_the_hatched_part_is_what_was_dropped(data, detectors, name):
+    display = ClusterSizeDisplay.from_estimator(detectors[name], y=data[1])
+    assert display.group_names == ["0", "1", "2"]
     widths = np.array([[bar.get_width() for bar in bars] for bars in display.bars_])
     np.testing.assert_allclose(widths.sum(axis=0), 1.0)
-    np.testing.assert_allclose(widths.T, display.fractions)
-    assert [bars[0].get_hatch() for bars in display.bars_[:2]] == ["////", None]
-    isolated = [
-        np.mean(detector.cluster_sizes_[rows] == 1)
-        for rows in (POISON_ROWS, np.delete(np.arange(150), POISON_ROWS))
-    ]
-    np.testing.assert_allclose(display.fractions[:, 0], isolated)
-    labels = [text.get_text() for text in display.ax_.get_yticklabels()]
-    assert labels == ["poisons (2)", "clean examples (148)"]
-
-
-@pytest.mark.parametrize("threshold", [1, 3, 7, 50])
-def test_no_bin_lies_across_the_threshold(threshold):
-    display = ClusterSizeDisplay.from_predictions(np.arange(1, 40), threshold=threshold)
-    isolated = np.array(["isolated" in text for text in legend_texts(display)])
-    share = display.fractions[0, isolated].sum()
-    np.testing.assert_allclose(share, np.mean(np.arange(1, 40) <= threshold))
-
-
-@pytest.mark.parametrize("name", ["model", "sampler", "callback", "detector"])
-def test_cluster_sizes_of_each_kind_of_detector(request, data, name):
-    estimator = request.getfixturevalue(name)
-    display = ClusterSizeDisplay.from_estimator(estimator, y=data[1])
-    assert display.threshold == 1
-    assert display.group_names == ["0", "1", "2"]
-    np.testing.assert_allclose(display.fractions.sum(axis=1), 1.0)
-
-
-def test_threshold_is_the_estimators(data):
-    detector = EPICFilter(threshold=3).fit(*data)
-    assert ClusterSizeDisplay.from_estimator(detector).threshold == 3
+    is_hatched = np.array([bars[0].get_hatch() is not None for bars in display.bars_])
+    keep = keep_of(detectors[name])
+    dropped = [np.mean(~keep[data[1] == label]) for label in range(3)]
+    np.testing.assert_allclose(widths[is_hatched].sum(axis=0), dropped)
+    assert_legible(display)
 
 
 def test_clusters_of_ten_long_named_classes_and_on_users_axes():
-    _, y = many_points()
-    sizes = np.random.RandomState(0).randint(1, 40, len(y))
-    display = ClusterSizeDisplay.from_predictions(sizes, y=y, threshold=2)
+    sizes = np.random.RandomState(0).randint(1, 40, 1000)
+    y = np.array(LONG)[np.arange(1000) % 10]
+    display = ClusterSizeDisplay.from_predictions(sizes, sizes > 2, y=y)
     assert_legible(display)
     _, ax = plt.subplots(layout="constrained", figsize=(9, 5))
     assert_legible(display.plot(ax=ax))
@@ -667,9 +524,10 @@ def test_bad_cluster_sizes_are_refused(bad):
         ClusterSizeDisplay.from_predictions(bad)
 
 
-def test_bad_threshold_is_refused():
-    with pytest.raises(ValueError, match="threshold"):
-        ClusterSizeDisplay.from_predictions([1, 2], threshold=0)
+def test_a_rule_without_clusters_has_no_cluster_sizes_to_draw(data):
+    detector = EPICFilter(rule=RandomDrop()).fit(*data)
+    with pytest.raises(ValueError, match=r"makes no clusters.*IsolatedMedoids\(\)"):
+        ClusterSizeDisplay.from_estimator(detector)
 
 
 # TradeoffDisplay
@@ -681,32 +539,23 @@ COLUMNS = {
 }
 
 
-def test_defences_stand_where_they_were_measured():
-    display = TradeoffDisplay.from_predictions(COLUMNS)
-    spots = np.vstack([m.get_offsets() for m in display.markers_])
-    np.testing.assert_allclose(spots[:, 0], COLUMNS["clean_accuracy"])
-    np.testing.assert_allclose(spots[:, 1], COLUMNS["attack_success"])
-    assert legend_texts(display) == COLUMNS["name"]
+def test_defences_stand_where_they_were_measured_however_given():
+    pandas = pytest.importorskip("pandas")
+    rows = [{name: COLUMNS[name][i] for name in COLUMNS} for i in range(3)]
+    for records in (COLUMNS, rows, pandas.DataFrame(COLUMNS)):
+        display = TradeoffDisplay.from_predictions(records)
+        spots = np.vstack([m.get_offsets() for m in display.markers_])
+        np.testing.assert_allclose(spots[:, 0], COLUMNS["clean_accuracy"])
+        np.testing.assert_allclose(spots[:, 1], COLUMNS["attack_success"])
+        assert legend_texts(display) == COLUMNS["name"]
     assert len({to_hex(m.get_facecolor()[0]) for m in display.markers_}) == 3
     assert "higher is better" in display.ax_.get_xlabel()
     assert "lower is better" in display.ax_.get_ylabel()
     assert_legible(display)
 
 
-def test_columns_dataframe_and_list_of_dicts_are_the_same():
-    pandas = pytest.importorskip("pandas")
-    rows = [
-        dict(zip(COLUMNS, values, strict=True))
-        for values in zip(*COLUMNS.values(), strict=True)
-    ]
-    for records in (COLUMNS, rows, pandas.DataFrame(COLUMNS)):
-        display = TradeoffDisplay.from_predictions(records)
-        assert display.names == COLUMNS["name"]
-        np.testing.assert_allclose(display.y, COLUMNS["attack_success"])
-
-
-def test_error_bars_are_wilsons_and_times_are_areas():
-    records = {**COLUMNS, "n_trials": [100, 50, 300], "seconds": [10, 20, 40]}
+def test_error_bars_are_wilsons_and_times_are_areas_small_over_large():
+    records = {**COLUMNS, "n_trials": [100, 50, 300], "seconds": [40, 10, 20]}
     display = TradeoffDisplay.from_predictions(records)
     z = 1.959963984540054
     for (low, high), p, n in zip(
@@ -715,72 +564,43 @@ def test_error_bars_are_wilsons_and_times_are_areas():
         middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
         half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
         np.testing.assert_allclose([low, high], [middle - half, middle + half])
-    areas = [m.get_sizes()[0] for m in display.markers_]
-    assert areas == sorted(areas)
-    assert len(set(areas)) == 3
-    assert legend_texts(display)[0] == "none (10 s)"
+    for numbers in (
+        [m.get_sizes()[0] for m in display.markers_],
+        [-m.get_zorder() for m in display.markers_],
+    ):
+        assert numbers[0] > numbers[2] > numbers[1]
+    assert legend_texts(display)[0] == "none (40 s)"
     assert_legible(display)
 
 
-def test_detectors_stand_on_their_own_curves(data, detector, model):
-    estimators = {"filter": detector, "while training": model}
-    display = TradeoffDisplay.from_estimator(estimators, POISON_ROWS)
-    is_poison = np.isin(np.arange(150), POISON_ROWS)
-    assert display.names == ["filter", "while training"]
-    for i, estimator in enumerate(estimators.values()):
-        np.testing.assert_allclose(display.x[i], np.mean(~estimator.keep_[~is_poison]))
-        np.testing.assert_allclose(display.y[i], np.mean(estimator.keep_[is_poison]))
+def test_detectors_stand_on_their_own_curves(detectors):
+    display = TradeoffDisplay.from_estimator(detectors, POISON_ROWS)
+    assert display.names == list(detectors)
+    for i, keep in enumerate(map(keep_of, detectors.values())):
+        np.testing.assert_allclose(display.x[i], np.mean(~keep[OTHER_ROWS]))
+        np.testing.assert_allclose(display.y[i], np.mean(keep[POISON_ROWS]))
         x, y = display.curves[i]
         assert (x[0], y[0], x[-1], y[-1]) == (0, 1, 1, 0)
-        # Every example dropped scores above every one kept: a point of the curve,
-        # or on the straight part between two.
-        np.testing.assert_allclose(
-            np.interp(display.x[i], x, y, left=1),
-            display.y[i],
-            atol=0.5 / is_poison.sum() + 1e-9,
-        )
+        # Every example dropped scores above every one kept of its class.
+        on_curve = np.interp(display.x[i], x, y, left=1)
+        np.testing.assert_allclose(on_curve, display.y[i], atol=0.25 + 1e-9)
     assert_legible(display)
-
-
-def test_single_detector_is_named_by_its_class(sampler, callback):
-    display = TradeoffDisplay.from_estimator(sampler, POISON_ROWS)
-    assert display.names == ["EPICSubsetSampler"]
-    assert TradeoffDisplay.from_estimator(callback, POISON_ROWS).names == [
-        "EPICCallback"
-    ]
+    alone = TradeoffDisplay.from_estimator(detectors["sampler"], POISON_ROWS)
+    assert alone.names == ["EPICSubsetSampler"]
 
 
 def test_many_long_names_beside_the_axes_and_beside_users_axes():
-    records = [
-        {
-            "name": f"a defence of a long name, {i}",
-            "poisons_left": i / 12,
-            "clean_lost": i / 24,
-        }
-        for i in range(12)
-    ]
+    names = [f"a defence of a long name, {i}" for i in range(12)]
+    records = {"name": names, "poisons_left": np.arange(12) / 12}
+    records["clean_lost"] = np.arange(12) / 24
     display = TradeoffDisplay.from_predictions(
         records, x="clean_lost", y="poisons_left"
     )
     assert_legible(display)
-    # Colours come twice: the second time hollow, in the legend too.
-    for markers in (display.markers_, display.legend_.get_lines()):
-        looks = [
-            to_hex(m.get_facecolor()[0])
-            if hasattr(m, "get_sizes")
-            else to_hex(m.get_markerfacecolor())
-            for m in markers
-        ]
-        assert len(set(looks[:7])) == 7 and set(looks[7:]) == {"#ffffff"}
+    looks = {(m.get_color(), m.get_marker()) for m in display.legend_.get_lines()}
+    assert len(looks) == 12
     _, ax = plt.subplots(layout="constrained", figsize=(9, 4))
     assert_legible(display.plot(ax=ax))
-
-
-def test_small_markers_are_drawn_over_large_ones():
-    records = {**COLUMNS, "seconds": [40, 10, 20]}
-    display = TradeoffDisplay.from_predictions(records)
-    z = [marker.get_zorder() for marker in display.markers_]
-    assert z[0] < z[2] < z[1]
 
 
 @pytest.mark.parametrize(
@@ -802,31 +622,10 @@ def test_bad_records_are_refused(records, message):
         TradeoffDisplay.from_predictions(records)
 
 
-def test_bad_quantities_and_poisons_are_refused(detector):
-    with pytest.raises(ValueError, match="x is 'accuracy'"):
+def test_bad_quantities_and_poisons_are_refused(detectors):
+    with pytest.raises(ValueError, match=r"'x' parameter .* Got 'accuracy'"):
         TradeoffDisplay.from_predictions(COLUMNS, x="accuracy")
     with pytest.raises(ValueError, match="at least one poison"):
-        TradeoffDisplay.from_estimator(detector, [])
+        TradeoffDisplay.from_estimator(detectors["filter"], [])
     with pytest.raises(ValueError, match="empty dict"):
         TradeoffDisplay.from_estimator({}, [0])
-
-
-def test_displays_keep_their_parameters_and_replot(model):
-    display = DropHistoryDisplay.from_estimator(model)
-    again = DropHistoryDisplay(
-        display.fractions,
-        display.epochs,
-        display.group_names,
-        group_sizes=display.group_sizes,
-    )
-    assert not hasattr(again, "ax_")
-    assert again.plot() is again
-    assert again.ax_ is not display.ax_
-
-
-def test_a_rule_without_clusters_has_no_cluster_sizes_to_draw():
-    X, y = load_iris(return_X_y=True)
-    model = LastLayerGradients(LogisticRegression(max_iter=1000))
-    detector = EPICFilter(model, rule="neighbors").fit(X, y)
-    with pytest.raises(ValueError, match="makes no clusters"):
-        ClusterSizeDisplay.from_estimator(detector)

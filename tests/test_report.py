@@ -22,12 +22,18 @@ from epic_sklearn import (
     OuterProductGradients,
     PrecomputedGradients,
 )
-from epic_sklearn._neighbours import nearest_kept
-from epic_sklearn.report._data import page_data
+from epic_sklearn.base import nearest_kept
+from epic_sklearn.projection import GradientPlane
 from epic_sklearn.report._differences import differences, resolve_names
-from epic_sklearn.report._projection import project
 from epic_sklearn.report._thumbnails import check_images, thumbnails, to_png
-from epic_sklearn.report._write import _as_json
+from epic_sklearn.rules import (
+    DeepKNN,
+    FarNeighbors,
+    IsolatedMedoids,
+    Judgement,
+    RandomDrop,
+    Rule,
+)
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ def iris():
 
 @pytest.fixture
 def detector(iris):
-    return EPICFilter(subset_size=0.2).fit(*iris)
+    return EPICFilter(rule=IsolatedMedoids(subset_size=0.2)).fit(*iris)
 
 
 def data_of(path):
@@ -92,6 +98,74 @@ def test_nearest_kept_matches_brute_force():
     assert alone.tolist() == [0]
 
 
+class Curious(Rule):
+    """Flags the first rows of a class, and has much to say."""
+
+    flags = "the first `n` of each class"
+    score_is = "<b>no</b> score"
+
+    def __init__(self, n=2, score=1.0):
+        self.n = n
+        self.score = score
+
+    def judge(self, gradients, codes, memory):
+        place = np.zeros(len(codes), int)
+        for code in np.unique(codes):
+            place[codes == code] = np.arange((codes == code).sum())
+        details = {
+            "how_far": np.where(place == 0, np.nan, place / 3),
+            "kind": np.where(place == 0, "first", "<later>"),
+            "medoid": place,
+        }
+        score = self.score - 1e-9 * place
+        return Judgement(score, place < self.n, details)
+
+
+def test_details_of_a_users_own_rule_are_columns(tmp_path, iris):
+    detector = EPICFilter(rule=Curious()).fit(*iris)
+    page = detector.report(*iris, tmp_path / "a.html")
+    columns = data_of(page)["table"]["details"]
+    assert [c["title"] for c in columns] == ["How far", "Kind"]
+    assert columns[0]["values"] == [None] * 3 + [0.33333] * 3
+    assert columns[1]["values"] == ["first"] * 3 + ["<later>"] * 3
+    text = page.read_text(encoding="utf-8")
+    assert "Curious flags the first <code>n</code> of each class" in text
+    assert "&lt;b&gt;no&lt;/b&gt; score" in text
+
+
+@pytest.mark.parametrize(
+    ("rule", "titles"),
+    [
+        (IsolatedMedoids(subset_size=0.3), ["Cluster size"]),
+        (FarNeighbors(cutoff=1.5), []),
+        (DeepKNN(), []),
+    ],
+)
+def test_the_page_says_which_rule_ran_and_with_which_settings(
+    tmp_path, iris, rule, titles
+):
+    detector = EPICFilter(LastLayerGradients(), rule=rule).fit(*iris)
+    path = detector.report(*iris, tmp_path / "a.html")
+    details = data_of(path)["table"]["details"]
+    assert [column["title"] for column in details] == titles
+    page = re.sub("<wbr>", "", path.read_text(encoding="utf-8"))
+    assert f"{type(rule).__name__} flags" in page and rule.score_is in page
+    for name, value in rule.get_params().items():
+        assert f"<dt>rule__{name}</dt><dd>{value}</dd>" in page
+    assert "<dt>n_rounds</dt><dd>1</dd>" in page
+
+
+def test_scores_that_would_all_read_the_same_are_ranks(tmp_path, iris):
+    for score, name, texts in (
+        (1.0, "Isolation rank", ["1", "1", "1", "4", "4", "4"]),
+        (1e-9, "Isolation score", ["1.000e-09"] * 3 + ["0.000"] * 3),
+    ):
+        detector = EPICFilter(rule=Curious(score=score)).fit(*iris)
+        data = data_of(detector.report(*iris, tmp_path / f"{score}.html"))
+        assert data["scoreName"] == name
+        assert data["table"]["scoreTexts"] == texts
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e-12, 1e12])
 def test_projection_matches_pca_without_building_outer_products(scale):
     rng = np.random.default_rng(0)
@@ -99,24 +173,42 @@ def test_projection_matches_pca_without_building_outer_products(scale):
         scale * rng.normal(size=(40, 3)), rng.normal(size=(40, 5))
     )
     shown = rng.permutation(40)[:25]
-    points, explained = project(gradients, shown, "euclidean")
+    plane = GradientPlane(gradients)
+    points = plane.project(gradients[shown]) / scale
     pca = PCA(2).fit(gradients.toarray() / scale)
     expected = pca.transform(gradients.toarray() / scale)[shown]
-    expected /= np.abs(expected).max()
-    np.testing.assert_allclose(np.abs(points), np.abs(expected), atol=1e-6)
-    assert explained == pytest.approx(pca.explained_variance_ratio_.sum())
+    np.testing.assert_allclose(np.abs(points), np.abs(expected), atol=1e-9)
+    np.testing.assert_allclose(
+        plane.explained_variance_ratio, pca.explained_variance_ratio_
+    )
 
 
+@pytest.mark.parametrize("shape", [(40, 5), (300, 30), (3, 30), (20, 1), (2, 2)])
+def test_projection_is_scikit_learns_pca(shape):
+    gradients = np.random.RandomState(0).randn(*shape) + 1
+    plane, k = GradientPlane(gradients), min(2, *shape)
+    pca = PCA(k).fit(gradients)
+    points = np.abs(plane.project(gradients)[:, :k])
+    np.testing.assert_allclose(points, np.abs(pca.transform(gradients)), atol=1e-6)
+    np.testing.assert_allclose(
+        plane.explained_variance_ratio[:k], pca.explained_variance_ratio_, atol=1e-9
+    )
+
+
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_projection_of_degenerate_gradients_is_finite(metric):
+@pytest.mark.parametrize("scale", [1.0, 1e-8, 1e-170, 1e170])
+def test_projection_of_degenerate_gradients_is_finite(metric, scale):
     for gradients in (
         np.zeros((5, 3)),
         np.ones((5, 3)),
         np.array([[1.0], [2.0]]),
+        np.ones((1, 2)),
         np.arange(6.0)[:, None] * [[1.0, -1.0]],  # on a line
     ):
-        points, explained = project(gradients, np.arange(len(gradients)), metric)
-        assert np.isfinite(points).all() and 0 <= explained <= 1
+        plane = GradientPlane(scale * gradients, metric)
+        assert np.isfinite(plane.project(scale * gradients)).all()
+        assert 0 <= plane.explained_variance_ratio.sum() <= 1 + 1e-9
 
 
 def test_differences_are_those_of_a_plain_loop():
@@ -319,7 +411,7 @@ def test_missing_jinja2_is_named_before_any_work(tmp_path, iris, detector, monke
 def test_every_kind_of_extractor_has_a_page(tmp_path, make):
     X, y = load_iris(return_X_y=True)
     torch.manual_seed(0)
-    detector = EPICFilter(make(X), subset_size=0.3).fit(X, y)
+    detector = EPICFilter(make(X), rule=IsolatedMedoids(subset_size=0.3)).fit(X, y)
     data = data_of(detector.report(X, y, tmp_path / "a.html"))
     model = getattr(detector.extractor_, "classifier_", None)
     assert (data["table"]["prediction"] is None) == (model is None)
@@ -332,18 +424,19 @@ def test_every_kind_of_extractor_has_a_page(tmp_path, make):
 def test_dataframes_keep_their_index_and_column_names(tmp_path):
     X, y = load_iris(return_X_y=True, as_frame=True)
     X.index = [f"flower {i}" for i in range(150)]
-    detector = EPICFilter(subset_size=0.2).fit(X, y)
+    detector = EPICFilter(rule=IsolatedMedoids(subset_size=0.2)).fit(X, y)
     data = data_of(detector.report(X, y, tmp_path / "a.html"))
     rows = data["table"]["row"]
     assert data["table"]["index"] == [f"flower {i}" for i in rows]
     assert data["features"] == X.columns.tolist()
 
 
-def test_many_kept_points_are_sampled_and_flagged_ones_never():
+def test_many_kept_points_are_sampled_and_flagged_ones_never(tmp_path):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(8000, 2)), np.arange(8000) % 2
-    detector = EPICFilter(PrecomputedGradients(), subset_size=0.02).fit(X, y)
-    data = page_data(detector, X, X, None, None)
+    rule = RandomDrop(drop_fraction=0.02)
+    detector = EPICFilter(PrecomputedGradients(), rule=rule).fit(X, y)
+    data = data_of(detector.report(X, y, tmp_path / "a.html"))
     for code, space in enumerate(data["spaces"]):
         flagged = detector.isolated_indices_[detector.isolated_indices_ % 2 == code]
         assert len(space["kept"]) == 1500 and space["nKept"] == 4000 - len(flagged)
@@ -352,11 +445,17 @@ def test_many_kept_points_are_sampled_and_flagged_ones_never():
         assert len(space["x"]) == len(space["kept"]) + len(space["flagged"])
 
 
-def test_json_cannot_end_its_script_element():
+def test_labels_cannot_end_the_script_element(tmp_path, iris):
     text = "</script><!--&\u2028\u2029\ud800"
-    encoded = _as_json({"label": text})
-    assert not set(encoded) & set("<>&\u2028\u2029")
-    assert json.loads(encoded)["label"] == text[:-1] + "?"
+    labels = np.where(iris[1] == "setosa", text, "other")
+    path = (
+        EPICFilter(rule=Curious())
+        .fit(iris[0], labels)
+        .report(iris[0], labels, tmp_path / "a.html")
+    )
+    assert data_of(path)["labels"] == [text[:-1] + "?", "other"]
+    block = path.read_text(encoding="utf-8").split('id="data">')[1]
+    assert not set(block.split("</script>")[0]) & set("<>&\u2028\u2029")
 
 
 def test_the_page_names_no_address_and_forbids_the_network(tmp_path, iris, detector):

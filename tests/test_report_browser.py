@@ -12,7 +12,8 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.linear_model import LogisticRegression
 
 from epic_sklearn import EPICFilter, LastLayerGradients, PrecomputedGradients
-from epic_sklearn.report._decisions import fit_id
+from epic_sklearn.report import fit_id
+from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, RandomDrop
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
@@ -36,6 +37,7 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None or DRIVER is None,
     reason="chromium or chromedriver is not installed",
 )
+MANY_MEDOIDS = IsolatedMedoids(subset_size=0.3)
 EVIL = "</script><img src=x onerror='window.evil=1'><script>window.evil=1</script>"
 
 
@@ -73,7 +75,7 @@ def visit(browser, tmp_path):
 def iris_page(tmp_path_factory):
     X, y = load_iris(return_X_y=True, as_frame=True)
     names = load_iris().target_names[y]
-    detector = EPICFilter(LastLayerGradients(), subset_size=0.3).fit(X, names)
+    detector = EPICFilter(LastLayerGradients(), rule=MANY_MEDOIDS).fit(X, names)
     path = tmp_path_factory.mktemp("page") / "audit.html"
     return detector.report(X, names, path), detector, names
 
@@ -176,7 +178,7 @@ def test_marks_survive_a_reload_and_come_back_as_decisions(visit, iris_page, tmp
     assert [int(text) for text in column(browser, "Row")] == [rows[0], rows[2]]
     one(browser, "#download").click()
     file = wait_for_file(tmp_path / "got", "decisions-fit-*.csv")
-    detector = EPICFilter(LastLayerGradients(), subset_size=0.3)
+    detector = EPICFilter(LastLayerGradients(), rule=MANY_MEDOIDS)
     detector.fit(load_iris(as_frame=True).data, names)
     expected = detector.keep_.copy()
     expected[[rows[0], rows[2]]] = True
@@ -239,7 +241,7 @@ def test_planted_markup_stays_text(visit, tmp_path):
     X.columns = [EVIL, "<b>bold</b>", "=cmd()", "{{ 7 * 7 }}"]
     X.index = [f"{EVIL}{i}" for i in range(150)]
     labels = np.array([EVIL, "=HYPERLINK(\"x\",'y')", "@sum\r\n{{ 6 * 7 }}"])[y]
-    detector = EPICFilter(LastLayerGradients(), subset_size=0.3).fit(X, labels)
+    detector = EPICFilter(LastLayerGradients(), rule=MANY_MEDOIDS).fit(X, labels)
     path = detector.report(X, labels, tmp_path / "evil.html", title=EVIL)
     browser = visit(path)
     assert browser.title == EVIL and one(browser, "h1").text == EVIL
@@ -271,9 +273,8 @@ def test_ten_thousand_flagged_rows_are_shown_sorted_and_marked_at_once(visit, tm
     rng = np.random.default_rng(0)
     n, n_classes = 11_000, 22
     X, y = rng.normal(size=(n, 2)), np.arange(n) % n_classes
-    detector = EPICFilter(
-        PrecomputedGradients(), subset_size=1.0, min_class_fraction=0.05
-    )
+    rule = IsolatedMedoids(subset_size=1.0)
+    detector = EPICFilter(PrecomputedGradients(), rule=rule, min_class_fraction=0.05)
     with pytest.warns(UserWarning, match="So many examples"):
         detector.fit(X, y)
     n_flagged = len(detector.isolated_indices_)
@@ -412,7 +413,7 @@ def test_a_table_too_narrow_is_scrolled_and_nothing_covered(visit, digits_page):
 
 def test_a_page_with_nothing_flagged_says_so(visit, tmp_path):
     X, y = load_iris(return_X_y=True)
-    detector = EPICFilter(subset_size=0.02).fit(X, y)
+    detector = EPICFilter(rule=IsolatedMedoids(subset_size=0.02)).fit(X, y)
     assert detector.keep_.all()
     browser = visit(detector.report(X, y, tmp_path / "a.html"))
     assert "Nothing is flagged" in one(browser, "main").text
@@ -468,3 +469,62 @@ def test_printing_brings_rows_out_of_sight_on_paper(visit, iris_page):
 def test_the_page_belongs_to_the_fit(visit, iris_page):
     browser = visit(iris_page[0])
     assert fit_id(iris_page[1]) in one(browser, "footer").text
+
+
+def test_a_rule_that_makes_no_clusters_has_no_column_of_them(visit, tmp_path):
+    X, y = load_iris(return_X_y=True)
+    model = LastLayerGradients(LogisticRegression(max_iter=1000))
+    for rule, n_columns in ((FarNeighbors(), 0), (IsolatedMedoids(), 1)):
+        detector = EPICFilter(model, rule=rule).fit(X, y)
+        path = detector.report(X, y, tmp_path / "a.html", overwrite=True)
+        browser = visit(path)
+        heads = [h.text for h in browser.find_elements("css selector", "#table th")]
+        assert sum("Cluster" in head for head in heads) == n_columns
+        assert type(rule).__name__ in one(browser, "header").text
+
+
+def test_kept_points_are_seen_among_six_thousand_flagged_ones(visit, tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(11_000, 2)), np.arange(11_000) // 9000
+    rule = RandomDrop(drop_fraction=0.67)
+    detector = EPICFilter(
+        PrecomputedGradients(), rule=rule, min_class_fraction=0.1, random_state=0
+    ).fit(X, y)
+    browser = visit(detector.report(X, y, tmp_path / "a.html"))
+    time.sleep(0.3)
+    blue, red = browser.execute_script(
+        """const c = document.getElementById('space');
+        const {data} = c.getContext('2d').getImageData(0, 0, c.width, c.height);
+        let [blue, red] = [0, 0];
+        for (let k = 0; k < data.length; k += 4) if (data[k + 3] > 100) {
+          if (data[k + 2] > data[k]) blue += 1; else red += 1;
+        }
+        return [blue, red];"""
+    )
+    assert blue > red / 4 > 1000
+
+
+def test_long_names_break_where_their_words_do(visit, tmp_path):
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    X.columns = [f"the_{name}_of_the_flower_in_centimetres" for name in "abcd"]
+    labels = np.array([f"iris_{name}_of_anderson" for name in "xyz"])[y]
+    detector = EPICFilter(LastLayerGradients(), rule=MANY_MEDOIDS).fit(X, labels)
+    browser = visit(detector.report(X, labels, tmp_path / "a.html"))
+    # The text of each line that a name is broken into.
+    broken = browser.execute_script(
+        """return [...document.querySelectorAll('.plain .text bdi, .detail tbody th')]
+          .map((cell) => {
+            const lines = new Map(), range = document.createRange();
+            const walk = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+            while (walk.nextNode()) for (const k in walk.currentNode.data) {
+              range.setStart(walk.currentNode, +k);
+              range.setEnd(walk.currentNode, +k + 1);
+              const top = Math.round(range.getBoundingClientRect().top);
+              lines.set(top, (lines.get(top) ?? '') + range.toString());
+            }
+            return [...lines.values()];
+          });"""
+    )
+    assert any(len(lines) > 1 for lines in broken)
+    for lines in broken:
+        assert all(line.endswith("_") for line in lines[:-1]), lines

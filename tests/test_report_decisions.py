@@ -8,7 +8,8 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 
 from epic_sklearn import EPICFilter
-from epic_sklearn.report._decisions import fit_id
+from epic_sklearn.report import fit_id
+from epic_sklearn.rules import IsolatedMedoids
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def iris():
 
 @pytest.fixture
 def detector(iris):
-    return EPICFilter(subset_size=0.2).fit(*iris)
+    return EPICFilter(rule=IsolatedMedoids(subset_size=0.2)).fit(*iris)
 
 
 def write_csv(path, fit, lines, header="row,decision,fit", end="\r\n"):
@@ -49,13 +50,13 @@ def test_a_file_says_the_same_as_a_mapping_however_a_spreadsheet_saved_it(
         (";", "\ufeff", "\r\n"),
         ("\t", "", "\r\n"),
     ]:
-        detector = EPICFilter(subset_size=0.2).fit(*iris)
+        detector = EPICFilter(rule=IsolatedMedoids(subset_size=0.2)).fit(*iris)
         first = detector.isolated_indices_[0]
         lines = [(first, "Keep "), (3, "drop")]
         text = write_csv(path, fit_id(detector), lines, end=end).read_text()
         path.write_text(mark + text.replace(",", separator), encoding="utf-8")
         masks.append(detector.apply_decisions(path).keep_)
-        by_hand = EPICFilter(subset_size=0.2).fit(*iris)
+        by_hand = EPICFilter(rule=IsolatedMedoids(subset_size=0.2)).fit(*iris)
         by_hand.apply_decisions({first: "keep", 3: "drop"})
         np.testing.assert_array_equal(masks[-1], by_hand.keep_)
 
@@ -84,12 +85,12 @@ def test_a_bad_file_is_refused_as_a_whole(tmp_path, detector, lines, message):
 
 def test_files_of_other_fits_and_other_files_are_refused(tmp_path, iris, detector):
     X, y = iris
-    other = EPICFilter(subset_size=0.3).fit(X, y)
+    other = EPICFilter(rule=IsolatedMedoids(subset_size=0.3)).fit(X, y)
     path = write_csv(tmp_path / "d.csv", fit_id(other), [(3, "keep")])
     with pytest.raises(ValueError, match="another fit"):
         detector.apply_decisions(path)
     order = np.random.default_rng(0).permutation(len(X))
-    shuffled = EPICFilter(subset_size=0.2).fit(X[order], y[order])
+    shuffled = EPICFilter(rule=IsolatedMedoids(subset_size=0.2)).fit(X[order], y[order])
     assert fit_id(shuffled) != fit_id(detector)
     path.write_text("name,age\nAda,36\n")
     with pytest.raises(ValueError, match="no column row, decision, fit"):
@@ -112,7 +113,7 @@ def test_files_of_other_fits_and_other_files_are_refused(tmp_path, iris, detecto
 
 def test_a_fit_keeps_its_name_when_repeated_or_reviewed(iris, detector):
     name = fit_id(detector)
-    assert fit_id(EPICFilter(subset_size=0.2).fit(*iris)) == name
+    assert fit_id(EPICFilter(rule=IsolatedMedoids(subset_size=0.2)).fit(*iris)) == name
     assert fit_id(detector.apply_decisions({3: "drop"})) == name
 
 

@@ -7,7 +7,9 @@ from sklearn.datasets import load_iris, make_classification
 from sklearn.linear_model import LogisticRegression
 
 from epic_sklearn import EPICFilter, PrecomputedGradients
-from epic_sklearn.report._learned import learned_nothing, model_warnings
+from epic_sklearn._utils import learned_nothing
+from epic_sklearn.report import model_warnings
+from epic_sklearn.rules import IsolatedMedoids
 
 
 def by_chance(n, n_classes, seed=0):
@@ -76,7 +78,7 @@ def test_the_page_of_a_filter_has_the_warning(tmp_path):
     pytest.importorskip("jinja2")
     X, y = load_iris(return_X_y=True)
     for rows, n in ((X, 0), (np.random.default_rng(0).normal(size=X.shape), 1)):
-        detector = EPICFilter(subset_size=0.3).fit(rows, y)
+        detector = EPICFilter(rule=IsolatedMedoids(subset_size=0.3)).fit(rows, y)
         path = detector.report(rows, y, tmp_path / "a.html", overwrite=True)
         page = path.read_text(encoding="utf-8")
         assert page.count("learned next to nothing") == n

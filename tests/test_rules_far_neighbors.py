@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from sklearn.datasets import load_digits
 
 from epic_sklearn import (
@@ -40,7 +41,7 @@ def naive_score(gradients, codes):
 
     def z(values):
         middle = np.median(values)
-        spread = 1.4826 * np.median(np.abs(values - middle))
+        spread = np.median(np.abs(values - middle)) / norm.ppf(0.75)
         return np.clip((values - middle) / spread, -3, 3)
 
     score = np.zeros(len(codes))

@@ -275,7 +275,7 @@ def test_bad_parameters_are_refused_before_any_work(change, message, iris):
         (lambda X, y: (X, y * 0), "only one class"),
         (lambda X, y: (X, y[:-1]), "inconsistent numbers of samples"),
         (lambda X, y: (X[:0], y[:0]), "minimum of 2 is required"),
-        (lambda X, y: (X, np.where(y == 1, np.nan, y)), "NaN or None in 50 of 150"),
+        (lambda X, y: (X, np.where(y == 1, np.nan, y)), "Input y contains NaN"),
         (lambda X, y: (X, y + 0.5), "Unknown label type"),
         (lambda X, y: (X, None), "requires y"),
     ],

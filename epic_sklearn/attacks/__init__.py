@@ -1,15 +1,14 @@
 """Attacks to try a defence on: on features, on gradients, and by wrong labels."""
 
-from ._augment import RandomShiftFlip
-from ._bad_nets import BadNets
-from ._bullseye_polytope import BullseyePolytope
-from ._convex_polytope import ConvexPolytope
-from ._feature_collision import FeatureCollision
-from ._gradient_matching import GradientMatching
-from ._label_flip import LabelFlip
-from ._poisons import BackdoorPoisons, Poisons
-from ._sleeper_agent import SleeperAgent
-from ._trigger import PatchTrigger
+from .bad_nets import BadNets
+from .bullseye_polytope import BullseyePolytope
+from .convex_polytope import ConvexPolytope
+from .feature_collision import FeatureCollision
+from .gradient_matching import GradientMatching
+from .label_flip import LabelFlip
+from .poisons import BackdoorPoisons, PatchTrigger, Poisons
+from .random_shift_flip import RandomShiftFlip
+from .sleeper_agent import SleeperAgent
 
 __all__ = [
     "BackdoorPoisons",

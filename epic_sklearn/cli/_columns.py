@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -13,6 +17,25 @@ from ._errors import Unusable, unusable_columns
 # Rarer values of a text column share one indicator.
 MAX_CATEGORIES = 32
 LONGEST_EXAMPLE = 40
+# Floats tell whole numbers apart up to here.
+LARGEST_WHOLE = 2**53
+MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
+
+# Where nobody gave a name: R's and pandas' index, pandas' index read back by pandas
+# or without pandas.
+NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")
+# What people and spreadsheets write for a number, and float() does not take:
+# 1,5  1.234,5  1,234.5  1 234  12 %  € 5  12:30:00  2020-01-31 12:30
+ODD_NUMBER = re.compile(
+    r"""\s*[-+]?[$£€]?\s?(
+        \d+,\d+ | \d{1,3}([., '’\u00a0\u202f]\d{3})+([.,]\d+)? | \d+([.,]\d+)?\s?[%$£€]
+        | [$£€]\s?\d+([.,]\d+)?
+        | (\d{4}-\d\d-\d\d|\d{1,2}[./]\d{1,2}[./]\d{4})([T\s]\d{1,2}:\d\d.*)?
+        | \d{1,2}:\d\d(:\d\d([.,]\d+)?)?
+    )\s*""",
+    re.VERBOSE,
+)
+DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
 # Says where row i stands, as a person looks it up: "line 7".
 Place = Callable[[int], str]
@@ -57,44 +80,117 @@ def text_column(name: str, values: Iterable[str]) -> Column:
     >>> column.values.tolist(), column.categories
     ([1.0, 0.0, 1.0], ['blue', 'red'])
     """
-    seen: dict[str, int] = {}
-    codes = np.array([seen.setdefault(value, len(seen)) for value in values], int)
-    categories = sorted(seen)
-    rank = np.empty(len(seen))
-    rank[[seen[value] for value in categories]] = np.arange(len(seen))
-    return Column(name, rank[codes], categories)
+    categories, codes = np.unique(np.array(list(values), object), return_inverse=True)
+    return Column(name, codes.astype(np.float64), categories.tolist())
 
 
-def _not_finite(column: Column, place: Place) -> tuple[str, str] | None:
-    """Name the first feature with missing or infinite numbers, and the first row."""
+def as_numbers(values: Sequence[str], decimal: str = ".") -> np.ndarray | None:
+    """Numbers, NaN where one is missing; None if a value is no number that floats hold.
+
+    Examples
+    --------
+    >>> from epic_sklearn.cli._columns import as_numbers
+    >>> as_numbers(["1", " 2.5", ""]), as_numbers(["1", "1_0"]), as_numbers(["1,5"])
+    (array([1. , 2.5, nan]), None, None)
+    >>> as_numbers(["1,5"], decimal=","), as_numbers(["9007199254740993"])
+    (array([1.5]), None)
+    """
+    # Python reads 1_0 as ten; in a file it is text.
+    if any("_" in value for value in values):
+        return None
+    if decimal != ".":
+        if any("." in value for value in values):
+            return None
+        values = [value.replace(decimal, ".") for value in values]
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except ValueError:
+        filled = ["nan" if value.strip() in MISSING else value for value in values]
+        try:
+            numbers = np.array(filled, dtype=np.float64)
+        except ValueError:
+            return None
+    for row in np.flatnonzero(np.abs(numbers) > LARGEST_WHOLE):
+        text = values[row].strip()
+        if text.lstrip("+-").isdigit() and Decimal(text) != Decimal(numbers[row]):
+            return None
+    return numbers
+
+
+def counts_rows(values: np.ndarray) -> bool:
+    """Whether a column goes up by one from row to row."""
+    steps = np.diff(values.astype(np.float64)) if values.ndim == 1 else np.empty(0)
+    return len(steps) > 1 and bool((steps == 1).all())
+
+
+def _not_finite(column: Column, place: Place) -> str | None:
+    """Name the first missing or infinite number, and where it stands."""
     if column.values.dtype.kind != "f":
         return None
     good = np.isfinite(column.values).reshape(len(column.values), -1)
     rows = np.flatnonzero(~good.all(axis=1))
     if len(rows) == 0:
         return None
-    feature = column.names[int(np.flatnonzero(~good[rows[0]])[0])]
-    value = column.values.reshape(len(good), -1)[rows[0]][~good[rows[0]]][0]
+    feature = int(np.flatnonzero(~good[rows[0]])[0])
+    value = column.values.reshape(len(good), -1)[rows[0], feature]
     what = "no number" if np.isnan(value) else "an infinite number"
-    return feature, (
-        f"has {what} in {place(rows[0])} ({len(rows)} of {len(good)} rows are not "
+    where = place(rows[0]) + (f", feature {feature}" * (column.values.ndim > 1))
+    return (
+        f"has {what} in {where} ({len(rows)} of {len(good)} rows are not "
         "finite: fill or drop them)"
     )
 
 
-def _no_category(column: Column) -> tuple[str, str] | None:
-    """Tell ids and free text: models learn them by heart."""
-    n, found = len(column.values), len(column.categories or ())
+def _inexact(column: Column, place: Place) -> str | None:
+    """Tell whole numbers that become others as floats."""
+    if column.values.dtype.kind not in "iu":
+        return None
+    large = column.values[np.abs(column.values.astype(np.float64)) >= LARGEST_WHOLE]
+    bad = [n for n in large.ravel().tolist() if int(float(n)) != n]
+    return _beyond_floats(bad[0]) if bad else None
+
+
+def _beyond_floats(example: object) -> str:
+    return (
+        f"holds whole numbers beyond 2**53, such as {_shortened(str(example))}, which "
+        "floats round: "
+        "subtract the smallest, divide, or store ids as text"
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_EXAMPLE else text[: LONGEST_EXAMPLE - 1] + "…"
+
+
+def _no_category(column: Column, place: Place) -> str | None:
+    """Tell ids, free text, and numbers written in another way."""
+    if column.categories is None:
+        return None
+    filled = [text for text in column.categories if text.strip() not in MISSING]
+    odd = [text for text in filled if as_numbers([text]) is None]
+    if odd and all(re.fullmatch(r"[-+]?\d+", text.strip()) for text in odd):
+        return _beyond_floats(odd[0])
+    if odd and all(ODD_NUMBER.fullmatch(text) for text in odd):
+        comma = all(DECIMAL_COMMA.fullmatch(text) for text in odd)
+        return (
+            f"holds numbers or times that are written as text, such as {odd[0]!r}: "
+            + ("of a CSV file give --decimal , or " if comma else "")
+            + "write them as plain numbers"
+        )
+    n, found = len(column.values), len(column.categories)
     if found <= max(MAX_CATEGORIES, n / 2):
         return None
-    assert column.categories is not None
-    example = column.categories[-1]
-    if len(example) > LONGEST_EXAMPLE:
-        example = example[: LONGEST_EXAMPLE - 1] + "…"
-    return column.name, (
-        f"is text with {found} different values in {n} rows, such as {example!r}: an "
-        "id, free text or numbers written in another way"
+    return (
+        f"is text with {found} different values in {n} rows, such as "
+        f"{_shortened(column.categories[-1])!r}: an id, free text or numbers written "
+        "in another way"
     )
+
+
+def _no_index(column: Column, place: Place) -> str | None:
+    if not NAMELESS.fullmatch(column.name):
+        return None
+    return "has no name and does not count the rows: is it an index? Name it"
 
 
 def check_columns(columns: Iterable[Column], place: Place) -> None:
@@ -110,14 +206,17 @@ def check_columns(columns: Iterable[Column], place: Place) -> None:
     Raises
     ------
     Unusable
-        If a number is missing or infinite, or a text column is an id or free
-        text: more than half of its values differ.
+        If a number is missing, infinite or beyond what floats hold; a text column
+        is an id, free text (more than half of its values differ) or numbers
+        written in another way; or a column without a name is no index.
     """
     problems = []
     for column in columns:
-        found = _not_finite(column, place) or _no_category(column)
-        if found is not None:
-            problems.append((*found, column.array or column.name))
+        for check in (_no_index, _not_finite, _inexact, _no_category):
+            found = check(column, place)
+            if found is not None:
+                problems.append((column.name, found, column.array or column.name))
+                break
     if problems:
         raise unusable_columns(problems)
 
@@ -132,19 +231,16 @@ def _as_array(labels: list[Any]) -> np.ndarray:
     """Integers where every label is written as one ('7', not '07'), else as is."""
     if all(isinstance(label, str) for label in labels):
         try:
-            numbers = np.array([int(label) for label in set(labels)], dtype=np.int64)
+            numbers = {label: int(label) for label in set(labels)}
+            whole = np.array([numbers[label] for label in labels], dtype=np.int64)
         except (ValueError, OverflowError):
             return np.array(labels, dtype=object)
-        if {str(number) for number in numbers.tolist()} == set(labels):
-            return np.array(labels, dtype=np.int64)
-        return np.array(labels, dtype=object)
-    array = np.array(labels)
-    if (
-        array.dtype.kind == "f"
-        and (np.isfinite(array) & (array == array.round())).all()
-    ):
-        return array.astype(np.int64)
-    return array
+        is_plain = all(str(number) == label for label, number in numbers.items())
+        return whole if is_plain else np.array(labels, dtype=object)
+    if all(isinstance(label, float | Decimal) for label in labels):
+        if all(abs(n) <= LARGEST_WHOLE and n == int(n) for n in set(labels)):
+            return np.array(labels).astype(np.int64)
+    return np.array(labels)
 
 
 def check_labels(name: str, labels: Sequence[Any], place: Place) -> np.ndarray:
@@ -177,12 +273,20 @@ def check_labels(name: str, labels: Sequence[Any], place: Place) -> np.ndarray:
     """
     if len(labels) == 0:
         raise Unusable("The data have no rows.")
-    values = list(labels)
+    values = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
     missing = [i for i, label in enumerate(values) if _is_missing(label)]
     if missing:
         raise Unusable(
             f"Label column {name!r} is empty in {place(missing[0])} ({len(missing)} of "
             f"{len(values)} rows); label these rows or drop them."
+        )
+    kinds = {type(value).__name__ for value in values}
+    if not kinds <= {"str", "int", "bool", "float", "Decimal"} or (
+        "str" in kinds and len(kinds) > 1
+    ):
+        raise Unusable(
+            f"Label column {name!r} holds values of type {' and '.join(sorted(kinds))}"
+            f", such as {values[0]!r}; write the classes as text or whole numbers."
         )
     array = _as_array(values)
     classes = set(array.tolist())
@@ -191,10 +295,48 @@ def check_labels(name: str, labels: Sequence[Any], place: Place) -> np.ndarray:
             f"Label column {name!r} has one class only, {classes.pop()!r}; isolation "
             "is judged with the gradients of a classifier, which needs at least two."
         )
-    if array.dtype.kind not in "OiubU" or 2 * len(classes) > max(len(values), 4):
+    is_class = array.dtype.kind in "iubU" or isinstance(array[0], str)
+    if not is_class or 2 * len(classes) > max(len(values), 4):
         raise Unusable(
             f"Label column {name!r} has {len(classes)} different values in "
-            f"{len(values)} rows, such as {values[0]!r}: these are no classes. Give "
-            "the column of class labels."
+            f"{len(values)} rows, such as {_shortened(str(values[0]))!r}: these are no "
+            "classes. Give the column of class labels."
         )
     return array
+
+
+def _spelling(label: str) -> str:
+    """What a label looks like: without case, blanks, Unicode form and marks unseen."""
+    plain = unicodedata.normalize("NFKC", label).casefold()
+    seen = (c for c in plain if unicodedata.category(c) != "Cf" and not c.isspace())
+    return unicodedata.normalize("NFKC", "".join(seen))
+
+
+def spelled_alike(labels: np.ndarray) -> list[str]:
+    r"""Name classes that look like one class written in several ways.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.cli._columns import spelled_alike
+    >>> print(spelled_alike(np.array(["cat", "Cat ", "dog", "cat"]))[0])
+    Classes that differ only in blanks, case or Unicode form: 'Cat ' (1 row), 'cat' \
+(2 rows). If they are one class, write it in one way: each is judged by itself.
+    """
+    alike = defaultdict(list)
+    for label, n in sorted(Counter(map(str, labels.tolist())).items()):
+        alike[_spelling(label)].append((label, n))
+    found = []
+    for group in alike.values():
+        if len(group) > 1:
+            # In code where they look the same.
+            shown = {label: repr(label) for label, _ in group}
+            forms = {unicodedata.normalize("NFC", label) for label, _ in group}
+            if len(forms) < len(group):
+                shown = {label: ascii(label) for label, _ in group}
+            names = ", ".join(f"{shown[x]} ({n} row{'s' * (n > 1)})" for x, n in group)
+            found.append(
+                f"Classes that differ only in blanks, case or Unicode form: {names}. If "
+                "they are one class, write it in one way: each is judged by itself."
+            )
+    return found

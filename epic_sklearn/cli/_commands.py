@@ -12,8 +12,21 @@ from typing import Any
 import click
 
 from .. import __version__
-from ._choices import GRADIENTS, MODELS, RULES
 from ._errors import Unusable
+
+# What options may name: help shows it without scikit-learn or torch.
+MODELS = ("logistic", "mlp", "forest", "boosting")
+GRADIENTS = ("logit", "last_layer_input", "last_layer")
+RULES = (
+    "IsolatedMedoids",
+    "FarNeighbors",
+    "HighLoss",
+    "LowConfidence",
+    "SpectralSignatures",
+    "ActivationClustering",
+    "DeepKNN",
+    "RandomDrop",
+)
 
 INPUT = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
@@ -21,14 +34,15 @@ SEED = click.IntRange(0, 2**32 - 1)
 
 EXAMPLES = """\b
 Examples:
-  epic-sklearn scan train.csv --label species
+  epic-sklearn scan train.csv --label species --set subset_size=0.1
+  epic-sklearn scan train.csv --label species --rule FarNeighbors --set cutoff=1.5
   epic-sklearn scan train.csv --label y --exclude id --out kept.csv
   epic-sklearn scan train.npz --label y --probabilities p.npy --mask mask.csv
-  epic-sklearn scan train.parquet --label y --report audit.html --fail-on-flagged
+  epic-sklearn scan train.parquet --label y --report audit.html --fail-on-isolated
 
-Exit status: 0; 1 with --fail-on-flagged if a row was flagged; 2 if an argument or a
+Exit status: 0; 1 with --fail-on-isolated if a row is isolated; 2 if an argument or a
 file cannot be used; 130 if interrupted. Clean data have isolated rows too, a fifth of
-them is not rare: flagged means look at it, not poisoned.
+them is not rare: isolated means look at it, not poisoned.
 """
 
 
@@ -106,6 +120,12 @@ def _separator(_: click.Context, __: click.Parameter, value: str | None) -> str 
 )
 @click.option("--separator", callback=_separator, help="Of CSV fields, or 'tab'.")
 @click.option(
+    "--decimal",
+    default=".",
+    show_default=True,
+    help="What stands before the decimals in CSV files.",
+)
+@click.option(
     "--probabilities",
     type=INPUT,
     metavar="FILE",
@@ -129,38 +149,23 @@ def _separator(_: click.Context, __: click.Parameter, value: str | None) -> str 
 @click.option(
     "--gradient-of",
     type=click.Choice(GRADIENTS),
-    help="Which of its gradients (default: logit). With two or three classes "
-    "last-layer sees more.",
-)
-@click.option(
-    "--subset-size",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.2,
-    show_default=True,
-    help="Medoids as a share of each class; more medoids, more rows flagged.",
-)
-@click.option(
-    "--threshold",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Largest cluster that counts as isolated.",
+    help="Which of its gradients (default: those that the rule reads, logit if any "
+    "will do). With two or three classes last_layer sees more.",
 )
 @click.option(
     "--rule",
-    type=click.Choice(RULES),
-    default=RULES[0],
-    show_default=True,
-    help="What counts as isolated: medoids without company (the paper's rule), or a "
-    "high score by neighbors; the latter needs --gradient-of last-layer.",
+    "rule_name",
+    metavar="NAME",
+    help=f"What counts as isolated (default: IsolatedMedoids, the paper's), one of "
+    f"{', '.join(RULES)}.",
 )
 @click.option(
-    "--cutoff",
-    type=click.FloatRange(0, min_open=True),
-    default=2.0,
-    show_default=True,
-    help="Score above which --rule neighbors flags a row, in robust standard "
-    "deviations; from 4.25 on it flags none.",
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the rule, as in Python: --set subset_size=0.1 --set "
+    "threshold=2. A wrong name lists those that there are.",
 )
 @click.option(
     "--rounds",
@@ -175,14 +180,21 @@ def _separator(_: click.Context, __: click.Parameter, value: str | None) -> str 
     "--out",
     type=OUTPUT,
     metavar="FILE",
-    help="Write the kept rows, as they are and in the format of DATA.",
+    help="Write the kept rows, as they are and in the format of DATA. Of an .npz only "
+    "the label, the features, --images and what --cut names are cut.",
+)
+@click.option(
+    "--cut",
+    multiple=True,
+    metavar="A,B,...",
+    help="Further arrays with one row an example, for --out.",
 )
 @click.option(
     "--mask",
     type=OUTPUT,
     metavar="FILE",
-    help="Write row (from 0), kept, isolation_score, cluster_size and label of every "
-    "row: .csv, .npz or .parquet.",
+    help="Write row (from 0), kept, isolation_score, the rule's details and label of "
+    "every row: .csv, .npz or .parquet.",
 )
 @click.option("--report", type=OUTPUT, metavar="FILE", help="Write the audit page.")
 @click.option("--images", metavar="ARRAY", help="Array of pictures for --report.")
@@ -195,17 +207,19 @@ def _separator(_: click.Context, __: click.Parameter, value: str | None) -> str 
 )
 @click.option("--force", is_flag=True, help="Replace outputs that exist.")
 @click.option(
-    "--fail-on-flagged", is_flag=True, help="Exit with status 1 if a row is flagged."
+    "--fail-on-isolated", is_flag=True, help="Exit with status 1 if a row is isolated."
 )
 @click.option("--json", "json_only", is_flag=True, help="Print one line of JSON only.")
-def scan_command(fail_on_flagged: bool, json_only: bool, **given: Any) -> int:
+def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
     """Find rows of DATA (.csv, .tsv, .parquet, .npz) that are isolated in their class.
 
     A classifier is fitted, and in each class medoids of the rows' gradients are
-    chosen; rows that no other belongs to are flagged (EPIC).
+    chosen; rows that no other belongs to are isolated (EPIC), unless another rule is
+    asked for.
     """
-    from ._scan import ScanOptions, scan
-    from ._summary import as_json, as_table
+    from ._options import ScanOptions
+    from ._outputs import as_json, as_table
+    from ._scan import scan
 
     findings = scan(ScanOptions(**given))
     if json_only:
@@ -214,4 +228,4 @@ def scan_command(fail_on_flagged: bool, json_only: bool, **given: Any) -> int:
         for note in findings.notes:
             click.echo(f"Note: {note}", err=True)
         say(as_table(findings))
-    return int(fail_on_flagged and findings.n_flagged > 0)
+    return int(fail_on_isolated and findings.n_isolated > 0)

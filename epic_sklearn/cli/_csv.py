@@ -4,41 +4,17 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from ._columns import Column, text_column
-from ._errors import Unusable
+from ._columns import Column, as_numbers, counts_rows, text_column
+from ._errors import Unusable, check_names
 
 CHUNK = 10_000  # records parsed at a time
-MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
-
-
-def as_numbers(values: Sequence[str]) -> np.ndarray | None:
-    """Numbers, NaN where one is missing; None if a value is text.
-
-    Examples
-    --------
-    >>> from epic_sklearn.cli._csv import as_numbers
-    >>> as_numbers(["1", " 2.5", ""]), as_numbers(["1", "1_0"])
-    (array([1. , 2.5, nan]), None)
-    """
-    # Python reads 1_0 as ten; in a file it is text.
-    if any("_" in value for value in values):
-        return None
-    try:
-        return np.array(values, dtype=np.float64)
-    except ValueError:
-        pass
-    filled = ["nan" if value.strip() in MISSING else value for value in values]
-    try:
-        return np.array(filled, dtype=np.float64)
-    except ValueError:
-        return None
 
 
 class CsvFile:
@@ -50,6 +26,8 @@ class CsvFile:
         UTF-8, with or without byte-order mark, any line ends.
     separator : str, optional
         One character; default: a comma, in ``.tsv`` files a tab.
+    decimal : str, default="."
+        What stands before the decimals.
 
     Attributes
     ----------
@@ -59,20 +37,22 @@ class CsvFile:
 
     kind = "column"
 
-    def __init__(self, path: Path, separator: str | None = None) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, separator: str | None = None, decimal: str = "."
+    ) -> None:
+        self.path, self.decimal = path, decimal
         tab = path.suffix.lower() == ".tsv"
         self.separator = separator or ("\t" if tab else ",")
+        if decimal == self.separator:
+            raise Unusable(
+                f"--decimal and the separator of {path} are both {decimal!r}; with "
+                "decimal commas fields are mostly separated by --separator ';'."
+            )
         with self._records() as records:
             self.names: list[str] = next(records, (0, [], ""))[1]
         if not self.names:
             raise Unusable(f"{path} is empty: there is no header line.")
-        twice = {name for name in self.names if self.names.count(name) > 1}
-        if twice:
-            raise Unusable(
-                f"{path} has several columns named {sorted(twice)[0]!r}; give each "
-                "its own name."
-            )
+        check_names(path, self.names, self.kind)
 
     def hint(self) -> str:
         """Say what may be wrong where a column is not found."""
@@ -103,7 +83,7 @@ class CsvFile:
         for columns in self._chunks():
             labels += columns[position]
             for name in list(numbers):
-                part = as_numbers(columns[where[name]])
+                part = as_numbers(columns[where[name]], self.decimal)
                 if part is None:
                     del numbers[name]
                 else:
@@ -112,6 +92,9 @@ class CsvFile:
         for columns in self._chunks() if texts else ():
             for name, values in texts.items():
                 values += columns[where[name]]
+        if self.decimal != ".":
+            self._check_decimals(texts)
+        self._check_header(label in labels, list(numbers))
         return labels, [
             text_column(name, texts[name])
             if name in texts
@@ -119,7 +102,33 @@ class CsvFile:
             for name in features
         ]
 
-    def write_rows(self, keep: np.ndarray, path: Path) -> None:
+    def _check_decimals(self, texts: dict[str, list[str]]) -> None:
+        """Refuse columns that would be numbers if they were written with a point."""
+        for name, values in texts.items():
+            if as_numbers(values) is not None:
+                example = next(value for value in values if "." in value)
+                raise Unusable(
+                    f"Column {name!r} of {self.path} holds {example!r}, and numbers "
+                    f"have a decimal {self.decimal!r} by --decimal: is it a thousands "
+                    "separator? Write plain numbers, or leave the column out with "
+                    "--exclude."
+                )
+
+    def _check_header(self, label_is_a_class: bool, numbers: list[str]) -> None:
+        """Refuse a first line that can be a row of data: its label is a class."""
+        names = as_numbers(numbers) if label_is_a_class else None
+        if names is None or len(names) == 0 or np.isnan(names).any():
+            return
+        if not counts_rows(names):
+            raise Unusable(
+                f"The first line of {self.path} looks like a row of data: "
+                f"{', '.join(self.names[:20])}. Put a line with the columns' names "
+                "above it."
+            )
+
+    def write_rows(
+        self, keep: np.ndarray, path: Path, belonging: Collection[str]
+    ) -> None:
         """Copy the header and the kept lines, byte for byte."""
         with open(self.path, "rb") as file:
             mark = file.read(3) == b"\xef\xbb\xbf"

@@ -24,22 +24,6 @@ def unknown(
 ) -> Unusable:
     """Error for a name that is not there: the closest one, and all there are.
 
-    Parameters
-    ----------
-    kind : str
-        What was looked for: "column", "array".
-    name : str
-        The name given.
-    known : iterable of str
-        The names there are.
-    more_help : str, optional
-        What else to say.
-
-    Returns
-    -------
-    Unusable
-        To be raised.
-
     Examples
     --------
     >>> from epic_sklearn.cli._errors import unknown
@@ -55,6 +39,15 @@ def unknown(
     return Unusable(
         f"There is no {kind} {name!r}{hint} There are {shown}{more}.{more_help}"
     )
+
+
+def check_names(path: object, names: Sequence[str], kind: str) -> None:
+    """Refuse a file in which two columns or arrays have one name."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise Unusable(
+            f"{path} has several {kind}s named {twice[0]!r}; give each its own name."
+        )
 
 
 def as_option(names: Iterable[str]) -> str:
@@ -101,15 +94,9 @@ def unusable_columns(problems: Sequence[tuple[str, str, str]]) -> Unusable:
             f"Column {name!r} {wrong}. Leave it out with --exclude {excluded} or mend "
             "it."
         )
-    shown = [f"  {name!r} {wrong}" for name, wrong, _ in problems[:N_SHOWN]]
+    lines = [f"{len(problems)} columns cannot be used:"]
+    lines += [f"  {name!r} {wrong}" for name, wrong, _ in problems[:N_SHOWN]]
     if len(problems) > N_SHOWN:
-        shown.append(f"  and {len(problems) - N_SHOWN} more")
-    return Unusable(
-        "\n".join(
-            [
-                f"{len(problems)} columns cannot be used:",
-                *shown,
-                f"Leave them out with --exclude {excluded} or mend them.",
-            ]
-        )
-    )
+        lines.append(f"  and {len(problems) - N_SHOWN} more")
+    lines.append(f"Leave them out with --exclude {excluded} or mend them.")
+    return Unusable("\n".join(lines))

@@ -4,55 +4,76 @@ from __future__ import annotations
 
 import csv
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
-from ._errors import Unusable
-from ._npz import load_array
+from ._columns import NAMELESS, as_numbers, counts_rows
+from ._errors import Unusable, check_names
+from ._npz import load_arrays
 from ._parquet import ParquetFile
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".npz", ".npy")
+# Errors of a net sum to 0; files hold rounded figures.
+ROUNDING = 0.01
 
 
-def _from_csv(path: Path, n: int) -> tuple[np.ndarray, list[str] | None]:
-    """Numbers of a CSV file; its first line is a header if it is one too many."""
+def _from_csv(
+    path: Path, expected: Sequence[str]
+) -> tuple[np.ndarray, list[str] | None]:
+    """Numbers of a CSV file, and the names in its first line if that is a header."""
     how: dict[str, Any] = {"quotechar": '"', "ndmin": 2, "comments": None}
     how["encoding"] = "utf-8-sig"
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            first = file.readline()
+            first = file.readline().strip("\r\n")
         separator = next((c for c in "\t;, " if c in first), ",")
-        how["delimiter"] = separator
-        # Without a header line there is one row more than there are examples.
+        names = next(csv.reader([first], delimiter=separator), [])
+        is_header = _is_header(names, expected)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "loadtxt: input contained no data")
-            below = np.loadtxt(path, skiprows=1, **how)
-        if len(below) == n - 1:
-            return np.loadtxt(path, **how), None
-    except ValueError as error:
+            matrix = np.loadtxt(path, skiprows=int(is_header), delimiter=separator, **how)
+    except (ValueError, csv.Error) as error:
         raise Unusable(
-            f"{path}: {error}. It must hold {n} rows of numbers, one for each row of "
-            "the data, under a header line or without one."
+            f"{path}: {error}. It must hold rows of numbers, one for each row of the "
+            "data, under a header line of names or without one."
         ) from error
-    return below, next(csv.reader([first], delimiter=separator), [])
+    return matrix, names if is_header else None
+
+
+def _is_header(names: list[str], expected: Sequence[str]) -> bool:
+    """Whether a line cannot be data: not all numbers, the classes, or 0, 1, 2, ..."""
+    numbers = as_numbers([name.strip() for name in names])
+    if numbers is None or np.isnan(numbers).any():
+        return True
+    if expected and set(expected) <= set(names):
+        return True
+    return len(names) > 1 and names == [str(j) for j in range(len(names))]
 
 
 def _from_parquet(path: Path) -> tuple[np.ndarray, list[str]]:
     file = ParquetFile(path)
+    index = [name for name in file.index if isinstance(name, str)]
+    counts = [each for each in file.index if isinstance(each, dict)]
+    if any(each.get("step", 1) != 1 for each in counts):
+        raise _in_another_order(path)
+    names = file.names + index
     if not file.names:
         raise Unusable(f"{path} has no columns.")
-    _, columns = file.read(file.names[0], file.names)
+    _, columns = file.read(names[0], names)
     text = [column.name for column in columns if column.categories is not None]
     if text:
         raise Unusable(f"Column {text[0]!r} of {path} is text; it must be numbers.")
-    return np.column_stack([column.values for column in columns]), file.names
+    matrix = np.column_stack([column.values for column in columns])
+    return matrix, file.names + [""] * len(index)
 
 
 def _from_numpy(path: Path, name: str) -> tuple[np.ndarray, list[str] | None]:
     """One array; of an archive's several the one called `name`."""
-    loaded = load_array(path)
+    loaded = load_arrays(path)
     if isinstance(loaded, np.ndarray):
         return loaded, None
     classes = loaded.pop("classes", None)
@@ -62,32 +83,34 @@ def _from_numpy(path: Path, name: str) -> tuple[np.ndarray, list[str] | None]:
         raise Unusable(
             f"{path} holds the arrays {', '.join(loaded)}; call one of them {name!r}."
         )
-    names = None if classes is None else [str(each) for each in classes.tolist()]
+    names = None if classes is None else [str(each) for each in classes.ravel()]
     return loaded[name], names
 
 
-def read_matrix(path: Path, name: str, n: int) -> tuple[np.ndarray, list[str] | None]:
-    """Read numbers of shape (n, d) and the names of their columns, if any.
+def _in_another_order(path: Path) -> Unusable:
+    return Unusable(
+        f"{path} has an index, and it does not count the rows: they are in another "
+        "order than the data's, or some are missing. Sort them, then write the file "
+        "without the index (of pandas: index=False)."
+    )
 
-    Parameters
-    ----------
-    path : Path
-        CSV, Parquet, NPZ or NPY.
-    name : str
-        What they are: "probabilities" or "gradients".
-    n : int
-        How many rows there must be.
 
-    Returns
-    -------
-    matrix : ndarray of shape (n, d), finite
-    names : list of str or None
+def _without_index(
+    path: Path, matrix: np.ndarray, names: list[str]
+) -> tuple[np.ndarray, list[str], bool]:
+    """Leave out columns that only number the rows; they prove their order."""
+    is_index = np.array([bool(NAMELESS.fullmatch(name)) for name in names], bool)
+    if not all(counts_rows(column) for column in matrix[:, is_index].T):
+        raise _in_another_order(path)
+    left = [
+        name for name, left_out in zip(names, is_index, strict=True) if not left_out
+    ]
+    return matrix[:, ~is_index], left, bool(is_index.any())
 
-    Raises
-    ------
-    Unusable
-        If the format, the shape or a value cannot be used.
-    """
+
+def _load(
+    path: Path, what: str, expected: Sequence[str]
+) -> tuple[np.ndarray, list[str] | None]:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise Unusable(
@@ -96,39 +119,47 @@ def read_matrix(path: Path, name: str, n: int) -> tuple[np.ndarray, list[str] | 
     if path.stat().st_size == 0:
         raise Unusable(f"{path} is empty.")
     if suffix in (".csv", ".tsv"):
-        matrix, names = _from_csv(path, n)
-    elif suffix == ".parquet":
-        matrix, names = _from_parquet(path)
-    else:
-        matrix, names = _from_numpy(path, name)
-    if matrix.dtype.kind not in "fiub" or matrix.ndim != 2:
+        return _from_csv(path, expected)
+    return _from_parquet(path) if suffix == ".parquet" else _from_numpy(path, what)
+
+
+def _read_matrix(
+    path: Path, what: str, n: int, expected: Sequence[str] = ()
+) -> tuple[np.ndarray, list[str] | None, bool]:
+    """Numbers (n, d), their columns' names, and whether an index counts the rows."""
+    matrix, names = _load(path, what, expected)
+    if matrix.dtype.kind not in "fiub" or matrix.ndim != 2 or matrix.shape[1] == 0:
         raise Unusable(
-            f"The {name} in {path} have shape {matrix.shape} and type {matrix.dtype}; "
+            f"The {what} in {path} have shape {matrix.shape} and type {matrix.dtype}; "
             f"they must be numbers in {n} rows, one for each row of the data."
         )
     if len(matrix) != n:
         raise Unusable(
-            f"{path} has {len(matrix)} rows of {name}; the data have {n} rows. "
-            "Give one row for each, in the same order."
+            f"{path} has {len(matrix)} rows of {what}; the data have {n} rows. "
+            "Give one row for each, in the same order"
+            + ("." if names else ", under a header that is no row of numbers.")
         )
     if names is not None and len(names) != matrix.shape[1]:
         raise Unusable(
             f"{path} has {matrix.shape[1]} columns and names {len(names)}: "
             f"{names[:20]}."
         )
+    has_index = False
+    if names is not None:
+        matrix, names, has_index = _without_index(path, matrix, names)
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     if len(bad):
         raise Unusable(
-            f"The {name} in {path} are not finite in {len(bad)} rows, the first of "
+            f"The {what} in {path} are not finite in {len(bad)} rows, the first of "
             f"them row {bad[0]} (from 0)."
         )
-    return matrix, names
+    return matrix, names, has_index
 
 
 def _check_probabilities(matrix: np.ndarray, path: Path) -> None:
     total = matrix.sum(axis=1)
     # Files hold rounded figures: two decimals are enough.
-    wrong = (abs(total - 1) > 0.01) | (matrix < -1e-6).any(axis=1)
+    wrong = (abs(total - 1) > ROUNDING) | (matrix < -1e-6).any(axis=1)
     if wrong.any():
         row = int(np.argmax(wrong))
         raise Unusable(
@@ -159,11 +190,13 @@ def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.n
     Raises
     ------
     Unusable
-        If the file cannot be used or a class has no column.
+        If the file cannot be used, a class has no column, or the columns have no
+        names and fit the labels better in another order.
     """
-    matrix, names = read_matrix(path, "probabilities", len(labels))
     classes, codes = np.unique(labels, return_inverse=True)
     texts = [str(each) for each in classes.tolist()]
+    matrix, names, _ = _read_matrix(path, "probabilities", len(labels), texts)
+    check_names(path, names or [], "column")
     if names is None and matrix.shape[1] != len(classes):
         raise Unusable(
             f"{path} has {matrix.shape[1]} columns without names, and there are "
@@ -177,10 +210,63 @@ def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.n
         )
     _check_probabilities(matrix, path)
     if names is not None:
-        codes = np.array([names.index(text) for text in texts])[codes]
+        return matrix, np.array([names.index(text) for text in texts])[codes]
+    _check_order_of_columns(matrix, codes, texts, path)
     return matrix, codes
 
 
-def read_gradients(path: Path, n: int) -> np.ndarray:
-    """Gradients from a file, shape (n, d)."""
-    return read_matrix(path, "gradients", n)[0]
+def _check_order_of_columns(
+    matrix: np.ndarray, codes: np.ndarray, classes: list[str], path: Path
+) -> None:
+    """Refuse columns without names that fit the labels far better in another order."""
+    given = np.zeros((len(classes), len(classes)))
+    np.add.at(given, codes, matrix)
+    rows, best = linear_sum_assignment(given, maximize=True)
+    # Random probabilities gain less than that.
+    if given[rows, best].sum() - np.trace(given) > 2 * np.sqrt(len(codes)):
+        order = [classes[j] for j in np.argsort(best)]
+        raise Unusable(
+            f"The columns of {path} have no names, and fit the labels better in the "
+            f"order {order[:20]} than in the sorted one, {classes[:20]}. Name them by "
+            "class."
+        )
+
+
+def read_gradients(path: Path, labels: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Gradients from a file, and whether they prove to be in the order of the rows.
+
+    Parameters
+    ----------
+    path : Path
+        Of n rows.
+    labels : ndarray of shape (n,)
+        Labels of the data.
+
+    Returns
+    -------
+    gradients : ndarray of shape (n, d)
+    is_proved : bool
+        An index counts the rows, or they are softmax minus one-hot of the labels.
+
+    Raises
+    ------
+    Unusable
+        If the file cannot be used, or they are softmax minus one-hot of other
+        labels: the rows are in another order.
+    """
+    gradients, _, has_index = _read_matrix(path, "gradients", len(labels))
+    classes, codes = np.unique(labels, return_inverse=True)
+    is_error = abs(gradients.sum(axis=1)) < ROUNDING
+    is_error &= (gradients < 0).sum(axis=1) <= 1
+    if gradients.shape[1] < len(classes) or not is_error.all():
+        return gradients, has_index
+    lowest, column = gradients.min(axis=1), gradients.argmin(axis=1)
+    surely = lowest < -ROUNDING
+    pairs = np.unique(np.stack([codes[surely], column[surely]]), axis=1)
+    if any(len(np.unique(side)) < len(side) for side in pairs):
+        raise Unusable(
+            f"{path} holds softmax minus one-hot, and of other labels than the data's: "
+            "rows of one class are negative in several columns, or rows of several "
+            "classes in one. Are the rows in another order?"
+        )
+    return gradients, has_index or pairs.shape[1] > 1

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +11,10 @@ import numpy as np
 
 from ..report._thumbnails import check_images
 from ._columns import Column, text_column
-from ._errors import Unusable, as_option, unknown
+from ._errors import Unusable, as_option, check_names, unknown
 
 
-def load_array(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+def load_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     """Load an array, or all of an archive's arrays by name; never unpickles.
 
     Raises
@@ -23,34 +22,31 @@ def load_array(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     Unusable
         If the file is none of NumPy's or holds Python objects.
     """
-    name = ""
+    name, arrays = "", {}
     try:
         with open(path, "rb") as file:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return loaded
-            twice = {name for name in loaded.files if loaded.files.count(name) > 1}
-            if twice:
-                raise Unusable(
-                    f"{path} holds several arrays named {sorted(twice)[0]!r}; give "
-                    "each its own name."
-                )
-            arrays = {}
+            check_names(path, loaded.files, "array")
             for name in loaded.files:
                 arrays[name] = loaded[name]
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        if "allow_pickle" in str(error) and name:
+    except Unusable:
+        raise
+    except Exception as error:  # NumPy and zipfile raise all kinds on broken bytes
+        if "pickle" not in str(error):
+            what = str(error) or type(error).__name__
+            raise Unusable(f"{path} cannot be read: {what}") from error
+        if name:
             raise Unusable(
                 f"Array {name!r} in {path} holds Python objects, which are never "
                 "unpickled: a file of unknown origin could run any code. Save it as "
                 "text or numbers, with array.astype(str) for example."
             ) from error
-        if "allow_pickle" in str(error) or "pickle" in str(error):
-            raise Unusable(
-                f"{path} is no NumPy file of plain numbers or text; pickles are never "
-                "loaded."
-            ) from error
-        raise Unusable(f"{path} cannot be read: {error}") from error
+        raise Unusable(
+            f"{path} is no NumPy file of plain numbers or text; pickles are never "
+            "loaded."
+        ) from error
     strange = [name for name, a in arrays.items() if not isinstance(a, np.ndarray)]
     if strange:
         raise Unusable(f"{strange[0]!r} in {path} is not an array.")
@@ -75,7 +71,7 @@ class NpzFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        loaded = load_array(path)
+        loaded = load_arrays(path)
         if isinstance(loaded, np.ndarray):
             raise Unusable(
                 f"{path} is one array; an .npz archive of several is needed."
@@ -136,12 +132,19 @@ class NpzFile:
             raise Unusable(f"Array {name!r} is not of pictures: {error}") from error
         return self._arrays[name]
 
-    def write_rows(self, keep: np.ndarray, path: Path) -> None:
-        """Write the kept rows of every array that has one row an example."""
+    def with_as_many_rows(self, label: str) -> list[str]:
+        """Name the other arrays that are as long as the label."""
+        n = self._arrays[label].shape[:1]
+        return [k for k, a in self._arrays.items() if a.shape[:1] == n and k != label]
+
+    def write_rows(
+        self, keep: np.ndarray, path: Path, belonging: Collection[str]
+    ) -> None:
+        """Write the kept rows of the arrays that belong to the rows, the rest whole."""
         with zipfile.ZipFile(self.path) as archive:
             compression = max(part.compress_type for part in archive.infolist())
         arrays = {
-            name: array[keep] if array.shape[:1] == keep.shape else array
+            name: array[keep] if name in belonging else array
             for name, array in self._arrays.items()
         }
         write_arrays(arrays, path, compression)

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import ast
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from ._errors import Unusable
-from ._model import check_model
-from ._outputs import check_outputs
+from .. import rules
+from ..gradients import (
+    LastLayerGradients,
+    LastLayerInputGradients,
+    LogitGradients,
+    as_extractor,
+)
+from ..rules.base import Rule, refuse_what_lacks
+from ._errors import Unusable, unknown
 from ._parquet import import_pyarrow
 
 MASK_SUFFIXES = (".csv", ".npz", ".parquet")
+EXTRACTORS = {
+    "logit": LogitGradients,
+    "last_layer_input": LastLayerInputGradients,
+    "last_layer": LastLayerGradients,
+}
+HAVE_LAST_LAYER = ("logistic", "mlp")
 
 
 @dataclass(frozen=True)
@@ -21,20 +38,20 @@ class ScanOptions:
     data: Path
     label: str
     separator: str | None
+    decimal: str
     features: tuple[str, ...]
     exclude: tuple[str, ...]
     probabilities: Path | None
     gradients: Path | None
     model: str | None
     gradient_of: str | None
-    subset_size: float
-    threshold: int
-    rule: str
-    cutoff: float
+    rule_name: str | None
+    settings: tuple[str, ...]
     rounds: int
     seed: int
     jobs: int | None
     out: Path | None
+    cut: tuple[str, ...]
     mask: Path | None
     report: Path | None
     images: str | None
@@ -53,6 +70,105 @@ class ScanOptions:
         given = (self.data, self.probabilities, self.gradients, self.decisions)
         return [path for path in given if path is not None]
 
+    @property
+    def is_from_elsewhere(self) -> bool:
+        """Whether no model is fitted here."""
+        return self.probabilities is not None or self.gradients is not None
+
+    @property
+    def model_name(self) -> str:
+        """The model that is fitted."""
+        return self.model or "logistic"
+
+    @cached_property
+    def rule(self) -> Rule:
+        """What judges the rows."""
+        return make_rule(self.rule_name, self.settings)
+
+    def extractor(self, model: Any) -> Any:
+        """Gradient extractor round a model: the one asked for, or what the rule needs."""
+        if self.gradient_of is None:
+            return as_extractor(model, self.rule.needs)
+        return EXTRACTORS[self.gradient_of](model)
+
+    def gradient_name(self, extractor: Any) -> str:
+        """What --gradient-of calls an extractor."""
+        return next(k for k, kind in EXTRACTORS.items() if type(extractor) is kind)
+
+
+def rule_classes() -> dict[str, type[Rule]]:
+    """All rules by their names.
+
+    Examples
+    --------
+    >>> from epic_sklearn.cli._options import rule_classes
+    >>> "IsolatedMedoids" in rule_classes()
+    True
+    """
+    public = {name: getattr(rules, name) for name in rules.__all__}
+    return {
+        name: each
+        for name, each in public.items()
+        if isinstance(each, type) and issubclass(each, Rule) and each is not Rule
+    }
+
+
+def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
+    """Make a rule of its name and of NAME=VALUE.
+
+    Parameters
+    ----------
+    name : str or None
+        A class of :mod:`epic_sklearn.rules`; None takes the default one.
+    settings : sequence of str
+        Its parameters: whole numbers, floats, true, false, none, else text.
+
+    Returns
+    -------
+    Rule
+
+    Raises
+    ------
+    Unusable
+        If there is no such rule or parameter, or a value is out of range.
+
+    Examples
+    --------
+    >>> from epic_sklearn.cli._options import make_rule
+    >>> make_rule("IsolatedMedoids", ["threshold=2", "metric=cosine"])
+    IsolatedMedoids(metric='cosine', threshold=2)
+    """
+    known = rule_classes()
+    if name is not None and name not in known:
+        raise unknown("rule", name, known)
+    rule = rules.resolve_rule(None if name is None else known[name]())
+    parameters = rule.get_params()
+    shown = ", ".join(f"{k}={v}" for k, v in parameters.items()) or "none"
+    takes = f" {type(rule).__name__} takes, with these defaults: {shown}."
+    for setting in settings:
+        key, is_assigned, text = setting.partition("=")
+        if not is_assigned:
+            raise Unusable(f"--set {setting}: give NAME=VALUE.{takes}")
+        if key not in parameters:
+            raise unknown("parameter", key, parameters, takes)
+        rule.set_params(**{key: _value(text)})
+    try:
+        return rules.resolve_rule(rule)
+    except (ValueError, TypeError) as error:
+        raise Unusable(f"{error}{takes}") from error
+
+
+def _value(text: str) -> Any:
+    """A number, true, false or none where it is one, else the text."""
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, int | float) else text
+
 
 def check_options(options: ScanOptions) -> None:
     """Refuse options that cannot be used, before anything is read.
@@ -63,27 +179,42 @@ def check_options(options: ScanOptions) -> None:
         If two contradict each other, a package is missing, or an output cannot
         be written.
     """
-    if options.probabilities is not None or options.gradients is not None:
+    if options.is_from_elsewhere:
         _check_no_model(options)
-    check_model(options.model or "logistic", options.gradient_of or "logit")
-    if options.rule == "neighbors" and options.gradient_of != "last-layer":
-        raise Unusable(
-            "--rule neighbors compares what goes into a last linear layer; give "
-            "--gradient-of last-layer with --model logistic or mlp."
-        )
-    if options.rule == "neighbors" and (options.subset_size, options.threshold) != (
-        0.2,
-        1,
-    ):
-        raise Unusable("--subset-size and --threshold are for --rule medoids.")
-    if options.rule == "medoids" and options.cutoff != 2.0:
-        raise Unusable("--cutoff is for --rule neighbors.")
-    if options.separator is not None and len(options.separator) != 1:
-        raise Unusable(
-            f"--separator is {options.separator!r}; give one character, or 'tab'."
-        )
+    _check_gradients(options)
+    for name in ("separator", "decimal"):
+        value = getattr(options, name)
+        if value is not None and len(value) != 1:
+            raise Unusable(f"--{name} is {value!r}; give one character.")
     _check_formats(options)
-    check_outputs(options.outputs, options.inputs, options.force)
+    check_outputs(options)
+
+
+def _check_gradients(options: ScanOptions) -> None:
+    """Refuse gradients that the model does not have or the rule cannot use."""
+    rule = options.rule
+    gives: Sequence[str] | None = None  # a file tells when it is read
+    way_out = "Give a model: --model logistic or mlp."
+    if options.probabilities is not None:
+        gives = ("errors",)
+    elif options.gradients is None and options.gradient_of is not None:
+        gives = EXTRACTORS[options.gradient_of].gives
+        way_out = "Leave --gradient-of out, or give --gradient-of last_layer."
+    elif options.gradients is not None and len(rule.needs) > 1:
+        gives = rule.needs[:1]  # an array is one or the other
+    try:
+        refuse_what_lacks(rule, gives, way_out)
+    except ValueError as error:
+        raise Unusable(str(error)) from error
+    is_logit = set(rule.needs) <= {"errors"}
+    if options.gradient_of is not None:
+        is_logit = options.gradient_of == "logit"
+    if not is_logit and options.model_name not in HAVE_LAST_LAYER:
+        raise Unusable(
+            f"A model {options.model_name!r} has no last linear layer to take "
+            f"gradients from, which --gradient-of or --rule asks for; choose --model "
+            f"{' or '.join(HAVE_LAST_LAYER)}."
+        )
 
 
 def _check_no_model(options: ScanOptions) -> None:
@@ -112,25 +243,50 @@ def _check_formats(options: ScanOptions) -> None:
             f"--out {options.out}: kept rows are written in the format they were read "
             f"in; give a name that ends in {suffix!r}."
         )
-    if options.mask is not None:
-        _check_mask(options.mask)
-    if options.report is not None:
-        _check_report(options.report)
-    elif options.images is not None:
-        raise Unusable("--images is for --report.")
-
-
-def _check_mask(path: Path) -> None:
-    if path.suffix.lower() not in MASK_SUFFIXES:
+    mask = options.mask
+    if mask is not None and mask.suffix.lower() not in MASK_SUFFIXES:
         raise Unusable(
-            f"--mask {path}: give a name that ends in {', '.join(MASK_SUFFIXES)}."
+            f"--mask {mask}: give a name that ends in {', '.join(MASK_SUFFIXES)}."
         )
-    if path.suffix.lower() == ".parquet":
+    if mask is not None and mask.suffix.lower() == ".parquet":
         import_pyarrow()
-
-
-def _check_report(path: Path) -> None:
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise Unusable(f"--report {path}: give a name that ends in '.html'.")
+    if options.report is None:
+        if options.images is not None:
+            raise Unusable("--images is for --report.")
+        return
+    if options.report.suffix.lower() not in (".html", ".htm"):
+        raise Unusable(f"--report {options.report}: give a name that ends in '.html'.")
     if find_spec("jinja2") is None:
         raise Unusable("--report needs jinja2: pip install 'epic-sklearn[report]'.")
+
+
+def check_outputs(options: ScanOptions) -> None:
+    """Refuse outputs that cannot be written, before any work.
+
+    Raises
+    ------
+    Unusable
+        If a folder is missing, a file exists, or two are the same.
+    """
+    taken = {path.resolve(): f"the input {path}" for path in options.inputs}
+    for option, path in options.outputs.items():
+        real = path.resolve()
+        folder = real.parent
+        if not folder.is_dir():
+            raise Unusable(f"{option}: there is no folder {folder}.")
+        if real in taken or any(_is_same(real, other) for other in taken):
+            raise Unusable(
+                f"{option}: {path} is {taken.get(real, 'an input')} as well."
+            )
+        if real.exists() and not real.is_file():
+            raise Unusable(f"{option}: {path} is not a regular file.")
+        if real.exists() and not options.force:
+            raise Unusable(f"{option}: {path} exists; give --force to replace it.")
+        if not os.access(folder, os.W_OK):
+            raise Unusable(f"{option}: no permission to write in {folder}.")
+        taken[real] = f"the file of {option}"
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether both are one file under two names."""
+    return path.exists() and other.exists() and path.samefile(other)

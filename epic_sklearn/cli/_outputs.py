@@ -1,58 +1,214 @@
-"""Files that a command writes: checked before the work, complete or not there."""
+"""What a scan gives: a table or JSON, and files that are complete or not there."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from ._errors import Unusable
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..filters import EPICFilter
+from ._npz import write_arrays
+from ._parquet import import_pyarrow
 
 
-def check_outputs(
-    outputs: dict[str, Path], inputs: Iterable[Path], force: bool
-) -> None:
-    """Refuse outputs that cannot be written, before any work.
+@dataclass
+class Findings:
+    """Result of a scan.
 
     Parameters
     ----------
+    data : Path
+        The file.
+    labels : ndarray of shape (n,)
+        Its labels.
+    detector : EPICFilter
+        Fitted.
+    source : str
+        Where the gradients come from.
+    seconds : float
+        Time for fitting the model and finding the isolated rows.
+    notes : list of str
+        What the user should know.
+    warnings : list of str
+        Why the result is worth little.
     outputs : dict of str to Path
-        Option and file.
-    inputs : iterable of Path
-        Files that are read; never overwritten.
-    force : bool
-        Whether files that exist may be replaced.
-
-    Raises
-    ------
-    Unusable
-        If a folder is missing, a file exists, or two are the same.
+        Option and file, of what was written.
     """
-    taken = {path.resolve(): f"the input {path}" for path in inputs}
-    for option, path in outputs.items():
-        real = path.resolve()
-        folder = real.parent
-        if not folder.is_dir():
-            raise Unusable(f"{option}: there is no folder {folder}.")
-        if real in taken or any(_is_same(real, other) for other in taken):
-            raise Unusable(
-                f"{option}: {path} is {taken.get(real, 'an input')} as well."
+
+    data: Path
+    labels: np.ndarray
+    detector: EPICFilter
+    source: str
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    outputs: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def n_isolated(self) -> int:
+        """Rows that are not kept."""
+        return len(self.detector.isolated_indices_)
+
+    def counts(self) -> dict[str, Any]:
+        """Rows in all, isolated and kept."""
+        return _counts(len(self.labels), self.n_isolated)
+
+    def classes(self) -> list[dict[str, Any]]:
+        """Rows of each class in all, isolated and kept."""
+        classes, codes = np.unique(self.labels, return_inverse=True)
+        isolated = np.bincount(codes[~self.detector.keep_], minlength=len(classes))
+        return [
+            {"label": label, **_counts(n, m)}
+            for label, n, m in zip(
+                classes.tolist(),
+                np.bincount(codes).tolist(),
+                isolated.tolist(),
+                strict=True,
             )
-        if real.exists() and not real.is_file():
-            raise Unusable(f"{option}: {path} is not a regular file.")
-        if real.exists() and not force:
-            raise Unusable(f"{option}: {path} exists; give --force to replace it.")
-        if not os.access(folder, os.W_OK):
-            raise Unusable(f"{option}: no permission to write in {folder}.")
-        taken[real] = f"the file of {option}"
+        ]
 
 
-def _is_same(path: Path, other: Path) -> bool:
-    """Whether both are one file under two names."""
-    return path.exists() and other.exists() and path.samefile(other)
+def _counts(rows: int, isolated: int) -> dict[str, Any]:
+    return {
+        "rows": rows,
+        "isolated": isolated,
+        "kept": rows - isolated,
+        "share": isolated / rows,
+    }
+
+
+def printable(label: Any) -> str:
+    r"""Text of a label: no control characters, quotes where its ends are blank.
+
+    Examples
+    --------
+    >>> from epic_sklearn.cli._outputs import printable
+    >>> print(printable("cat"), printable("cat "), printable("a\x1b[2J"))
+    cat 'cat ' a\x1b[2J
+    """
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(label))
+    return text if text == text.strip() and text else repr(text)
+
+
+def as_json(findings: Findings) -> str:
+    """One line of JSON."""
+    detector = findings.detector
+    return json.dumps(
+        {
+            "data": str(findings.data),
+            **findings.counts(),
+            "classes": findings.classes(),
+            "rho": detector.rho_,
+            "rounds": len(detector.rounds_),
+            "gradients": findings.source,
+            "rule": type(detector.rule_).__name__,
+            "parameters": detector.rule_.get_params(),
+            "seconds": round(findings.seconds, 3),
+            "outputs": {k.lstrip("-"): str(v) for k, v in findings.outputs.items()},
+            "notes": findings.notes,
+            "warnings": findings.warnings,
+        }
+    )
+
+
+def as_table(findings: Findings, width: int | None = None) -> str:
+    """Draw a table for people, in colour on a terminal.
+
+    Parameters
+    ----------
+    findings : Findings
+        What to show.
+    width : int, optional
+        Characters a line; default: the terminal's, elsewhere 80.
+
+    Returns
+    -------
+    str
+    """
+    unicode = "utf" in (sys.stdout.encoding or "").lower()
+    table = Table(box=box.ROUNDED if unicode else box.ASCII)
+    table.add_column("class", overflow="fold")
+    for name in ("rows", "isolated", "share"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in findings.classes():
+        # Text, not str: a label may hold rich's markup.
+        table.add_row(Text(printable(row["label"])), *_cells(row))
+    table.add_section()
+    table.add_row("all", *_cells(findings.counts()), style="bold")
+    console = Console(file=io.StringIO(), width=width, force_terminal=_in_colour())
+    console.print(table)
+    detector = findings.detector
+    lines = [f"Warning: {text}" for text in findings.warnings]
+    lines += [
+        f"Gradients: {findings.source}. Rule: {_described(detector)}, "
+        f"{len(detector.rounds_)} round(s), "
+        f"rho {detector.rho_:.3g}, {findings.seconds:.1f} s."
+    ]
+    lines += [f"{k[2:].capitalize()}: {v}" for k, v in findings.outputs.items()]
+    return console.file.getvalue() + "\n".join(lines)  # type: ignore[attr-defined]
+
+
+def _described(detector: EPICFilter) -> str:
+    """The rule on one line, with the parameters that were set."""
+    return " ".join(repr(detector.rule_).split())
+
+
+def _cells(counts: dict[str, Any]) -> tuple[str, str, str]:
+    return f"{counts['rows']:,}", f"{counts['isolated']:,}", f"{counts['share']:.1%}"
+
+
+def _in_colour() -> bool | None:
+    return True if sys.stdout.isatty() else None
+
+
+def write_mask(findings: Findings, path: Path) -> None:
+    """Write one line a row: number, kept or not, score, the rule's details, label.
+
+    Parameters
+    ----------
+    findings : Findings
+        Result of the scan.
+    path : Path
+        CSV, NPZ or Parquet file, by its suffix.
+    """
+    detector = findings.detector
+    columns = {
+        "row": np.arange(len(findings.labels)),
+        "kept": detector.keep_,
+        "isolation_score": detector.isolation_score_,
+        **detector.details_,
+        "label": findings.labels,
+    }
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        pyarrow, parquet = import_pyarrow()
+        parquet.write_table(pyarrow.table(columns), path)
+    elif suffix == ".npz":
+        if columns["label"].dtype.kind == "O":
+            columns["label"] = columns["label"].astype(str)
+        write_arrays(columns, path)
+    else:
+        with open(
+            path, "w", newline="", encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            lists = (column.tolist() for column in columns.values())
+            writer.writerows(zip(*lists, strict=True))
 
 
 class AtomicFiles:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ._columns import Column, text_column
-from ._errors import Unusable, unusable_columns
+from ._columns import Column, as_numbers, text_column
+from ._errors import Unusable, check_names, unusable_columns
 
 
 def import_pyarrow() -> tuple[Any, Any]:
@@ -35,6 +37,8 @@ class ParquetFile:
     ----------
     names : list of str
         The columns, without those that pandas keeps its index in.
+    index : list of str or dict
+        The columns that pandas keeps its index in, or how it counts.
     """
 
     kind = "column"
@@ -42,18 +46,12 @@ class ParquetFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._pyarrow, self._parquet = import_pyarrow()
-        try:
+        with self._errors():
             schema = self._parquet.read_schema(path)
-        except self._pyarrow.ArrowInvalid as error:
-            raise Unusable(f"{path} is no Parquet file: {error}") from error
-        index = (schema.pandas_metadata or {}).get("index_columns", [])
-        self.names = [name for name in schema.names if name not in index]
-        twice = {name for name in self.names if self.names.count(name) > 1}
-        if twice:
-            raise Unusable(
-                f"{path} has several columns named {sorted(twice)[0]!r}; give each "
-                "its own name."
-            )
+            metadata = schema.pandas_metadata or {}
+        self.index: list[Any] = metadata.get("index_columns", [])
+        self.names = [name for name in schema.names if name not in self.index]
+        check_names(path, self.names, self.kind)
 
     def hint(self) -> str:
         """Nothing more to say where a column is not found."""
@@ -65,45 +63,76 @@ class ParquetFile:
 
     def read(self, label: str, features: list[str]) -> tuple[list[Any], list[Column]]:
         """Read labels, and features as numbers or text."""
-        table = self._read(columns=list(dict.fromkeys([label, *features])))
-        self._check_types({name: table[name].type for name in features})
-        return table[label].to_pylist(), [
-            self._column(name, table[name]) for name in features
-        ]
+        with self._errors():
+            names = list(dict.fromkeys([label, *features]))
+            table = self._parquet.read_table(self.path, columns=names)
+            self._check_types({name: table[name].type for name in features})
+            columns = [self._column(name, table[name]) for name in features]
+            return table[label].to_pylist(), columns
 
-    def write_rows(self, keep: np.ndarray, path: Path) -> None:
+    def write_rows(
+        self, keep: np.ndarray, path: Path, belonging: Collection[str]
+    ) -> None:
         """Write the kept rows with the types and metadata of the original."""
-        table = self._read().filter(self._pyarrow.array(keep))
-        self._parquet.write_table(table, path)
+        arrow = self._pyarrow
+        # Arrow has no filter for its view types.
+        plain = {
+            getattr(arrow, f"{kind}_view")(): getattr(arrow, f"large_{kind}")()
+            for kind in ("string", "binary")
+            if hasattr(arrow, f"{kind}_view")
+        }
+        with self._errors():
+            table = self._parquet.read_table(self.path)
+            fields = [f.with_type(plain.get(f.type, f.type)) for f in table.schema]
+            kept = table.cast(arrow.schema(fields, table.schema.metadata)).filter(
+                arrow.array(keep)
+            )
+            self._parquet.write_table(kept.cast(table.schema), path)
 
-    def _read(self, columns: list[str] | None = None) -> Any:
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
         try:
-            return self._parquet.read_table(self.path, columns=columns)
-        except self._pyarrow.ArrowException as error:
-            raise Unusable(f"{self.path} cannot be read: {error}") from error
+            yield
+        except (self._pyarrow.ArrowException, ValueError) as error:
+            raise Unusable(
+                f"{self.path} is no Parquet file that can be read: {error}"
+            ) from error
 
-    def _is_text(self, kind: Any) -> bool:
+    def _kind(self, kind: Any) -> str | None:
+        """What is made of a type: "text", "whole" or "number", or nothing."""
         types = self._pyarrow.types
-        kind = kind.value_type if types.is_dictionary(kind) else kind
-        return types.is_string(kind) or types.is_large_string(kind)
-
-    def _is_number(self, kind: Any) -> bool:
-        types = self._pyarrow.types
-        kind = kind.value_type if types.is_dictionary(kind) else kind
-        is_whole = types.is_integer(kind) or types.is_boolean(kind)
-        return is_whole or types.is_floating(kind)
+        if types.is_dictionary(kind):
+            kind = kind.value_type
+        if types.is_string(kind) or types.is_large_string(kind):
+            return "text"
+        if str(kind) == "string_view":  # later versions of pyarrow
+            return "text"
+        if types.is_integer(kind):
+            return "whole"
+        if types.is_boolean(kind) or types.is_floating(kind):
+            return "number"
+        return "decimal" if types.is_decimal(kind) else None
 
     def _check_types(self, kinds: dict[str, Any]) -> None:
         problems = [
             (name, f"is of type {kind}, which is neither number nor text", name)
             for name, kind in kinds.items()
-            if not self._is_text(kind) and not self._is_number(kind)
+            if self._kind(kind) is None
         ]
         if problems:
             raise unusable_columns(problems)
 
     def _column(self, name: str, values: Any) -> Column:
-        if self._is_text(values.type):
+        kind = self._kind(values.type)
+        if self._pyarrow.types.is_dictionary(values.type):
+            values = values.cast(values.type.value_type)
+        if kind in ("text", "decimal"):
             # A missing text is a category of its own, as in a CSV file.
-            return text_column(name, [value or "" for value in values.to_pylist()])
-        return Column(name, values.cast("float64").to_numpy())
+            texts = [value or "" for value in values.cast("large_string").to_pylist()]
+            numbers = as_numbers(texts) if kind == "decimal" else None
+            return (
+                text_column(name, texts) if numbers is None else Column(name, numbers)
+            )
+        if kind == "whole" and values.null_count == 0:
+            return Column(name, values.to_numpy())  # what is too large is refused later
+        return Column(name, values.cast("float64", safe=False).to_numpy())

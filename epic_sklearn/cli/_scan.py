@@ -7,44 +7,20 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from ..filter import EPICFilter
-from ..gradients import PrecomputedGradients, logit_gradients
+from ..filters import EPICFilter
 from ..report import write_report
-from ..report._learned import learned_nothing, model_warnings
-from ._columns import check_columns, check_labels
-from ._data import DataFile, check_label, choose_features, open_data
+from ..report._learned import model_warnings
 from ._errors import Unusable
-from ._matrix import read_gradients, read_probabilities
-from ._model import join, make_extractor, notes_on
-from ._npz import NpzFile
 from ._options import ScanOptions, check_options
-from ._outputs import AtomicFiles
-from ._summary import Findings, write_mask
+from ._outputs import AtomicFiles, Findings, write_mask
+from ._problem import Problem, open_data, read_problem
 
 Stage = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What the filter is given, and what is said of it."""
-
-    X: np.ndarray
-    names: list[str]
-    labels: np.ndarray
-    extractor: Any
-    source: str
-    notes: list[str]
-    warnings: list[str] = field(default_factory=list)
-    categories: list[list[str] | None] | None = None
-    images: np.ndarray | None = None
 
 
 @contextmanager
@@ -63,86 +39,11 @@ def progress() -> Iterator[Stage]:
         yield lambda text: shown.update(task, description=text)
 
 
-def read_problem(options: ScanOptions) -> Problem:
-    """Read and check the data and what gradients come from."""
-    data = open_data(options.data, options.separator)
-    check_label(data, options.label)
-    if options.probabilities is None and options.gradients is None:
-        problem = _with_model(options, data)
-    else:
-        problem = _from_elsewhere(options, data)
-    if options.images is None:
-        return problem
-    if not isinstance(data, NpzFile):
-        raise Unusable("--images names an array; it needs data in an .npz file.")
-    images = data.images(options.images, len(problem.labels))
-    return replace(problem, images=images)
-
-
-def _with_model(options: ScanOptions, data: DataFile) -> Problem:
-    """Features, and a model to be fitted on them."""
-    chosen = choose_features(data, options.label, options.features, options.exclude)
-    values, columns = data.read(options.label, chosen)
-    labels = check_labels(options.label, values, data.place)
-    check_columns(columns, data.place)
-    notes = notes_on(columns)
-    model, gradient = options.model or "logistic", options.gradient_of or "logit"
-    n_classes = len(set(labels.tolist()))
-    if gradient == "logit" and n_classes <= 3:
-        notes.append(_few_classes(n_classes))
-    categories = [column.categories for column in columns for _ in column.names]
-    is_text = [texts is not None for texts in categories]
-    source = f"{gradient} of {model} on {len(is_text)} features"
-    if isinstance(data, NpzFile):
-        source += f" of {', '.join(map(repr, chosen))}"
-    return Problem(
-        X=join(columns),
-        names=[name for column in columns for name in column.names],
-        labels=labels,
-        extractor=make_extractor(model, gradient, options.seed, is_text),
-        source=source,
-        notes=notes,
-        categories=categories,
-    )
-
-
-def _from_elsewhere(options: ScanOptions, data: DataFile) -> Problem:
-    """Labels, with gradients that are computed already."""
-    labels = check_labels(options.label, data.read(options.label, [])[0], data.place)
-    notes: list[str] = []
-    warning = None
-    if options.probabilities is not None:
-        probabilities, codes = read_probabilities(options.probabilities, labels)
-        X = logit_gradients(probabilities, codes)
-        warning = learned_nothing(probabilities, codes)
-        source = f"probabilities in {options.probabilities}"
-        if X.shape[1] <= 3:
-            notes.append(_few_classes(X.shape[1]))
-    else:
-        assert options.gradients is not None  # one of the two is given
-        X = read_gradients(options.gradients, len(labels))
-        source = str(options.gradients)
-    names = [f"gradient {j}" for j in range(X.shape[1])]
-    warnings = [] if warning is None else [warning]
-    return Problem(X, names, labels, PrecomputedGradients(), source, notes, warnings)
-
-
-def _few_classes(n_classes: int) -> str:
-    return (
-        f"With {n_classes} classes logit gradients lie close to a line or plane, where "
-        "little is isolated. Gradients of a last layer tell more: --gradient-of "
-        "last-layer with --model logistic or mlp, or --gradients."
-    )
-
-
 def find_isolated(options: ScanOptions, problem: Problem) -> Findings:
     """Fit the filter; its warnings become notes."""
     detector = EPICFilter(
         problem.extractor,
-        subset_size=options.subset_size,
-        threshold=options.threshold,
         rule=options.rule,
-        cutoff=options.cutoff,
         n_rounds=options.rounds,
         n_jobs=options.jobs,
         random_state=options.seed,
@@ -174,8 +75,11 @@ def write_outputs(options: ScanOptions, problem: Problem, findings: Findings) ->
     """Write all files that were asked for, or none."""
     with AtomicFiles() as files:
         if options.out is not None:
-            data = open_data(options.data, options.separator)
-            data.write_rows(findings.detector.keep_, files.temporary(options.out))
+            open_data(options).write_rows(
+                findings.detector.keep_,
+                files.temporary(options.out),
+                problem.belonging,
+            )
         if options.mask is not None:
             write_mask(findings, files.temporary(options.mask))
         if options.report is not None:

@@ -1,5 +1,5 @@
 """Poisoned problems to try a defence on."""
 
-from ._digits import DigitsNet, PoisonedDigits, make_poisoned_digits
+from .poisoned_digits import DigitsNet, PoisonedDigits, make_poisoned_digits
 
 __all__ = ["DigitsNet", "PoisonedDigits", "make_poisoned_digits"]

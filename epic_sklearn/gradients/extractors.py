@@ -180,11 +180,9 @@ class GradientExtractor(DocLinks, BaseEstimator):
     def _codes(self, y: ArrayLike, n_columns: int) -> np.ndarray:
         """Column of each label."""
         labels = np.asarray(y)
-        classes = getattr(self, "classes_", None)
+        never_fitted = not hasattr(self, "classes_")
+        classes = np.unique(labels) if never_fitted else self.classes_
         is_module = isinstance(self.classifier_, nn.Module)
-        never_fitted = classes is None
-        if never_fitted:
-            classes = np.unique(labels)
         if is_module and (never_fitted or len(classes) != n_columns):
             # Not every class that the net knows need be there.
             numbered = np.issubdtype(classes.dtype, np.integer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.utils import check_array
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
             gradients = gradients.detach().cpu().numpy()
         if hasattr(gradients, "toarray"):  # a scipy sparse array
             gradients = gradients.toarray()
+        if hasattr(gradients, "iloc"):  # nullable columns would become objects
+            gradients = check_array(gradients, ensure_all_finite=False)
         gradients = np.asarray(gradients)
         if gradients.dtype.kind not in "fiub":
             raise ValueError(

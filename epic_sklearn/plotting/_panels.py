@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +10,8 @@ from ._style import CLEAN, COLOURS, POISON, TARGET, shorten
 
 # Marker areas are multiples of a panel's own unit, smaller where it is fuller.
 KEPT = {"c": CLEAN, "marker": "o", "alpha": 0.6, "linewidths": 0, "scale": 1.0}
-DROPPED = {"c": "#7F7F7F", "marker": "x", "linewidths": 0.9, "scale": 1.1}
+# Under the others: many crosses would hide what is kept.
+DROPPED = {"c": "#7F7F7F", "marker": "x", "linewidths": 0.9, "scale": 1.1, "zorder": 1}
 MEDOID = {"c": "black", "marker": "o", "linewidths": 0, "scale": 0.25}
 POISON_KEPT = {
     "c": POISON,
@@ -35,19 +35,8 @@ CLASS_MARKERS = "os^vph<>8Hd"
 LEGEND_SIZES = {"*": 13, "X": 9}
 
 
-@dataclass(frozen=True)
-class Kind:
-    """Examples that look alike.
-
-    Attributes
-    ----------
-    rows : ndarray of shape (m,), bool
-        Which they are.
-    name : str
-        For the legend.
-    style : dict
-        For ``Axes.scatter``, with ``scale`` instead of ``s``.
-    """
+class Kind(NamedTuple):
+    """Examples that look alike: a mask (m,), a name, and a style for scatter."""
 
     rows: np.ndarray
     name: str
@@ -62,28 +51,25 @@ def kinds_of_examples(
     per_class: bool,
 ) -> list[Kind]:
     """Tell the kinds that there are, first to last as they are drawn."""
-    clean = np.ones(len(y), dtype=bool) if is_poison is None else ~is_poison
+    nowhere = np.zeros(len(y), dtype=bool)
+    poison = nowhere if is_poison is None else is_poison
     prefix = "" if is_poison is None else "clean, "
-    kinds = [Kind(clean & ~keep, f"{prefix}dropped", DROPPED)]
-    if per_class:
-        kinds.insert(0, Kind(clean & keep, f"{prefix}kept", KEPT))
-    else:
-        kinds = _kinds_of_classes(y, clean & keep) + kinds
-    if is_medoid is not None:
-        kinds.append(Kind(is_medoid & keep & clean, "medoid, kept", MEDOID))
-    if is_poison is not None:
-        kinds.append(Kind(is_poison & keep, "poison, kept", POISON_KEPT))
-        kinds.append(Kind(is_poison & ~keep, "poison, dropped", POISON_DROPPED))
+    kinds = [Kind(~poison & keep, f"{prefix}kept", KEPT)]
+    if not per_class:
+        kinds = []
+        for i, label in enumerate(np.unique(y)):
+            marker = CLASS_MARKERS[i % len(CLASS_MARKERS)]
+            style = {**KEPT, "c": COLOURS[i % 5], "marker": marker}
+            rows = ~poison & keep & (y == label)
+            kinds.append(Kind(rows, f"{shorten(label)}, kept", style))
+    medoid = nowhere if is_medoid is None else is_medoid
+    kinds += [
+        Kind(~poison & ~keep, f"{prefix}dropped", DROPPED),
+        Kind(medoid & keep & ~poison, "medoid, kept", MEDOID),
+        Kind(poison & keep, "poison, kept", POISON_KEPT),
+        Kind(poison & ~keep, "poison, dropped", POISON_DROPPED),
+    ]
     return [kind for kind in kinds if kind.rows.any()]
-
-
-def _kinds_of_classes(y: np.ndarray, shown: np.ndarray) -> list[Kind]:
-    kinds = []
-    for i, label in enumerate(np.unique(y)):
-        marker = CLASS_MARKERS[i % len(CLASS_MARKERS)]
-        style = {**KEPT, "c": COLOURS[i % 5], "marker": marker}
-        kinds.append(Kind(shown & (y == label), f"{shorten(label)}, kept", style))
-    return kinds
 
 
 def draw_examples(
@@ -93,16 +79,13 @@ def draw_examples(
     unit = float(np.clip(6000 / max(inside.sum(), 1), 6, 30))
     for kind in kinds:
         rows = inside & kind.rows
-        if not rows.any():
-            continue
-        style = dict(kind.style)
-        least = 3.0 if style["c"] != POISON else 22.0
+        style = {"zorder": 2, **kind.style}
+        # A few poisons are seen in any crowd; thousands would hide it.
+        least = 22.0 if style["c"] == POISON and rows.sum() < 200 else 3.0
         style["s"] = max(style.pop("scale") * unit, least)
-        # Under the others: many crosses would hide what is kept.
-        zorder = 1 if kind.style is DROPPED else style.pop("zorder", 2)
-        style["zorder"] = zorder
-        # Thousands of points would make a vector file of megabytes.
-        ax.scatter(*points[rows].T, rasterized=bool(inside.sum() > 2000), **style)
+        if rows.any():
+            # Thousands of points would make a vector file of megabytes.
+            ax.scatter(*points[rows].T, rasterized=bool(inside.sum() > 2000), **style)
     ax.set_aspect("equal", adjustable="datalim")
     ax.margins(0.08)
     ax.spines[["top", "right"]].set_visible(False)
@@ -114,7 +97,6 @@ def legend_handle(style: dict[str, Any], label: str) -> Any:
     """Handle of a fixed size that looks like what is scattered."""
     from matplotlib.lines import Line2D
 
-    handle_size = 4 if style is MEDOID else LEGEND_SIZES.get(style["marker"], 7)
     return Line2D(
         [],
         [],
@@ -124,42 +106,38 @@ def legend_handle(style: dict[str, Any], label: str) -> Any:
         markerfacecolor=style["c"],
         markeredgecolor=style.get("edgecolors", style["c"]),
         markeredgewidth=style["linewidths"],
-        markersize=handle_size,
+        markersize=4 if style is MEDOID else LEGEND_SIZES.get(style["marker"], 7),
     )
 
 
-def new_panels(plt: Any, n_panels: int, extra_width: float) -> tuple[Any, np.ndarray]:
-    """Make a figure and the axes of a grid, at most five in a row."""
-    if n_panels == 1:
-        size = (6.4 + extra_width, 5.2)
-        figure, ax = plt.subplots(figsize=size, layout="constrained")
-        return figure, np.array([ax])
-    n_columns = n_panels if n_panels <= 3 else min(5, int(np.ceil(n_panels / 2)))
-    n_rows = int(np.ceil(n_panels / n_columns))
-    figure, axes = plt.subplots(
-        n_rows,
-        n_columns,
-        figsize=(max(2.5 * n_columns, 6.4), 2.7 * n_rows + 1.0),
-        layout="constrained",
-        squeeze=False,
-    )
-    for unused in axes.flat[n_panels:]:
-        unused.set_axis_off()
-    return figure, axes.ravel()[:n_panels]
-
-
-def given_panels(ax: Any, n_panels: int) -> np.ndarray:
-    """Check the axes that a user gives.
+def panels_to_draw_on(
+    plt: Any, ax: Any, n_panels: int, extra_width: float
+) -> tuple[Any, np.ndarray]:
+    """Figure and panels: a new grid, at most five in a row, or the user's axes.
 
     Raises
     ------
     ValueError
-        If there are not as many as panels.
+        If the user gives another number of axes.
     """
-    axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
-    if len(axes) != n_panels:
-        raise ValueError(
-            f"ax holds {len(axes)} axes for {n_panels} panels; give one for each, or "
-            "choose fewer classes, or set per_class=False."
-        )
-    return axes
+    if ax is not None:
+        axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+        if len(axes) != n_panels:
+            raise ValueError(
+                f"ax holds {len(axes)} axes for {n_panels} panels; give one for each, "
+                "or choose fewer classes, or set per_class=False."
+            )
+        return axes[0].figure, axes
+    n_columns = n_panels if n_panels <= 3 else min(5, int(np.ceil(n_panels / 2)))
+    n_rows = int(np.ceil(n_panels / n_columns))
+    size = (max(2.5 * n_columns, 6.4), 2.7 * n_rows + 1.0)
+    figure, grid = plt.subplots(
+        n_rows,
+        n_columns,
+        figsize=(6.4 + extra_width, 5.2) if n_panels == 1 else size,
+        layout="constrained",
+        squeeze=False,
+    )
+    for unused in grid.flat[n_panels:]:
+        unused.set_axis_off()
+    return figure, grid.ravel()[:n_panels]

@@ -17,19 +17,16 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#0
 MARKERS = "osD^vPXph<>d"
 LINES = ("-", "--", ":", "-.")
 LONGEST_LABEL = 28
+# Places of a legend in a figure of our own.
+PLACES = {
+    "right": "outside right upper",
+    "below": "outside lower center",
+    "above": "outside upper center",
+}
 
 
 def import_pyplot(caller: str) -> Any:
     """Import matplotlib's pyplot late.
-
-    Parameters
-    ----------
-    caller : str
-        What needs it.
-
-    Returns
-    -------
-    module
 
     Raises
     ------
@@ -65,16 +62,15 @@ def group_style(name: str, i: int) -> dict[str, str]:
 
 
 def shorten(label: Any, longest: int = LONGEST_LABEL) -> str:
-    """Text of a label, its middle left out where it is too long for a legend."""
+    """Text of a label, some of its middle left out where it is too long."""
     text = " ".join(str(label).split())
+    if len(text) > longest:
+        half = (longest - 1) // 2
+        text = f"{text[:half].rstrip()}…{text[-half:].lstrip()}"
     # matplotlib reads a pair of dollar signs as a formula, a leading underscore
     # as a label not to be shown.
     text = text.replace("$", r"\$")
-    text = f"\u200b{text}" if text.startswith("_") else text
-    if len(text) <= longest:
-        return text
-    half = (longest - 1) // 2
-    return f"{text[:half].rstrip()}…{text[-half:].lstrip()}"
+    return f"\u200b{text}" if text.startswith("_") else text
 
 
 def axes_to_draw_on(
@@ -88,10 +84,10 @@ def axes_to_draw_on(
     return figure, ax, True
 
 
-def tidy(ax: Any, grid_axis: str = "both") -> None:
+def tidy(ax: Any) -> None:
     """Take away the frame's upper and right side; a faint grid behind the data."""
     ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(axis=grid_axis, color="0.9", linewidth=0.7)
+    ax.grid(color="0.9", linewidth=0.7)
     ax.set_axisbelow(True)
 
 
@@ -106,30 +102,23 @@ def width_of_legend(names: list[str]) -> float:
 
 
 def legend_outside(
-    figure: Any,
-    axes: Any,
-    is_new: bool,
-    *,
-    handles: list[Any] | None = None,
-    n_columns: int = 1,
-    place: str = "right",
-    title: str | None = None,
+    figure: Any, axes: Any, is_new: bool, place: str = "right", **options: Any
 ) -> Any:
     """Put the legend right of, below or above the axes, never over what is drawn.
 
     In a figure of our own the layout makes room for it. In the user's the
     legend belongs to the axes and stands to their right.
     """
-    if handles is None:
-        handles = axes.get_legend_handles_labels()[0]
-    options: dict[str, Any] = {"handles": handles, "frameon": False, "title": title}
-    if not is_new:
-        return axes.legend(
-            **options, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0
-        )
-    where = {
-        "right": "outside right upper",
-        "below": "outside lower center",
-        "above": "outside upper center",
-    }
-    return figure.legend(**options, loc=where[place], ncols=n_columns)
+    handles = options.pop("handles", None) or axes.get_legend_handles_labels()[0]
+    if is_new:
+        where = PLACES[place]
+        return figure.legend(handles=handles, frameon=False, loc=where, **options)
+    options.pop("ncols", None)
+    return axes.legend(
+        handles=handles,
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(1.02, 1.0),
+        borderaxespad=0,
+        **options,
+    )

@@ -1,6 +1,8 @@
 """The audit page: look at what was isolated, decide, and apply the decisions."""
 
-from ._decisions import decided_keep
+from ._decisions import decided_keep, fit_id
+from ._model import model_warnings
+from ._thumbnails import check_images
 from ._write import write_report
 
-__all__ = ["decided_keep", "write_report"]
+__all__ = ["check_images", "decided_keep", "fit_id", "model_warnings", "write_report"]

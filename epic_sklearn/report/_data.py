@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from torch import nn
+from scipy.stats import rankdata
 
-from .._detector import is_dataframe
-from .._neighbours import nearest_kept
-from ..gradients.features import Gradients
-from ..gradients.modules import forward
+from ..base import is_dataframe, nearest_kept
+from ..gradients import Gradients
+from ..projection import GradientPlane
 from ._decisions import fit_id
 from ._differences import Categories, differences
-from ._projection import project
+from ._model import probabilities_of
 from ._thumbnails import n_that_fit, thumbnails
 
 # Kept points drawn in the gradient space, per class and in all.
@@ -30,19 +29,9 @@ def as_label(value: Any) -> str:
     return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
 
 
-def predicted(extractor: Any, X: Any) -> np.ndarray | None:
-    """Predict the rows with the extractor's model, if it has one that can."""
-    model: Any = getattr(extractor, "classifier_", None)
-    if isinstance(model, nn.Module):
-        logits = forward(model, X, extractor.batch_size, False)[0]
-        return np.asarray(extractor.classes_)[np.asarray(logits).argmax(axis=1)]
-    return np.asarray(model.predict(X)) if hasattr(model, "predict") else None
-
-
-def flagged_rows(detector: Any) -> np.ndarray:
-    """Rows that a round or a reviewer dropped, most isolated first."""
-    rows = np.flatnonzero((detector.dropped_at_round_ >= 0) | ~detector.keep_)
-    return rows[np.argsort(-detector.isolation_score_[rows], kind="stable")]
+def is_flagged(detector: Any) -> np.ndarray:
+    """Whether a round or a reviewer dropped each row, shape (n,)."""
+    return (detector.dropped_at_round_ >= 0) | ~detector.keep_
 
 
 def _earlier_decisions(detector: Any, rows: np.ndarray) -> list[str]:
@@ -50,53 +39,32 @@ def _earlier_decisions(detector: Any, rows: np.ndarray) -> list[str]:
     return np.select([kept, ~by_round], ["keep", "drop"], "").tolist()
 
 
-def kept_shown(detector: Any, seed: int = 0) -> list[np.ndarray]:
+def _kept_shown(detector: Any, flagged: np.ndarray) -> list[np.ndarray]:
     """Kept rows to draw, class by class: all, or a random part of many."""
-    flagged = np.zeros(len(detector.keep_), dtype=bool)
-    flagged[flagged_rows(detector)] = True
     n_classes = len(detector.classes_)
     most = min(MOST_KEPT_OF_CLASS, max(50, MOST_KEPT // n_classes))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     shown = []
     for code in range(n_classes):
-        rows = np.flatnonzero((detector._codes == code) & ~flagged)
+        rows = np.setdiff1d(np.flatnonzero(detector._codes == code), flagged)
         shown.append(np.sort(rng.permutation(rows)[:most]))
     return shown
 
 
-def gradient_space(
-    detector: Any,
-    gradients: Gradients,
-    flagged: np.ndarray,
-    shown: list[np.ndarray],
+def _gradient_space(
+    detector: Any, gradients: Gradients, flagged: np.ndarray, shown: list[np.ndarray]
 ) -> list[dict[str, Any]]:
-    """Points of each class in the plane, kept and flagged.
-
-    Parameters
-    ----------
-    detector : EPICFilter
-        Fitted.
-    gradients : ndarray of shape (n, d) or OuterProductGradients
-        Of all rows.
-    flagged : ndarray of shape (m,), int
-        The rows of the table, in its order.
-    shown : list of ndarray
-        Kept rows to draw, class by class.
-
-    Returns
-    -------
-    list of dict
-    """
+    """Points of each class in the plane, kept and flagged."""
     spaces = []
     for code, kept in enumerate(shown):
         rows = np.flatnonzero(detector._codes == code)
         places = np.flatnonzero(detector._codes[flagged] == code)
-        wanted = np.searchsorted(rows, np.concatenate([kept, flagged[places]]))
-        points, explained = project(gradients[rows], wanted, detector.metric)
-        xy = np.rint(points * GRID).astype(int)
+        plane = GradientPlane(gradients[rows], detector.rule_.metric)
+        points = plane.project(gradients[np.concatenate([kept, flagged[places]])])
+        xy = np.rint(points / (np.abs(points).max() or 1.0) * GRID).astype(int)
         spaces.append(
             {
-                "explained": round(explained, 4),
+                "explained": round(float(plane.explained_variance_ratio.sum()), 4),
                 "nKept": len(rows) - len(places),
                 "kept": kept.tolist(),
                 "flagged": places.tolist(),
@@ -107,21 +75,70 @@ def gradient_space(
     return spaces
 
 
-def _names_and_codes(
-    classes: np.ndarray, predictions: np.ndarray | None
-) -> tuple[list[str], np.ndarray]:
-    """Texts of labels and predictions, and the number of each prediction's."""
-    names = [as_label(label) for label in classes.tolist()]
-    if predictions is None:
-        return names, np.empty(0, dtype=int)
-    number = {label: i for i, label in enumerate(classes.tolist())}
-    codes = []
-    for label in predictions.tolist():
-        if label not in number:
-            number[label] = len(names)
-            names.append(as_label(label))
-        codes.append(number[label])
-    return names, np.array(codes)
+def shown_scores(score: np.ndarray) -> tuple[str, list[str]]:
+    """Name and texts of the scores; ranks where most would read the same.
+
+    Parameters
+    ----------
+    score : ndarray of shape (m,)
+        Of the rows that are shown.
+
+    Returns
+    -------
+    name : {"Isolation score", "Isolation rank"}
+    texts : list of str
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.report._data import shown_scores
+    >>> shown_scores(np.array([0.98, 0.75]))
+    ('Isolation score', ['0.9800', '0.7500'])
+    >>> shown_scores(1 - np.array([1e-9, 1e-8, 1e-7]))
+    ('Isolation rank', ['1', '2', '3'])
+    """
+    texts = [f"{value:#.4g}" for value in score.tolist()]
+    distinct, place, counts = np.unique(texts, return_inverse=True, return_counts=True)
+    if len(distinct) and 2 * counts.max() > len(texts):
+        same = score[place == counts.argmax()]
+        if same.min() < same.max():
+            ranks = rankdata(-score, method="min").astype(int)
+            return "Isolation rank", ranks.astype(str).tolist()
+    return "Isolation score", texts
+
+
+def _details(detector: Any, rows: np.ndarray) -> list[dict[str, Any]]:
+    """Make columns of what else the rule says of each row, but for medoids."""
+    columns = []
+    for name, values in detector.details_.items():
+        if name == "medoid":
+            continue
+        cells: list[Any] = np.asarray(values)[rows].tolist()
+        is_number = np.asarray(values).dtype.kind in "iuf"
+        if is_number:  # JSON knows no NaN
+            cells = [float(f"{v:.5g}") if np.isfinite(v) else None for v in cells]
+        else:
+            cells = list(map(as_label, cells))
+        title = as_label(name).replace("_", " ").capitalize()
+        columns.append(
+            {"name": name, "title": title, "isNumber": is_number, "values": cells}
+        )
+    return columns
+
+
+def _labels_and_predictions(
+    detector: Any, X: Any, rows: np.ndarray
+) -> tuple[list[str], list[int] | None]:
+    """Texts of all labels, and the number among them of each row's prediction."""
+    labels = detector.classes_.tolist()
+    found = probabilities_of(detector.extractor_, X)
+    if found is None:
+        return list(map(as_label, labels)), None
+    probabilities, columns = found
+    known = {label: i for i, label in enumerate(labels)}
+    predictions = columns[probabilities[rows].argmax(axis=1)].tolist()
+    codes = [known.setdefault(label, len(known)) for label in predictions]
+    return list(map(as_label, known)), codes
 
 
 def _index_of(X: Any, rows: np.ndarray) -> list[str] | None:
@@ -175,34 +192,37 @@ def page_data(
     dict
         Lists, numbers and texts, for JSON.
     """
-    flagged, shown = flagged_rows(detector), kept_shown(detector)
-    near = nearest_kept(
-        flagged, gradients, detector._codes, detector.keep_, detector.metric
-    )
-    predictions = predicted(detector.extractor_, X)
-    labels, codes = _names_and_codes(detector.classes_, predictions)
+    flagged = np.flatnonzero(is_flagged(detector))  # most isolated first
+    score = detector.isolation_score_
+    flagged = flagged[np.argsort(-score[flagged], kind="stable")]
+    shown = _kept_shown(detector, flagged)
+    codes, keep = detector._codes, detector.keep_
+    near = nearest_kept(flagged, gradients, codes, keep, detector.rule_.metric)
+    labels, predictions = _labels_and_predictions(detector, X, flagged)
+    score_name, score_texts = shown_scores(score[flagged])
     table = {
         "row": flagged.tolist(),
         "index": _index_of(X, flagged),
-        "label": detector._codes[flagged].tolist(),
-        "prediction": codes[flagged].tolist() if len(codes) else None,
-        "score": detector.isolation_score_[flagged].round(5).tolist(),
-        "size": detector.cluster_sizes_[flagged].tolist(),
+        "label": codes[flagged].tolist(),
+        "prediction": predictions,
+        "score": score[flagged].tolist(),
+        "scoreTexts": score_texts,
+        "details": _details(detector, flagged),
         "round": detector.dropped_at_round_[flagged].tolist(),
         "near": np.where(near == flagged, -1, near).tolist(),
         "decision": _earlier_decisions(detector, flagged),
-        "differences": None
-        if names is None
-        else differences(X, flagged, near, categories),
+        "differences": None,
     }
+    if names is not None:
+        table["differences"] = differences(X, flagged, near, categories)
     return {
         "fit": fit_id(detector),
         "labels": labels,
         "nClasses": len(detector.classes_),
         "features": names,
+        "scoreName": score_name,
         "table": table,
-        "spaces": gradient_space(detector, gradients, flagged, shown),
-        "grid": GRID,
+        "spaces": _gradient_space(detector, gradients, flagged, shown),
         "thumbnails": None
         if images is None
         else _thumbnail_data(images, flagged, near, shown),

@@ -34,12 +34,10 @@ def fit_id(detector: Any) -> str:
         "fit-" and 16 hexadecimal digits: no spreadsheet takes it for a number.
     """
     digest = hashlib.sha256(repr(detector.classes_.tolist()).encode())
-    for numbers in (
-        detector._codes,
-        detector.cluster_sizes_,
-        detector.dropped_at_round_,
-    ):
-        digest.update(np.ascontiguousarray(numbers, dtype="<i8").tobytes())
+    details = [np.asarray(values) for _, values in sorted(detector.details_.items())]
+    for values in (detector._codes, detector.dropped_at_round_, *details):
+        if values.dtype.kind in "iub":
+            digest.update(np.ascontiguousarray(values, dtype="<i8").tobytes())
     return f"fit-{digest.hexdigest()[:16]}"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from .._detector import is_dataframe, take_rows
+from ..base import is_dataframe, take_rows
 
 N_FEATURES = 12
 LONGEST_TEXT = 120

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
@@ -17,22 +18,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
-from .._detector import is_dataframe
-from ..gradients.features import check_gradients
-from ._data import as_label, page_data
+from ..base import is_dataframe
+from ..gradients import check_gradients
+from ._data import as_label, is_flagged, page_data
 from ._decisions import fit_id
 from ._differences import Categories, resolve_names
-from ._learned import model_warnings
+from ._model import model_warnings
 from ._thumbnails import check_images
 
 SCRIPTS = ("page.js", "decisions.js", "scatter.js", "table.js", "detail.js", "main.js")
 # Parameters that do not decide what is flagged.
 NOT_SHOWN = ("on_isolated", "n_jobs", "verbose")
-# Parameters that a rule does not look at.
-NOT_USED = {
-    "medoids": ("cutoff",),
-    "neighbors": ("subset_size", "threshold", "metric", "optimizer"),
-}
 
 
 def _check_path(path: str | PathLike[str], overwrite: bool) -> Path:
@@ -102,7 +98,7 @@ def _hash_source(text: str) -> str:
 
 
 def _class_lines(detector: Any) -> list[dict[str, Any]]:
-    flagged = (detector.dropped_at_round_ >= 0) | ~detector.keep_
+    flagged = is_flagged(detector)
     sizes = np.bincount(detector._codes)
     counts = np.bincount(detector._codes[flagged], minlength=len(sizes))
     return [
@@ -112,11 +108,15 @@ def _class_lines(detector: Any) -> list[dict[str, Any]]:
 
 
 def _settings(detector: Any) -> list[tuple[str, str]]:
-    values = detector.get_params(deep=False).items()
+    """Parameters of the filter, and the rule's own."""
+    values = detector.get_params(deep=False)
+    values["rule"] = type(detector.rule_).__name__
+    of_rule = detector.rule_.get_params().items()
+    values.update({f"rule__{name}": value for name, value in of_rule})
     return [
         (name, " ".join(str(value).split())[:400])
-        for name, value in values
-        if name not in NOT_SHOWN and name not in NOT_USED[detector.rule]
+        for name, value in values.items()
+        if name not in NOT_SHOWN
     ]
 
 
@@ -130,14 +130,15 @@ def _context(
         "fit": fit_id(detector),
         "n": len(by_round),
         "n_kept": int(detector.keep_.sum()),
-        "n_flagged": int((by_round | ~detector.keep_).sum()),
+        "n_flagged": int(is_flagged(detector).sum()),
         "n_given_back": int((by_round & detector.keep_).sum()),
         "n_dropped_by_hand": int((~by_round & ~detector.keep_).sum()),
         "rho": detector.rho_,
         "rounds": detector.rounds_,
         "classes": _class_lines(detector),
         "settings": _settings(detector),
-        "rule": detector.rule,
+        "rule": detector.rule_,
+        "rule_name": type(detector.rule_).__name__,
         "warnings": list(warnings),
     }
 
@@ -171,6 +172,7 @@ def render(context: dict[str, Any], data: dict[str, Any], environment: Any) -> s
     )
     return environment.from_string(_template_text("page.html")).render(
         **context,
+        pieces=re.compile(r"(?<=[_\-./:,;(=\[])(?=[^\W\d_])").split,
         policy=policy,
         style=Markup(style),
         script=Markup(script),

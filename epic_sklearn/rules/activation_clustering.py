@@ -104,9 +104,7 @@ default="relative-size"
         self.size_threshold = size_threshold
         self.silhouette_threshold = silhouette_threshold
 
-    def judge(
-        self, gradients: np.ndarray, codes: np.ndarray, memory: Memory
-    ) -> Judgement:
+    def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Flag suspiciously small clusters; see :meth:`Rule.judge`."""
         inputs = gradients.astype(np.float64)
         score = np.zeros(len(codes))

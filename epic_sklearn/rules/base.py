@@ -121,9 +121,7 @@ class Rule(DocLinks, BaseEstimator):
     metric: str = "euclidean"
     takes_cuda: ClassVar[bool] = False
 
-    def judge(
-        self, gradients: Gradients, codes: np.ndarray, memory: Memory
-    ) -> Judgement:
+    def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Score and flag all examples, each among those of its class.
 
         Parameters
@@ -226,13 +224,16 @@ def what_it_needs(rule: Rule, gradients: Gradients, codes: np.ndarray) -> Gradie
     ValueError
         If the gradients do not have it.
     """
-    is_outer = isinstance(gradients, OuterProductGradients)
     needs = set(rule.needs)
+    if isinstance(gradients, OuterProductGradients):
+        errors, inputs = gradients.errors, gradients.inputs
+    else:
+        errors = inputs = gradients
     if needs == {"errors"}:
-        return _proved_errors(gradients.errors if is_outer else gradients, codes, rule)
+        return _proved_errors(errors, codes, rule)
     if needs == {"inputs"}:
-        return gradients.inputs if is_outer else gradients
-    if needs and not is_outer:
+        return inputs
+    if needs and not isinstance(gradients, OuterProductGradients):
         raise ValueError(
             f"{type(rule).__name__} looks at the last layer's errors and inputs, which "
             f"an array of gradients, here of shape {gradients.shape}, does not hold. "

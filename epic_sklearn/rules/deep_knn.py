@@ -110,9 +110,7 @@ class DeepKNN(Rule):
     def __init__(self, k: int | float = 1.0) -> None:
         self.k = k
 
-    def judge(
-        self, gradients: np.ndarray, codes: np.ndarray, memory: Memory
-    ) -> Judgement:
+    def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Flag what its neighbours outvote; see :meth:`Rule.judge`."""
         n = len(codes)
         if isinstance(self.k, Integral) and self.k >= n:

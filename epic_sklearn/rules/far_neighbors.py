@@ -10,7 +10,7 @@ from scipy.stats import median_abs_deviation
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils._param_validation import Interval
 
-from ..gradients import Gradients, OuterProductGradients
+from ..gradients import OuterProductGradients
 from .base import Judgement, Memory, Rule
 
 # Colliding groups of up to as many examples are seen as groups.
@@ -159,10 +159,7 @@ class FarNeighbors(Rule):
     def __init__(self, cutoff: float = 2.0) -> None:
         self.cutoff = cutoff
 
-    def judge(
-        self, gradients: Gradients, codes: np.ndarray, memory: Memory
-    ) -> Judgement:
+    def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Flag what scores above `cutoff`; see :meth:`Rule.judge`."""
-        assert isinstance(gradients, OuterProductGradients)  # what it needs
         score = neighbor_isolation(gradients, codes)
         return Judgement(score, score > self.cutoff)

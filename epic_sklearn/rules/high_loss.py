@@ -55,9 +55,7 @@ class HighLoss(Rule):
     def __init__(self, drop_fraction: float = 0.1) -> None:
         self.drop_fraction = drop_fraction
 
-    def judge(
-        self, gradients: np.ndarray, codes: np.ndarray, memory: Memory
-    ) -> Judgement:
+    def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Flag the highest losses; see :meth:`Rule.judge`."""
         # The lowest error is that of the label: its probability minus 1.
         of_label = np.maximum(1.0 + gradients.min(axis=1), np.finfo(np.float64).tiny)

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from ..gradients import Gradients
 from ..medoids import METRICS, OPTIMIZER_NAMES, Medoids, budget_of, find_medoids_within
 from .base import Judgement, Memory, Rule
 
@@ -174,9 +173,7 @@ class IsolatedMedoids(Rule):
         self.cluster_on = cluster_on
         self.max_class_size = max_class_size
 
-    def judge(
-        self, gradients: Gradients, codes: np.ndarray, memory: Memory
-    ) -> Judgement:
+    def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Flag the members of small clusters; see :meth:`Rule.judge`."""
         n = len(codes)
         rows = np.arange(n)

@@ -53,9 +53,7 @@ class LowConfidence(Rule):
     def __init__(self, drop_fraction: float = 0.1) -> None:
         self.drop_fraction = drop_fraction
 
-    def judge(
-        self, gradients: np.ndarray, codes: np.ndarray, memory: Memory
-    ) -> Judgement:
+    def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Flag the least confident; see :meth:`Rule.judge`."""
         rows = np.arange(len(gradients))
         others = gradients.copy()  # probabilities, but in the label's column

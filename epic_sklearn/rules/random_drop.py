@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from ..gradients import Gradients
 from .base import Judgement, Memory, Rule, highest_in_each_class
 
 
@@ -51,9 +50,7 @@ class RandomDrop(Rule):
     def __init__(self, drop_fraction: float = 0.1) -> None:
         self.drop_fraction = drop_fraction
 
-    def judge(
-        self, gradients: Gradients, codes: np.ndarray, memory: Memory
-    ) -> Judgement:
+    def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Flag a random share of each class; see :meth:`Rule.judge`."""
         score = np.random.default_rng(memory.seed).random(len(codes))
         return Judgement(score, highest_in_each_class(score, codes, self.drop_fraction))

@@ -86,9 +86,7 @@ class SpectralSignatures(Rule):
     def __init__(self, eps: float = 0.05) -> None:
         self.eps = eps
 
-    def judge(
-        self, gradients: np.ndarray, codes: np.ndarray, memory: Memory
-    ) -> Judgement:
+    def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Flag the largest projections; see :meth:`Rule.judge`."""
         inputs = gradients.astype(np.float64)
         score = np.empty(len(codes))

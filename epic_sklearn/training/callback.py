@@ -66,9 +66,9 @@ class EPICCallback(Callback):
     For your own ``NeuralNetClassifier``: with the criterion
     ``torch.nn.CrossEntropyLoss`` the module gives logits; with skorch's default
     ``torch.nn.NLLLoss`` it gives probabilities. The callback takes over which
-    training examples are visited and in what order (a net with a sampler of its
-    own is refused); labels must be integers 0, 1, ..., C - 1. Training continued by ``partial_fit``, also after
-    pickling, goes on with what was dropped.
+    training examples are visited and in what order; a net with a sampler of its own
+    is refused. Labels must be integers 0, 1, ..., C - 1. Training continued by
+    ``partial_fit``, also after pickling, goes on with what was dropped.
 
     Parameters
     ----------
@@ -179,12 +179,7 @@ EPICClassifier
 
         Parameters
         ----------
-        net : NeuralNet
-            The net that trains.
-        X, y : object
-            What was passed to ``fit``.
-        **kwargs : dict
-            Ignored.
+        net, X, y, **kwargs : see skorch's Callback
 
         Raises
         ------
@@ -215,12 +210,7 @@ EPICClassifier
 
         Parameters
         ----------
-        net : NeuralNet
-            The net that trained.
-        X, y : object
-            What was passed to ``fit``.
-        **kwargs : dict
-            Ignored.
+        net, X, y, **kwargs : see skorch's Callback
         """
         vars(net).pop("iterator_train__sampler", None)
         vars(net).update(self._taken_over_ or {})
@@ -232,22 +222,13 @@ EPICClassifier
             warn_if_nothing_learned(type(self).__name__, labels, logits)
 
     def on_epoch_begin(
-        self,
-        net: Any,
-        dataset_train: Any = None,
-        dataset_valid: Any = None,
-        **kwargs: Any,
+        self, net: Any, dataset_train: Any = None, **kwargs: Any
     ) -> None:
         """Drop what the rule flags if a round is due.
 
         Parameters
         ----------
-        net : NeuralNet
-            The net that trains.
-        dataset_train, dataset_valid : Dataset
-            What it trains and validates on.
-        **kwargs : dict
-            Ignored.
+        net, dataset_train, **kwargs : see skorch's Callback
 
         Raises
         ------

@@ -60,20 +60,8 @@ def describe_run(
 ) -> dict[str, str]:
     """Describe what a run that goes on must share with the one that was saved.
 
-    Parameters
-    ----------
-    estimator : TorchClassifier
-        Its class and settings; of a random state only a given integer counts.
-    net : NeuralNet
-        Its module's structure, and weights if they were given; its schedulers.
-    sampler : EpochOrder
-        One that drops adds the settings of its schedule and rule.
-    X, codes : ndarray
-        The training data, by their digest.
-
-    Returns
-    -------
-    dict of str
+    Settings, also those of the rule and of schedulers; the module's structure, and
+    its weights where they were given; the data. Of a random state only an integer.
     """
     settings = estimator.get_params(deep=False)
     given = settings.pop("module")
@@ -159,15 +147,6 @@ class RunCheckpoint(Callback):
     Comes after all other callbacks, so that it saves what they did, and restores
     what they begin with. skorch's own Checkpoint keeps neither random numbers, drops,
     order nor schedulers, and would go on with other data: resuming would not be exact.
-
-    Parameters
-    ----------
-    path : Path
-        File to go on from and to write.
-    sampler : EpochOrder
-        What decides the order of examples; its drops are saved if it drops.
-    run : dict
-        From :func:`describe_run`.
     """
 
     def __init__(self, path: Path, sampler: Any, run: dict[str, str]) -> None:

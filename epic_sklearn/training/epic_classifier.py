@@ -15,11 +15,10 @@ from torch import nn
 
 from .._utils import RandomState, warn_if_nothing_learned, warn_user
 from ..base import to_numpy
-from ..gradients import GradientExtractor
 from ..gradients.modules import forward
 from ..rules import Rule
 from ..schedule import SCHEDULE_CONSTRAINTS, Round, check_epochs
-from .net import EXTRACTORS, check_rule
+from .net import EXTRACTORS, EpochStart, check_rule
 from .sampler import EPICSubsetSampler
 from .torch_classifier import TorchClassifier
 
@@ -217,7 +216,7 @@ callbacks, device, checkpoint : see TorchClassifier
         check_epochs(self.warmup, self.stop, self.max_epochs)
         check_rule(self.rule, self.gradients)
 
-    def _make_sampler(self, codes: np.ndarray, seed: int) -> EPICSubsetSampler:
+    def _epoch_start(self, codes: np.ndarray, seed: int) -> EpochStart:
         self._sampler = EPICSubsetSampler(
             codes,
             rule=self.rule,
@@ -228,7 +227,4 @@ callbacks, device, checkpoint : see TorchClassifier
             n_jobs=self.n_jobs,
             random_state=seed,
         )
-        return self._sampler
-
-    def _extractor(self) -> type[GradientExtractor]:
-        return EXTRACTORS[self.gradients]
+        return EpochStart(self._sampler, EXTRACTORS[self.gradients])

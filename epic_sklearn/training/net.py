@@ -43,15 +43,8 @@ def check_rule(rule: Rule | None, gradients: str) -> None:
 class MultilayerPerceptron(nn.Module):
     """Standardise, one hidden layer, logits.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n, ...)
-        Training examples; each feature is standardised by their mean and
-        standard deviation, so that one learning rate suits any unit.
-    n_classes : int
-        Number of logits.
-    n_hidden : int, default=100
-        Width of the hidden layer.
+    Each feature is standardised by mean and standard deviation of the training
+    examples, so that one learning rate suits any unit.
     """
 
     # What tells large numbers apart may be gone in float32.
@@ -80,16 +73,7 @@ class MultilayerPerceptron(nn.Module):
 
 
 def make_module(given: Any, X: np.ndarray, n_classes: int) -> nn.Module:
-    """Copy or make the module, and try it on two examples.
-
-    Parameters
-    ----------
-    given : torch.nn.Module, class, callable or None
-        As for :class:`TorchClassifier`.
-    X : ndarray of shape (n, ...)
-        Training examples.
-    n_classes : int
-        Logits that it must give.
+    """Copy or make the module, as TorchClassifier says, and try it on two examples.
 
     Raises
     ------
@@ -166,7 +150,7 @@ def cast_for(module: nn.Module, X: np.ndarray) -> np.ndarray:
     """
     dtype = np.float64 if input_dtype(module) is torch.float64 else np.float32
     with np.errstate(over="ignore"):  # refused below
-        cast = X.astype(dtype, copy=False)
+        cast = np.require(X, dtype, ["C", "W"])  # torch warns of read-only arrays
     if np.can_cast(X.dtype, dtype):
         return cast
     assert_all_finite(cast, input_name="X")
@@ -178,8 +162,8 @@ def cast_for(module: nn.Module, X: np.ndarray) -> np.ndarray:
     if len(lost):
         raise ValueError(
             f"The module takes float32, in which the values of the features "
-            f"{lost[:10].tolist()} can hardly be told apart: those of the first are "
-            f"around {middle[lost[0]]:.10g} and differ by {high[lost[0]] - low[lost[0]]:.3g}. "
+            f"{lost[:10].tolist()} can hardly be told apart: half of those of the "
+            f"first lie between {low[lost[0]]:.10g} and {high[lost[0]]:.10g}. "
             "Standardise the features first, with StandardScaler in a Pipeline, or "
             "take module=None, which does so itself."
         )
@@ -237,16 +221,11 @@ class AugmentingCollate:
 class EpochStart(Callback):
     """Begin each epoch: drop if a round is due, set the order of examples.
 
-    Parameters
-    ----------
-    sampler : EpochOrder
-        Order of the examples; drops if it is an EPICSubsetSampler.
-    extractor : type of GradientExtractor or None
-        What gradients to take for a sampler that drops.
+    A sampler that drops needs an extractor for its gradients.
     """
 
     def __init__(
-        self, sampler: EpochOrder, extractor: type[GradientExtractor] | None
+        self, sampler: EpochOrder, extractor: type[GradientExtractor] | None = None
     ) -> None:
         self.sampler, self.extractor = sampler, extractor
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.dataset import Dataset as SkorchDataset
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from .._utils import RandomState, resolve_seed, warn_user
 from ..base import to_numpy
@@ -19,30 +19,11 @@ from .checkpoint import to_arrays, to_tensors
 from .distributed import decide_once, gather_gradients, place, rows_of_rank
 
 
-def _stored_labels(dataset: Dataset) -> Any:
-    """Labels that a data set stores, where its items surely give these; or None.
-
-    Attributes such as ``targets`` need not be what the items give (torchvision's
-    ``target_transform``) nor one an example (names of classes).
-    """
-    gives = type(dataset).__getitem__
-    if isinstance(dataset, Subset) and gives is Subset.__getitem__:
-        labels = _stored_labels(dataset.dataset)
-        return None if labels is None else labels[np.asarray(dataset.indices)]
-    if isinstance(dataset, TensorDataset) and gives is TensorDataset.__getitem__:
-        return to_numpy(dataset.tensors[1]) if len(dataset.tensors) > 1 else None
-    if (
-        isinstance(dataset, SkorchDataset)
-        and gives is SkorchDataset.__getitem__
-        and type(dataset).transform is SkorchDataset.transform
-        and dataset.y is not None
-    ):
-        return np.asarray(to_numpy(dataset.y))
-    return None
-
-
 def labels_of(source: Any) -> np.ndarray:
     """Labels of a data set in its own order, or the labels themselves.
+
+    A data set's attributes are not trusted: ``targets`` need not be what the items
+    give (torchvision's ``target_transform``), nor ``labels`` one an example.
 
     Raises
     ------
@@ -53,9 +34,12 @@ def labels_of(source: Any) -> np.ndarray:
         source = source.dataset
     if not isinstance(source, Dataset):
         return np.asarray(source)
-    stored = _stored_labels(source)
+    # Not of subclasses, whose items may be others.
+    if type(source) is TensorDataset and len(source.tensors) > 1:
+        return to_numpy(source.tensors[1])
+    stored = getattr(source, "y", None) if type(source) is SkorchDataset else None
     if stored is not None:
-        return stored
+        return np.asarray(to_numpy(stored))
     labels = []
     with torch.random.fork_rng(devices=[]):  # items may be augmented at random
         for i in range(len(source)):  # type: ignore[arg-type]
@@ -134,9 +118,9 @@ class EPICSubsetSampler(EpochOrder):
     Parameters
     ----------
     dataset_or_labels : Dataset or array-like of shape (n,)
-        The data set that the loader draws from, or its labels. For its labels a
-        data set is gone through once, but for a ``TensorDataset`` and skorch's
-        ``Dataset``; where reading items is slow, pass the labels.
+        The data set that the loader draws from, or its labels. The items of a
+        data set are read once for their labels, but for a ``TensorDataset``; where
+        that is slow, pass the labels.
     rule, warmup, every, stop, min_class_fraction, n_jobs : see EPICClassifier
     shuffle : bool, default=True
         Whether each epoch has a new order, from the seed and the epoch.
@@ -190,14 +174,10 @@ class EPICSubsetSampler(EpochOrder):
     >>> len(sampler) == int(sampler.keep.sum()) < 60
     True
 
-    To stop and go on, save its state with the net's and the optimizer's:
+    To stop and go on, save its `state_dict` with the net's and the optimizer's:
 
-    >>> import io
-    >>> file = io.BytesIO()
-    >>> torch.save({"sampler": sampler.state_dict(), "epoch": 4}, file)
-    >>> _ = file.seek(0)
     >>> resumed = EPICSubsetSampler(dataset, warmup=1, every=2)
-    >>> resumed.load_state_dict(torch.load(file)["sampler"])
+    >>> resumed.load_state_dict(sampler.state_dict())
     >>> bool((resumed.keep == sampler.keep).all())
     True
     """

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags, check_consistent_length, column_or_1d
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -23,7 +23,6 @@ from torch import nn
 
 from .._utils import DocLinks, RandomState, check_labels, resolve_seed
 from ..base import refuse_lazy, to_numpy
-from ..gradients import GradientExtractor
 from ..gradients.modules import forward
 from .checkpoint import RunCheckpoint, describe_run, has_stopped
 from .net import (
@@ -177,10 +176,9 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             does not fit them, or training diverges.
         """
         self._check_parameters()
-        data, labels = self._check_X_y(X, y)
-        classes, codes = check_labels(labels)
+        data, classes, codes = self._check_X_y(X, y)
         seed = resolve_seed(self.random_state)
-        sampler = self._make_sampler(codes, seed)
+        start = self._epoch_start(codes, seed)
         device = str(self.device)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -189,8 +187,8 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             torch.manual_seed(seed)
             module = make_module(self.module, data, len(classes))
             data = cast_for(module, data)
-            net = self._make_net(module, sampler, device)
-            self._train(net, sampler, data, codes)
+            net = self._make_net(module, start, device)
+            self._train(net, start.sampler, data, codes)
         self.net_, self.classes_, self._dtype = net, classes, data.dtype
         return self
 
@@ -261,28 +259,19 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
                 "set the learning rate. Leave lr_milestones at None."
             )
 
-    def _check_X_y(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is "
-                "None."
-            )
+    def _check_X_y(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Validate; examples, classes and codes of the labels."""
         refuse_lazy(X=X, y=y)
         # Not yet cast: the module decides how precise its input must be.
-        data = validate_data(self, to_numpy(X), allow_nd=True, ensure_min_samples=2)
-        labels = column_or_1d(to_numpy(y), warn=True)
-        check_consistent_length(data, labels)
-        check_labels(labels)
+        data, labels = validate_data(
+            self, to_numpy(X), to_numpy(y), allow_nd=True, ensure_min_samples=2
+        )
         check_classification_targets(labels)
         self._input_shape = data.shape[1:]
-        return data, labels
+        return data, *check_labels(labels)
 
-    def _make_sampler(self, codes: np.ndarray, seed: int) -> EpochOrder:
-        return EpochOrder(len(codes), seed)
-
-    def _extractor(self) -> type[GradientExtractor] | None:
-        """What gradients the sampler is given."""
-        return None
+    def _epoch_start(self, codes: np.ndarray, seed: int) -> EpochStart:
+        return EpochStart(EpochOrder(len(codes), seed))
 
     def _named_callbacks(self) -> list[tuple[str, Any]]:
         return [
@@ -291,15 +280,14 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         ]
 
     def _make_net(
-        self, module: nn.Module, sampler: EpochOrder, device: str
+        self, module: nn.Module, start: EpochStart, device: str
     ) -> NeuralNetClassifier:
         params = self.optimizer_params
         if params is None and self.optimizer is torch.optim.SGD:
             params = {"momentum": 0.9, "nesterov": True}
-        loader_options: dict[str, Any] = {"sampler": sampler}
+        loader_options: dict[str, Any] = {"sampler": start.sampler}
         if self.augment is not None:
             loader_options["collate_fn"] = AugmentingCollate(self.augment)
-        start = EpochStart(sampler, self._extractor())
         callbacks = [("epoch_start", start), *self._named_callbacks()]
         if self.lr_milestones is not None:
             milestones = [int(epoch) for epoch in self.lr_milestones]

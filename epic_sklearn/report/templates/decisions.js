@@ -72,11 +72,12 @@ function cell(value) {
 
 function asCsv() {
   const lines = [["row", "decision", "fit", "label", "prediction", "isolation_score",
-    "cluster_size"].concat(table.index === null ? [] : ["index"])];
+    ...table.details.map(({ name }) => name)].concat(table.index === null ? [] : ["index"])];
   decisions.forEach((word, i) => {
     if (!word) return;
-    lines.push([table.row[i], word, data.fit, labelOf(i), predictionOf(i),
-      table.score[i], table.size[i]].concat(table.index === null ? [] : [table.index[i]]));
+    lines.push([table.row[i], word, data.fit, labelOf(i), predictionOf(i), table.score[i],
+      ...table.details.map(({ values }) => values[i] ?? ""),
+    ].concat(table.index === null ? [] : [table.index[i]]));
   });
   // The mark at the beginning tells spreadsheets that this is UTF-8.
   return `\ufeff${lines.map((line) => line.map(cell).join(",")).join("\r\n")}\r\n`;

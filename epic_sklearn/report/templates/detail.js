@@ -8,12 +8,16 @@ function figure(row, caption) {
 
 function facts(i) {
   const list = make("dl", { class: "facts" });
-  const add = (name, value) => list.append(make("dt", {}, name), make("dd", {}, value));
+  const add = (name, value) => list.append(make("dt", {}, name),
+    make("dd", {}, ...(typeof value === "string" ? breakable(value) : [value])));
   if (table.index !== null) add("Index", table.index[i]);
   add("Label", labelOf(i));
-  if (table.prediction !== null) add("Prediction", predictionCell(i));
-  add("Isolation score", table.score[i].toFixed(5));
-  if (table.size[i] > 0) add("Cluster size", count(table.size[i]));
+  if (table.prediction !== null) {
+    const kind = isWrong(i) ? "differs" : null;
+    add("Prediction", make("span", { class: kind }, ...breakable(predictionOf(i))));
+  }
+  add(data.scoreName, table.scoreTexts[i]);
+  detailsOf(i).forEach(([title, text]) => add(title, text));
   if (table.round[i] > 0) add("Dropped in round", table.round[i]);
   add("Nearest kept", table.near[i] < 0 ? "none in its class" : `row ${table.near[i]}`);
   return list;
@@ -25,8 +29,9 @@ function differenceTable(i) {
   const body = make("tbody");
   for (const [name, ours, theirs, gap] of found) {
     body.append(make("tr", {},
-      make("th", { scope: "row", class: "text" }, name),
-      make("td", {}, ours), make("td", {}, theirs), make("td", {}, gap.toFixed(1))));
+      make("th", { scope: "row", class: "text" }, ...breakable(name)),
+      make("td", {}, ...breakable(ours)), make("td", {}, ...breakable(theirs)),
+      make("td", {}, gap.toFixed(1))));
   }
   const head = make("tr");
   for (const name of ["Feature", "This", "Nearest kept", "Gap, sd"]) {

@@ -14,11 +14,22 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
+// A text that may break where its words do, those of names_like_this as well.
+function breakable(text) {
+  const parts = String(text).split(/(?<=[_\-./:,;(=[])(?=\p{L})/u);
+  return parts.flatMap((part, k) => (k ? [make("wbr"), part] : [part]));
+}
+
 const numbers = new Intl.NumberFormat("en");
 const count = (n) => numbers.format(n);
 const labelOf = (i) => data.labels[table.label[i]];
 const predictionOf = (i) =>
   table.prediction === null ? "" : data.labels[table.prediction[i]];
+const scoreOf = (i) => `${data.scoreName} ${table.scoreTexts[i]}`;
+// What else the rule says, each as its title and a text, where there is any.
+const detailsOf = (i) => table.details.filter(({ values }) => values[i] !== null)
+  .map(({ title, values }) => [title, detailText(values[i])]);
+const detailText = (value) => (value === null ? "–" : String(value));
 const isWrong = (i) =>
   table.prediction !== null && table.prediction[i] !== table.label[i];
 

@@ -9,7 +9,7 @@ let hovered = null;
 const colour = (name) =>
   getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
-// Each kind of point has a shape of its own, not only a colour.
+// Each kind of point has a shape of its own, not only a colour; r is its size.
 const shapes = {
   kept: (c, x, y) => {
     c.globalAlpha = 0.7;
@@ -17,24 +17,28 @@ const shapes = {
     c.beginPath(); c.arc(x, y, 3, 0, 7); c.fill();
     c.globalAlpha = 1;
   },
-  flagged: (c, x, y) => {
+  flagged: (c, x, y, r = 6) => {
     c.fillStyle = colour("drop");
     c.strokeStyle = colour("panel");
     c.beginPath();
-    c.moveTo(x, y - 6); c.lineTo(x + 6, y); c.lineTo(x, y + 6); c.lineTo(x - 6, y);
-    c.closePath(); c.fill(); c.stroke();
+    c.moveTo(x, y - r); c.lineTo(x + r, y); c.lineTo(x, y + r); c.lineTo(x - r, y);
+    c.closePath(); c.fill();
+    if (r > 4) c.stroke();
   },
-  keep: (c, x, y) => {
+  keep: (c, x, y, r = 6) => {
+    const s = r - 1;
     c.fillStyle = colour("keep");
     c.strokeStyle = colour("panel");
-    c.beginPath(); c.rect(x - 5, y - 5, 10, 10); c.fill(); c.stroke();
+    c.beginPath(); c.rect(x - s, y - s, 2 * s, 2 * s); c.fill();
+    if (r > 4) c.stroke();
   },
-  drop: (c, x, y) => {
+  drop: (c, x, y, r = 6) => {
+    const s = r - 1;
     c.strokeStyle = colour("drop");
-    c.lineWidth = 2.5;
+    c.lineWidth = r > 4 ? 2.5 : 1;
     c.beginPath();
-    c.moveTo(x - 5, y - 5); c.lineTo(x + 5, y + 5);
-    c.moveTo(x + 5, y - 5); c.lineTo(x - 5, y + 5);
+    c.moveTo(x - s, y - s); c.lineTo(x + s, y + s);
+    c.moveTo(x + s, y - s); c.lineTo(x - s, y + s);
     c.stroke();
     c.lineWidth = 1;
   },
@@ -85,7 +89,12 @@ function drawSpace() {
   const { clientWidth: width, clientHeight: height } = canvas;
   const context = sized(canvas, width, height);
   placePoints(width, height);
-  for (const point of points) shapes[kindOf(point)](context, point.x, point.y);
+  // Many marks are small and lie under what is kept, or they would hide it.
+  const flagged = points.filter((point) => point.place !== null);
+  const kept = points.filter((point) => point.place === null);
+  const r = Math.max(2, Math.min(6, 6 * Math.sqrt(300 / flagged.length)));
+  const inOrder = flagged.length > kept.length ? [flagged, kept] : [kept, flagged];
+  for (const point of inOrder.flat()) shapes[kindOf(point)](context, point.x, point.y, r);
   for (const point of points) {
     const isCurrent = point.place !== null && point.place === current;
     if (!isCurrent && point.row !== hovered?.row) continue;
@@ -135,8 +144,8 @@ function tooltipContent(point) {
   const i = point.place;
   if (i === null) return lines.concat(" · kept");
   if (table.prediction !== null) lines.push(`, predicted ${predictionOf(i)}`);
-  lines.push(make("br"), `Isolation ${table.score[i].toFixed(4)}`);
-  if (table.size[i] > 0) lines.push(`, cluster of ${table.size[i]}`);
+  lines.push(make("br"), scoreOf(i));
+  detailsOf(i).forEach(([title, text]) => lines.push(`, ${title.toLowerCase()} ${text}`));
   for (const [name, ours, theirs] of differencesOf(i).slice(0, 3)) {
     lines.push(make("br"), `${name}: ${ours}, nearest kept ${theirs}`);
   }

@@ -12,9 +12,12 @@ const columns = [
   { name: "Label", width: 6.5, key: labelOf },
   table.prediction === null ? null
     : { name: "Prediction", width: 7.5, key: predictionOf, content: predictionCell },
-  { name: "Isolation score", width: 6, key: (i) => table.score[i], number: true,
-    content: (i) => table.score[i].toFixed(4) },
-  { name: "Cluster size", width: 4.75, spare: 3, key: (i) => table.size[i], number: true },
+  { name: data.scoreName, width: 6, key: (i) => table.score[i], number: true,
+    content: (i) => table.scoreTexts[i] },
+  ...table.details.map(({ title, isNumber, values }, k) => (
+    { name: title, width: 5.5, spare: 5 + k, number: isNumber,
+      key: (i) => values[i] ?? (isNumber ? -Infinity : ""),
+      content: (i) => detailText(values[i]) })),
   table.round.some((round) => round > 1)
     ? { name: "Round", width: 5.5, spare: 2, key: (i) => table.round[i], number: true,
       content: (i) => (table.round[i] < 0 ? "–" : table.round[i]) } : null,
@@ -30,7 +33,7 @@ const rowHeight = data.thumbnails === null ? 42 : 58;
 const rendered = new Map();
 let view = [];
 let current = null;
-let sorting = { column: columns.find((c) => c.name === "Isolation score"), sign: -1 };
+let sorting = { column: columns.find((c) => c.name === data.scoreName), sign: -1 };
 
 function pairOf(i) {
   const near = table.near[i];
@@ -99,7 +102,7 @@ function makeRow(position) {
   for (const column of columns) {
     const content = column.content === undefined ? column.key(i) : column.content(i);
     const td = make("td", { class: column.number ? "number" : null }, content);
-    if (typeof content === "string" && content.length > 12) td.title = content;
+    if (column.key && td.textContent.length > 12) td.title = td.textContent;
     td.hidden = column.head.hidden;
     line.append(td);
   }
@@ -122,7 +125,9 @@ function renderRows(first, last) {
   const body = byId("table").tBodies[0];
   if (first === undefined) {
     first = Math.max(0, Math.floor(box.scrollTop / rowHeight) - 6);
-    last = Math.min(view.length, first + Math.ceil(box.clientHeight / rowHeight) + 12);
+    // The box is as low as what is in it, until the rows are there.
+    const height = Math.max(box.clientHeight, innerHeight);
+    last = Math.min(view.length, first + Math.ceil(height / rowHeight) + 12);
   }
   const above = spacer(body, "above"), below = spacer(body, "below");
   above.firstChild.style.height = `${first * rowHeight}px`;

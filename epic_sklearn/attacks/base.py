@@ -1,0 +1,299 @@
+"""What the attacks share: checks, base examples, the projected descent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval
+from torch import Tensor
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
+from tqdm import tqdm
+
+from .._utils import DocLinks, RandomState
+from ..metrics import equal_labels
+
+Array = npt.NDArray[Any]
+Rows = npt.NDArray[np.int64]
+Crafted = tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]
+
+# From poisons and the number of steps made to their objective, one value or one a
+# poison, and its gradient.
+Objective = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+
+# Up to so many values of all poisons together, one thread of torch is the fastest:
+# twice as fast as two on digits when idle, ten times and more on a busy machine.
+SMALL = 2**16
+
+
+def to_numpy(values: Any) -> Array:
+    """Array of a tensor on any device, or of anything array-like."""
+    if isinstance(values, Tensor):
+        return np.asarray(values.detach().cpu())
+    return np.asarray(values)
+
+
+def place(values: Array, device: torch.device) -> Tensor:
+    """Examples as float32 on a device."""
+    return torch.from_numpy(values.astype(np.float32)).to(device)
+
+
+def _check_numbers(values: Array, name: str) -> None:
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"{name} has dtype {values.dtype}; give an array of numbers.")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} contains NaN or infinity; remove or impute them.")
+
+
+def check_examples(X: Any, clip: tuple[float, float] | None) -> Array:
+    """Training examples as a finite array of shape (n, ...), within `clip`."""
+    X = to_numpy(X)
+    if X.ndim < 2 or len(X) == 0:
+        raise ValueError(
+            f"X has shape {X.shape}; give at least one training example and one "
+            "axis of features, (n, ...)."
+        )
+    _check_numbers(X, "X")
+    if clip is None:
+        return X
+    if len(clip) != 2 or not clip[0] < clip[1]:
+        raise ValueError(
+            f"clip={clip!r}; give the lowest and the highest value of an example, such "
+            "as (0.0, 1.0), or None."
+        )
+    # In the precision that the poisons are made in.
+    lowest, highest = np.float32(X.min()), np.float32(X.max())
+    if lowest < clip[0] or highest > clip[1]:
+        raise ValueError(
+            f"X has values from {lowest:g} to {highest:g}, outside clip={clip}; scale "
+            "X, or set clip to its range or None."
+        )
+    return X
+
+
+def check_target(
+    target: Any, target_label: Any, X: Array, adversarial_label: Any, rows: Rows
+) -> Array:
+    """One finite example of the shape of those in `X`, of another class.
+
+    `rows` are those that bear the adversarial label: if the target is one of them
+    and its label is not given, that is its label.
+    """
+    target = to_numpy(target)
+    if target.shape != X.shape[1:]:
+        raise ValueError(
+            f"target has shape {target.shape}, the examples in X have shape "
+            f"{X.shape[1:]}; give one example, without a batch axis."
+        )
+    _check_numbers(target, "target")
+    if target_label is not None:
+        names = ("target_label", "adversarial_label")
+        if equal_labels([target_label], adversarial_label, *names)[0]:
+            raise ValueError(
+                f"target_label={target_label!r} is the adversarial label, so there is "
+                "nothing to attack; give another adversarial label, or target."
+            )
+        return target.copy()
+    for row in rows:
+        if np.array_equal(X[row], target):
+            raise ValueError(
+                f"target is row {row} of X, which bears adversarial_label="
+                f"{adversarial_label!r} in y; give a target of another class, or "
+                "its own label as target_label."
+            )
+    return target.copy()
+
+
+def rows_of_label(
+    y: Any, label: Any, n_examples: int, name: str = "adversarial_label"
+) -> Rows:
+    """Rows that bear a label, at least one; `name` is what errors call it."""
+    labels = to_numpy(y)
+    if labels.shape != (n_examples,):
+        raise ValueError(
+            f"y has shape {labels.shape}, X has {n_examples} examples; give one label "
+            "an example."
+        )
+    rows = np.flatnonzero(equal_labels(labels, label, "y", name)).astype(np.int64)
+    if len(rows) == 0:
+        known = ", ".join(map(repr, sorted(set(labels.tolist()), key=str)[:10]))
+        raise ValueError(
+            f"{name}={label!r} does not occur in y; give one of y's labels, such as "
+            f"{known}."
+        )
+    return rows
+
+
+def rows_of_sources(
+    y: Any, source_label: Any, adversarial_label: Any, n_examples: int
+) -> Rows:
+    """Rows that bear one source label, or any of a list, none the adversarial one."""
+    several = isinstance(source_label, list | tuple | np.ndarray)
+    labels = list(source_label) if several else [source_label]
+    if not labels or adversarial_label in labels:
+        raise ValueError(
+            f"source_label={source_label!r}, adversarial_label={adversarial_label!r}; "
+            "give one or more source labels other than the adversarial one."
+        )
+    rows = [rows_of_label(y, label, n_examples, "source_label") for label in labels]
+    return np.unique(np.concatenate(rows))
+
+
+def check_enough(n_poisons: int, candidates: Rows) -> None:
+    """Refuse more poisons than there are base examples."""
+    if n_poisons > len(candidates):
+        raise ValueError(
+            f"n_poisons={n_poisons}, but only {len(candidates)} examples bear a label "
+            "that can be poisoned; give at most that many."
+        )
+
+
+def draw_rows(candidates: Rows, n_poisons: int, rng: np.random.Generator) -> Rows:
+    """Draw base examples among the candidates, without replacement."""
+    check_enough(n_poisons, candidates)
+    return rng.choice(candidates, size=n_poisons, replace=False)
+
+
+@contextmanager
+def torch_threads(n_threads: int) -> Iterator[None]:
+    """Let torch compute on so many threads, and as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class StepRule:
+    """What Adam does with the gradients, and which poisons are the result."""
+
+    # Of step sizes, from the optimizer and the number of steps.
+    schedule: Callable[[torch.optim.Optimizer, int], LRScheduler]
+    # Whether only the signs of gradients count.
+    signed: bool
+    # The best poisons met, each one's own if each has an objective, or the last.
+    keep_best: bool
+
+
+COSINE = StepRule(CosineAnnealingLR, signed=False, keep_best=True)
+SIGNED = StepRule(
+    lambda optimizer, n: MultiStepLR(optimizer, [int(n * i / 8) for i in (3, 5, 7)]),
+    signed=True,
+    keep_best=False,
+)
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Minimise by Adam, projecting each step onto a box from `lowest` to `highest`."""
+
+    rule: StepRule
+    lowest: Tensor
+    highest: Tensor
+    step_size: float
+    n_steps: int
+    progress: tqdm[Any]
+
+    def run(self, objective: Objective, start: Tensor) -> Crafted:
+        """Return poisons, and their mean objective before and after each step."""
+        examples = start.clone()
+        optimizer = torch.optim.Adam([examples], lr=self.step_size)
+        schedule = self.rule.schedule(optimizer, self.n_steps)
+        value, gradient = objective(examples, 0)
+        best, best_value, loss = start.clone(), value, [value.mean().item()]
+        for step in range(1, self.n_steps + 1):
+            examples.grad = gradient.sign() if self.rule.signed else gradient
+            optimizer.step()
+            schedule.step()
+            examples.copy_(torch.clamp(examples, self.lowest, self.highest))
+            value, gradient = objective(examples, step)
+            improved = (value < best_value).expand(len(best))
+            best[improved] = examples[improved]
+            best_value = torch.minimum(value, best_value)
+            loss.append(value.mean().item())
+            self.progress.update()
+        result = best if self.rule.keep_best else examples
+        return result.cpu().numpy(), np.array(loss)
+
+    def random_start(self, rng: np.random.Generator) -> Tensor:
+        """Draw a point of the box."""
+        part = torch.from_numpy(rng.uniform(size=self.lowest.shape)).to(self.lowest)
+        return self.lowest + part * (self.highest - self.lowest)
+
+
+class PerturbingAttack(DocLinks, BaseEstimator):
+    """Base class of the attacks that change base examples a little, by descent.
+
+    A subclass stores the parameters below and implements ``craft``.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_poisons": [Interval(Integral, 1, None, closed="left")],
+        "eps": [Interval(Real, 0, None, closed="neither")],
+        "n_steps": [Interval(Integral, 1, None, closed="left")],
+        "step_size": [Interval(Real, 0, None, closed="neither"), None],
+        "clip": [tuple, list, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+    _step_rule: ClassVar[StepRule]
+
+    n_poisons: int
+    eps: float
+    n_steps: int
+    step_size: float | None
+    clip: tuple[float, float] | None
+    random_state: RandomState
+    verbose: int
+
+    def _check(self, X: Any, y: Any, adversarial_label: Any) -> tuple[Array, Rows]:
+        """Parameters and training set; also the rows that can be poisoned."""
+        self._validate_params()
+        X = check_examples(X, self.clip)
+        candidates = rows_of_label(y, adversarial_label, len(X))
+        check_enough(self.n_poisons, candidates)
+        return X, candidates
+
+    def _threads(self, X: Array) -> int:
+        """Torch's threads to craft on: one where more would be slower."""
+        is_small = self.n_poisons * X[0].size <= SMALL
+        return 1 if is_small else torch.get_num_threads()
+
+    def _descend(
+        self,
+        objective: Objective,
+        bases: Tensor,
+        rng: np.random.Generator,
+        n_restarts: int = 1,
+    ) -> Crafted:
+        """Poisons and loss of the best of one or more descents within `eps`.
+
+        The first begins at the base examples, others at random points.
+        """
+        lowest, highest = bases - self.eps, bases + self.eps
+        if self.clip is not None:
+            lowest, highest = lowest.clamp(*self.clip), highest.clamp(*self.clip)
+        step_size = 0.3 * self.eps if self.step_size is None else self.step_size
+        with tqdm(
+            total=n_restarts * self.n_steps,
+            desc=type(self).__name__,
+            disable=not self.verbose,
+        ) as progress:
+            descent = Descent(
+                self._step_rule, lowest, highest, step_size, self.n_steps, progress
+            )
+            results = [descent.run(objective, bases)]
+            for _ in range(1, n_restarts):
+                results.append(descent.run(objective, descent.random_start(rng)))
+        examples, loss = min(results, key=lambda result: result[1][-1])
+        loss[0] = results[0][1][0]
+        return examples, loss

@@ -1,0 +1,227 @@
+"""Feature collision: every poison by itself looks like the target to the model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.utils._param_validation import Interval
+from torch import Tensor, nn
+
+from .._utils import RandomState, resolve_seed
+from ..gradients.modules import evaluation_mode
+from .base import (
+    COSINE,
+    PerturbingAttack,
+    check_target,
+    draw_rows,
+    place,
+    torch_threads,
+)
+from .poisons import Poisons
+
+
+def _features(module: nn.Module, examples: Tensor) -> Tensor:
+    # The examples stay float32, whatever precision the module computes in: rounding
+    # to fewer digits could leave the ball.
+    parameter = next(module.parameters(), examples)
+    features = module(examples.to(parameter.dtype))
+    if not isinstance(features, torch.Tensor) or len(features) != len(examples):
+        got = tuple(features.shape) if isinstance(features, torch.Tensor) else features
+        raise ValueError(
+            f"feature_extractor turned a batch of shape {tuple(examples.shape)} into "
+            f"{got!r}; it must return a tensor with one row of features an example."
+        )
+    return features.flatten(1).float()
+
+
+class FeatureAttack(PerturbingAttack, ABC):
+    """Base class of the attacks that move base examples towards a target's features.
+
+    A subclass implements `_loss`.
+    """
+
+    _step_rule = COSINE
+
+    def __init__(
+        self,
+        n_poisons: int = 5,
+        eps: float = 0.1,
+        n_steps: int = 250,
+        step_size: float | None = None,
+        clip: tuple[float, float] | None = (0.0, 1.0),
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_poisons = n_poisons
+        self.eps = eps
+        self.n_steps = n_steps
+        self.step_size = step_size
+        self.clip = clip
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @abstractmethod
+    def _loss(self, features: Tensor, target: Tensor, change: Tensor) -> Tensor:
+        """Return what to minimise, for all poisons together or for each.
+
+        `features` are the poisons', shape (n_poisons, d), `target` the target's,
+        (d,), and `change` is the poisons less their base examples.
+        """
+
+    def craft(
+        self,
+        feature_extractor: nn.Module,
+        X: npt.ArrayLike | torch.Tensor,
+        y: npt.ArrayLike | torch.Tensor,
+        target: npt.ArrayLike | torch.Tensor,
+        adversarial_label: Any,
+        *,
+        target_label: Any = None,
+    ) -> Poisons:
+        """Make the poisons for one target.
+
+        Small problems are crafted on one of torch's threads, see
+        :meth:`GradientMatching.craft`.
+
+        Parameters
+        ----------
+        feature_extractor : torch.nn.Module
+            Maps a batch (n, ...) to features (n, ...), which are flattened to (n, d).
+            Used in evaluation mode; its modes, parameters and their gradients are
+            as before afterwards.
+        X, y, target, adversarial_label, target_label
+            See :meth:`GradientMatching.craft`. Base examples are drawn.
+
+        Returns
+        -------
+        Poisons
+            The poisons with the lowest objective that was met on the way.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :meth:`GradientMatching.craft`.
+        """
+        if not isinstance(feature_extractor, nn.Module):
+            raise TypeError(
+                f"feature_extractor is a {type(feature_extractor).__name__}; give a "
+                "torch.nn.Module that maps examples to features."
+            )
+        X, candidates = self._check(X, y, adversarial_label)
+        target = check_target(target, target_label, X, adversarial_label, candidates)
+        rng = np.random.default_rng(resolve_seed(self.random_state))
+        indices = draw_rows(candidates, self.n_poisons, rng)
+        device = next(feature_extractor.parameters(), torch.empty(0)).device
+        bases = place(X[indices], device)
+
+        def objective(examples: Tensor, step: int) -> tuple[Tensor, Tensor]:
+            leaf = examples.detach().requires_grad_()
+            with torch.enable_grad():
+                features = _features(feature_extractor, leaf)
+                loss = self._loss(features, aim, leaf - bases)
+                # Only the examples' gradient: the module's own is left alone.
+                (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+            return loss.detach(), gradient
+
+        with torch_threads(self._threads(X)), evaluation_mode(feature_extractor):
+            with torch.no_grad():
+                aim = _features(feature_extractor, place(target[None], device))[0]
+            examples, loss = self._descend(objective, bases, rng)
+        return Poisons(examples, indices, target, adversarial_label, loss)
+
+
+class FeatureCollision(FeatureAttack):
+    r"""Clean-label poisons that collide with the target in feature space.
+
+    Each poison :math:`x` minimises, with :math:`\phi` the feature extractor,
+    :math:`t` the target and :math:`b` its base example,
+
+    .. math::
+        \|\phi(x) - \phi(t)\|^2 + \beta \|x - b\|^2
+
+    within `eps` of the base example in every coordinate [1]_. A linear head that
+    fits the poisons with their label takes the target along.
+
+    Parameters
+    ----------
+    n_poisons : int, default=1
+        Number of poisons.
+    eps : float, default=0.1
+        The largest change of any coordinate of a base example, in the units of `X`.
+    beta : float, default=0.1
+        Weight of the squared distance to the base example; 0 leaves only the ball
+        of radius `eps` to keep the poison looking like it.
+    n_steps : int, default=250
+        Number of gradient steps.
+    step_size : float or None, default=None
+        Step size of Adam at the start, in the units of `X`; it falls to zero along
+        half a cosine. None takes ``0.3 * eps``.
+    clip : tuple of (float, float) or None, default=(0.0, 1.0)
+        The lowest and the highest value in `X`, and that a poison may take; None
+        for no limits.
+    random_state : int, RandomState instance or None, default=None
+        Draws the base examples.
+    verbose : int or bool, default=0
+        Whether to show a progress bar.
+
+    See Also
+    --------
+    BullseyePolytope : Puts the mean of all poisons onto the target.
+
+    Notes
+    -----
+    The published attack has no ball and alternates gradient and proximal steps; the
+    ball is here so that attacks can be compared at the same visibility. Several
+    poisons that collide with one target lie close together, so they form a cluster
+    of their own and are not isolated one by one.
+
+    References
+    ----------
+    .. [1] A. Shafahi, W. R. Huang, M. Najibi, O. Suciu, C. Studer, T. Dumitras,
+       T. Goldstein: "Poison Frogs! Targeted Clean-Label Poisoning Attacks on Neural
+       Networks", NeurIPS, 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from torch import Tensor, nn
+    >>> from epic_sklearn.attacks import FeatureCollision
+    >>> X = np.linspace(0, 1, 20).reshape(10, 2)
+    >>> y = np.repeat(["low", "high"], 5)
+    >>> attack = FeatureCollision(eps=0.2, n_steps=50, random_state=0)
+    >>> poisons = attack.craft(nn.Identity(), X, y, X[0], "high")
+    >>> poisons.examples.shape, [str(label) for label in y[poisons.indices]]
+    ((1, 2), ['high'])
+    >>> bool(poisons.loss[-1] < poisons.loss[0])
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **FeatureAttack._parameter_constraints,
+        "beta": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_poisons: int = 1,
+        eps: float = 0.1,
+        beta: float = 0.1,
+        n_steps: int = 250,
+        step_size: float | None = None,
+        clip: tuple[float, float] | None = (0.0, 1.0),
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(
+            n_poisons, eps, n_steps, step_size, clip, random_state, verbose
+        )
+        self.beta = beta
+
+    def _loss(self, features: Tensor, target: Tensor, change: Tensor) -> Tensor:
+        distance = (features - target).square().sum(1)
+        return distance + self.beta * change.square().flatten(1).sum(1)

@@ -1,0 +1,263 @@
+"""Gradient matching: poisons that teach the target by their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import Tensor, nn
+
+from .._utils import RandomState, resolve_seed
+from .base import (
+    SIGNED,
+    Array,
+    Crafted,
+    PerturbingAttack,
+    Rows,
+    check_target,
+    draw_rows,
+    torch_threads,
+)
+from .mismatch import Mismatch, Surrogate
+from .poisons import Poisons
+
+
+class GradientAttack(PerturbingAttack):
+    """Base class of the attacks that imitate a target's loss gradient.
+
+    A subclass stores the parameters below, and implements ``craft``.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **PerturbingAttack._parameter_constraints,
+        "base_selection": [StrOptions({"random", "gradient_norm"})],
+        "augment": [callable, None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+    }
+    _step_rule = SIGNED
+
+    base_selection: str
+    augment: Callable[[Tensor], Tensor] | None
+    batch_size: int
+
+    def _seed(self) -> tuple[int, np.random.Generator]:
+        seed = resolve_seed(self.random_state)
+        return seed, np.random.default_rng(seed)
+
+    def _choose_bases(
+        self, surrogate: Surrogate, X: Array, rows: Rows, rng: np.random.Generator
+    ) -> Rows:
+        """Rows to poison: drawn, or those of the largest loss gradients."""
+        if self.base_selection == "random":
+            return draw_rows(rows, self.n_poisons, rng)
+        norms = surrogate.norms(torch.from_numpy(X[rows].astype(np.float32)))
+        return rows[np.argsort(-norms, kind="stable")[: self.n_poisons]]
+
+    def _match(
+        self,
+        mismatch_at: Callable[[int, Tensor], Mismatch],
+        bases: Tensor,
+        seed: int,
+        rng: np.random.Generator,
+        n_restarts: int = 1,
+    ) -> Crafted:
+        """Descend the objective that ``mismatch_at`` gives for a step.
+
+        The first and the last loss are of the poisons as they are, those between
+        of what `augment` made of them.
+        """
+
+        def objective(examples: Tensor, step: int) -> tuple[Tensor, Tensor]:
+            mismatch = mismatch_at(step, examples)
+            if step == self.n_steps:
+                return mismatch.value(examples), torch.zeros_like(examples)
+            value, gradient = mismatch.augmented(examples, self.augment)
+            return (mismatch.value(examples) if step == 0 else value), gradient
+
+        cuda = [bases.device] if bases.device.type == "cuda" else []
+        # Augmentation draws from torch's global generators.
+        with torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(seed)
+            return self._descend(objective, bases, rng, n_restarts)
+
+
+class GradientMatching(GradientAttack):
+    r"""Clean-label poisons whose gradient is the target's: Witches' Brew.
+
+    With :math:`\theta` the parameters of a model trained on clean data, :math:`t`
+    the target, :math:`y_{adv}` the adversarial label, which the base examples
+    bear, too, and :math:`\ell` the cross-entropy, the poisons
+    :math:`x_1, ..., x_k` minimise
+
+    .. math::
+        1 - \cos\Big(\nabla_\theta \ell(t, y_{adv}),
+        \sum_i \nabla_\theta \ell(x_i, y_{adv})\Big)
+
+    within `eps` of their base examples in every coordinate [1]_. A model trained
+    from scratch that descends the poisons' loss then descends the target's, too.
+
+    Parameters
+    ----------
+    n_poisons : int, default=50
+        Number of poisons; the paper takes 1% of the training set.
+    eps : float, default=16/255
+        The largest change of any coordinate of a base example, in the units of `X`.
+    n_steps : int, default=250
+        Number of steps of signed Adam.
+    n_restarts : int, default=1
+        Number of descents, of which the best result is kept; the paper makes 8.
+        The first begins at the base examples, others at random in the ball.
+    step_size : float or None, default=None
+        Step size at the start, in the units of `X`; divided by 10 after 3/8, 5/8
+        and 7/8 of the steps. None takes ``0.3 * eps``.
+    base_selection : {"random", "gradient_norm"}, default="random"
+        Whether base examples are drawn, or are those of the adversarial class whose
+        loss gradients are the largest.
+    augment : callable or None, default=None
+        What the victim does to its batches, such as `RandomShiftFlip`: a
+        differentiable function of a batch. Random numbers that it draws from torch
+        follow `random_state`.
+    batch_size : int, default=256
+        Poisons that are differentiated at once. It bounds memory and does not
+        change the result.
+    clip : tuple of (float, float) or None, default=(0.0, 1.0)
+        The lowest and the highest value that a poison may take; None for no limits.
+    random_state : int, RandomState instance or None, default=None
+        Draws the base examples, restarts and augmentation.
+    verbose : int or bool, default=0
+        Whether to show a progress bar.
+
+    See Also
+    --------
+    SleeperAgent : The same for a trigger in place of one target.
+    BullseyePolytope : For a victim that trains only a linear head.
+
+    Notes
+    -----
+    The published attack can match several models at once; this one takes one.
+
+    References
+    ----------
+    .. [1] J. Geiping, L. Fowl, W. R. Huang, W. Czaja, G. Taylor, M. Moeller,
+       T. Goldstein: "Witches' Brew: Industrial Scale Data Poisoning via Gradient
+       Matching", ICLR, 2021. Algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from epic_sklearn import TorchClassifier
+    >>> from epic_sklearn.attacks import GradientMatching
+    >>> X = np.linspace(0, 1, 40, dtype=np.float32).reshape(20, 2)
+    >>> y = np.repeat(["low", "high"], 10)
+    >>> model = TorchClassifier(max_epochs=10, random_state=0).fit(X, y)
+    >>> attack = GradientMatching(n_poisons=3, eps=0.2, n_steps=20, random_state=0)
+    >>> poisons = attack.craft(model, X, y, X[0], "high")
+    >>> poisons.examples.shape, [str(label) for label in y[poisons.indices]]
+    ((3, 2), ['high', 'high', 'high'])
+    >>> bool(poisons.loss[-1] < poisons.loss[0])
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **GradientAttack._parameter_constraints,
+        "n_restarts": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_poisons: int = 50,
+        eps: float = 16 / 255,
+        n_steps: int = 250,
+        n_restarts: int = 1,
+        step_size: float | None = None,
+        base_selection: str = "random",
+        augment: Callable[[Tensor], Tensor] | None = None,
+        batch_size: int = 256,
+        clip: tuple[float, float] | None = (0.0, 1.0),
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_poisons = n_poisons
+        self.eps = eps
+        self.n_steps = n_steps
+        self.n_restarts = n_restarts
+        self.step_size = step_size
+        self.base_selection = base_selection
+        self.augment = augment
+        self.batch_size = batch_size
+        self.clip = clip
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def craft(
+        self,
+        model: nn.Module | Any,
+        X: npt.ArrayLike | Tensor,
+        y: npt.ArrayLike | Tensor,
+        target: npt.ArrayLike | Tensor,
+        adversarial_label: Any,
+        *,
+        target_label: Any = None,
+    ) -> Poisons:
+        """Make the poisons for one target.
+
+        Where all poisons together have at most 65,536 values, torch computes on one
+        thread meanwhile, in the whole process: with more it takes longer, on a busy
+        machine ten times as long and more. Its number of threads is as before
+        afterwards. Larger problems are crafted on as many as torch is set to.
+
+        Parameters
+        ----------
+        model : torch.nn.Module or fitted TorchClassifier
+            Trained on clean data of the victim's kind. A module maps a batch
+            (n, ...) to logits (n, n_classes), its columns in the order of the sorted
+            labels in `y`. Used in evaluation mode; its modes, parameters and their
+            gradients are as before afterwards. Only parameters that require
+            gradients count.
+        X : array-like or Tensor of shape (n, ...)
+            Training examples.
+        y : array-like or Tensor of shape (n,)
+            Their labels, of any kind.
+        target : array-like or Tensor of shape (...)
+            One example of the shape of those in `X`, to be misclassified.
+        adversarial_label : object
+            One of the labels in `y`: the poisons are made of examples that bear it,
+            and the target is to be taken for one of them.
+        target_label : object, default=None
+            The target's true label, which must be another. None only compares the
+            target with the examples of the adversarial label.
+
+        Returns
+        -------
+        Poisons
+            The last step's, of the best restart. The values of `loss` between the
+            first and the last are those of augmented poisons.
+
+        Raises
+        ------
+        TypeError
+            If `model` is neither, or the examples are not numbers.
+        ValueError
+            If a parameter is out of range, shapes do not fit, X or target contain
+            NaN or infinity, X leaves `clip`, there are too few examples of
+            `adversarial_label`, the target bears it already, or the target's
+            gradient is zero.
+        """
+        X, candidates = self._check(X, y, adversarial_label)
+        target = check_target(target, target_label, X, adversarial_label, candidates)
+        seed, rng = self._seed()
+        with torch_threads(self._threads(X)):
+            surrogate = Surrogate.of(model, X, y, adversarial_label, self.batch_size)
+            mismatch = Mismatch.of(surrogate, target[None])
+            indices = self._choose_bases(surrogate, X, candidates, rng)
+            bases = surrogate.place(X[indices])
+            examples, loss = self._match(
+                lambda *_: mismatch, bases, seed, rng, self.n_restarts
+            )
+        return Poisons(examples, indices, target, adversarial_label, loss)

@@ -1,0 +1,357 @@
+"""What an attack gives back: poisons, where they belong, and the trigger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .._utils import RandomState, resolve_seed
+from ..metrics import equal_labels
+from .base import to_numpy
+
+ArrayOrTensor = TypeVar("ArrayOrTensor", npt.NDArray[Any], torch.Tensor)
+
+
+def put(
+    X: ArrayOrTensor, where: Any, values: npt.NDArray[Any], clip: bool = False
+) -> ArrayOrTensor:
+    """Copy `X` with numbers put in place, which its dtype must be able to hold."""
+    is_tensor = torch.is_tensor(X)
+    copy: Any = X.detach().clone() if torch.is_tensor(X) else np.array(X)
+    library: Any = torch if is_tensor else np
+    is_float = copy.is_floating_point() if is_tensor else copy.dtype.kind == "f"
+    try:
+        limits = (library.finfo if is_float else library.iinfo)(copy.dtype)
+    except (TypeError, ValueError):
+        raise TypeError(f"X has dtype {copy.dtype}; give numbers.") from None
+    values = values.astype(np.float64)
+    if not is_float:
+        values = np.rint(values)
+    if clip:
+        values = values.clip(limits.min, limits.max)
+    if values.min() < limits.min or values.max() > limits.max:
+        raise ValueError(
+            f"the values to put in reach from {values.min():g} to {values.max():g}, "
+            f"and {copy.dtype} holds {limits.min:g} to {limits.max:g}; give X as "
+            "float, make them with its range as clip, or insert_into clip=True."
+        )
+    copy[where] = torch.from_numpy(values).to(copy) if is_tensor else values
+    return copy
+
+
+def _corner(
+    position: str | tuple[int, int], free: tuple[int, int], rng: np.random.Generator
+) -> tuple[int, int]:
+    """Upper left corner of the patch; `free` is the last one that fits."""
+    if isinstance(position, str):
+        if position == "lower right":
+            return free
+        if position == "random":
+            row, column = rng.integers(0, [free[0] + 1, free[1] + 1])
+            return int(row), int(column)
+    elif len(position) == 2:
+        return int(position[0]), int(position[1])
+    raise ValueError(
+        f"position={position!r}; give 'lower right', 'random', or the row and the "
+        "column of the patch's upper left corner."
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class PatchTrigger:
+    """A small image that covers part of every image it is applied to.
+
+    Parameters
+    ----------
+    patch : ndarray of shape (channels, height, width)
+        What is pasted, in the units of the images.
+    row, column : int
+        Where its upper left corner goes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.attacks import PatchTrigger
+    >>> trigger = PatchTrigger(np.ones((1, 1, 2)), row=2, column=1)
+    >>> trigger.apply(np.zeros((1, 1, 3, 3)))[0, 0]
+    array([[0., 0., 0.],
+           [0., 0., 0.],
+           [0., 1., 1.]])
+    """
+
+    patch: npt.NDArray[Any]
+    row: int
+    column: int
+
+    @classmethod
+    def random(
+        cls,
+        image_shape: tuple[int, ...],
+        size: int | None = None,
+        position: str | tuple[int, int] = "lower right",
+        clip: tuple[float, float] = (0.0, 1.0),
+        random_state: RandomState = None,
+    ) -> PatchTrigger:
+        """Draw a square patch of uniform noise.
+
+        Parameters
+        ----------
+        image_shape : tuple of (int, int, int)
+            Channels, height and width of the images.
+        size : int or None, default=None
+            Height and width of the patch. None takes a quarter of the images'
+            height.
+        position : {"lower right", "random"} or (int, int), default="lower right"
+            Row and column of its upper left corner; the same in every image.
+        clip : tuple of (float, float), default=(0.0, 1.0)
+            Its lowest and its highest value.
+        random_state : int, RandomState instance or None, default=None
+            Draws the patch and, if asked for, its position.
+
+        Returns
+        -------
+        PatchTrigger
+
+        Raises
+        ------
+        ValueError
+            If these are no images, or the patch does not fit.
+        """
+        if len(image_shape) != 3:
+            raise ValueError(
+                f"examples have shape {tuple(image_shape)}; a patch needs images, "
+                "(channels, height, width)."
+            )
+        channels, height, width = image_shape
+        size = max(1, height // 4) if size is None else size
+        if not 1 <= size <= min(height, width):
+            raise ValueError(
+                f"size={size}; give at least 1 and at most {min(height, width)}, the "
+                "images' smaller side."
+            )
+        rng = np.random.default_rng(resolve_seed(random_state))
+        patch = rng.uniform(*clip, size=(channels, size, size)).astype(np.float32)
+        row, column = _corner(position, (height - size, width - size), rng)
+        trigger = cls(patch, row, column)
+        trigger.check_fit(image_shape)
+        return trigger
+
+    def check_fit(self, image_shape: tuple[int, ...]) -> None:
+        """Refuse images, (..., channels, height, width), that it does not fit into."""
+        channels, height, width = self.patch.shape
+        inside = len(image_shape) >= 3 and (
+            image_shape[-3] == channels
+            and 0 <= self.row <= image_shape[-2] - height
+            and 0 <= self.column <= image_shape[-1] - width
+        )
+        if not inside:
+            raise ValueError(
+                f"a patch of shape {self.patch.shape} at row {self.row}, column "
+                f"{self.column} does not fit into images of shape "
+                f"{tuple(image_shape[-3:])}; give images (channels, height, width) of "
+                "as many channels that the patch lies in."
+            )
+
+    def apply(self, X: ArrayOrTensor) -> ArrayOrTensor:
+        """Copy images and paste the patch into each.
+
+        Parameters
+        ----------
+        X : ndarray or Tensor of shape (n, channels, height, width) or (channels, \
+height, width)
+            Images. If they are integers, the patch is rounded to the nearest.
+
+        Returns
+        -------
+        ndarray or Tensor of the shape of `X`
+            A new array of the kind and dtype of `X`.
+
+        Raises
+        ------
+        ValueError
+            If the patch does not fit into the images, or their integers cannot
+            hold it.
+        """
+        self.check_fit(tuple(X.shape))
+        _, height, width = self.patch.shape
+        rows = slice(self.row, self.row + height)
+        columns = slice(self.column, self.column + width)
+        return put(X, (..., rows, columns), np.asarray(self.patch))
+
+
+@dataclass(frozen=True, eq=False)
+class Poisons:
+    """Poisoned examples, and where in the training set they belong.
+
+    Parameters
+    ----------
+    examples : ndarray of shape (n_poisons, ...), float32
+        The poisons, in the units of the training examples that they replace.
+    indices : ndarray of shape (n_poisons,), int64
+        The rows of the training set that they replace.
+    target : ndarray of shape (...)
+        The example that the poisoned model is to misclassify.
+    adversarial_label : object
+        The label that the attack wants for the target, and that every poison bears.
+        In a clean-label attack it is what these rows were labelled before, too.
+    loss : ndarray of shape (n_steps + 1,), float64
+        The attack's objective: ``loss[0]`` is that of the unchanged base examples,
+        ``loss[i]`` that after `i` steps. Empty if the attack optimises nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.attacks import Poisons
+    >>> poisons = Poisons(
+    ...     examples=np.full((1, 2), 9, dtype=np.float32), indices=np.array([1]),
+    ...     target=np.zeros(2), adversarial_label="a", loss=np.array([1.0]),
+    ... )
+    >>> poisons.insert_into(np.zeros((3, 2)))
+    array([[0., 0.],
+           [9., 9.],
+           [0., 0.]])
+    """
+
+    examples: npt.NDArray[np.float32]
+    indices: npt.NDArray[np.int64]
+    target: npt.NDArray[Any]
+    adversarial_label: Any
+    loss: npt.NDArray[np.float64]
+
+    def _check_rows(self, name: str, n_rows: int) -> None:
+        if n_rows <= self.indices.max():
+            raise ValueError(
+                f"{name} has {n_rows} rows, the poisons replace rows up to "
+                f"{self.indices.max()}; give the training set that they were made for."
+            )
+
+    def insert_into(self, X: ArrayOrTensor, *, clip: bool = False) -> ArrayOrTensor:
+        """Copy a training set and replace the base examples by the poisons.
+
+        Parameters
+        ----------
+        X : ndarray or Tensor of shape (n, ...)
+            The training set that the poisons were made for. If it holds integers,
+            the poisons are rounded to the nearest.
+        clip : bool, default=False
+            Whether values that the dtype of `X` cannot hold, such as -3 in uint8,
+            become the nearest that it can. False refuses them.
+
+        Returns
+        -------
+        ndarray or Tensor of shape (n, ...)
+            A new array of the kind and dtype of `X`.
+
+        Raises
+        ------
+        TypeError
+            If `X` does not hold numbers.
+        ValueError
+            If `X` does not have the poisons' shape, has too few rows, or cannot hold
+            the poisons' values.
+        """
+        if tuple(X.shape[1:]) != self.examples.shape[1:]:
+            raise ValueError(
+                f"X has examples of shape {tuple(X.shape[1:])}, the poisons have "
+                f"shape {self.examples.shape[1:]}; give the training set that they "
+                "were made for."
+            )
+        self._check_rows("X", len(X))
+        return put(X, self.indices, self.examples, clip)
+
+    def relabel(self, y: ArrayOrTensor) -> ArrayOrTensor:
+        """Copy the training labels and give the poisons theirs.
+
+        Only an attack that mislabels needs it, such as `LabelFlip` and `BadNets`;
+        clean-label poisons bear the adversarial label already.
+
+        Parameters
+        ----------
+        y : ndarray or Tensor of shape (n,)
+            The labels of the training set that the poisons were made for.
+
+        Returns
+        -------
+        ndarray or Tensor of shape (n,)
+            A new array of the kind and dtype of `y`.
+
+        Raises
+        ------
+        ValueError
+            If `y` has too few rows, or cannot hold the adversarial label.
+        """
+        self._check_rows("y", len(y))
+        label, names = self.adversarial_label, ("y", "adversarial_label")
+        equal_labels(to_numpy(y), label, *names)
+        relabelled: Any = y.detach().clone() if torch.is_tensor(y) else np.array(y)
+        relabelled[self.indices] = label
+        if not equal_labels(to_numpy(relabelled)[self.indices], label, *names).all():
+            raise ValueError(
+                f"y has dtype {relabelled.dtype}, which cannot hold adversarial_label="
+                f"{label!r}; give labels of a wider dtype."
+            )
+        return relabelled
+
+
+@dataclass(frozen=True, eq=False)
+class BackdoorPoisons(Poisons):
+    """Poisons that teach a model to answer to a trigger.
+
+    What :class:`Poisons` has, with a `target` of another kind, and more.
+
+    Parameters
+    ----------
+    target : ndarray of shape (n_targets, ...)
+        Training examples of the source class with the trigger, which the poisons
+        were made for.
+    trigger : PatchTrigger
+        The poisoned model is to give any example of the source class that bears it
+        the adversarial label.
+    source_label : object
+        The source class, or a list of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.attacks import BadNets
+    >>> X, y = np.zeros((6, 1, 8, 8)), np.array(["a", "b"] * 3)
+    >>> poisons = BadNets(n_poisons=1, random_state=0).craft(X, y, "a", "b")
+    >>> int((poisons.apply_trigger(X) != X).sum(axis=(1, 2, 3)).max())
+    4
+    """
+
+    trigger: PatchTrigger
+    source_label: Any
+
+    def apply_trigger(self, X: ArrayOrTensor) -> ArrayOrTensor:
+        """Copy images and paste the trigger into each.
+
+        Parameters
+        ----------
+        X : ndarray or Tensor of shape (n, channels, height, width)
+            Images, such as the test images of the source class.
+
+        Returns
+        -------
+        ndarray or Tensor of the shape of `X`
+            See :meth:`PatchTrigger.apply`.
+        """
+        return self.trigger.apply(X)
+
+
+def trigger_or_random(
+    trigger: PatchTrigger | None,
+    X: npt.NDArray[Any],
+    clip: tuple[float, float] | None,
+    seed: int,
+) -> PatchTrigger:
+    """Return the trigger given, if it fits, or one drawn at random."""
+    if trigger is None:
+        limits = (0.0, 1.0) if clip is None else clip
+        return PatchTrigger.random(X.shape[1:], clip=limits, random_state=seed)
+    trigger.check_fit(X.shape)
+    return trigger

@@ -1,0 +1,215 @@
+"""What displays are given: fitted objects, groups of examples, and their checks."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from ..base import BaseDetector
+from ..schedule import DropSchedule
+from ..training import EPICCallback, EPICClassifier, EPICSubsetSampler
+from ..training.net import EXTRACTORS
+from ._style import shorten
+
+
+class Outcome(NamedTuple):
+    """What a detector has dropped, and when, whatever kind it is.
+
+    `dropped_at` is an epoch or the number of a round, as `clock` says, and -1
+    where an example is kept; `epochs` are all rounds'. The rest is the rule's.
+    """
+
+    keep: np.ndarray
+    dropped_at: np.ndarray
+    epochs: np.ndarray
+    clock: str
+    score: np.ndarray
+    details: dict[str, np.ndarray]
+    metric: str
+
+
+def unwrap(estimator: Any) -> Any:
+    """Give the filter of a FilteredClassifier, and anything else as it is.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If it is not fitted.
+    """
+    if isinstance(estimator, BaseEstimator):
+        check_is_fitted(estimator)
+    return getattr(estimator, "filter_", estimator)
+
+
+def read_outcome(estimator: Any) -> Outcome:
+    """Read what a fitted estimator, callback or sampler has dropped.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If it is not fitted or has not run a round yet.
+    TypeError
+        If it is none of ours.
+    """
+    given = source = unwrap(estimator)
+    if isinstance(source, EPICCallback):
+        source = getattr(source, "sampler_", None)
+    if isinstance(source, EPICSubsetSampler):
+        source = source.schedule
+    end = "" if isinstance(source, DropSchedule) else "_"
+    ours = (BaseDetector, EPICClassifier, EPICCallback, EPICSubsetSampler, DropSchedule)
+    if not isinstance(given, ours):
+        raise TypeError(
+            f"{given!r} is nothing that runs EPIC's rounds; {_where_to_look(given)}"
+            "give a fitted EPICClassifier, EPICFilter, EPICResampler, "
+            "FilteredClassifier with one of these, EPICCallback, EPICSubsetSampler or "
+            "DropSchedule, or use from_predictions."
+        )
+    rounds = [] if source is None else getattr(source, f"rounds{end}")
+    if not rounds:
+        raise NotFittedError(
+            f"This {type(given).__name__} has not run a round yet, so nothing is known "
+            "of its examples; train beyond its warmup first. Of a skorch net take the "
+            "callback from net.callbacks_, which holds a copy."
+        )
+    is_filter = isinstance(source, BaseDetector)
+    when = "dropped_at_round" if is_filter else "dropped_at_epoch"
+    return Outcome(
+        keep=getattr(source, f"keep{end}"),
+        dropped_at=getattr(source, f"{when}{end}"),
+        epochs=np.array([record.epoch for record in rounds]),
+        clock="round" if is_filter else "epochs trained",
+        score=getattr(source, f"isolation_score{end}"),
+        details=getattr(source, f"details{end}"),
+        metric=getattr(source, f"rule{end}").metric,
+    )
+
+
+def _where_to_look(estimator: Any) -> str:
+    """Name the part of somebody else's meta-estimator that may be ours."""
+    if hasattr(estimator, "best_estimator_"):
+        return "give its best_estimator_ if that is ours, otherwise "
+    if hasattr(estimator, "cv_results_"):
+        return (
+            "it was fitted with refit=False and holds no fitted estimator; fit it with "
+            "refit=True and give its best_estimator_, otherwise "
+        )
+    if isinstance(estimator, Pipeline):
+        return "give its step that does, such as pipeline[-1], otherwise "
+    return ""
+
+
+def extractor_of(estimator: Any, X: Any, y: np.ndarray) -> Any:
+    """Extractor that gives the gradients of a fitted estimator's model as it is."""
+    if isinstance(estimator, BaseDetector):
+        return estimator.extractor_
+    if isinstance(estimator, EPICClassifier):
+        kind = EXTRACTORS[estimator.gradients]
+        return kind(FrozenEstimator(estimator)).fit(X, y)
+    raise TypeError(
+        f"{type(estimator).__name__} holds no model that gradients could come from; "
+        "compute them, LogitGradients(module).compute(X, y) for example, and use "
+        "from_predictions with its keep mask."
+    )
+
+
+def check_length(values: ArrayLike, name: str, n: int, of: str) -> np.ndarray:
+    """Return a 1-D array of `n` entries, or say what has another length."""
+    array = np.asarray(values)
+    if array.shape != (n,):
+        raise ValueError(
+            f"{name} has shape {array.shape}, {of} has {n} entries; both need one "
+            "entry a training example, in the same order."
+        )
+    return array
+
+
+def check_integers(values: ArrayLike, name: str) -> np.ndarray:
+    """Return a 1-D array of whole numbers, at least one."""
+    array = np.asarray(values)
+    if array.ndim != 1 or len(array) == 0 or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} has dtype {array.dtype} and shape {array.shape}; give one integer "
+            "a training example."
+        )
+    return array
+
+
+def check_keep(keep: ArrayLike, n: int, of: str) -> np.ndarray:
+    """Return a boolean mask of `n` entries."""
+    mask = check_length(keep, "keep", n, of)
+    if mask.dtype != np.bool_:
+        raise ValueError(
+            f"keep has dtype {mask.dtype}; give a boolean mask, such as keep_ of a "
+            "fitted estimator."
+        )
+    return mask
+
+
+def as_mask(rows: ArrayLike | None, n: int, name: str) -> np.ndarray | None:
+    """Turn row numbers, or a boolean mask, into a boolean mask of `n` entries."""
+    if rows is None:
+        return None
+    array = np.asarray(rows)
+    if array.dtype == np.bool_:
+        return check_length(array, name, n, "the training set").copy()
+    is_rows = array.ndim == 1 and (array.dtype.kind in "iu" or array.size == 0)
+    if not is_rows or (array.size and (array.min() < 0 or array.max() >= n)):
+        raise ValueError(
+            f"{name} is {array!r}; give row numbers from 0 to {n - 1}, shape (k,), or "
+            f"a boolean mask of shape ({n},)."
+        )
+    mask = np.zeros(n, dtype=bool)
+    mask[array.astype(np.int64)] = True
+    return mask
+
+
+def target_labels(
+    target_label: Any, n_targets: int, drawn: np.ndarray | None = None
+) -> np.ndarray:
+    """One adversarial label a target; each must be a class that is drawn."""
+    labels = np.asarray(target_label)
+    if target_label is None or labels.shape not in ((), (1,), (n_targets,)):
+        raise ValueError(
+            f"target_label is {target_label!r} for {n_targets} targets; give the "
+            "adversarial label, with which their gradients are taken, or one a target."
+        )
+    if drawn is not None and not np.isin(labels, drawn).all():
+        raise ValueError(
+            f"target_label is {np.unique(labels).tolist()}, which is not among the "
+            f"classes that are drawn: {np.unique(drawn).tolist()[:20]}."
+        )
+    return np.broadcast_to(labels, (n_targets,))
+
+
+def make_groups(
+    n: int, poison_indices: ArrayLike | None, y: ArrayLike | None
+) -> dict[str, np.ndarray]:
+    """Name and mask of each group: poisons and clean, or classes, or all."""
+    if poison_indices is not None and y is not None:
+        raise ValueError(
+            "Both poison_indices and y are given; give poison_indices to compare "
+            "poisons with clean examples, or y to compare the classes."
+        )
+    if y is not None:
+        labels = check_length(y, "y", n, "the training set")
+        return {str(label): labels == label for label in np.unique(labels).tolist()}
+    is_poison = as_mask(poison_indices, n, "poison_indices")
+    if is_poison is None:
+        return {"all examples": np.ones(n, dtype=bool)}
+    groups = {"poisons": is_poison, "clean examples": ~is_poison}
+    return {name: mask for name, mask in groups.items() if mask.any()}
+
+
+def names_with_sizes(names: list[str], sizes: list[int] | None) -> list[str]:
+    """Names of groups, and how many examples each has, for a legend."""
+    if sizes is None:
+        return list(map(shorten, names))
+    return [f"{shorten(name)} ({n:,})" for name, n in zip(names, sizes, strict=True)]

@@ -1,0 +1,284 @@
+"""How large the clusters are that poisons, classes or all examples are in."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ._inputs import (
+    check_integers,
+    check_keep,
+    make_groups,
+    names_with_sizes,
+    read_outcome,
+)
+from ._style import (
+    axes_to_draw_on,
+    import_pyplot,
+    legend_outside,
+    show_percent,
+    width_of_legend,
+)
+
+BINS = (1, 2, 3, 4, 5, 10, 20)
+# Room in a segment for its percentage, as a share of the axis.
+WIDE_ENOUGH = 0.055
+
+
+@dataclass(eq=False, repr=False)
+class ClusterSizeDisplay:
+    """Share of the examples that are in clusters of 1, 2, 3, ... examples.
+
+    One bar a group, split by cluster size: the hatched part, from the left, is
+    what was dropped. If EPIC tells poisons from clean examples, theirs is longer;
+    poisons that collide on one point show as one block further right, at the
+    threshold that would be needed.
+
+    Make one with :meth:`from_estimator` or :meth:`from_predictions`. All
+    parameters are stored as attributes.
+
+    Parameters
+    ----------
+    fractions : ndarray of shape (n_groups, n_bins)
+        Share of each group's examples in clusters of each size; rows sum to 1.
+    bins : ndarray of shape (n_bins,), int
+        Smallest size of each bin; it ends before the next, the last is open.
+    group_names : list of str
+        What the bars are of.
+    group_sizes : list of int, default=None
+        Examples in each group.
+    dropped : ndarray of shape (n_groups, n_bins), default=None
+        The part of `fractions` that was dropped. None: not known.
+
+    Attributes
+    ----------
+    bars_ : list of matplotlib BarContainer
+        One a cluster size, of what was dropped and then of what was kept, with
+        one bar a group; none where there is nothing.
+    ax_, figure_, legend_ : see :class:`DropHistoryDisplay`
+
+    See Also
+    --------
+    GradientSpaceDisplay : Where the clusters lie.
+
+    References
+    ----------
+    Yang, Liu, Mirzasoleiman: Not All Poisons are Created Equal: Robust Training
+    against Data Poisoning, ICML 2022, section 3.2.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from epic_sklearn import EPICFilter
+    >>> from epic_sklearn.plotting import ClusterSizeDisplay
+    >>> from epic_sklearn.rules import IsolatedMedoids
+    >>> X, y = load_iris(return_X_y=True)
+    >>> X[0] = X[100]  # a setosa that looks like a virginica
+    >>> detector = EPICFilter(rule=IsolatedMedoids(subset_size=0.1)).fit(X, y)
+    >>> display = ClusterSizeDisplay.from_estimator(detector, poison_indices=[0])
+    >>> display.group_names, float(display.dropped[0, 0])
+    (['poisons', 'clean examples'], 1.0)
+    """
+
+    fractions: np.ndarray
+    bins: np.ndarray
+    group_names: list[str]
+    _: KW_ONLY
+    group_sizes: list[int] | None = None
+    dropped: np.ndarray | None = None
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        poison_indices: ArrayLike | None = None,
+        y: ArrayLike | None = None,
+        ax: Any = None,
+    ) -> ClusterSizeDisplay:
+        """Draw the clusters of a fitted estimator, callback or sampler.
+
+        Parameters
+        ----------
+        estimator : see :meth:`DropHistoryDisplay.from_estimator`
+            With a rule that makes clusters, such as IsolatedMedoids. They are
+            those of the round in which an example was last clustered.
+        poison_indices, y, ax : see :meth:`DropHistoryDisplay.from_estimator`
+            One bar for the poisons and one for the clean examples, or one a class.
+
+        Returns
+        -------
+        ClusterSizeDisplay
+
+        Raises
+        ------
+        ValueError
+            If its rule makes no clusters; more errors as in that method.
+        """
+        import_pyplot(f"{cls.__name__}.from_estimator")
+        outcome = read_outcome(estimator)
+        if "cluster_size" not in outcome.details:
+            raise ValueError(
+                "The rule of this detector makes no clusters, so there are no sizes to "
+                "draw: its details have no 'cluster_size'. Fit with "
+                "rule=IsolatedMedoids(), or draw a DropHistoryDisplay."
+            )
+        return cls.from_predictions(
+            outcome.details["cluster_size"],
+            outcome.keep,
+            poison_indices=poison_indices,
+            y=y,
+            ax=ax,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        cluster_sizes: ArrayLike,
+        keep: ArrayLike | None = None,
+        *,
+        poison_indices: ArrayLike | None = None,
+        y: ArrayLike | None = None,
+        ax: Any = None,
+    ) -> ClusterSizeDisplay:
+        """Draw given cluster sizes.
+
+        Parameters
+        ----------
+        cluster_sizes : array-like of shape (n,), int
+            Size of the cluster that each example is in, its medoid included:
+            ``find_medoids(...).cluster_size``.
+        keep : array-like of shape (n,), bool, default=None
+            False for the examples that were dropped. None: not known.
+        poison_indices, y, ax : see :meth:`DropHistoryDisplay.from_estimator`
+
+        Returns
+        -------
+        ClusterSizeDisplay
+
+        Raises
+        ------
+        ValueError
+            If a size is below 1, or lengths don't fit.
+
+        Examples
+        --------
+        >>> from epic_sklearn.plotting import ClusterSizeDisplay
+        >>> display = ClusterSizeDisplay.from_predictions(
+        ...     [1, 2, 2, 12], poison_indices=[0])
+        >>> display.bins.tolist()
+        [1, 2, 3, 4, 5, 10]
+        >>> display.fractions.round(2).tolist()
+        [[1.0, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.67, 0.0, 0.0, 0.0, 0.33]]
+        """
+        sizes = check_integers(cluster_sizes, "cluster_sizes")
+        if sizes.min() < 1:
+            raise ValueError(
+                f"cluster_sizes contains {sizes.min()}; an example's cluster has at "
+                "least itself in it, so sizes are 1 or more."
+            )
+        bins = np.array([edge for edge in BINS if edge <= sizes.max()])
+        in_bin = np.searchsorted(bins, sizes, side="right") - 1
+        groups = make_groups(len(sizes), poison_indices, y)
+
+        def shares(part: np.ndarray) -> np.ndarray:
+            counts = [np.bincount(in_bin[m & part], None, len(bins)) for m in masks]
+            return np.array(counts) / np.array(group_sizes)[:, None]
+
+        masks = list(groups.values())
+        group_sizes = [int(mask.sum()) for mask in masks]
+        return cls(
+            shares(np.ones(len(sizes), dtype=bool)),
+            bins,
+            list(groups),
+            group_sizes=group_sizes,
+            dropped=None
+            if keep is None
+            else shares(~check_keep(keep, len(sizes), "cluster_sizes")),
+        ).plot(ax=ax)
+
+    def plot(self, ax: Any = None) -> ClusterSizeDisplay:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : see :meth:`from_estimator`
+
+        Returns
+        -------
+        self : ClusterSizeDisplay
+        """
+        names = names_with_sizes(self.group_names, self.group_sizes)
+        size = 6.0 + width_of_legend(names), max(2.8, 1.0 + 0.42 * len(names))
+        caller = f"{type(self).__name__}.plot"
+        self.figure_, self.ax_, is_new = axes_to_draw_on(ax, caller, size)
+        left = np.zeros(len(names))
+        dropped = 0 * self.fractions if self.dropped is None else self.dropped
+        self.bars_ = []
+        for part, is_dropped in ((dropped, True), (self.fractions - dropped, False)):
+            for i, style in enumerate(self._styles(is_dropped)):
+                if part[:, i].any():
+                    self.bars_.append(self._draw_segment(part[:, i], left, style))
+                    left += part[:, i]
+        self.ax_.set_yticks(np.arange(len(names)), names)
+        self._finish(is_new)
+        return self
+
+    def _draw_segment(
+        self, width: np.ndarray, left: np.ndarray, style: dict[str, Any]
+    ) -> Any:
+        on_it = style.pop("text")
+        places = np.arange(len(left))
+        bars = self.ax_.barh(
+            places, width, left=left, height=0.72, edgecolor="white", **style
+        )
+        labels = [f"{w:.0%}" if w >= WIDE_ENOUGH else "" for w in width]
+        texts = self.ax_.bar_label(
+            bars, labels, label_type="center", color=on_it, fontsize="small"
+        )
+        for text in texts:  # readable on a hatch
+            box = {"facecolor": style["color"], "edgecolor": "none", "pad": 1.0}
+            text.set_bbox(box)
+            text.set_visible(bool(text.get_text()))
+        return bars
+
+    def _styles(self, is_dropped: bool) -> list[dict[str, Any]]:
+        """Style each size: orange and hatched if dropped, else blue; light if large."""
+        import matplotlib as mpl
+
+        colours = mpl.colormaps["Oranges" if is_dropped else "Blues"]
+        darkest, lightest = (0.6, 0.2) if is_dropped else (0.9, 0.15)
+        styles: list[dict[str, Any]] = []
+        for i, value in enumerate(np.linspace(darkest, lightest, len(BINS))):
+            if i < len(self.bins):
+                style = {"color": colours(value), "label": self._name_of_bin(i)}
+                style["text"] = "white" if value > 0.6 else "black"
+                if is_dropped:
+                    style.update(hatch="////", label=f"{style['label']}, dropped")
+                styles.append(style)
+        return styles
+
+    def _name_of_bin(self, i: int) -> str:
+        first = int(self.bins[i])
+        if i + 1 == len(self.bins):
+            return f"{first} or more"
+        last = int(self.bins[i + 1]) - 1
+        return f"{first}" if first == last else f"{first} to {last}"
+
+    def _finish(self, is_new: bool) -> None:
+        n_groups = len(self.group_names)
+        room = 0.5 + max(0.0, (3 - n_groups) / 2)  # or a lone bar fills the axes
+        self.ax_.set(
+            xlim=(0, 1),
+            ylim=(n_groups - 1 + room, -room),
+            xlabel="share of the group's examples",
+        )
+        self.ax_.spines[["top", "right", "left"]].set_visible(False)
+        self.ax_.tick_params(axis="y", length=0)
+        show_percent(self.ax_.xaxis)
+        self.legend_ = legend_outside(
+            self.figure_, self.ax_, is_new, title="size of its cluster"
+        )

@@ -1,0 +1,337 @@
+"""What a defence achieves against what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import binomtest
+from sklearn.metrics import roc_curve
+from sklearn.utils._param_validation import StrOptions, validate_params
+
+from ._inputs import as_mask, read_outcome
+from ._style import (
+    axes_to_draw_on,
+    import_pyplot,
+    legend_outside,
+    series_style,
+    shorten,
+    show_percent,
+    tidy,
+    width_of_legend,
+)
+
+QUANTITIES = {
+    "attack_success": "attack success rate (lower is better)",
+    "poisons_left": "poisons left (lower is better)",
+    "clean_accuracy": "clean accuracy (higher is better)",
+    "clean_lost": "clean examples lost (lower is better)",
+}
+# Marker areas, in points squared: without a time, and from none to the longest.
+AREA, SMALLEST, LARGEST = 80.0, 45.0, 300.0
+
+
+@dataclass(eq=False, repr=False)
+class TradeoffDisplay:
+    """Defences by what they stop and what they cost: attack against accuracy.
+
+    One marker a defence. Up is the attack's success, or the poisons left; along
+    is the clean accuracy, or the clean examples lost. A good defence is at the
+    bottom, on the side that the axis calls better.
+
+    Make one with :meth:`from_predictions` from measured numbers, or with
+    :meth:`from_estimator` from fitted detectors and known poisons. All
+    parameters are stored as attributes.
+
+    Parameters
+    ----------
+    names : list of str
+        The defences.
+    x : ndarray of shape (n_defences,)
+        What they cost, in [0, 1].
+    y : ndarray of shape (n_defences,)
+        What the attack still achieves, in [0, 1].
+    intervals : ndarray of shape (n_defences, 2), default=None
+        Lower and upper end of y's confidence interval.
+    seconds : ndarray of shape (n_defences,), default=None
+        Time each takes: the marker's area grows with it.
+    curves : list of (ndarray, ndarray), default=None
+        x and y of a curve through each marker.
+    x_name : {"clean_accuracy", "clean_lost"}, default="clean_accuracy"
+        What `x` is.
+    y_name : {"attack_success", "poisons_left"}, default="attack_success"
+        What `y` is.
+
+    Attributes
+    ----------
+    markers_ : list of matplotlib PathCollection
+        One a defence.
+    ax_, figure_, legend_ : see :class:`DropHistoryDisplay`
+
+    See Also
+    --------
+    DropHistoryDisplay : How poisons and clean examples go, round by round.
+    epic_sklearn.attack_success_rate : Measures the attack.
+
+    Examples
+    --------
+    The paper's figures for Gradient Matching on CIFAR-10, 200 epochs (Yang, Liu,
+    Mirzasoleiman, ICML 2022):
+
+    >>> from epic_sklearn.plotting import TradeoffDisplay
+    >>> display = TradeoffDisplay.from_predictions({
+    ...     "name": ["undefended", "spectral signatures", "EPIC 0.2"],
+    ...     "attack_success": [0.45, 0.10, 0.01],
+    ...     "clean_accuracy": [0.9495, 0.9299, 0.8971],
+    ...     "n_trials": [100, 100, 300],
+    ... })
+    >>> display.intervals.round(2).tolist()
+    [[0.36, 0.55], [0.06, 0.17], [0.0, 0.03]]
+    """
+
+    names: list[str]
+    x: np.ndarray
+    y: np.ndarray
+    _: KW_ONLY
+    intervals: np.ndarray | None = None
+    seconds: np.ndarray | None = None
+    curves: list[tuple[np.ndarray, np.ndarray]] | None = None
+    x_name: str = "clean_accuracy"
+    y_name: str = "attack_success"
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, poison_indices: ArrayLike, *, ax: Any = None
+    ) -> TradeoffDisplay:
+        """Draw poisons left against clean examples lost, of fitted detectors.
+
+        The marker is what was dropped. The curve is what would be left and lost
+        if more or fewer of the most isolated examples were dropped, by the
+        detector's isolation score: that of a detector that tells poisons from
+        clean examples falls at once, that of one that guesses is the diagonal.
+
+        Parameters
+        ----------
+        estimator : detector or dict of str to detector
+            What :meth:`DropHistoryDisplay.from_estimator` takes; several by name,
+            on training sets of the same length and poisons.
+        poison_indices : array-like of int, or of bool and shape (n,)
+            The poisons' row numbers, or a mask; at least one poison and one
+            clean example.
+        ax : see :meth:`DropHistoryDisplay.from_estimator`, which names the errors
+
+        Returns
+        -------
+        TradeoffDisplay
+        """
+        import_pyplot(f"{cls.__name__}.from_estimator")
+        if not isinstance(estimator, Mapping):
+            estimator = {type(estimator).__name__: estimator}
+        if not estimator:
+            raise ValueError("estimator is an empty dict; give at least one detector.")
+        points, curves = [], []
+        for outcome in map(read_outcome, estimator.values()):
+            is_poison = _both_kinds(poison_indices, len(outcome.keep))
+            lost = float(np.mean(~outcome.keep[~is_poison]))
+            points.append((lost, float(np.mean(outcome.keep[is_poison]))))
+            clean_lost, dropped, _ = roc_curve(is_poison, outcome.score)
+            curves.append((clean_lost, 1.0 - dropped))
+        names = list(map(str, estimator))
+        x, y = np.array(points).T
+        axes = {"x_name": "clean_lost", "y_name": "poisons_left"}
+        return cls(names, x, y, curves=curves, **axes).plot(ax=ax)
+
+    @classmethod
+    @validate_params(
+        {
+            "x": [StrOptions({"clean_accuracy", "clean_lost"})],
+            "y": [StrOptions({"attack_success", "poisons_left"})],
+        },
+        prefer_skip_nested_validation=True,
+    )
+    def from_predictions(
+        cls,
+        records: Mapping[str, ArrayLike] | Sequence[Mapping[str, Any]],
+        *,
+        x: str = "clean_accuracy",
+        y: str = "attack_success",
+        ax: Any = None,
+    ) -> TradeoffDisplay:
+        """Draw measured results.
+
+        Parameters
+        ----------
+        records : dict of array-like, DataFrame, or list of dict
+            Columns, or one dict a defence, with ``"name"``, the quantities
+            named by `x` and `y` as fractions in [0, 1], and where known
+            ``"n_trials"``, the number of targets (or poisons) that `y` is a
+            fraction of: then each marker gets Wilson's 95% confidence interval;
+            ``"seconds"``, the time it took: then the marker's area grows with
+            it.
+        x : {"clean_accuracy", "clean_lost"}, default="clean_accuracy"
+            What the defence costs.
+        y : {"attack_success", "poisons_left"}, default="attack_success"
+            What the attack still achieves.
+        ax : see :meth:`from_estimator`
+
+        Returns
+        -------
+        TradeoffDisplay
+
+        Raises
+        ------
+        ValueError
+            If a column is missing, of another length, or out of range.
+        """
+        columns = _as_columns(records, ["name", x, y])
+        xs, ys = (_check_fractions(columns[name], name) for name in (x, y))
+        intervals, seconds = None, columns.get("seconds")
+        if "n_trials" in columns:
+            intervals = _wilson_intervals(ys, columns["n_trials"], y)
+        if seconds is not None:
+            seconds = np.asarray(seconds, dtype=np.float64)
+            if not (np.isfinite(seconds) & (seconds >= 0)).all():
+                given = seconds.tolist()
+                raise ValueError(f"seconds is {given}; give finite numbers >= 0.")
+        names = list(map(str, columns["name"].tolist()))
+        axes = {"x_name": x, "y_name": y}
+        return cls(names, xs, ys, intervals=intervals, seconds=seconds, **axes).plot(ax)
+
+    def plot(self, ax: Any = None) -> TradeoffDisplay:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : see :meth:`from_estimator`
+
+        Returns
+        -------
+        self : TradeoffDisplay
+        """
+        names = [shorten(name, 32) for name in self.names]
+        areas, title = np.full(len(names), AREA), None
+        if self.seconds is not None:
+            title, longest = "larger marker: more time", max(self.seconds)
+            areas = SMALLEST + (LARGEST - SMALLEST) * self.seconds / (longest or 1.0)
+            times = [_duration(seconds, longest) for seconds in self.seconds]
+            names = [f"{n} ({t})" for n, t in zip(names, times, strict=True)]
+        caller = f"{type(self).__name__}.plot"
+        size = (5.4 + width_of_legend(names), 4.4)
+        self.figure_, self.ax_, is_new = axes_to_draw_on(ax, caller, size)
+        self.markers_ = [self._draw(i, float(area)) for i, area in enumerate(areas)]
+        self._name_axes()
+        handles = [self._handle(i, name) for i, name in enumerate(names)]
+        self.legend_ = legend_outside(
+            self.figure_, self.ax_, is_new, handles=handles, title=title
+        )
+        return self
+
+    def _draw(self, i: int, area: float) -> Any:
+        style = series_style(i)
+        marker, colour = style.pop("marker"), style["color"]
+        if self.curves is not None:
+            self.ax_.plot(*self.curves[i], linewidth=1.4, alpha=0.8, zorder=2, **style)
+        if self.intervals is not None:
+            low, high = self.intervals[i]
+            self.ax_.vlines(self.x[i], low, high, color=colour, alpha=0.6, zorder=2)
+        return self.ax_.scatter(
+            self.x[i],
+            self.y[i],
+            s=area,
+            color=colour,
+            marker=marker,
+            edgecolors="white",
+            linewidths=0.8,
+            clip_on=False,
+            # Small markers lie on large ones, so that none is hidden.
+            zorder=4 - area / LARGEST,
+        )
+
+    def _handle(self, i: int, name: str) -> Any:
+        from matplotlib.lines import Line2D
+
+        style = series_style(i)
+        if self.curves is None:
+            style["linestyle"] = "none"
+        return Line2D([], [], label=name, ms=8, mec="white", **style)
+
+    def _name_axes(self) -> None:
+        self.ax_.set(xlabel=QUANTITIES[self.x_name], ylabel=QUANTITIES[self.y_name])
+        if self.curves is not None:
+            self.ax_.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+            self.ax_.plot([0, 1], [1, 0], color="0.7", linewidth=1, linestyle=":")
+        else:
+            top = self.y if self.intervals is None else self.intervals[:, 1]
+            self.ax_.set_ylim(-0.03, min(1.03, 1.08 * max(0.1, float(np.max(top)))))
+            self.ax_.margins(x=0.12)
+            self.ax_.locator_params(axis="x", nbins=7)
+        show_percent(self.ax_.xaxis)
+        show_percent(self.ax_.yaxis)
+        tidy(self.ax_)
+
+
+def _both_kinds(poison_indices: ArrayLike, n: int) -> np.ndarray:
+    is_poison = as_mask(poison_indices, n, "poison_indices")
+    if is_poison is None or not 0 < is_poison.sum() < n:
+        raise ValueError(
+            f"poison_indices is {poison_indices!r}; give the row numbers of at least "
+            "one poison, and leave at least one clean example."
+        )
+    return is_poison
+
+
+def _as_columns(records: Any, needed: list[str]) -> dict[str, np.ndarray]:
+    """Columns of equal length, at least one entry."""
+    if not (isinstance(records, Mapping) or hasattr(records, "columns")):
+        rows = list(records)
+        names = [] if not rows else [k for k in rows[0] if all(k in r for r in rows)]
+        records = {name: [row[name] for row in rows] for name in names}
+    columns = {name: np.atleast_1d(np.asarray(records[name])) for name in records}
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        raise ValueError(
+            f"records lacks {missing} for at least one defence; it has "
+            f"{list(columns)}. Each defence needs {needed}."
+        )
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        raise ValueError(
+            f"records has columns of lengths {lengths}; give one entry a defence."
+        )
+    return columns
+
+
+def _check_fractions(values: np.ndarray, name: str) -> np.ndarray:
+    """Return numbers in [0, 1]."""
+    numbers = np.asarray(values, dtype=np.float64)
+    bad = numbers[~((numbers >= 0) & (numbers <= 1))]
+    if len(bad):
+        raise ValueError(
+            f"{name} contains {bad[0]:g}; it is a fraction in [0, 1]. Divide "
+            "percentages by 100."
+        )
+    return numbers
+
+
+def _wilson_intervals(rates: np.ndarray, n_trials: np.ndarray, name: str) -> np.ndarray:
+    """95% intervals (n_defences, 2) of proportions."""
+    if n_trials.dtype.kind not in "iu" or (n_trials < 1).any():
+        raise ValueError(
+            f"n_trials is {n_trials.tolist()}; give the number of trials that {name} "
+            "is a fraction of, an integer >= 1 a defence."
+        )
+    pairs = zip(rates, n_trials.tolist(), strict=True)
+    tests = [binomtest(round(rate * n), n) for rate, n in pairs]
+    return np.array([test.proportion_ci(method="wilson") for test in tests])
+
+
+def _duration(seconds: float, longest: float) -> str:
+    """Write a time in the unit that suits the longest."""
+    if longest < 600:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    if longest < 18_000:
+        return f"{seconds / 60:.2g} min" if seconds < 600 else f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

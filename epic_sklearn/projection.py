@@ -1,0 +1,103 @@
+"""Gradients in the plane of their first two principal components."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.decomposition import KernelPCA
+
+from .gradients import Gradients, OuterProductGradients
+
+# Components are fitted on at most so many rows; so many are projected at a time.
+N_FITTED = 1000
+
+
+def _factors(gradients: Gradients) -> list[np.ndarray]:
+    """Arrays whose inner products multiply to those of the gradients."""
+    if isinstance(gradients, OuterProductGradients):
+        return [gradients.errors, gradients.inputs]
+    return [gradients]
+
+
+def _inner_products(a: list[np.ndarray], b: list[np.ndarray]) -> np.ndarray:
+    products = [f @ g.T for f, g in zip(a, b, strict=True)]
+    return products[0] if len(products) == 1 else products[0] * products[1]
+
+
+class GradientPlane:
+    """The plane in which gradients vary most: their first two components.
+
+    Works on inner products, so that outer products are never built and the
+    width of the gradients does not matter.
+
+    Parameters
+    ----------
+    gradients : ndarray of shape (n, d) or OuterProductGradients
+        What the plane is fitted to; of more than 1,000 a random part.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        With "cosine" the plane is that of their directions.
+
+    Attributes
+    ----------
+    explained_variance_ratio : ndarray of shape (2,)
+        Share of the variance along each axis; (1, 0) where nothing varies.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.projection import GradientPlane
+    >>> gradients = np.array([[1.0, 0.0, 7.0], [3.0, 0.0, 7.0], [5.0, 0.0, 7.0]])
+    >>> plane = GradientPlane(gradients)
+    >>> np.abs(plane.project(gradients)[:, 0]).round(6)
+    array([2., 0., 2.])
+    """
+
+    def __init__(self, gradients: Gradients, metric: str = "euclidean") -> None:
+        self.metric = metric
+        # Gradients of a converged model are 1e-8 and less, and squares follow.
+        self._scales = [float(np.abs(f).max()) or 1.0 for f in _factors(gradients)]
+        fitted = np.random.default_rng(0).permutation(len(gradients))[:N_FITTED]
+        self._base = self._scaled(gradients[fitted])
+        kernel = _inner_products(self._base, self._base)
+        total = float(np.trace(kernel) - kernel.sum() / len(kernel))
+        self.explained_variance_ratio = np.array([1.0, 0.0])
+        self._pca: KernelPCA | None = None
+        if total <= 1e-12 * np.trace(kernel):
+            return
+        self._pca = KernelPCA(2, kernel="precomputed", random_state=0).fit(kernel)
+        shares = np.clip(self._pca.eigenvalues_ / total, 0.0, 1.0)
+        self.explained_variance_ratio[: len(shares)] = shares
+
+    def _scaled(self, gradients: Gradients) -> list[np.ndarray]:
+        factors = [
+            np.asarray(factor, dtype=np.float64) / scale
+            for factor, scale in zip(_factors(gradients), self._scales, strict=True)
+        ]
+        if self.metric == "cosine":
+            norms = [np.linalg.norm(f, axis=1, keepdims=True) for f in factors]
+            pairs = zip(factors, norms, strict=True)
+            factors = [f / np.where(norm == 0, 1.0, norm) for f, norm in pairs]
+        return factors
+
+    def project(self, gradients: Gradients) -> np.ndarray:
+        """Coordinates in the plane.
+
+        Parameters
+        ----------
+        gradients : ndarray of shape (k, d) or OuterProductGradients
+            Gradients like those that the plane was fitted to.
+
+        Returns
+        -------
+        ndarray of shape (k, 2)
+            In the gradients' own unit; with "cosine" of vectors of length 1.
+        """
+        points = np.zeros((len(gradients), 2))
+        if self._pca is None:
+            return points
+        for start in range(0, len(points), N_FITTED):
+            rows = slice(start, start + N_FITTED)
+            products = _inner_products(self._scaled(gradients[rows]), self._base)
+            block = self._pca.transform(products)
+            points[rows, : block.shape[1]] = block
+        unit = 1.0 if self.metric == "cosine" else float(np.prod(self._scales))
+        return points * unit

@@ -1,0 +1,64 @@
+"""What the model of a fitted filter says of the rows that it was fitted on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+from torch import nn
+
+from .._utils import learned_nothing
+from ..gradients.modules import forward
+
+
+def probabilities_of(extractor: Any, X: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Class probabilities and the labels of their columns, by an extractor's model.
+
+    Parameters
+    ----------
+    extractor : extractor
+        Fitted.
+    X : array, sparse matrix or dataframe of shape (n, ...)
+        Rows.
+
+    Returns
+    -------
+    tuple of ndarray of shape (n, C) and ndarray of shape (C,), or None
+        None where gradients come from no model that is known.
+    """
+    model: Any = getattr(extractor, "classifier_", None)
+    if isinstance(model, nn.Module):
+        logits = np.asarray(forward(model, X, extractor.batch_size, False)[0])
+        probabilities = softmax(logits, axis=1)
+    elif hasattr(model, "predict_proba"):
+        probabilities = np.asarray(model.predict_proba(X))
+    else:
+        return None
+    labels, n_columns = np.asarray(extractor.classes_), probabilities.shape[1]
+    # A net may know more classes than there are here: integers number its columns.
+    return probabilities, labels if len(labels) == n_columns else np.arange(n_columns)
+
+
+def model_warnings(detector: Any, X: Any) -> list[str]:
+    """Warn where the model of a fitted filter has learned nothing.
+
+    Parameters
+    ----------
+    detector : EPICFilter
+        Fitted.
+    X : array, sparse matrix or dataframe of shape (n, ...)
+        The rows it was fitted on.
+
+    Returns
+    -------
+    list of str
+        Empty where its gradients come from no model that is known.
+    """
+    found = probabilities_of(detector.extractor_, X)
+    if found is None:
+        return []
+    column = {label: i for i, label in enumerate(found[1].tolist())}
+    columns = np.array([column[label] for label in detector.classes_.tolist()])
+    warning = learned_nothing(found[0], columns[detector._codes])
+    return [] if warning is None else [warning]

@@ -1,0 +1,187 @@
+"""
+Can I try an idea of my own?
+============================
+
+You think that you know what gives poisons away. Say so in ten lines, and the idea runs
+wherever the rules of this library do: in a filter before any classifier, and while a
+net trains. This example writes such a rule, measures it on six attacks beside the
+paper's, and then lets it remember earlier rounds.
+"""
+
+# %%
+# An idea
+# -------
+#
+# *A poison pulls where the target would, so its gradient is far from what is usual in
+# its class.* What is usual is a median; how far is far is measured by how far from it
+# most examples of the class are, on a logarithmic scale, since it can be any multiple.
+#
+# A rule is a class with one method. `judge` gets a row of gradients for each example
+# and the class of each, and gives back a score, higher where it is more suspicious, and
+# what should be dropped. ``needs`` says what it reads: the errors, softmax minus
+# one-hot.
+
+import functools
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from epic_sklearn import (
+    EPICClassifier,
+    EPICFilter,
+    FilteredClassifier,
+    LastLayerGradients,
+    attack_success_rate,
+    clean_retention,
+    poison_recall,
+)
+from epic_sklearn.datasets import make_poisoned_digits
+from epic_sklearn.plotting import DropHistoryDisplay
+from epic_sklearn.rules import IsolatedMedoids, Judgement, RandomDrop, Rule
+
+
+class FarFromMedian(Rule):
+    """Drop what is far from its class's median: at 3, some 20 times as far as most."""
+
+    needs = ("errors",)
+
+    def __init__(self, cutoff=3.0):
+        self.cutoff = cutoff
+
+    def judge(self, gradients, codes, memory):
+        score = np.zeros(len(codes))
+        for code in np.unique(codes):
+            of_class = gradients[codes == code]
+            away = np.linalg.norm(of_class - np.median(of_class, axis=0), axis=1)
+            score[codes == code] = np.log1p(away / np.median(away))
+        return Judgement(score, flagged=score > self.cutoff)
+
+
+# %%
+# In a filter, and in training
+# ----------------------------
+#
+# Nothing else has to be written. The rule is an estimator, so a search reaches
+# ``rule__cutoff``, and its name stands where that of any other stands.
+#
+# Six attacks, each with ten poisons among 700 digits, are its trial, beside EPIC's rule
+# and, as a control, a share dropped at random. The filter looks at a logistic
+# regression once; training drops after each of the first nine epochs.
+
+problem = make_poisoned_digits(n_targets=6, random_state=0)
+y = problem.labels
+classifier = LogisticRegression(C=0.1, max_iter=1000)
+head = functools.partial(nn.Linear, problem.features.shape[1], 10)
+
+
+def in_filter(rule):
+    detector = EPICFilter(LastLayerGradients(classifier), rule=rule, random_state=0)
+    return FilteredClassifier(classifier, detector)
+
+
+def in_training(rule):
+    rounds = {"warmup": 1, "every": 1, "stop": 9}
+    return EPICClassifier(head, rule=rule, lr=0.05, random_state=0, **rounds)
+
+
+def measure(name, place, rule):
+    """Run a rule on all attacks; print what it did, and return the models."""
+    read, left, lost, models = [], [], [], []
+    for trial, poisons in enumerate(problem.trials):
+        model = place(rule).fit(problem.poisoned_features(trial), y)
+        read.append(model.predict(problem.extract(poisons.target[None]))[0])
+        left.append(1 - poison_recall(model.keep_, poisons.indices))
+        lost.append(1 - clean_retention(model.keep_, poisons.indices))
+        models.append(model)
+    wanted = [poisons.adversarial_label for poisons in problem.trials]
+    print(
+        f"{name:<22} {place.__name__:<11}  success "
+        f"{attack_success_rate(read, wanted):4.0%}  poisons left {np.mean(left):4.0%}  "
+        f"clean lost {np.mean(lost):4.0%}"
+    )
+    return models
+
+
+rules = {
+    "nothing dropped": RandomDrop(drop_fraction=0.0),
+    "a fifth at random": RandomDrop(drop_fraction=0.2),
+    "isolated medoids": IsolatedMedoids(),
+    "far from the median": FarFromMedian(),
+}
+fitted = {
+    (name, place): measure(name, place, rule)
+    for place in (in_filter, in_training)
+    for name, rule in rules.items()
+}
+
+# %%
+# A rule that remembers
+# ---------------------
+#
+# While a net trains an example may be far away in one round and back in the next, and
+# what is dropped stays dropped. A mean over the rounds so far is calmer. `memory` is a
+# dict for that: what the rule puts there it finds again in the next round, and in a run
+# that goes on from a checkpoint.
+
+
+class FarOnAverage(FarFromMedian):
+    """The same, of the mean score of all rounds so far."""
+
+    def judge(self, gradients, codes, memory):
+        now = super().judge(gradients, codes, memory).score
+        memory["sum"] = memory.get("sum", np.zeros(len(codes))) + now
+        memory["rounds"] = memory.get("rounds", np.zeros(1)) + 1
+        mean = memory["sum"] / memory["rounds"]
+        return Judgement(mean, flagged=mean > self.cutoff, details={"now": now})
+
+
+fitted["far on average", in_training] = measure(
+    "far on average", in_training, FarOnAverage()
+)
+
+# %%
+# What else a rule knows of an example goes into ``details``: models keep it, and tables
+# and the audit page show a column of it.
+
+model = fitted["far on average", in_training][0]
+most = np.argmax(model.isolation_score_)
+print(f"row {most}: highest mean {model.isolation_score_[most]:.1f}, ", end="")
+print(f"in the last round {model.details_['now'][most]:.1f}")
+
+# %%
+# When each drops what
+# --------------------
+#
+# All six trainings together.
+
+is_poison = np.concatenate(
+    [np.isin(np.arange(len(y)), poisons.indices) for poisons in problem.trials]
+)
+figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained", sharey=True)
+for ax, name in zip(
+    axes, ("isolated medoids", "far from the median", "far on average"), strict=True
+):
+    models = fitted[name, in_training]
+    history = DropHistoryDisplay.from_predictions(
+        np.concatenate([model.dropped_at_epoch_ for model in models]),
+        [record.epoch for record in models[0].rounds_],
+        poison_indices=is_poison,
+        ax=ax,
+    )
+    ax.set_title(name)
+plt.show()
+
+# %%
+# What it shows
+# -------------
+#
+# The idea holds on these attacks. In training it finds all 60 poisons, nearly all of
+# them in one round, for about as many clean examples as the paper's rule; remembering
+# brings the price from 20% to 16%. In a filter it stops all six attacks for 5%.
+#
+# That is no proof of a good rule. Pixels change by half their range here, so poisons
+# are far from their class, and their loss gives them away as well. `cutoff` was chosen
+# by a look at these very attacks. Before you trust a rule, try it on attacks that it has
+# not seen, on a net and data like yours, and beside a rule that drops as many at random.
