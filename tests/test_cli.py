@@ -1,6 +1,5 @@
 """The command line, as users and scripts run it, hostile ones included."""
 
-import csv
 import json
 import os
 import signal
@@ -28,8 +27,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from epic_sklearn import EPICFilter, LastLayerGradients, logit_gradients
 from epic_sklearn import PrecomputedGradients as Precomputed
-from epic_sklearn.cli import _csv, _npz, _outputs, main
-from epic_sklearn.cli._commands import cli
+from epic_sklearn.cli import arrays, main, output, tables
+from epic_sklearn.cli.commands import cli
 from epic_sklearn.report import fit_id
 from epic_sklearn.rules import DeepKNN, FarNeighbors, IsolatedMedoids
 
@@ -95,7 +94,7 @@ def test_other_models(folder, capsys, model):
 
 
 def test_text_columns_become_indicators(folder, capsys, monkeypatch):
-    monkeypatch.setattr(_csv, "CHUNK", 7)  # text that shows in a later chunk
+    monkeypatch.setattr(tables, "CHUNK", 7)  # text that shows in a later chunk
     X, y = poisoned_iris()
     frame = pd.DataFrame(X, columns=["a", "b", "c", "d"])
     frame["colour"] = ["1"] * 100 + ["red", ""] * 25
@@ -337,7 +336,9 @@ def test_failure_or_interruption_while_writing_leaves_nothing(folder, monkeypatc
     options = ["iris.csv", "--label", "species", "--out", "kept.csv", "--mask", "m.csv"]
     full = OSError(28, "No space left on device")
     for error, status in ((full, 2), (KeyboardInterrupt(), 130)):
-        monkeypatch.setattr(csv, "writer", lambda _, error=error: _raise(error))
+        monkeypatch.setattr(
+            pd.DataFrame, "to_csv", lambda *_, error=error, **__: _raise(error)
+        )
         assert scan(*options) == status
         assert os.listdir() == ["iris.csv"]
 
@@ -350,8 +351,8 @@ def test_killed_before_the_end_the_old_file_is_whole(folder):
     write("mask.csv", "old")
     code = (
         "import os, signal, sys\n"
-        "from epic_sklearn.cli import _outputs, main\n"
-        "_outputs.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from epic_sklearn.cli import main, output\n"
+        "output.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "main(sys.argv[1:])\n"
     )
     options = ["scan", "iris.csv", "--label", "species", "--mask", "mask.csv"]
@@ -437,16 +438,17 @@ def test_help_and_version(capsys):
 
 def test_no_partial_file_is_left_by_the_helper(tmp_path):
     target = tmp_path / ("n" * 250 + ".csv")  # a name with no room for more
-    with _outputs.AtomicFiles() as files:
-        files.temporary(target).write_text("whole")
+    with output.all_or_none({"out": target}) as paths:
+        paths["out"].write_text("whole")
+        assert not target.exists()
     assert target.read_text() == "whole" and len(os.listdir(tmp_path)) == 1
 
 
 def test_arrays_of_any_name_come_back(folder):
     X, y = poisoned_iris()
-    arrays = {"file": X, "y": y}  # a name that numpy.savez itself refuses
-    _npz.write_arrays(arrays, folder / "one.npz")
-    _npz.NpzFile(folder / "one.npz").write_rows(y == 1, folder / "two.npz", {"file"})
+    given = {"file": X, "y": y}  # a name that numpy.savez itself refuses
+    arrays.write_arrays(given, folder / "one.npz")
+    arrays.NpzFile(folder / "one.npz").write_rows(y == 1, folder / "two.npz", {"file"})
     with np.load("two.npz") as kept:
         np.testing.assert_array_equal(kept["file"], X[y == 1])
         np.testing.assert_array_equal(kept["y"], y)  # it was not named

@@ -11,7 +11,7 @@ from cli_runs import NAMES, SPECIES, mask_of, poisoned_iris, refused, scan, writ
 from sklearn.linear_model import LogisticRegression
 
 from epic_sklearn import logit_gradients
-from epic_sklearn.cli._columns import as_numbers
+from epic_sklearn.cli.columns import as_numbers
 
 BY_SPECIES = ("--label", "species")
 

@@ -3,16 +3,18 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import epic_sklearn
-from epic_sklearn.cli import _commands, _options, _problem
+from epic_sklearn import rules
+from epic_sklearn.cli import commands, scan
 
 CODE = """
 import sys
 from epic_sklearn.cli import main
 status = main(sys.argv[1:])
-heavy = {"torch", "sklearn", "scipy", "numba", "numpy"} & set(sys.modules)
+heavy = {"torch", "sklearn", "scipy", "numba", "numpy", "pandas", "skrub"} & set(sys.modules)
 assert not heavy, heavy
 sys.exit(status)
 """
@@ -39,8 +41,11 @@ def test_no_heavy_import_before_there_is_work(arguments, status):
 
 
 def test_what_help_names_is_what_there_is():
-    assert sorted(_commands.RULES) == sorted(_options.rule_classes())
-    assert tuple(_options.EXTRACTORS) == _commands.GRADIENTS
-    assert set(_options.HAVE_LAST_LAYER) < set(_commands.MODELS)
-    made = [_problem.make_model(name, 0, [False])[-1] for name in _commands.MODELS]
-    assert len({type(model) for model in made}) == len(_commands.MODELS)
+    assert set(commands.RULES) < set(rules.__all__)
+    for name in rules.__all__:
+        is_rule = isinstance(getattr(rules, name), type) and name in commands.RULES
+        assert is_rule == hasattr(getattr(rules, name), "judge") or name == "Rule"
+    assert tuple(scan.EXTRACTORS) == commands.GRADIENTS
+    assert set(scan.HAVE_LAST_LAYER) < set(commands.MODELS)
+    made = [scan.make_model(name, 0, np.ones((2, 1)))[-1] for name in commands.MODELS]
+    assert len({type(model) for model in made}) == len(commands.MODELS)

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     import click
 
-    from ._commands import cli
+    from .commands import cli
 
     if hasattr(sys.stdout, "reconfigure"):
         # A label that the terminal's encoding lacks is shown by its code.

@@ -7,12 +7,12 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
 
 from .. import __version__
-from ._errors import Unusable
 
 # What options may name: help shows it without scikit-learn or torch.
 MODELS = ("logistic", "mlp", "forest", "boosting")
@@ -86,7 +86,9 @@ def demo(as_json: bool, figure: Path | None, seed: int) -> None:
         )
         path = None
     if path is not None and not path.absolute().parent.is_dir():
-        raise Unusable(f"There is no folder {path.absolute().parent} for the picture.")
+        raise click.UsageError(
+            f"There is no folder {path.absolute().parent} for the picture."
+        )
     results = run_demo(random_state=seed, figure=path, verbose=not as_json)
     if as_json:
         say(json.dumps(results))
@@ -124,7 +126,29 @@ def _separator(_: click.Context, __: click.Parameter, value: str | None) -> str 
     type=click.Choice([".", ","]),
     default=".",
     show_default=True,
-    help="What stands before the decimals in CSV files.",
+    help="What stands before the decimals where numbers are read from text.",
+)
+@click.option(
+    "--thousands", default="", metavar="MARK", help="What groups digits: , . ' or ' '."
+)
+@click.option("--encoding", help="Of text files (default: utf-8).")
+@click.option(
+    "--missing",
+    multiple=True,
+    metavar="TEXT",
+    help="What stands for a missing value, besides nothing, NA, nan, null and none.",
+)
+@click.option(
+    "--date-format",
+    metavar="FORMAT",
+    help="How dates are written, such as %d/%m/%Y, where that is not sure.",
+)
+@click.option(
+    "--text",
+    "as_text",
+    multiple=True,
+    metavar="A,B,...",
+    help="Columns to read as text, whatever they look like.",
 )
 @click.option(
     "--probabilities",
@@ -144,8 +168,8 @@ def _separator(_: click.Context, __: click.Parameter, value: str | None) -> str 
 @click.option(
     "--model",
     type=click.Choice(MODELS),
-    help="Classifier to fit and take gradients from (default: logistic). Numbers are "
-    "scaled; a text column becomes indicators of its 32 most frequent values.",
+    help="Classifier to fit and take gradients from (default: logistic). Tables "
+    "are encoded by skrub: numbers scaled, categories as indicators, dates, free text.",
 )
 @click.option(
     "--gradient-of",
@@ -210,23 +234,23 @@ def _separator(_: click.Context, __: click.Parameter, value: str | None) -> str 
 @click.option(
     "--fail-on-isolated", is_flag=True, help="Exit with status 1 if a row is isolated."
 )
+@click.option("--verbose", is_flag=True, help="Show what is being done.")
 @click.option("--json", "json_only", is_flag=True, help="Print one line of JSON only.")
 def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
-    """Find rows of DATA (.csv, .tsv, .parquet, .npz) that are isolated in their class.
+    """Find rows of DATA (.csv, .tsv, .jsonl, .parquet, .npz) that are isolated in their class.
 
     A classifier is fitted, and in each class medoids of the rows' gradients are
     chosen; rows that no other belongs to are isolated (EPIC), unless another rule is
     asked for.
     """
-    from ._options import ScanOptions
-    from ._outputs import as_json, as_table
-    from ._scan import scan
+    from .output import as_json, as_tables
+    from .scan import scan
 
-    findings = scan(ScanOptions(**given))
+    findings = scan(SimpleNamespace(**given))
     if json_only:
         say(as_json(findings))
     else:
         for note in findings.problem.notes:
             click.echo(f"Note: {note}", err=True)
-        say(as_table(findings))
-    return int(fail_on_isolated and findings.n_isolated > 0)
+        say(as_tables(findings))
+    return int(fail_on_isolated and not findings.detector.keep_.all())

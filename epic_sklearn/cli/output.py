@@ -1,0 +1,200 @@
+"""What a scan gives: tables or JSON, and files that are complete or not there."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..filters import EPICFilter
+from .arrays import write_arrays
+from .columns import shortened
+
+N_SUSPICIOUS = 10
+N_COLUMNS = 30
+
+
+@dataclass
+class Findings:
+    """What was asked, what of, the fitted filter, and the seconds that it took."""
+
+    options: Any
+    problem: Any
+    detector: EPICFilter
+    place: Callable[[int], str]
+    seconds: float
+
+    def counts(self) -> list[dict[str, Any]]:
+        """Rows in all, isolated and kept: of each class, and of all."""
+        classes, codes = np.unique(self.problem.labels, return_inverse=True)
+        rows = np.bincount(codes)
+        isolated = np.bincount(codes[~self.detector.keep_], minlength=len(classes))
+        return [
+            {"label": label, "rows": n, "isolated": m, "kept": n - m, "share": m / n}
+            for label, n, m in zip(
+                [*classes.tolist(), "all"],
+                [*rows.tolist(), len(codes)],
+                [*isolated.tolist(), int(isolated.sum())],
+                strict=True,
+            )
+        ]
+
+    def suspicious(self) -> np.ndarray:
+        """Return the isolated rows, the ten of highest score."""
+        rows, score = self.detector.isolated_indices_, self.detector.isolation_score_
+        return rows[np.argsort(-score[rows], kind="stable")][:N_SUSPICIOUS]
+
+
+def as_json(findings: Findings) -> str:
+    """One line of JSON."""
+    detector, problem, o = findings.detector, findings.problem, findings.options
+    *classes, in_all = findings.counts()
+    del in_all["label"]
+    return json.dumps(
+        {
+            "data": str(o.data),
+            **in_all,
+            "classes": classes,
+            "suspicious": findings.suspicious().tolist(),
+            "rho": detector.rho_,
+            "rounds": len(detector.rounds_),
+            "gradients": problem.source,
+            "columns": {column.name: column.what for column in problem.columns},
+            "rule": type(detector.rule_).__name__,
+            "parameters": detector.rule_.get_params(),
+            "seconds": round(findings.seconds, 3),
+            "outputs": {name: str(path) for name, path in o.outputs.items()},
+            "notes": problem.notes,
+            "warnings": problem.warnings,
+        }
+    )
+
+
+def printable(value: Any) -> Text:
+    r"""Text of a label: no control characters, quotes where its ends are blank.
+
+    Examples
+    --------
+    >>> from epic_sklearn.cli.output import printable
+    >>> print(printable("cat"), printable("cat "), printable("a\x1b[2J"))
+    cat 'cat ' a\x1b[2J
+    """
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+    # Text, not str: a label may hold rich's markup.
+    return Text(text if text == text.strip() and text else repr(text))
+
+
+def as_tables(findings: Findings) -> str:
+    """Draw tables for people, in colour on a terminal."""
+    unicode = "utf" in (sys.stdout.encoding or "").lower()
+    how = {"box": box.ROUNDED if unicode else box.ASCII}
+    in_colour = True if sys.stdout.isatty() else None
+    console = Console(file=io.StringIO(), force_terminal=in_colour)
+    problem, detector = findings.problem, findings.detector
+    if any(column.what != "number" for column in problem.columns):
+        table = Table("column", "read as", **how)
+        for column in problem.columns[:N_COLUMNS]:
+            table.add_row(printable(column.name), printable(column.what))
+        if len(problem.columns) > N_COLUMNS:
+            table.add_row("...", f"{len(problem.columns)} in all, see --json")
+        console.print(table)
+    console.print(_class_table(findings, how))
+    if len(detector.isolated_indices_):
+        console.print(_suspicious_table(findings, how))
+    rule = " ".join(repr(detector.rule_).split())
+    lines = [f"Warning: {text}" for text in problem.warnings]
+    lines += [
+        f"Gradients: {problem.source}. Rule: {rule}, {len(detector.rounds_)} round(s), "
+        f"rho {detector.rho_:.3g}, {findings.seconds:.1f} s."
+    ]
+    lines += [f"{k.capitalize()}: {v}" for k, v in findings.options.outputs.items()]
+    return console.file.getvalue() + "\n".join(lines)  # type: ignore[attr-defined]
+
+
+def _class_table(findings: Findings, how: dict[str, Any]) -> Table:
+    table = Table(**how)
+    table.add_column("class", overflow="fold")
+    for name in ("rows", "isolated", "share"):
+        table.add_column(name, justify="right", no_wrap=True)
+    *classes, in_all = findings.counts()
+    for row in [*classes, in_all]:
+        if row is in_all:
+            table.add_section()
+        numbers = f"{row['rows']:,}", f"{row['isolated']:,}", f"{row['share']:.1%}"
+        style = "bold" if row is in_all else None
+        table.add_row(printable(row["label"]), *numbers, style=style)
+    return table
+
+
+def _suspicious_table(findings: Findings, how: dict[str, Any]) -> Table:
+    """Where the most suspicious rows stand, and how they begin."""
+    problem, detector = findings.problem, findings.detector
+    table = Table("most suspicious", "class", "score", "values", **how)
+    for row in findings.suspicious().tolist():
+        X = problem.X.iloc[row] if hasattr(problem.X, "iloc") else problem.X[row]
+        values = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in list(X[:9])]
+        table.add_row(
+            findings.place(row),
+            printable(problem.labels[row]),
+            f"{detector.isolation_score_[row]:.4g}",
+            printable(shortened(", ".join(values))),
+        )
+    return table
+
+
+def write_mask(findings: Findings, path: Path) -> None:
+    """Write one line a row: number, kept or not, score, the rule's details, label."""
+    detector, labels = findings.detector, findings.problem.labels
+    columns = {
+        "row": np.arange(len(labels)),
+        "kept": detector.keep_,
+        "isolation_score": detector.isolation_score_,
+        **detector.details_,
+        "label": labels,
+    }
+    if path.suffix.lower() == ".npz":
+        label = labels.astype(str) if labels.dtype.kind == "O" else labels
+        write_arrays({**columns, "label": label}, path)
+    elif path.suffix.lower() == ".parquet":
+        pd.DataFrame(columns).to_parquet(path, index=False)
+    else:  # a label may hold half a character
+        pd.DataFrame(columns).to_csv(path, index=False, errors="backslashreplace")
+
+
+@contextmanager
+def all_or_none(targets: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
+    """Give empty files beside the targets; move them there at the end, or none."""
+    moves: list[tuple[Path, Path]] = []
+    made = {}
+    try:
+        for name, path in targets.items():
+            final = path.resolve()  # a link stays a link
+            suffix = (
+                "".join(final.suffixes[-2:]) if final.suffix == ".gz" else final.suffix
+            )
+            made[name] = final.with_name(f".epic-{secrets.token_hex(8)}{suffix}")
+            moves.append((made[name], final))
+            made[name].touch(exist_ok=False)
+            if final.exists():
+                shutil.copymode(final, made[name])
+        yield made
+        for temporary, final in moves:
+            os.replace(temporary, final)
+    finally:
+        for temporary, _ in moves:
+            temporary.unlink(missing_ok=True)

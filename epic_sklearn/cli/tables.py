@@ -1,0 +1,282 @@
+"""Tables: CSV, JSON lines and Parquet files; kept rows are written as they were."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import itertools
+import json
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .columns import Refused, Unusable, as_numbers, check_names, counts_rows
+
+CHUNK = 10_000  # records held as Python strings at a time
+LINES = (".csv", ".tsv", ".jsonl", ".ndjson")
+
+
+def format_of(path: Path) -> str:
+    """Return the suffix of a file, that of a packed one with its .gz."""
+    return "".join(
+        path.suffixes[-2:] if path.suffix == ".gz" else [path.suffix]
+    ).lower()
+
+
+class LinesFile:
+    """A CSV file with a header line, or JSON lines; packed (``.gz``) or plain.
+
+    Attributes
+    ----------
+    names : list of str
+        The columns.
+    """
+
+    kind = "column"
+
+    def __init__(self, path: Path, separator: str | None, encoding: str | None) -> None:
+        self.path, suffix = path, format_of(path).removesuffix(".gz")
+        self.separator = separator or ("\t" if suffix == ".tsv" else ",")
+        self._encoding = encoding or "utf-8-sig"
+        self._is_json = suffix in (".jsonl", ".ndjson")
+        self._lines = np.empty(0, dtype=int)
+        try:
+            codecs.lookup(self._encoding)
+        except LookupError as error:
+            raise Unusable(f"--encoding: {error}; give latin-1, or another.") from error
+        if self._is_json:
+            keys = (record for _, record, _ in self._records())
+            self.names = list(dict.fromkeys(itertools.chain.from_iterable(keys)))
+        else:
+            self.names = next(self._records(), (0, [], ""))[1]
+        if not self.names:
+            raise Unusable(f"{path} is empty: there is no header line.")
+        check_names(path, self.names, self.kind)
+
+    @property
+    def hint(self) -> str:
+        """Say what may be wrong where a column is not found."""
+        if len(self.names) > 1 or self._is_json:
+            return ""
+        others = [c for c in ";\t|," if c in self.names[0] and c != self.separator]
+        shown = (
+            f" Is it separated by {others[0]!r}? Give --separator." if others else ""
+        )
+        return f" Split at {self.separator!r} the header is one column.{shown}"
+
+    def place(self, row: int) -> str:
+        """Line of the file on which a record ends."""
+        return f"line {self._lines[row]}"
+
+    def read(
+        self, label: str, names: Sequence[str]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Read labels and columns, all as text."""
+        wanted = list(dict.fromkeys([label, *names]))
+        where = [self.names.index(name) for name in wanted]
+        lines, parts = [np.empty(0, dtype=int)], []
+        records = self._records()
+        if not self._is_json:
+            next(records)
+        while chunk := list(itertools.islice(records, CHUNK)):
+            rows = [self._fields(line, record) for line, record, _ in chunk]
+            if not parts:
+                self._check_header(rows[0])
+            lines.append(np.array([line for line, _, _ in chunk]))
+            rows = [[fields[j] for j in where] for fields in rows]
+            parts.append(pd.DataFrame(rows, columns=wanted, dtype="str"))
+        if not parts:
+            raise Unusable("The data have no rows.")
+        self._lines = np.concatenate(lines)
+        table = pd.concat(parts, ignore_index=True)
+        return table[label].tolist(), {name: table[name] for name in names}
+
+    def write_rows(
+        self, keep: np.ndarray, path: Path, belonging: Collection[str]
+    ) -> None:
+        """Copy the header and the kept lines as they are."""
+        encoding = self._encoding
+        with self._open(self.path, "rb") as file:
+            if encoding == "utf-8-sig" and file.read(3) != codecs.BOM_UTF8:
+                encoding = "utf-8"
+        records = self._records()
+        with self._open(path, "wt", newline="", encoding=encoding) as out:
+            if not self._is_json:
+                out.write(next(records)[2])
+            for (_, _, text), kept in zip(records, keep, strict=True):
+                if kept:
+                    out.write(text)
+
+    def _open(self, path: Path, mode: str, **how: Any) -> Any:
+        is_packed = self.path.suffix.lower() == ".gz"
+        return (gzip.open if is_packed else open)(path, mode, **how)
+
+    def _fields(self, line: int, record: Any) -> list[str]:
+        if self._is_json:
+            return [record.get(name, "") for name in self.names]
+        if len(record) != len(self.names):
+            raise Unusable(
+                f"{self.path}, line {line}: {len(record)} fields where the header has "
+                f"{len(self.names)} (separator {self.separator!r})."
+            )
+        return record
+
+    def _check_header(self, first: list[str]) -> None:
+        """Refuse a first line that can be a row of data, such as the next one is."""
+        numbers = [as_numbers([text]) is not None for text in first]
+        names = as_numbers(
+            [n for n, is_n in zip(self.names, numbers, strict=True) if is_n]
+        )
+        if (
+            names is None
+            or len(names) == 0
+            or np.isnan(names).any()
+            or counts_rows(names)
+        ):
+            return
+        raise Unusable(
+            f"The first line of {self.path} looks like a row of data: "
+            f"{', '.join(self.names[:20])}. Put a line with the columns' names above it."
+        )
+
+    def _records(self) -> Iterator[tuple[int, Any, str]]:
+        """Line number, fields and text of each record; blank lines are none."""
+        line, texts = 0, []
+
+        def remembered() -> Iterator[str]:
+            nonlocal line
+            for text in file:
+                line += 1
+                texts.append(text)
+                yield text
+
+        try:
+            how = {"newline": "", "encoding": self._encoding}
+            with self._open(self.path, "rt", **how) as file:
+                lines = remembered()
+                parsed = (
+                    map(_json_record, lines)
+                    if self._is_json
+                    else csv.reader(lines, delimiter=self.separator, strict=True)
+                )
+                for record in parsed:
+                    if record:
+                        yield line, record, "".join(texts)
+                    texts.clear()
+        except csv.Error as error:
+            raise Unusable(
+                f"{self.path}, line {line}: {error}; is a quote left open?"
+            ) from error
+        except UnicodeError as error:
+            raise Unusable(
+                f"{self.path} is not {self._encoding.upper().removesuffix('-SIG')} text "
+                f"({error} near line {line + 1}): say what it is with --encoding, such "
+                "as latin-1 or utf-16."
+            ) from error
+        except (ValueError, RecursionError, EOFError, zlib.error) as error:
+            raise Unusable(f"{self.path}, line {line}: {error}.") from error
+
+
+def _json_record(line: str) -> dict[str, str]:
+    """Read a line of JSON as texts, numbers as they are written."""
+    if not line.strip():
+        return {}
+    record = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
+    if not isinstance(record, dict):
+        raise ValueError("a line of JSON must be an object, {...}")
+    for name, value in record.items():
+        if not isinstance(value, str):
+            record[name] = "" if value is None else json.dumps(value)
+    return record
+
+
+def import_pyarrow() -> tuple[Any, Any]:
+    """Return pyarrow and its Parquet module, imported late."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise Unusable(
+            "Parquet files need pyarrow: pip install 'epic-sklearn[parquet]'."
+        ) from error
+    return pyarrow, pyarrow.parquet
+
+
+class ParquetFile:
+    """A Parquet file of flat columns; `index` names those of pandas' index."""
+
+    kind, hint = "column", ""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._arrow, self._parquet = import_pyarrow()
+        with self._errors():
+            schema = self._parquet.read_schema(path)
+            metadata = schema.pandas_metadata or {}
+        self.index: list[Any] = metadata.get("index_columns", [])
+        self.names = [name for name in schema.names if name not in self.index]
+        check_names(path, self.names, self.kind)
+
+    def place(self, row: int) -> str:
+        """Row number, from 0."""
+        return f"row {row}"
+
+    def read(
+        self, label: str, names: Sequence[str]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Read labels, and columns as text or numbers."""
+        with self._errors():
+            wanted = list(dict.fromkeys([label, *names]))
+            table = self._parquet.read_table(self.path, columns=wanted)
+            return table[label].to_pylist(), {n: self._raw(table[n]) for n in names}
+
+    def _raw(self, values: Any) -> Any:
+        types, kind = self._arrow.types, values.type
+        if types.is_floating(kind) or (
+            types.is_integer(kind) and not values.null_count
+        ):
+            return values.to_numpy()
+        if types.is_boolean(kind):
+            return values.cast("float64").to_numpy()
+        is_category = types.is_dictionary(kind)
+        if is_category:
+            values = values.cast(kind.value_type)
+        try:
+            texts = values.cast("large_string").to_pandas().fillna("")
+        except self._arrow.ArrowException:
+            return f"is of type {kind}, which is neither number, date nor text"
+        return texts.astype("category") if is_category else texts
+
+    def write_rows(
+        self, keep: np.ndarray, path: Path, belonging: Collection[str]
+    ) -> None:
+        """Write the kept rows with the types and metadata of the original."""
+        arrow = self._arrow
+        # Arrow has no filter for its view types.
+        plain = {
+            getattr(arrow, f"{kind}_view")(): getattr(arrow, f"large_{kind}")()
+            for kind in ("string", "binary")
+            if hasattr(arrow, f"{kind}_view")
+        }
+        with self._errors():
+            table = self._parquet.read_table(self.path)
+            fields = [f.with_type(plain.get(f.type, f.type)) for f in table.schema]
+            kept = table.cast(arrow.schema(fields, table.schema.metadata)).filter(
+                arrow.array(keep)
+            )
+            self._parquet.write_table(kept.cast(table.schema), path)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._arrow.ArrowException, ValueError) as error:
+            raise Unusable(
+                f"{self.path} is no Parquet file that can be read: {error}"
+            ) from error
