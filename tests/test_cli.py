@@ -20,10 +20,10 @@ from cli_runs import (
     write_iris,
 )
 from click.testing import CliRunner
-from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import StandardScaler
+from skrub import TableVectorizer
 
 from epic_sklearn import EPICFilter, LastLayerGradients, logit_gradients
 from epic_sklearn import PrecomputedGradients as Precomputed
@@ -93,22 +93,23 @@ def test_other_models(folder, capsys, model):
     assert runs[0] == runs[1]
 
 
-def test_text_columns_become_indicators(folder, capsys, monkeypatch):
+def test_text_columns_are_encoded_by_skrub(folder, capsys, monkeypatch):
     monkeypatch.setattr(tables, "CHUNK", 7)  # text that shows in a later chunk
     X, y = poisoned_iris()
     frame = pd.DataFrame(X, columns=["a", "b", "c", "d"])
     frame["colour"] = ["1"] * 100 + ["red", ""] * 25
     frame["y"] = y
     frame.to_csv("text.csv", index=False)
-    prepare = ColumnTransformer(
-        [("text", OneHotEncoder(sparse_output=False), ["colour"])],
-        remainder=StandardScaler(),
-    )
-    model = make_pipeline(prepare, LogisticRegression(max_iter=1000))
-    direct = EPICFilter(model).fit(frame.drop(columns="y"), y)
     assert scan("text.csv", "--label", "y", "--mask", "mask.csv") == 0
+    out = capsys.readouterr().out
+    assert "│ colour │ category, 2 different, 25 missing │" in out
+    texts = pd.Categorical(frame["colour"].replace("", None))
+    encode = TableVectorizer(
+        specific_transformers=[(StandardScaler(), list("abcd"))],
+    )
+    model = make_pipeline(encode, LogisticRegression(max_iter=1000))
+    direct = EPICFilter(model).fit(frame.drop(columns="y").assign(colour=texts), y)
     np.testing.assert_array_equal(mask_of()["kept"], direct.keep_)
-    assert "'colour' is text: one indicator for each of 3" in capsys.readouterr().err
 
 
 def test_npz_and_parquet_give_what_csv_gives_and_keep_types(folder):
@@ -292,7 +293,7 @@ def test_an_index_is_no_feature(folder, capsys):
         assert scan(name, "--label", "species", "--json") == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len({each["rho"] for each in found}) == 1
-    assert "Column '' counts the rows: left out, an index." in found[1]["notes"]
+    assert found[1]["columns"][""] == "left out: an index, it counts the rows"
     frame.sample(frac=1, random_state=0).to_csv("mixed.csv")
     message = refused(capsys, "mixed.csv", "--label", "species")
     assert "has no name and does not count the rows" in message

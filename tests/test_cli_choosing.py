@@ -19,9 +19,9 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (lambda X, y: X, "'other' of shape (150, 4), the same as 'X'"),
+        (lambda X, y: X, "'other' of shape (150, 4)."),
         (lambda X, y: X + 1, "'other' of shape (150, 4)."),
-        (lambda X, y: y, "'other' of shape (150,), the same as the label 'y'"),
+        (lambda X, y: y, "'other' of shape (150,)."),
         (lambda X, y: y[::-1], "'other' of shape (150,)."),
         (lambda X, y: X[:3], "'other' of shape (3, 4)."),
     ],
@@ -62,11 +62,11 @@ def table():
     n = 80
     return pd.DataFrame(
         {
-            "first name": [f"name {i}" for i in range(n)],
+            "first name": [f"{i} %" for i in range(n)],
             "good": np.arange(n) % 7,
             "x,y": [f"{i},5" for i in range(n)],
-            "holes": [np.nan, *range(n - 1)],
-            "note": ["long " * 30 + str(i) for i in range(n)],
+            "holes": [np.inf, *range(n - 1)],
+            "note": ["9" * 300 + str(i) for i in range(n)],
             "colour": ["red", "blue"] * (n // 2),
             "label": ["u", "v"] * (n // 2),
         }
@@ -78,12 +78,12 @@ def test_all_unusable_columns_are_named_in_one_error(folder, capsys):
     assert scan("t.csv", "--label", "label") == 2
     error = capsys.readouterr().err
     assert "4 columns cannot be used" in error
-    assert "'first name' is text with 80 different values in 80 rows" in error
+    assert "'first name' holds numbers or times that are written as text" in error
     assert "'x,y' holds numbers or times that are written as text" in error
-    assert "'note' is text" in error
-    assert "'holes' has no number in line 2 (1 of 80 rows" in error
+    assert "'note' holds whole numbers beyond 2**53" in error
+    assert "'holes' has an infinite number in line 2 (1 of 80 rows" in error
     assert "'good'" not in error and "'colour'" not in error
-    assert max(map(len, error.splitlines())) < 160
+    assert max(map(len, error.splitlines())) < 250
     advice = shlex.split(error[error.index("--exclude") :])
     assert scan("t.csv", "--label", "label", *advice[:2]) == 0
 
@@ -91,11 +91,11 @@ def test_all_unusable_columns_are_named_in_one_error(folder, capsys):
 def test_a_parquet_file_names_all_columns_of_other_types_at_once(folder, capsys):
     pytest.importorskip("pyarrow")
     frame = table()[["good", "label"]]
-    frame["day"] = pd.Timestamp("2020-01-01")
+    frame["day"] = [{"of": 1}] * len(frame)
     frame["pair"] = [[1, 2]] * len(frame)
     frame.to_parquet("t.parquet")
     message = refused(capsys, "t.parquet", "--label", "label")
-    assert "'day' is of type timestamp" in message and "'pair' is of type" in message
+    assert "'day' is of type struct" in message and "'pair' is of type" in message
     assert "--exclude day,pair" in message
     options = ["--label", "label", "--exclude", "day,pair"]
     assert scan("t.parquet", *options) == 0
@@ -103,17 +103,17 @@ def test_a_parquet_file_names_all_columns_of_other_types_at_once(folder, capsys)
 
 def test_columns_of_a_text_array_are_left_out_as_the_array(folder, capsys):
     X, y = poisoned_iris()
-    ids = np.array([[f"a{i}", f"b{i}"] for i in range(150)])
+    ids = np.array([[f"{i} %", f"{i},5"] for i in range(150)])
     np.savez("ids.npz", X=X, ids=ids, y=y)
     options = ["--label", "y", "--features", "X,ids"]
     message = refused(capsys, "ids.npz", *options)
-    assert "'ids[0]' is text" in message and "'ids[1]' is text" in message
+    assert "'ids[0]' holds" in message and "'ids[1]' holds" in message
     assert message.endswith("Leave them out with --exclude ids or mend them.")
     assert scan("ids.npz", *options, "--exclude", "ids") == 0
 
 
 def test_one_unusable_column_is_one_line(folder, capsys):
-    rows = "".join(f"id-{i},{'uv'[i % 2]}\n" for i in range(80))
+    rows = "".join(f"{i} %,{'uv'[i % 2]}\n" for i in range(80))
     write("t.csv", "a,y\n" + rows)
     assert scan("t.csv", "--label", "y") == 2
     error = capsys.readouterr().err

@@ -162,7 +162,7 @@ def test_decimal_commas(folder, capsys):
     message = refused(
         capsys, "mixed.csv", "--label", "y", "--separator", ";", "--decimal", ","
     )
-    assert "Column 'b' of mixed.csv holds '1.500'" in message
+    assert "Column 'b' holds numbers" in message and "--thousands ." in message
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,6 @@ def test_decimal_commas(folder, capsys):
         ("12 %", "7 %"),
         ("€ 5", "€ 6"),
         ("12:30", "13:00:05"),
-        ("2020-01-31", "2021-12-01 12:30:00"),
         ("31.01.2020", "1/2/2021"),
         ("1 234", "5 678"),
     ],

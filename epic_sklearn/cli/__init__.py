@@ -21,9 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0; 1 where ``--fail-on-isolated`` finds one; 2
-        where an argument or a file cannot be used, or click or rich is
-        missing; 130 where interrupted.
+        Exit status: 0; 1 where ``--fail-on-isolated`` finds one; 2 where an argument
+        or a file cannot be used, or click or rich is missing; 130 where interrupted.
 
     Examples
     --------
@@ -31,18 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["scan", "no_such_file.csv", "--label", "y"])
     2
     """
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    missing = " and ".join(name for name in NEEDED if find_spec(name) is None)
     if missing:
-        print(
-            f"The command line needs {' and '.join(missing)}: "
-            "pip install 'epic-sklearn[cli]'.",
-            file=sys.stderr,
-        )
+        install = "pip install 'epic-sklearn[cli]'"
+        print(f"The command line needs {missing}: {install}.", file=sys.stderr)
         return 2
-    return _run(argv)
-
-
-def _run(argv: Sequence[str] | None) -> int:
     import click
 
     from .commands import cli

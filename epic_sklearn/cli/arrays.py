@@ -11,18 +11,22 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from .columns import (
-    NAMELESS,
-    Unusable,
-    as_numbers,
-    as_option,
-    check_names,
-    counts_rows,
-)
-from .tables import ParquetFile, format_of
+from .columns import NAMELESS, Unusable, as_numbers, as_option, check_names, counts_rows
+from .tables import ParquetFile, Raw, format_of
 
 # Errors of a net sum to 0; files hold rounded figures.
 ROUNDING = 0.01
+
+
+def open_by(path: Path, readers: dict[str, Any]) -> Any:
+    """Read a file by its suffix; refuse other formats, and empty files."""
+    suffix = format_of(path)
+    if suffix not in readers:
+        known = ", ".join(readers)
+        raise Unusable(f"{path} ends in {suffix!r}; the formats read are {known}.")
+    if path.stat().st_size == 0:
+        raise Unusable(f"{path} is empty.")
+    return readers[suffix](path)
 
 
 def load_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
@@ -43,9 +47,9 @@ def load_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
             what = str(error) or type(error).__name__
             raise Unusable(f"{path} cannot be read: {what}") from error
         raise Unusable(
-            f"{f'Array {name!r} in ' * bool(name)}{path} holds Python objects, which are "
-            "never unpickled: a file of unknown origin could run any code. Save text or "
-            "numbers, with array.astype(str) for example."
+            f"{f'Array {name!r} in ' * bool(name)}{path} holds Python objects, which "
+            "are never unpickled: they could run any code. Save text or numbers, with "
+            "array.astype(str) for example."
         ) from error
     return arrays
 
@@ -64,6 +68,7 @@ class NpzFile:
     """An archive as ``numpy.savez`` writes it: arrays with one row an example."""
 
     kind, hint = "array", ""
+    place = "row {}".format
 
     def __init__(self, path: Path) -> None:
         loaded = load_arrays(path)
@@ -71,22 +76,14 @@ class NpzFile:
             raise Unusable(f"{path} is one array; give an .npz archive of several.")
         self.path, self.arrays, self.names = path, loaded, list(loaded)
 
-    def place(self, row: int) -> str:
-        """Row number, from 0."""
-        return f"row {row}"
-
-    def read(
-        self, label: str, names: Sequence[str]
-    ) -> tuple[list[Any], dict[str, Any]]:
+    def read(self, label: str, names: Sequence[str]) -> Raw:
         """Read labels, and blocks of numbers (n, k) or columns of text."""
         labels, raw = self._decoded(label), {}
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
         if labels.ndim != 1:
-            raise Unusable(
-                f"Label array {label!r} has shape {labels.shape}; it must be (n,), "
-                "one label a row."
-            )
+            shape = f"{labels.shape}; it must be (n,), one label a row"
+            raise Unusable(f"Label array {label!r} has shape {shape}.")
         for name in names:
             array = self._decoded(name)
             if array.shape[:1] != labels.shape:
@@ -96,15 +93,17 @@ class NpzFile:
                     "--features, or leave this one out with --exclude."
                 )
             flat = array.reshape(len(array), -1) if array.ndim > 1 else array
-            if array.dtype.kind != "U":
-                is_number = array.dtype.kind in "fiub"
-                wrong = f"is of type {array.dtype}, which is neither number nor text"
-                raw[name] = flat if is_number else wrong
+            if array.dtype.kind in "fiub":
+                raw[name] = flat
+            elif array.dtype.kind != "U":
+                raw[name] = (
+                    f"is of type {array.dtype}, which is neither number nor text"
+                )
             elif array.ndim == 1:
                 raw[name] = array.astype(object)
             else:
-                for j, column in enumerate(flat.T):
-                    raw[f"{name}[{j}]"] = column.astype(object)
+                blocks = enumerate(flat.T.astype(object))
+                raw |= {f"{name}[{j}]": block for j, block in blocks}
         return labels.tolist(), raw
 
     def _decoded(self, name: str) -> np.ndarray:
@@ -112,61 +111,49 @@ class NpzFile:
         try:
             return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
         except UnicodeDecodeError as error:
-            raise Unusable(
-                f"Array {name!r} holds bytes that are not UTF-8 text; decode it first."
-            ) from error
+            raise Unusable(f"Array {name!r} holds bytes, not UTF-8 text.") from error
 
     def several(self, label: str, names: Sequence[str]) -> Unusable:
         """Error that asks which of several arrays are the examples."""
         shapes = "; ".join(f"{k!r} of shape {self.arrays[k].shape}" for k in names)
-        blocks = self.with_as_many_rows(label, names) or list(names)
+        blocks = [k for k in names if k in self.with_as_many_rows(label)] or names
         likely = max(blocks, key=lambda k: self.arrays[k].ndim)
         return Unusable(
             f"{self.path} holds several arrays besides the label {label!r}: {shapes}. "
-            f"Say which are the examples, for instance with --features "
+            "Say which are the examples, for instance with --features "
             f"{as_option([likely])}; several are put side by side."
         )
 
-    def with_as_many_rows(self, label: str, names: Sequence[str]) -> list[str]:
-        """Name the arrays that are as long as the label."""
+    def with_as_many_rows(self, label: str) -> list[str]:
+        """Name the other arrays that are as long as the label."""
         n = self.arrays[label].shape[:1]
-        return [k for k in names if self.arrays[k].shape[:1] == n and k != label]
+        return [k for k, a in self.arrays.items() if a.shape[:1] == n and k != label]
 
-    def write_rows(
-        self, keep: np.ndarray, path: Path, belonging: Collection[str]
-    ) -> None:
-        """Write the kept rows of the arrays that belong to the rows, the rest whole."""
+    def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
+        """Write the kept rows of the arrays to cut, the rest whole."""
         with zipfile.ZipFile(self.path) as archive:
             compression = max(part.compress_type for part in archive.infolist())
-        cut = {k: a[keep] if k in belonging else a for k, a in self.arrays.items()}
-        write_arrays(cut, path, compression)
+        arrays = {k: a[keep] if k in cut else a for k, a in self.arrays.items()}
+        write_arrays(arrays, path, compression)
 
 
 def _from_csv(path: Path, expected: Sequence[str]) -> tuple[np.ndarray, Any]:
     """Numbers, and the names in the first line if that cannot be data."""
+    how: dict[str, Any] = {"quotechar": '"', "ndmin": 2, "comments": None}
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             first = file.readline().strip("\r\n")
         separator = next((c for c in "\t;, " if c in first), ",")
         names = next(csv.reader([first], delimiter=separator), [])
         numbers = as_numbers([name.strip() for name in names])
-        counted = len(names) > 1 and names == [str(j) for j in range(len(names))]
-        is_named = bool(expected) and set(expected) <= set(names)
-        is_header = numbers is None or np.isnan(numbers).any() or counted or is_named
-        matrix = np.loadtxt(
-            path,
-            delimiter=separator,
-            skiprows=int(is_header),
-            encoding="utf-8-sig",
-            quotechar='"',
-            ndmin=2,
-            comments=None,
-        )
+        is_header = numbers is None or np.isnan(numbers).any()
+        is_header |= len(names) > 1 and names == [str(j) for j in range(len(names))]
+        is_header |= bool(expected) and set(expected) <= set(names)
+        how |= {"delimiter": separator, "encoding": "utf-8-sig"}
+        matrix = np.loadtxt(path, skiprows=int(is_header), **how)
     except (ValueError, csv.Error) as error:
-        raise Unusable(
-            f"{path}: {error}. It must hold rows of numbers, one for each row of the "
-            "data, under a header line of names or without one."
-        ) from error
+        must = "It must hold rows of numbers, one for each row of the data"
+        raise Unusable(f"{path}: {error}. {must}.") from error
     return matrix, names if is_header else None
 
 
@@ -177,13 +164,10 @@ def _from_parquet(path: Path) -> tuple[np.ndarray, list[str]]:
         raise _in_another_order(path)
     if not file.names:
         raise Unusable(f"{path} has no columns.")
-    columns = file.read(file.names[0], file.names + index)[1]
-    for name, values in columns.items():
-        if not isinstance(values, np.ndarray):
-            raise Unusable(
-                f"Column {name!r} of {path} must be of numbers, none missing."
-            )
-    return np.column_stack(list(columns.values())), file.names + [""] * len(index)
+    columns = list(file.read(file.names[0], file.names + index)[1].values())
+    if not all(isinstance(values, np.ndarray) for values in columns):
+        raise Unusable(f"All columns of {path} must be numbers, none missing.")
+    return np.column_stack(columns), file.names + [""] * len(index)
 
 
 def _from_numpy(path: Path, name: str) -> tuple[np.ndarray, list[str] | None]:
@@ -194,9 +178,8 @@ def _from_numpy(path: Path, name: str) -> tuple[np.ndarray, list[str] | None]:
     classes = loaded.pop("classes", None)
     name = next(iter(loaded)) if len(loaded) == 1 else name
     if name not in loaded:
-        raise Unusable(
-            f"{path} holds the arrays {', '.join(loaded)}; call one of them {name!r}."
-        )
+        names = ", ".join(loaded)
+        raise Unusable(f"{path} holds the arrays {names}; call one of them {name!r}.")
     return loaded[name], None if classes is None else list(map(str, classes.ravel()))
 
 
@@ -212,24 +195,17 @@ def _read_matrix(
     path: Path, what: str, n: int, expected: Sequence[str] = ()
 ) -> tuple[np.ndarray, Any, bool]:
     """Numbers (n, d), their columns' names, and whether an index counts the rows."""
-    readers: dict[str, Any] = {
-        ".csv": lambda: _from_csv(path, expected),
-        ".tsv": lambda: _from_csv(path, expected),
-        ".parquet": lambda: _from_parquet(path),
-        ".npz": lambda: _from_numpy(path, what),
-        ".npy": lambda: _from_numpy(path, what),
-    }
+    readers: dict[str, Any] = {".parquet": _from_parquet}
+    readers |= dict.fromkeys((".csv", ".tsv"), lambda path: _from_csv(path, expected))
+    readers |= dict.fromkeys((".npz", ".npy"), lambda path: _from_numpy(path, what))
     matrix, names = open_by(path, readers)
     if matrix.dtype.kind not in "fiub" or matrix.ndim != 2 or matrix.shape[1] == 0:
-        raise Unusable(
-            f"The {what} in {path} have shape {matrix.shape} and type {matrix.dtype}; "
-            f"they must be numbers in {n} rows, one for each row of the data."
-        )
+        found = f"shape {matrix.shape} and type {matrix.dtype}"
+        raise Unusable(f"The {what} in {path} have {found}, not of numbers (n, d).")
     if len(matrix) != n:
         raise Unusable(
-            f"{path} has {len(matrix)} rows of {what}; the data have {n} rows. "
-            "Give one row for each, in the same order, under a header that is no row "
-            "of numbers."
+            f"{path} has {len(matrix)} rows of {what}; the data have {n} rows. Give "
+            "one for each, in the same order, under a header that is no row of numbers."
         )
     has_index = False
     if names is not None:
@@ -243,23 +219,9 @@ def _read_matrix(
         matrix, has_index = matrix[:, ~is_index], bool(is_index.any())
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     if len(bad):
-        raise Unusable(
-            f"The {what} in {path} are not finite in {len(bad)} rows, the first of "
-            f"them row {bad[0]} (from 0)."
-        )
+        where = f"{len(bad)} rows, the first of them row {bad[0]} (from 0)"
+        raise Unusable(f"The {what} in {path} are not finite in {where}.")
     return matrix, names, has_index
-
-
-def open_by(path: Path, readers: dict[str, Any]) -> Any:
-    """Read a file by its suffix; refuse other formats, and empty files."""
-    if format_of(path) not in readers:
-        raise Unusable(
-            f"{path} ends in {format_of(path)!r}; the formats read are "
-            f"{', '.join(readers)}."
-        )
-    if path.stat().st_size == 0:
-        raise Unusable(f"{path} is empty.")
-    return readers[format_of(path)]()
 
 
 def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -268,27 +230,24 @@ def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.n
     texts = [str(each) for each in classes.tolist()]
     matrix, names, _ = _read_matrix(path, "probabilities", len(labels), texts)
     check_names(path, names or [], "column")
+    wrong = ""
     if names is None and matrix.shape[1] != len(classes):
-        raise Unusable(
-            f"{path} has {matrix.shape[1]} columns without names, and there are "
-            f"{len(classes)} classes: {texts[:20]}. Name the columns by class."
-        )
+        wrong = f"has {matrix.shape[1]} columns without names"
     missing = [text for text in texts if text not in (names or texts)]
     if missing:
-        raise Unusable(
-            f"{path} has no column named {missing[0]!r}: its columns are "
-            f"{names[:20]}, the classes {texts[:20]}. Name them by class."
-        )
+        wrong = f"has no column named {missing[0]!r}: its columns are {names[:20]}"
+    if wrong:
+        known = f"the {len(classes)} classes are {texts[:20]}"
+        raise Unusable(f"{path} {wrong}, {known}. Name the columns by class.")
     total = matrix.sum(axis=1)
     # Files hold rounded figures: two decimals are enough.
-    wrong = (abs(total - 1) > ROUNDING) | (matrix < -1e-6).any(axis=1)
-    if wrong.any():
-        row = int(np.argmax(wrong))
+    is_wrong = (abs(total - 1) > ROUNDING) | (matrix < -1e-6).any(axis=1)
+    if is_wrong.any():
+        row = int(np.argmax(is_wrong))
         raise Unusable(
             f"{path} holds no probabilities: row {row} (from 0) sums to "
-            f"{total[row]:.4g}, its lowest value is {matrix[row].min():.4g}. Each row "
-            "must be at least 0 and sum to 1, one column a class; of logits take the "
-            "softmax first."
+            f"{total[row]:.4g}, its lowest value is {matrix[row].min():.4g}. Of logits "
+            "take the softmax first."
         )
     if names is not None:
         return matrix, np.array([names.index(text) for text in texts])[codes]
@@ -300,8 +259,7 @@ def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.n
         order = [texts[j] for j in np.argsort(best)]
         raise Unusable(
             f"The columns of {path} have no names, and fit the labels better in the "
-            f"order {order[:20]} than in the sorted one, {texts[:20]}. Name them by "
-            "class."
+            f"order {order[:20]} than in the sorted one, {texts[:20]}. Name them by class."
         )
     return matrix, codes
 

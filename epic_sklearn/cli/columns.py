@@ -35,12 +35,19 @@ TIMES = ("", " %H:%M", " %H:%M:%S")
 # --decimal and --thousands that are proposed where they would do.
 WAYS = [(".", "")] + [(d, t) for d in ",." for t in ("", ",", ".", " ", "'") if d != t]
 BLANKS = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2019": "'"})
+Place = Callable[[int], str]  # of a row, as a person looks it up: "line 7"
 
 
 class Unusable(click.ClickException):
     """Input or an argument that cannot be used: exit status 2."""
 
     exit_code = 2
+
+
+def refuse_if(is_wrong: object, message: str) -> None:
+    """Stop with a message."""
+    if is_wrong:
+        raise Unusable(message)
 
 
 class Refused(ValueError):
@@ -53,20 +60,15 @@ def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Unusa
     plain = {each.strip().casefold(): each for each in names}
     close = get_close_matches(name.strip().casefold(), plain, n=1)
     meant = f"; did you mean {plain[close[0]]!r}?" if close else "."
-    shown = ", ".join(map(repr, names[:N_SHOWN]))
-    more = f" and {len(names) - N_SHOWN} more" if len(names) > N_SHOWN else ""
-    return Unusable(
-        f"There is no {kind} {name!r}{meant} There are {shown}{more}.{hint}"
-    )
+    shown = ", ".join(map(repr, names[:N_SHOWN])) + ", ..." * (len(names) > N_SHOWN)
+    return Unusable(f"There is no {kind} {name!r}{meant} There are {shown}.{hint}")
 
 
 def check_names(path: object, names: Sequence[str], kind: str) -> None:
     """Refuse a file in which two columns or arrays have one name."""
-    twice = [name for name, n in Counter(names).items() if n > 1]
-    if twice:
-        raise Unusable(
-            f"{path} has several {kind}s named {twice[0]!r}; give each its own name."
-        )
+    name, n = Counter(names).most_common(1)[0] if names else ("", 0)
+    if n > 1:
+        raise Unusable(f"{path} has several {kind}s named {name!r}; rename them.")
 
 
 def as_option(names: Iterable[str]) -> str:
@@ -100,7 +102,7 @@ class Reading:
     missing: tuple[str, ...] = ()
     date_format: str | None = None
     as_text: tuple[str, ...] = ()
-    asked_for: tuple[str, ...] = ()  # columns that are used though they look like ids
+    features: tuple[str, ...] = ()  # used even if they look like ids
 
 
 def as_numbers(
@@ -119,7 +121,7 @@ def as_numbers(
     if thousands:
         mark, point = re.escape(thousands), re.escape(decimal)
         grouped = re.compile(rf"[-+]?\d{{1,3}}(?:{mark}\d{{3}})+(?:{point}\d*)?")
-        plain = [value.translate(BLANKS).strip() for value in values]
+        plain = [v.translate(BLANKS).strip() for v in values]
         values = [
             v.replace(thousands, "") if grouped.fullmatch(v) else v for v in plain
         ]
@@ -155,10 +157,8 @@ def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
         if how in (given, "ISO8601"):
             return fits[how], how
     if len(fits) > 1:
-        raise Refused(
-            f"holds dates, such as {texts[0]!r}, that can be read in several ways: "
-            f"give {' or '.join(f'--date-format {shlex.quote(f)}' for f in fits)}"
-        )
+        ways = " or ".join(f"--date-format {shlex.quote(how)}" for how in fits)
+        raise Refused(f"holds dates such as {texts[0]!r}: is it {ways}?")
     return next(((values, how) for how, values in fits.items()), (None, ""))
 
 
@@ -177,23 +177,21 @@ def _refuse_odd(filled: list[str], counts: np.ndarray, how: Reading) -> None:
     if all(text.strip().lstrip("+-").isdigit() for text in texts):
         raise beyond_floats(texts[0])
     if all(ODD.fullmatch(text) for text in texts):
-        do = [way for way in WAYS if as_numbers(filled, *way) is not None]
         ways = [
-            (f"--decimal {d}" if d == "," or not t else "")
-            + (f" --thousands {shlex.quote(t)}" if t else "")
-            for d, t in do
+            f"--decimal {d}" + (f" --thousands {shlex.quote(t)}" if t else "")
+            for d, t in WAYS
+            if as_numbers(filled, d, t) is not None
         ]
+        give = f"give {' or '.join(ways)}, " if ways else ""
         raise Refused(
             f"holds numbers or times that are written as text, such as {texts[0]!r}: "
-            + (f"give {' or '.join(map(str.strip, ways))}, or " if ways else "")
-            + "write them as plain numbers, or read them as text (--text)"
+            f"{give}write them as plain numbers, or read them as text (--text)"
         )
     few = counts[np.array(odd)].sum() <= 0.05 * counts.sum() and len(texts) <= 5
     if few and len(filled) - len(texts) > 5:
         raise Refused(
-            f"holds numbers, and {', '.join(map(repr, texts))}: if that stands for a "
-            f"missing value give --missing {shlex.quote(texts[0])}, or read all as "
-            "text (--text)"
+            f"holds numbers, and {', '.join(map(repr, texts))}: missing values (give "
+            f"--missing {shlex.quote(texts[0])}), or read all as text (--text)?"
         )
 
 
@@ -227,30 +225,28 @@ def text_column(name: str, texts: Any, how: Reading) -> Column:
             spread[~blank] = values
             return Column(name, spread[codes], what + missing)
         _refuse_odd(filled, counts[~blank], how)
-    words = sum(len(text.split()) > 1 for text in filled)
-    is_id = len(filled) == len(codes) - n_missing > MANY and 2 * words < len(filled)
-    if is_id and name not in (*how.as_text, *how.asked_for):
+    n_phrases = sum(len(text.split()) > 1 for text in filled)
+    is_id = len(filled) == len(codes) - n_missing > MANY and 2 * n_phrases < len(filled)
+    if is_id and name not in (*how.as_text, *how.features):
         return Column(name, None, "left out: an id (--text uses it)")
     places = np.full(len(found), -1)
     places[~blank] = np.arange(len(filled))
     kind = "category" if len(filled) < MANY else "text"
-    texts = pd.Categorical.from_codes(places[codes], filled)
-    return Column(name, texts, f"{kind}, {len(filled)} different{missing}")
+    values = pd.Categorical.from_codes(places[codes], filled)
+    return Column(name, values, f"{kind}, {len(filled)} different{missing}")
 
 
 def number_column(name: str, values: np.ndarray) -> Column:
     """Type numbers (n,) or (n, k) that a file holds as such."""
     if values.dtype.kind in "iu":
         large = values[np.abs(values.astype(np.float64)) >= LARGEST_WHOLE]
-        bad = [n for n in large.ravel().tolist() if int(float(n)) != n]
-        if bad:
-            raise beyond_floats(bad[0])
+        for number in large.ravel().tolist():
+            if int(float(number)) != number:
+                raise beyond_floats(number)
     n_missing = int(np.isnan(values).sum())
     if values.size and n_missing == values.size:
         return Column(name, None, "left out: empty")
-    return Column(
-        name, values, f"number, {n_missing} missing" * bool(n_missing) or "number"
-    )
+    return Column(name, values, "number" + f", {n_missing} missing" * (n_missing > 0))
 
 
 def counts_rows(values: Any) -> bool:
@@ -261,9 +257,9 @@ def counts_rows(values: Any) -> bool:
     return bool((np.diff(values.astype(np.float64)) == 1).all())
 
 
-def typed(name: str, raw: Any, how: Reading, place: Callable[[int], str]) -> Column:
+def typed(name: str, raw: Any, how: Reading, place: Place) -> Column:
     """Type what a file holds; an index is left out, infinite numbers are refused."""
-    if isinstance(raw, str):  # why the file cannot be read as text here
+    if isinstance(raw, str):  # why it cannot be read
         raise Refused(raw)
     is_number = isinstance(raw, np.ndarray) and raw.dtype.kind in "fiub"
     column = number_column(name, raw) if is_number else text_column(name, raw, how)
@@ -271,21 +267,17 @@ def typed(name: str, raw: Any, how: Reading, place: Callable[[int], str]) -> Col
     if NAMELESS.fullmatch(name) and values is not None:
         if counts_rows(values):
             return Column(name, None, "left out: an index, it counts the rows")
-        raise Refused(
-            "has no name and does not count the rows: is it an index? Name it"
-        )
+        raise Refused("has no name and does not count the rows: an index? Name it")
     if isinstance(values, np.ndarray) and values.dtype.kind == "f":
         rows = np.flatnonzero(np.isinf(values).reshape(len(values), -1).any(axis=1))
         if len(rows):
-            raise Refused(
-                f"has an infinite number in {place(rows[0])} ({len(rows)} of "
-                f"{len(values)} rows)"
-            )
+            where = f"{place(rows[0])} ({len(rows)} of {len(values)} rows)"
+            raise Refused(f"has an infinite number in {where}")
     return column
 
 
 def type_columns(
-    raw: dict[str, Any], how: Reading, place: Callable[[int], str], known: Sequence[str]
+    raw: dict[str, Any], how: Reading, place: Place, known: Sequence[str]
 ) -> list[Column]:
     """Type all columns; refuse those that fail in one error, so one look is enough."""
     columns, problems = [], {}
@@ -298,63 +290,49 @@ def type_columns(
         return columns
     # Of an array of texts each column has a name.
     given = [name if name in known else name.rpartition("[")[0] for name in problems]
-    mend = (
-        f"Leave {{}} out with --exclude {as_option(dict.fromkeys(given))} or mend {{}}."
-    )
-    if len(problems) == 1:
-        ((name, why),) = problems.items()
-        raise Unusable(f"Column {name!r} {why}. {mend.format('it', 'it')}")
-    lines = [f"  {name!r} {why}" for name, why in problems.items()]
-    lines[N_SHOWN:] = [f"  and {len(lines) - N_SHOWN} more"] * (len(lines) > N_SHOWN)
+    leave_out = f"out with --exclude {as_option(dict.fromkeys(given))} or mend"
+    lines = [f"{name!r} {why}" for name, why in problems.items()]
+    if len(lines) == 1:
+        raise Unusable(f"Column {lines[0]}. Leave it {leave_out} it.")
+    lines[N_SHOWN:] = [f"and {len(lines) - N_SHOWN} more"] * (len(lines) > N_SHOWN)
     lines = [f"{len(problems)} columns cannot be used:", *lines]
-    raise Unusable("\n".join([*lines, mend.format("them", "them")]))
+    raise Unusable("\n  ".join(lines) + f"\nLeave them {leave_out} them.")
 
 
-def _as_classes(labels: list[Any]) -> np.ndarray:
-    """Integers where every label is written as one ('7', not '07'), else as is."""
-    if all(isinstance(label, str) for label in labels):
-        try:
-            numbers = {label: int(label) for label in set(labels)}
-            whole = np.array([numbers[label] for label in labels], dtype=np.int64)
-        except (ValueError, OverflowError):
-            return np.array(labels, dtype=object)
-        is_plain = all(str(number) == label for label, number in numbers.items())
-        return whole if is_plain else np.array(labels, dtype=object)
-    is_real = all(isinstance(label, float | Decimal) for label in labels)
-    if is_real and all(abs(n) <= LARGEST_WHOLE and n == int(n) for n in set(labels)):
-        return np.array(labels).astype(np.int64)
-    return np.array(labels)
+def _whole(label: Any) -> int | None:
+    """Return a label that is written as a whole number ('7', not '07') as one."""
+    try:
+        number = int(label)
+    except (ValueError, OverflowError):
+        return None
+    is_plain = str(number) == label if isinstance(label, str) else number == label
+    return number if is_plain and abs(number) < 2**63 else None
 
 
-def check_labels(
-    name: str, labels: list[Any], place: Callable[[int], str]
-) -> np.ndarray:
+def check_labels(name: str, labels: list[Any], place: Place) -> np.ndarray:
     """Turn labels into an array that scikit-learn takes."""
-    if len(labels) == 0:
-        raise Unusable("The data have no rows.")
-    is_missing = [
-        each is None or each != each or str(each).strip().casefold() in ("", "nan")
-        for each in labels
+    none = [
+        i
+        for i, each in enumerate(labels)
+        if each is None or each != each or str(each).strip().casefold() in ("", "nan")
     ]
-    if any(is_missing):
+    if none or not labels:
+        where = f"{place(none[0])} ({len(none)} of {len(labels)} rows)" if none else ""
+        empty = f"Label column {name!r} is empty in {where}; label or drop these rows."
+        raise Unusable(empty if none else "The data have no rows.")
+    kinds = " and ".join(sorted({type(label).__name__ for label in labels}))
+    if kinds != "str" and re.search(r"\b(?!int|bool|float|Decimal|and)\w+", kinds):
+        example = f"{kinds}, such as {labels[0]!r}; write the classes as text"
+        raise Unusable(f"Label column {name!r} holds values of type {example}.")
+    whole = {label: _whole(label) for label in set(labels)}
+    if None in whole.values() or kinds == "bool":
+        array = np.array(labels, dtype=object if kinds == "str" else None)
+    else:
+        array = np.array([whole[label] for label in labels])
+    if array.dtype.kind not in "iubO" or 2 * len(whole) > max(len(labels), 4):
         raise Unusable(
-            f"Label column {name!r} is empty in {place(is_missing.index(True))} "
-            f"({sum(is_missing)} of {len(labels)} rows); label these rows or drop them."
-        )
-    kinds = {type(label).__name__ for label in labels}
-    if kinds != {"str"} and not kinds <= {"int", "bool", "float", "Decimal"}:
-        raise Unusable(
-            f"Label column {name!r} holds values of type {' and '.join(sorted(kinds))}"
-            f", such as {labels[0]!r}; write the classes as text or whole numbers."
-        )
-    array = _as_classes(labels)
-    n_classes = len(set(array.tolist()))
-    is_class = array.dtype.kind in "iubU" or isinstance(array[0], str)
-    if not is_class or 2 * n_classes > max(len(labels), 4):
-        raise Unusable(
-            f"Label column {name!r} has {n_classes} different values in {len(labels)} "
-            f"rows, such as {shortened(labels[0])!r}: these are no classes. Give the "
-            "column of class labels."
+            f"Label column {name!r} has {len(whole)} different values in {len(labels)} "
+            f"rows, such as {shortened(labels[0])!r}: these are no classes."
         )
     return array
 
@@ -368,10 +346,8 @@ def spelled_alike(labels: np.ndarray) -> list[str]:
         seen = (c for c in plain if unicodedata.category(c) != "Cf" and not c.isspace())
         text = f"{label!a} ({n} row{'s' * (n > 1)})"  # ASCII: they may look the same
         alike[unicodedata.normalize("NFKC", "".join(seen))].append(text)
-    groups = [", ".join(group) for group in alike.values() if len(group) > 1]
-    if not groups:
-        return []
+    groups = "; ".join(", ".join(group) for group in alike.values() if len(group) > 1)
     return [
-        f"Classes differ only in blanks, case or Unicode form: {'; '.join(groups)}. "
+        f"Classes differ only in blanks, case or Unicode form: {groups}. "
         "If they are one class, write it in one way: each is judged by itself."
-    ]
+    ] * bool(groups)

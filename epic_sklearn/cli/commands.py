@@ -18,20 +18,9 @@ from .. import __version__
 MODELS = ("logistic", "mlp", "forest", "boosting")
 GRADIENTS = ("logit", "last_layer_input", "last_layer")
 RULES = (
-    "IsolatedMedoids",
-    "FarNeighbors",
-    "HighLoss",
-    "LowConfidence",
-    "SpectralSignatures",
-    "ActivationClustering",
-    "DeepKNN",
-    "RandomDrop",
+    *("IsolatedMedoids", "FarNeighbors", "HighLoss", "LowConfidence"),
+    *("SpectralSignatures", "ActivationClustering", "DeepKNN", "RandomDrop"),
 )
-
-INPUT = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
-OUTPUT = click.Path(path_type=Path)
-SEED = click.IntRange(0, 2**32 - 1)
-
 EXAMPLES = """\b
 Examples:
   epic-sklearn scan train.csv --label species --set subset_size=0.1
@@ -44,6 +33,69 @@ Exit status: 0; 1 with --fail-on-isolated if a row is isolated; 2 if an argument
 file cannot be used; 130 if interrupted. Clean data have isolated rows too, a fifth of
 them is not rare: isolated means look at it, not poisoned.
 """
+INPUT = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+SEED = {"type": click.IntRange(0, 2**32 - 1), "default": 0, "show_default": True}
+READ = {"type": INPUT, "metavar": "FILE"}
+WRITTEN = {"type": click.Path(path_type=Path), "metavar": "FILE"}
+NAMES = {"multiple": True, "metavar": "A,B,..."}
+MANY = {"multiple": True, "metavar": "TEXT"}
+FLAG = {"is_flag": True}
+ONE = {"type": click.IntRange(1), "default": 1, "show_default": True}
+MARK = {"type": click.Choice([".", ","]), "default": ".", "show_default": True}
+
+# Names as click takes them, what help says, and of which kind.
+OPTIONS: list[tuple[str, str, dict[str, Any]]] = [
+    ("--label", "Column (in .npz: array) of the classes.", {"required": True}),
+    ("--features", "Columns or arrays to use (default: all but the label). A name with "
+     "a comma is given alone; the option may be repeated.", NAMES),
+    ("--exclude", "Columns or arrays to leave out, such as ids.", NAMES),
+    ("--text as_text", "Columns to read as text, whatever they look like.", NAMES),
+    ("--separator", "Of CSV fields: one character, or 'tab'.", {}),
+    ("--decimal", "What stands before the decimals in text.", MARK),
+    ("--thousands", "What groups the digits in text: , . ' or ' '.", {"default": ""}),
+    ("--missing", "Stands for a missing value, as nothing, NA, nan and null do.", MANY),
+    ("--date-format", "How dates are written, as in %d/%m/%Y, if that is unsure.", {}),
+    ("--encoding", "Of text files (default: utf-8).", {}),
+    ("--probabilities", "Of a model trained elsewhere, one row for each of the data's, "
+     "one column a class, named by class or in sorted order: .csv, .parquet, .npz, "
+     ".npy. Of several arrays in .npz the one called 'probabilities'.", READ),
+    ("--gradients", "Per-example gradients computed elsewhere, one row for each of the "
+     "data's. Of several arrays in .npz the one called 'gradients'.", READ),
+    ("--model", "Classifier to fit and take gradients from (default: logistic). Tables "
+     "are encoded by skrub: numbers, categories, dates, free text.",
+     {"type": click.Choice(MODELS)}),
+    ("--gradient-of", "Which of its gradients (default: those that the rule reads, "
+     "logit if any will do). With two or three classes last_layer sees more.",
+     {"type": click.Choice(GRADIENTS)}),
+    ("--rule rule_name", "What counts as isolated (default: IsolatedMedoids, the "
+     f"paper's), one of {', '.join(RULES)}.", {"metavar": "NAME"}),
+    ("--set settings", "A parameter of the rule, as in Python: --set subset_size=0.1 "
+     "--set threshold=2. A wrong name lists those that there are.",
+     {"multiple": True, "metavar": "NAME=VALUE"}),
+    ("--rounds", "How often to fit on what is left and drop again.", ONE),
+    ("--seed", "Random seed.", SEED),
+    ("--jobs", "Classes worked on side by side; -1: all cores.", {"type": int}),
+    ("--out", "Write the kept rows, as they are and in the format of DATA. Of an .npz "
+     "only the label, the features, --images and what --cut names are cut.", WRITTEN),
+    ("--cut", "Further arrays with one row an example, for --out.", NAMES),
+    ("--mask", "Write row (from 0), kept, isolation_score, the rule's details, label "
+     "of every row: .csv, .npz or .parquet.", WRITTEN),
+    ("--report", "Write the audit page.", WRITTEN),
+    ("--images", "Array of pictures for --report.", {"metavar": "ARRAY"}),
+    ("--decisions", "Keep and drop what was decided on the audit page of the same "
+     "scan; the file that it gives.", READ),
+    ("--force", "Replace outputs that exist.", FLAG),
+    ("--fail-on-isolated", "Exit with status 1 if a row is isolated.", FLAG),
+    ("--verbose", "Show what is being done.", FLAG),
+    ("--json json_only", "Print one line of JSON only.", FLAG),
+]  # fmt: skip
+
+
+def with_options(command: Any) -> Any:
+    """Give a command the options of a scan."""
+    for names, text, how in reversed(OPTIONS):
+        command = click.option(*names.split(), help=text, **how)(command)
+    return command
 
 
 def say(text: str) -> None:
@@ -62,12 +114,8 @@ def cli() -> None:
 
 @cli.command(short_help="Attack a net trained on digits, with and without EPIC.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON only.")
-@click.option(
-    "--figure",
-    type=OUTPUT,
-    help="Where to save the picture (default: epic_demo.png; with --json: none).",
-)
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
+@click.option("--figure", help="Picture to save (default: epic_demo.png).", **WRITTEN)
+@click.option("--seed", help="Random seed.", **SEED)
 def demo(as_json: bool, figure: Path | None, seed: int) -> None:
     """Attack a small net with and without EPIC (under 90 s).
 
@@ -76,19 +124,13 @@ def demo(as_json: bool, figure: Path | None, seed: int) -> None:
     """
     from ..demo import as_table, run_demo
 
-    path = figure
-    if path is None and not as_json:
-        path = Path("epic_demo.png")
+    path = figure or (None if as_json else Path("epic_demo.png"))
     if path is not None and find_spec("matplotlib") is None:
-        click.echo(
-            "No picture: matplotlib is missing (pip install 'epic-sklearn[plot]').",
-            err=True,
-        )
+        missing = "matplotlib is missing (pip install 'epic-sklearn[plot]')"
+        click.echo(f"No picture: {missing}.", err=True)
         path = None
     if path is not None and not path.absolute().parent.is_dir():
-        raise click.UsageError(
-            f"There is no folder {path.absolute().parent} for the picture."
-        )
+        raise click.UsageError(f"There is no folder {path.absolute().parent}.")
     results = run_demo(random_state=seed, figure=path, verbose=not as_json)
     if as_json:
         say(json.dumps(results))
@@ -99,146 +141,13 @@ def demo(as_json: bool, figure: Path | None, seed: int) -> None:
         say(f"Picture: {path.absolute()}")
 
 
-def _separator(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    return "\t" if value in ("tab", "\\t") else value
-
-
 @cli.command("scan", short_help="Find isolated rows in a data file.", epilog=EXAMPLES)
 @click.argument("data", type=INPUT)
-@click.option("--label", required=True, help="Column (in .npz: array) of the classes.")
-@click.option(
-    "--features",
-    multiple=True,
-    metavar="A,B,...",
-    help="Columns or arrays to use (default: all but the label; needed where an .npz "
-    "holds several others). A name with a comma is given alone; the option may be "
-    "repeated.",
-)
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="A,B,...",
-    help="Columns or arrays to leave out, such as ids.",
-)
-@click.option("--separator", callback=_separator, help="Of CSV fields, or 'tab'.")
-@click.option(
-    "--decimal",
-    type=click.Choice([".", ","]),
-    default=".",
-    show_default=True,
-    help="What stands before the decimals where numbers are read from text.",
-)
-@click.option(
-    "--thousands", default="", metavar="MARK", help="What groups digits: , . ' or ' '."
-)
-@click.option("--encoding", help="Of text files (default: utf-8).")
-@click.option(
-    "--missing",
-    multiple=True,
-    metavar="TEXT",
-    help="What stands for a missing value, besides nothing, NA, nan, null and none.",
-)
-@click.option(
-    "--date-format",
-    metavar="FORMAT",
-    help="How dates are written, such as %d/%m/%Y, where that is not sure.",
-)
-@click.option(
-    "--text",
-    "as_text",
-    multiple=True,
-    metavar="A,B,...",
-    help="Columns to read as text, whatever they look like.",
-)
-@click.option(
-    "--probabilities",
-    type=INPUT,
-    metavar="FILE",
-    help="Of a model trained elsewhere, one row for each of the data's, one column a "
-    "class, named by class or in sorted order: .csv, .parquet, .npz, .npy. Of several "
-    "arrays in .npz the one called 'probabilities'.",
-)
-@click.option(
-    "--gradients",
-    type=INPUT,
-    metavar="FILE",
-    help="Per-example gradients computed elsewhere, one row for each of the data's. Of "
-    "several arrays in .npz the one called 'gradients'.",
-)
-@click.option(
-    "--model",
-    type=click.Choice(MODELS),
-    help="Classifier to fit and take gradients from (default: logistic). Tables "
-    "are encoded by skrub: numbers scaled, categories as indicators, dates, free text.",
-)
-@click.option(
-    "--gradient-of",
-    type=click.Choice(GRADIENTS),
-    help="Which of its gradients (default: those that the rule reads, logit if any "
-    "will do). With two or three classes last_layer sees more.",
-)
-@click.option(
-    "--rule",
-    "rule_name",
-    metavar="NAME",
-    help=f"What counts as isolated (default: IsolatedMedoids, the paper's), one of "
-    f"{', '.join(RULES)}.",
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A parameter of the rule, as in Python: --set subset_size=0.1 --set "
-    "threshold=2. A wrong name lists those that there are.",
-)
-@click.option(
-    "--rounds",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="How often to fit on what is left and drop again.",
-)
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
-@click.option("--jobs", type=int, help="Classes worked on side by side; -1: all cores.")
-@click.option(
-    "--out",
-    type=OUTPUT,
-    metavar="FILE",
-    help="Write the kept rows, as they are and in the format of DATA. Of an .npz only "
-    "the label, the features, --images and what --cut names are cut.",
-)
-@click.option(
-    "--cut",
-    multiple=True,
-    metavar="A,B,...",
-    help="Further arrays with one row an example, for --out.",
-)
-@click.option(
-    "--mask",
-    type=OUTPUT,
-    metavar="FILE",
-    help="Write row (from 0), kept, isolation_score, the rule's details and label of "
-    "every row: .csv, .npz or .parquet.",
-)
-@click.option("--report", type=OUTPUT, metavar="FILE", help="Write the audit page.")
-@click.option("--images", metavar="ARRAY", help="Array of pictures for --report.")
-@click.option(
-    "--decisions",
-    type=INPUT,
-    metavar="FILE",
-    help="Keep and drop what was decided on the audit page of the same scan; the file "
-    "that it gives.",
-)
-@click.option("--force", is_flag=True, help="Replace outputs that exist.")
-@click.option(
-    "--fail-on-isolated", is_flag=True, help="Exit with status 1 if a row is isolated."
-)
-@click.option("--verbose", is_flag=True, help="Show what is being done.")
-@click.option("--json", "json_only", is_flag=True, help="Print one line of JSON only.")
+@with_options
 def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
-    """Find rows of DATA (.csv, .tsv, .jsonl, .parquet, .npz) that are isolated in their class.
+    """Find rows of DATA that are isolated in their class.
 
+    DATA is .csv, .tsv, .jsonl (or one of these packed, as .csv.gz), .parquet or .npz.
     A classifier is fitted, and in each class medoids of the rows' gradients are
     chosen; rows that no other belongs to are isolated (EPIC), unless another rule is
     asked for.

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,8 @@ from rich.text import Text
 
 from ..filters import EPICFilter
 from .arrays import write_arrays
-from .columns import shortened
+from .columns import Column, shortened
+from .tables import format_of
 
 N_SUSPICIOUS = 10
 N_COLUMNS = 30
@@ -107,12 +108,7 @@ def as_tables(findings: Findings) -> str:
     console = Console(file=io.StringIO(), force_terminal=in_colour)
     problem, detector = findings.problem, findings.detector
     if any(column.what != "number" for column in problem.columns):
-        table = Table("column", "read as", **how)
-        for column in problem.columns[:N_COLUMNS]:
-            table.add_row(printable(column.name), printable(column.what))
-        if len(problem.columns) > N_COLUMNS:
-            table.add_row("...", f"{len(problem.columns)} in all, see --json")
-        console.print(table)
+        console.print(_column_table(problem.columns, how))
     console.print(_class_table(findings, how))
     if len(detector.isolated_indices_):
         console.print(_suspicious_table(findings, how))
@@ -124,6 +120,15 @@ def as_tables(findings: Findings) -> str:
     ]
     lines += [f"{k.capitalize()}: {v}" for k, v in findings.options.outputs.items()]
     return console.file.getvalue() + "\n".join(lines)  # type: ignore[attr-defined]
+
+
+def _column_table(columns: Sequence[Column], how: dict[str, Any]) -> Table:
+    table = Table("column", "read as", **how)
+    for column in columns[:N_COLUMNS]:
+        table.add_row(printable(column.name), printable(column.what))
+    if len(columns) > N_COLUMNS:
+        table.add_row("...", f"{len(columns)} in all, see --json")
+    return table
 
 
 def _class_table(findings: Findings, how: dict[str, Any]) -> Table:
@@ -184,10 +189,8 @@ def all_or_none(targets: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
     try:
         for name, path in targets.items():
             final = path.resolve()  # a link stays a link
-            suffix = (
-                "".join(final.suffixes[-2:]) if final.suffix == ".gz" else final.suffix
-            )
-            made[name] = final.with_name(f".epic-{secrets.token_hex(8)}{suffix}")
+            short = f".epic-{secrets.token_hex(8)}{format_of(final)}"
+            made[name] = final.with_name(short)
             moves.append((made[name], final))
             made[name].touch(exist_ok=False)
             if final.exists():

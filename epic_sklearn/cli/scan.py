@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,44 +24,23 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .. import rules
+from .. import gradients, report, rules
 from .._utils import learned_nothing
 from ..filters import EPICFilter
-from ..gradients import (
-    LastLayerGradients,
-    LastLayerInputGradients,
-    LogitGradients,
-    PrecomputedGradients,
-    as_extractor,
-    logit_gradients,
-)
-from ..report import check_images, model_warnings, write_report
 from ..rules.base import Rule, refuse_what_lacks
+from . import columns, tables
 from .arrays import NpzFile, open_by, read_gradients, read_probabilities
-from .columns import (
-    Column,
-    Reading,
-    Unusable,
-    as_option,
-    check_labels,
-    counts_rows,
-    spelled_alike,
-    type_columns,
-    unknown,
-)
+from .columns import Unusable, refuse_if, unknown
 from .output import Findings, all_or_none, write_mask
-from .tables import LINES, LinesFile, ParquetFile, format_of, import_pyarrow
+from .tables import format_of
 
 EXTRACTORS = {
-    "logit": LogitGradients,
-    "last_layer_input": LastLayerInputGradients,
-    "last_layer": LastLayerGradients,
+    "logit": gradients.LogitGradients,
+    "last_layer_input": gradients.LastLayerInputGradients,
+    "last_layer": gradients.LastLayerGradients,
 }
 HAVE_LAST_LAYER = ("logistic", "mlp")
-OUTPUTS = {
-    "mask": (".csv", ".npz", ".parquet"),
-    "report": (".html", ".htm"),
-}
+FORMATS = {"mask": (".csv", ".npz", ".parquet"), "report": (".html", ".htm")}
 
 
 @dataclass
@@ -74,7 +52,7 @@ class Problem:
     names: list[str] = field(default_factory=list)
     extractor: Any = None
     source: str = ""
-    columns: list[Column] = field(default_factory=list)
+    columns: list[columns.Column] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -101,9 +79,9 @@ def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
             raise Unusable(f"--set {setting}: give NAME=VALUE.{takes}")
         if key not in parameters:
             raise unknown(f"{type(rule).__name__} parameter", key, parameters)
+        is_word = text.lower() in ("true", "false", "none")
         try:
-            words = ("true", "false", "none")
-            value = ast.literal_eval(text.title() if text.lower() in words else text)
+            value = ast.literal_eval(text.title() if is_word else text)
         except (ValueError, SyntaxError):
             value = text
         rule.set_params(**{key: value})
@@ -115,43 +93,38 @@ def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
 
 def check_options(o: SimpleNamespace) -> None:
     """Refuse options that do not go together, before anything is read."""
-    elsewhere = [k for k in ("probabilities", "gradients") if getattr(o, k) is not None]
-    if len(elsewhere) > 1:
-        raise Unusable("Give either --probabilities or --gradients.")
-    for source in elsewhere:
-        for name in ("features", "exclude", "model", "gradient_of"):
-            if getattr(o, name):
-                raise Unusable(
-                    f"--{name.replace('_', '-')} is for a model fitted here; with "
-                    f"--{source} none is."
-                )
-        if o.rounds > 1:
-            raise Unusable(
-                f"--rounds above 1 fits a model again on what is left; with --{source} "
-                "there is none to fit."
-            )
+    o.separator = "\t" if o.separator in ("tab", "\\t") else o.separator
+    o.elsewhere = o.probabilities is not None or o.gradients is not None
+    source = "--gradients" if o.probabilities is None else "--probabilities"
+    of_model = [
+        k for k in ("features", "exclude", "model", "gradient_of") if getattr(o, k)
+    ]
+    option = f"--{of_model[0].replace('_', '-')}" if of_model else ""
+    suffix = format_of(o.data)
+    is_npz, no_model = suffix == ".npz", f"with {source} there is none to fit."
+    both = o.probabilities is not None and o.gradients is not None
+    refuse_if(both, "Give either --probabilities or --gradients.")
+    if o.elsewhere:
+        refuse_if(of_model, f"{option} is for a model fitted here; {no_model}")
+        refuse_if(o.rounds > 1, f"--rounds above 1 fits a model again; {no_model}")
+    is_one = o.separator is None or len(o.separator) == 1
+    refuse_if(
+        not is_one, f"--separator is {o.separator!r}; give one character, or 'tab'."
+    )
+    refuse_if(
+        suffix.startswith(".csv") and o.decimal == (o.separator or ","),
+        f"--decimal and the separator are both {o.decimal!r}; with decimal commas "
+        "fields are mostly separated by --separator ';'.",
+    )
+    refuse_if(o.decimal == o.thousands, "--decimal and --thousands are the same.")
+    is_cut = o.out is not None and is_npz
+    refuse_if(o.cut and not is_cut, "--cut is for --out of data in an .npz file.")
+    is_seen = o.report is not None and is_npz
+    refuse_if(o.images and not is_seen, "--images is for --report, of data in an .npz.")
+    needs = "--report needs jinja2: pip install 'epic-sklearn[report]'."
+    refuse_if(o.report is not None and find_spec("jinja2") is None, needs)
     _check_gradients(o)
-    is_lines = format_of(o.data).removesuffix(".gz") in LINES
-    if o.separator is not None and (len(o.separator) != 1 or not is_lines):
-        raise Unusable(
-            f"--separator is {o.separator!r}; give one character, or 'tab', for CSV."
-        )
-    if is_lines and o.decimal == (o.separator or ",") and "csv" in format_of(o.data):
-        raise Unusable(
-            f"--decimal and the separator are both {o.decimal!r}; with decimal commas "
-            "fields are mostly separated by --separator ';'."
-        )
-    if o.decimal == o.thousands:
-        raise Unusable(f"--decimal and --thousands are both {o.decimal!r}.")
-    if o.cut and (o.out is None or format_of(o.data) != ".npz"):
-        raise Unusable("--cut is for --out of data in an .npz file.")
-    if o.images is not None and (o.report is None or format_of(o.data) != ".npz"):
-        raise Unusable(
-            "--images is for --report, and an array of data in an .npz file."
-        )
-    if o.report is not None and find_spec("jinja2") is None:
-        raise Unusable("--report needs jinja2: pip install 'epic-sklearn[report]'.")
-    check_outputs(o)
+    _check_outputs(o)
 
 
 def _check_gradients(o: SimpleNamespace) -> None:
@@ -176,49 +149,45 @@ def _check_gradients(o: SimpleNamespace) -> None:
     if not is_logit and (o.model or "logistic") not in HAVE_LAST_LAYER:
         raise Unusable(
             f"A model {o.model!r} has no last linear layer to take gradients from, "
-            "which --gradient-of or --rule asks for; choose --model "
-            f"{' or '.join(HAVE_LAST_LAYER)}."
+            "which --gradient-of or --rule asks for: --model logistic or mlp has."
         )
 
 
-def check_outputs(o: SimpleNamespace) -> None:
+def _check_outputs(o: SimpleNamespace) -> None:
     """Refuse outputs that cannot be written, before any work."""
     inputs = [o.data, o.probabilities, o.gradients, o.decisions]
     taken = {path.resolve(): f"the input {path}" for path in inputs if path is not None}
     o.outputs = {k: getattr(o, k) for k in ("out", "mask", "report") if getattr(o, k)}
-    formats = {"out": (format_of(o.data),), **OUTPUTS}
     for name, path in o.outputs.items():
-        real, option = path.resolve(), f"--{name}"
-        if format_of(path) not in formats[name]:
-            ends = ", ".join(map(repr, formats[name]))
-            raise Unusable(f"{option} {path}: give a name that ends in {ends}.")
+        real = path.resolve()
+        what = f"--{name}: {path}"
+        ends = FORMATS.get(name, (format_of(o.data),))
+        fits = format_of(path) in ends
+        refuse_if(not fits, f"{what}: give a name that ends in {', '.join(ends)}.")
+        refuse_if(
+            not real.parent.is_dir(), f"{what}: there is no folder {real.parent}."
+        )
+        for other, it in taken.items():
+            is_same = real.exists() and other.exists() and real.samefile(other)
+            refuse_if(real == other or is_same, f"{what} is {it} as well.")
+        if real.exists():
+            refuse_if(not real.is_file(), f"{what} is not a regular file.")
+            refuse_if(not o.force, f"{what} exists; give --force to replace it.")
+        can_write = os.access(real.parent, os.W_OK)
+        refuse_if(not can_write, f"{what}: no permission to write in {real.parent}.")
         if format_of(path) == ".parquet":
-            import_pyarrow()
-        if not real.parent.is_dir():
-            raise Unusable(f"{option}: there is no folder {real.parent}.")
-        for other, what in taken.items():
-            if real == other or (
-                real.exists() and other.exists() and real.samefile(other)
-            ):
-                raise Unusable(f"{option}: {path} is {what} as well.")
-        if real.exists() and not real.is_file():
-            raise Unusable(f"{option}: {path} is not a regular file.")
-        if real.exists() and not o.force:
-            raise Unusable(f"{option}: {path} exists; give --force to replace it.")
-        if not os.access(real.parent, os.W_OK):
-            raise Unusable(f"{option}: no permission to write in {real.parent}.")
-        taken[real] = f"the file of {option}"
+            tables.import_pyarrow()
+        taken[real] = f"the file of --{name}"
 
 
 def open_data(o: SimpleNamespace) -> Any:
     """Open a data file by its suffix."""
-    lines = [suffix + packed for packed in ("", ".gz") for suffix in LINES]
-    readers: dict[str, Any] = {
-        suffix: lambda: LinesFile(o.data, o.separator, o.encoding) for suffix in lines
-    }
-    readers[".parquet"] = lambda: ParquetFile(o.data)
-    readers[".npz"] = lambda: NpzFile(o.data)
-    return open_by(o.data, readers)
+    names = [suffix + packed for suffix in tables.LINES for packed in ("", ".gz")]
+    lines = {k: lambda path: tables.LinesFile(path, o.separator, o.encoding) for k in names}
+    data = open_by(o.data, {**lines, ".parquet": tables.ParquetFile, ".npz": NpzFile})
+    if o.label not in data.names:
+        raise unknown(data.kind, o.label, data.names, data.hint)
+    return data
 
 
 def split_names(given: Sequence[str], data: Any) -> tuple[str, ...]:
@@ -237,8 +206,7 @@ def split_names(given: Sequence[str], data: Any) -> tuple[str, ...]:
 
 def choose_features(data: Any, o: SimpleNamespace) -> list[str]:
     """Names of the feature columns: those asked for, or all but the label."""
-    left_out = split_names(o.exclude, data)
-    chosen = split_names(o.features, data)
+    left_out, chosen = split_names(o.exclude, data), split_names(o.features, data)
     if o.label in chosen:
         raise Unusable(f"{o.label!r} is the label; it cannot be a feature as well.")
     names = [name for name in chosen or data.names if name not in (*left_out, o.label)]
@@ -264,53 +232,45 @@ def make_model(name: str, seed: int, X: Any, has_missing: bool = False) -> Pipel
         "forest": RandomForestClassifier(random_state=seed),
         "boosting": HistGradientBoostingClassifier(random_state=seed),
     }[name]
-    fill = SimpleImputer(
-        strategy="median", add_indicator=True, keep_empty_features=True
-    )
-    encode: Any = make_pipeline(*[fill] * has_missing, StandardScaler())
+    how: dict[str, Any] = {"add_indicator": True, "keep_empty_features": True}
+    fill = [SimpleImputer(strategy="median", **how)] if has_missing else []
+    encode: Any = make_pipeline(*fill, StandardScaler())
     if isinstance(X, pd.DataFrame):
         from skrub import DatetimeEncoder, StringEncoder, TableVectorizer
 
-        dates = make_pipeline(
-            DatetimeEncoder(add_weekday=True), SimpleImputer(), StandardScaler()
-        )
         encode = TableVectorizer(
             high_cardinality=StringEncoder(random_state=seed),
-            datetime=dates,
+            datetime=make_pipeline(
+                DatetimeEncoder(), SimpleImputer(), StandardScaler()
+            ),
             # As float64, and not parsed again.
             specific_transformers=[(encode, list(X.select_dtypes("number")))],
         )
-    return TableModel(make_pipeline(encode, classifier).steps)
+    return TableModel([("encode", encode), ("classify", classifier)])
 
 
 def _with_model(o: SimpleNamespace, data: Any) -> Problem:
     """Features, and a model to be fitted on them."""
-    chosen = choose_features(data, o)
-    raw_labels, raw = data.read(o.label, chosen)
-    problem = Problem(check_labels(o.label, raw_labels, data.place))
-    asked_for = split_names(o.features, data)
-    as_text = split_names(o.as_text, data)
-    how = Reading(o.decimal, o.thousands, o.missing, o.date_format, as_text, asked_for)
-    problem.columns = type_columns(raw, how, data.place, data.names)
+    chosen, model = choose_features(data, o), o.model or "logistic"
+    labels, raw = data.read(o.label, chosen)
+    problem = Problem(columns.check_labels(o.label, labels, data.place))
+    named = split_names(o.as_text, data), split_names(o.features, data)
+    how = columns.Reading(o.decimal, o.thousands, o.missing, o.date_format, *named)
+    problem.columns = columns.type_columns(raw, how, data.place, data.names)
     used = [column for column in problem.columns if column.values is not None]
     if not used:
-        raise Unusable(
-            f"No {data.kind} of features is left in {data.path} besides the label "
-            f"{o.label!r}.{data.hint}"
-        )
+        besides = f"is left in {data.path} besides the label {o.label!r}"
+        raise Unusable(f"No {data.kind} of features {besides}.{data.hint}")
     problem.notes += [
-        f"Column {column.name!r} counts the rows; if it is no feature, leave it out "
-        "with --exclude."
-        for column in used
-        if counts_rows(column.values)
+        f"Column {each.name!r} counts the rows; if it is no feature: --exclude."
+        for each in used
+        if columns.counts_rows(each.values)
     ]
     problem.X, problem.names = _join(used)
-    model = o.model or "logistic"
     has_missing = any(column.what.endswith("missing") for column in used)
     made = make_model(model, o.seed, problem.X, has_missing)
-    if o.gradient_of is None:
-        problem.extractor = as_extractor(made, o.rule.needs)
-    else:
+    problem.extractor = gradients.as_extractor(made, o.rule.needs)
+    if o.gradient_of is not None:
         problem.extractor = EXTRACTORS[o.gradient_of](made)
     kind = next(k for k, each in EXTRACTORS.items() if type(problem.extractor) is each)
     if kind == "logit":
@@ -321,48 +281,38 @@ def _with_model(o: SimpleNamespace, data: Any) -> Problem:
     return problem
 
 
-def _join(columns: Sequence[Column]) -> tuple[Any, list[str]]:
+def _join(used: Sequence[columns.Column]) -> tuple[Any, list[str]]:
     """All columns side by side, an array where all are numbers; and their names."""
-    if len(columns) == 1 and np.ndim(columns[0].values) == 2:
-        return columns[0].values, _names(columns[0])
-    split = {}
-    for each in columns:
-        parts = each.values.T if np.ndim(each.values) == 2 else [each.values]
-        split |= dict(zip(_names(each), parts, strict=True))
-    is_number = (
-        isinstance(v, np.ndarray) and v.dtype.kind != "M" for v in split.values()
-    )
-    X: Any = (
-        np.column_stack(list(split.values())) if all(is_number) else pd.DataFrame(split)
-    )
-    return X, list(split)
-
-
-def _names(column: Column) -> list[str]:
-    if np.ndim(column.values) < 2:
-        return [column.name]
-    return [f"{column.name}[{j}]" for j in range(column.values.shape[1])]
+    split: dict[str, Any] = {}
+    for each in used:
+        if np.ndim(each.values) == 2:
+            split |= {f"{each.name}[{j}]": part for j, part in enumerate(each.values.T)}
+        else:
+            split[each.name] = each.values
+    if len(used) == 1 and np.ndim(used[0].values) == 2:
+        return used[0].values, list(split)
+    if any(part.dtype.kind not in "fiub" for part in split.values()):
+        return pd.DataFrame(split), list(split)
+    return np.column_stack(list(split.values())), list(split)
 
 
 def _from_elsewhere(o: SimpleNamespace, data: Any) -> Problem:
     """Labels, with gradients that are computed already."""
-    labels = check_labels(o.label, data.read(o.label, [])[0], data.place)
-    problem = Problem(labels, extractor=PrecomputedGradients())
+    labels = columns.check_labels(o.label, data.read(o.label, [])[0], data.place)
+    problem = Problem(labels, extractor=gradients.PrecomputedGradients())
     if o.probabilities is not None:
         probabilities, codes = read_probabilities(o.probabilities, labels)
-        problem.X = logit_gradients(probabilities, codes)
-        warning = learned_nothing(probabilities, codes)
-        problem.warnings += [] if warning is None else [warning]
+        problem.X = gradients.logit_gradients(probabilities, codes)
+        problem.warnings += filter(None, [learned_nothing(probabilities, codes)])
         problem.source = f"probabilities in {o.probabilities}"
         problem.notes += _few_classes(problem.X.shape[1])
     else:
         problem.X, is_proved = read_gradients(o.gradients, labels)
         problem.source = str(o.gradients)
-        if not is_proved:
-            problem.notes.append(
-                f"Nothing in {o.gradients} says which row a gradient is of: they are "
-                "taken to be in the order of the data."
-            )
+        problem.notes += [
+            f"Nothing in {o.gradients} says which row a gradient is of: they are taken "
+            "to be in the order of the data."
+        ] * (not is_proved)
     problem.names = [f"gradient {j}" for j in range(problem.X.shape[1])]
     return problem
 
@@ -375,14 +325,11 @@ def _few_classes(n_classes: int) -> list[str]:
     ] * (n_classes <= 3)
 
 
-def _belonging(o: SimpleNamespace, data: Any) -> tuple[set[str], list[str]]:
-    """Which arrays of an archive --out cuts: those that were declared, and no other."""
-    if not isinstance(data, NpzFile) or o.out is None:
-        return set(), []
+def _arrays_to_cut(o: SimpleNamespace, data: NpzFile) -> tuple[set[str], list[str]]:
+    """Which arrays --out cuts: those that were declared, and no other; and a note."""
     declared = {*split_names(o.cut, data), *([o.images] if o.images else [])}
-    if o.probabilities is None and o.gradients is None:
-        declared |= set(choose_features(data, o))
-    as_long = data.with_as_many_rows(o.label, data.names)
+    declared |= set() if o.elsewhere else set(choose_features(data, o))
+    as_long = data.with_as_many_rows(o.label)
     if not declared and len(data.names) == 2:
         declared = set(as_long)
     wrong = sorted(declared - {*as_long, o.label})
@@ -392,38 +339,63 @@ def _belonging(o: SimpleNamespace, data: Any) -> tuple[set[str], list[str]]:
     if others and not declared:
         raise Unusable(
             f"Which arrays of {data.path} have one row an example is not said, and "
-            f"--out cuts no other: name them, for instance --cut {as_option(others)}."
+            f"--out cuts no other: for instance --cut {columns.as_option(others)}."
         )
-    notes = [
+    note = (
         f"--out writes {', '.join(map(repr, others))} whole: nothing says that their "
         "rows are the examples'. If they are, name them with --cut."
-    ]
-    return declared | {o.label}, notes if others else []
-
-
-def find_isolated(o: SimpleNamespace, problem: Problem) -> tuple[EPICFilter, float]:
-    """Fit the filter; its warnings become notes."""
-    detector = EPICFilter(
-        problem.extractor,
-        rule=o.rule,
-        n_rounds=o.rounds,
-        n_jobs=o.jobs,
-        random_state=o.seed,
-        verbose=int(o.verbose),
     )
-    start = time.perf_counter()
+    return declared | {o.label}, [note] if others else []
+
+
+def _fit(o: SimpleNamespace, problem: Problem) -> EPICFilter:
+    """Fit the filter; its warnings become notes."""
+    how = {"rule": o.rule, "n_rounds": o.rounds, "n_jobs": o.jobs}
+    detector = EPICFilter(
+        problem.extractor, random_state=o.seed, verbose=int(o.verbose), **how
+    )
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("default")
             detector.fit(problem.X, problem.labels)
             if o.decisions is not None:
                 detector.apply_decisions(o.decisions)
-            problem.warnings += model_warnings(detector, problem.X)
+            problem.warnings += report.model_warnings(detector, problem.X)
     except (ValueError, MemoryError) as error:
         raise Unusable(str(error) or "Not enough memory.") from error
-    said = dict.fromkeys(" ".join(str(each.message).split()) for each in caught)
-    problem.notes += said
-    return detector, time.perf_counter() - start
+    problem.notes += dict.fromkeys(" ".join(str(w.message).split()) for w in caught)
+    return detector
+
+
+def _images(o: SimpleNamespace, data: NpzFile, n: int) -> np.ndarray:
+    (name,) = split_names([o.images], data)
+    try:
+        report.check_images(data.arrays[name], n)
+    except ValueError as error:
+        raise Unusable(f"Array {name!r} is not of pictures: {error}") from error
+    return data.arrays[name]
+
+
+def _write(findings: Findings, data: Any, images: Any, cut: set[str]) -> None:
+    """Write all files that were asked for, or none."""
+    problem, detector = findings.problem, findings.detector
+    with all_or_none(findings.options.outputs) as paths:
+        if "out" in paths:
+            data.write_rows(detector.keep_, paths["out"], cut)
+        if "mask" in paths:
+            write_mask(findings, paths["mask"])
+        if "report" in paths:
+            report.write_report(
+                detector,
+                problem.X,
+                problem.labels,
+                paths["report"],
+                images=images,
+                feature_names=problem.names,
+                title=data.path.name,
+                overwrite=True,
+                warnings=problem.warnings,
+            )
 
 
 def scan(o: SimpleNamespace) -> Findings:
@@ -434,50 +406,21 @@ def scan(o: SimpleNamespace) -> Findings:
     console = Console(stderr=True, quiet=not o.verbose)
     with console.status(Text(f"Reading {o.data.name}")) as stage:
         data = open_data(o)
-        if o.label not in data.names:
-            raise unknown(data.kind, o.label, data.names, data.hint)
-        elsewhere = o.probabilities is not None or o.gradients is not None
-        problem = (_from_elsewhere if elsewhere else _with_model)(o, data)
+        problem = (_from_elsewhere if o.elsewhere else _with_model)(o, data)
         images = None if o.images is None else _images(o, data, len(problem.labels))
-        belonging, notes = _belonging(o, data)
+        cut, notes = set(), []
+        if isinstance(data, NpzFile) and o.out is not None:
+            cut, notes = _arrays_to_cut(o, data)
         problem.notes += notes
-        problem.warnings += spelled_alike(problem.labels)
+        problem.warnings += columns.spelled_alike(problem.labels)
         stage.update(f"Looking at the gradients of {len(problem.labels):,} rows")
-        detector, seconds = find_isolated(o, problem)
-        findings = Findings(o, problem, detector, data.place, seconds)
+        start = time.perf_counter()
+        detector = _fit(o, problem)
+        seconds = time.perf_counter() - start
         after = o.data.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise Unusable(f"{o.data} changed while it was looked at; try again.")
         stage.update("Writing")
-        with all_or_none(o.outputs) as paths:
-            if "out" in paths:
-                data.write_rows(detector.keep_, paths["out"], belonging)
-            if "mask" in paths:
-                write_mask(findings, paths["mask"])
-            if "report" in paths:
-                _write_page(findings, paths["report"], images)
+        findings = Findings(o, problem, detector, data.place, seconds)
+        _write(findings, data, images, cut)
     return findings
-
-
-def _images(o: SimpleNamespace, data: NpzFile, n: int) -> np.ndarray:
-    (name,) = split_names([o.images], data)
-    try:
-        check_images(data.arrays[name], n)
-    except ValueError as error:
-        raise Unusable(f"Array {name!r} is not of pictures: {error}") from error
-    return data.arrays[name]
-
-
-def _write_page(findings: Findings, path: Path, images: np.ndarray | None) -> None:
-    problem = findings.problem
-    write_report(
-        findings.detector,
-        problem.X,
-        problem.labels,
-        path,
-        images=images,
-        feature_names=problem.names,
-        title=findings.options.data.name,
-        overwrite=True,
-        warnings=problem.warnings,
-    )

@@ -16,27 +16,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .columns import Refused, Unusable, as_numbers, check_names, counts_rows
+from .columns import Unusable, as_numbers, check_names, counts_rows
 
 CHUNK = 10_000  # records held as Python strings at a time
 LINES = (".csv", ".tsv", ".jsonl", ".ndjson")
+Raw = tuple[list[Any], dict[str, Any]]  # labels, and columns as a file holds them
 
 
 def format_of(path: Path) -> str:
     """Return the suffix of a file, that of a packed one with its .gz."""
-    return "".join(
-        path.suffixes[-2:] if path.suffix == ".gz" else [path.suffix]
-    ).lower()
+    n = 2 if path.suffix.lower() == ".gz" else 1
+    return "".join(path.suffixes[-n:]).lower()
+
+
+def runs(keep: np.ndarray) -> list[list[int]]:
+    """Start and end of each run of kept rows."""
+    is_edge = np.diff(np.concatenate([[False], keep, [False]]).astype(int))
+    return np.flatnonzero(is_edge).reshape(-1, 2).tolist()
 
 
 class LinesFile:
-    """A CSV file with a header line, or JSON lines; packed (``.gz``) or plain.
-
-    Attributes
-    ----------
-    names : list of str
-        The columns.
-    """
+    """A CSV file with a header line, or JSON lines; packed (``.gz``) or plain."""
 
     kind = "column"
 
@@ -45,11 +45,6 @@ class LinesFile:
         self.separator = separator or ("\t" if suffix == ".tsv" else ",")
         self._encoding = encoding or "utf-8-sig"
         self._is_json = suffix in (".jsonl", ".ndjson")
-        self._lines = np.empty(0, dtype=int)
-        try:
-            codecs.lookup(self._encoding)
-        except LookupError as error:
-            raise Unusable(f"--encoding: {error}; give latin-1, or another.") from error
         if self._is_json:
             keys = (record for _, record, _ in self._records())
             self.names = list(dict.fromkeys(itertools.chain.from_iterable(keys)))
@@ -65,41 +60,34 @@ class LinesFile:
         if len(self.names) > 1 or self._is_json:
             return ""
         others = [c for c in ";\t|," if c in self.names[0] and c != self.separator]
-        shown = (
-            f" Is it separated by {others[0]!r}? Give --separator." if others else ""
-        )
-        return f" Split at {self.separator!r} the header is one column.{shown}"
+        ask = f" Is it separated by {others[0]!r}? Give --separator." if others else ""
+        return f" Split at {self.separator!r} the header is one column.{ask}"
 
     def place(self, row: int) -> str:
         """Line of the file on which a record ends."""
         return f"line {self._lines[row]}"
 
-    def read(
-        self, label: str, names: Sequence[str]
-    ) -> tuple[list[Any], dict[str, Any]]:
+    def read(self, label: str, names: Sequence[str]) -> Raw:
         """Read labels and columns, all as text."""
         wanted = list(dict.fromkeys([label, *names]))
         where = [self.names.index(name) for name in wanted]
-        lines, parts = [np.empty(0, dtype=int)], []
-        records = self._records()
-        if not self._is_json:
-            next(records)
+        lines: list[int] = []
+        parts: list[pd.DataFrame] = []
+        records = itertools.islice(self._records(), int(not self._is_json), None)
         while chunk := list(itertools.islice(records, CHUNK)):
             rows = [self._fields(line, record) for line, record, _ in chunk]
             if not parts:
                 self._check_header(rows[0])
-            lines.append(np.array([line for line, _, _ in chunk]))
+            lines += [line for line, _, _ in chunk]
             rows = [[fields[j] for j in where] for fields in rows]
             parts.append(pd.DataFrame(rows, columns=wanted, dtype="str"))
         if not parts:
             raise Unusable("The data have no rows.")
-        self._lines = np.concatenate(lines)
+        self._lines = lines
         table = pd.concat(parts, ignore_index=True)
         return table[label].tolist(), {name: table[name] for name in names}
 
-    def write_rows(
-        self, keep: np.ndarray, path: Path, belonging: Collection[str]
-    ) -> None:
+    def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
         """Copy the header and the kept lines as they are."""
         encoding = self._encoding
         with self._open(self.path, "rb") as file:
@@ -129,21 +117,16 @@ class LinesFile:
 
     def _check_header(self, first: list[str]) -> None:
         """Refuse a first line that can be a row of data, such as the next one is."""
-        numbers = [as_numbers([text]) is not None for text in first]
-        names = as_numbers(
-            [n for n, is_n in zip(self.names, numbers, strict=True) if is_n]
-        )
-        if (
-            names is None
-            or len(names) == 0
-            or np.isnan(names).any()
-            or counts_rows(names)
-        ):
+        pairs = zip(self.names, first, strict=True)
+        found = [name for name, text in pairs if as_numbers([text]) is not None]
+        names = as_numbers(found or ["none"])
+        if names is None or np.isnan(names).any():
             return
-        raise Unusable(
-            f"The first line of {self.path} looks like a row of data: "
-            f"{', '.join(self.names[:20])}. Put a line with the columns' names above it."
-        )
+        if not counts_rows(names):
+            raise Unusable(
+                f"The first line of {self.path} looks like a row of data: "
+                f"{', '.join(self.names[:20])}. Put a line of names above it."
+            )
 
     def _records(self) -> Iterator[tuple[int, Any, str]]:
         """Line number, fields and text of each record; blank lines are none."""
@@ -156,29 +139,23 @@ class LinesFile:
                 texts.append(text)
                 yield text
 
+        reader: Any = map(_json_record, remembered())
+        if not self._is_json:
+            reader = csv.reader(remembered(), delimiter=self.separator, strict=True)
+        how = {"newline": "", "encoding": self._encoding}
         try:
-            how = {"newline": "", "encoding": self._encoding}
             with self._open(self.path, "rt", **how) as file:
-                lines = remembered()
-                parsed = (
-                    map(_json_record, lines)
-                    if self._is_json
-                    else csv.reader(lines, delimiter=self.separator, strict=True)
-                )
-                for record in parsed:
+                for record in reader:
                     if record:
                         yield line, record, "".join(texts)
                     texts.clear()
         except csv.Error as error:
-            raise Unusable(
-                f"{self.path}, line {line}: {error}; is a quote left open?"
-            ) from error
-        except UnicodeError as error:
-            raise Unusable(
-                f"{self.path} is not {self._encoding.upper().removesuffix('-SIG')} text "
-                f"({error} near line {line + 1}): say what it is with --encoding, such "
-                "as latin-1 or utf-16."
-            ) from error
+            why = f"{error}; is a quote left open?"
+            raise Unusable(f"{self.path}, line {line}: {why}") from error
+        except (UnicodeError, LookupError) as error:
+            name = self._encoding.upper().removesuffix("-SIG")
+            why = f"{error} after line {line}; give --encoding, such as latin-1, utf-16"
+            raise Unusable(f"{self.path} is not {name} text: {why}.") from error
         except (ValueError, RecursionError, EOFError, zlib.error) as error:
             raise Unusable(f"{self.path}, line {line}: {error}.") from error
 
@@ -190,10 +167,10 @@ def _json_record(line: str) -> dict[str, str]:
     record = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
     if not isinstance(record, dict):
         raise ValueError("a line of JSON must be an object, {...}")
-    for name, value in record.items():
-        if not isinstance(value, str):
-            record[name] = "" if value is None else json.dumps(value)
-    return record
+    return {
+        name: v if isinstance(v, str) else "" if v is None else json.dumps(v)
+        for name, v in record.items()
+    }
 
 
 def import_pyarrow() -> tuple[Any, Any]:
@@ -202,9 +179,8 @@ def import_pyarrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise Unusable(
-            "Parquet files need pyarrow: pip install 'epic-sklearn[parquet]'."
-        ) from error
+        install = "pip install 'epic-sklearn[parquet]'"
+        raise Unusable(f"Parquet files need pyarrow: {install}.") from error
     return pyarrow, pyarrow.parquet
 
 
@@ -212,6 +188,7 @@ class ParquetFile:
     """A Parquet file of flat columns; `index` names those of pandas' index."""
 
     kind, hint = "column", ""
+    place = "row {}".format
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -223,24 +200,25 @@ class ParquetFile:
         self.names = [name for name in schema.names if name not in self.index]
         check_names(path, self.names, self.kind)
 
-    def place(self, row: int) -> str:
-        """Row number, from 0."""
-        return f"row {row}"
-
-    def read(
-        self, label: str, names: Sequence[str]
-    ) -> tuple[list[Any], dict[str, Any]]:
+    def read(self, label: str, names: Sequence[str]) -> Raw:
         """Read labels, and columns as text or numbers."""
         with self._errors():
             wanted = list(dict.fromkeys([label, *names]))
             table = self._parquet.read_table(self.path, columns=wanted)
             return table[label].to_pylist(), {n: self._raw(table[n]) for n in names}
 
+    def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
+        """Write the kept rows with the types and metadata of the original."""
+        with self._errors():
+            table = self._parquet.read_table(self.path)
+            # Arrow has no filter for its view types.
+            parts = [table.slice(a, b - a) for a, b in runs(keep)]
+            self._parquet.write_table(self._arrow.concat_tables(parts), path)
+
     def _raw(self, values: Any) -> Any:
         types, kind = self._arrow.types, values.type
-        if types.is_floating(kind) or (
-            types.is_integer(kind) and not values.null_count
-        ):
+        is_whole = types.is_integer(kind) and not values.null_count
+        if types.is_floating(kind) or is_whole:
             return values.to_numpy()
         if types.is_boolean(kind):
             return values.cast("float64").to_numpy()
@@ -253,30 +231,10 @@ class ParquetFile:
             return f"is of type {kind}, which is neither number, date nor text"
         return texts.astype("category") if is_category else texts
 
-    def write_rows(
-        self, keep: np.ndarray, path: Path, belonging: Collection[str]
-    ) -> None:
-        """Write the kept rows with the types and metadata of the original."""
-        arrow = self._arrow
-        # Arrow has no filter for its view types.
-        plain = {
-            getattr(arrow, f"{kind}_view")(): getattr(arrow, f"large_{kind}")()
-            for kind in ("string", "binary")
-            if hasattr(arrow, f"{kind}_view")
-        }
-        with self._errors():
-            table = self._parquet.read_table(self.path)
-            fields = [f.with_type(plain.get(f.type, f.type)) for f in table.schema]
-            kept = table.cast(arrow.schema(fields, table.schema.metadata)).filter(
-                arrow.array(keep)
-            )
-            self._parquet.write_table(kept.cast(table.schema), path)
-
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
         except (self._arrow.ArrowException, ValueError) as error:
-            raise Unusable(
-                f"{self.path} is no Parquet file that can be read: {error}"
-            ) from error
+            why = f"is no Parquet file that can be read: {error}"
+            raise Unusable(f"{self.path} {why}") from error
