@@ -14,7 +14,8 @@ CODE = """
 import sys
 from epic_sklearn.cli import main
 status = main(sys.argv[1:])
-heavy = {"torch", "sklearn", "scipy", "numba", "numpy", "pandas", "skrub"} & set(sys.modules)
+heavy = {"torch", "sklearn", "scipy", "numba", "numpy", "pandas", "skrub"}
+heavy &= set(sys.modules)
 assert not heavy, heavy
 sys.exit(status)
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 import zipfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -78,7 +79,7 @@ class NpzFile:
 
     def read(self, label: str, names: Sequence[str]) -> Raw:
         """Read labels, and blocks of numbers (n, k) or columns of text."""
-        labels, raw = self._decoded(label), {}
+        labels, raw = self._decoded(label), dict[str, Any]()
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
         if labels.ndim != 1:
@@ -150,7 +151,9 @@ def _from_csv(path: Path, expected: Sequence[str]) -> tuple[np.ndarray, Any]:
         is_header |= len(names) > 1 and names == [str(j) for j in range(len(names))]
         is_header |= bool(expected) and set(expected) <= set(names)
         how |= {"delimiter": separator, "encoding": "utf-8-sig"}
-        matrix = np.loadtxt(path, skiprows=int(is_header), **how)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "loadtxt: input contained no data")
+            matrix = np.loadtxt(path, skiprows=int(is_header), **how)
     except (ValueError, csv.Error) as error:
         must = "It must hold rows of numbers, one for each row of the data"
         raise Unusable(f"{path}: {error}. {must}.") from error
@@ -259,7 +262,7 @@ def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.n
         order = [texts[j] for j in np.argsort(best)]
         raise Unusable(
             f"The columns of {path} have no names, and fit the labels better in the "
-            f"order {order[:20]} than in the sorted one, {texts[:20]}. Name them by class."
+            f"order {order[:20]} than in the sorted one, {texts[:20]}. Name them."
         )
     return matrix, codes
 

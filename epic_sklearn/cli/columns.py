@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import shlex
 import unicodedata
@@ -73,9 +71,8 @@ def check_names(path: object, names: Sequence[str], kind: str) -> None:
 
 def as_option(names: Iterable[str]) -> str:
     """Names as a shell and --exclude take them."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(names)
-    return shlex.quote(line.getvalue())
+    quoted = (name.replace('"', '""') for name in names)
+    return shlex.quote(",".join(f'"{n}"' if set(n) & set(',"') else n for n in quoted))
 
 
 def shortened(value: Any, longest: int = 40) -> str:
@@ -221,8 +218,8 @@ def text_column(name: str, texts: Any, how: Reading) -> Column:
             values, written = as_dates(filled, how.date_format)
             what = f"date, {written.removesuffix('8601')}"
         if values is not None:
-            spread = np.full(len(found), "nan", values.dtype)  # NaN, or NaT
-            spread[~blank] = values
+            there = pd.Series(values, index=np.flatnonzero(~blank))
+            spread = there.reindex(range(len(found))).to_numpy()  # with NaN, or NaT
             return Column(name, spread[codes], what + missing)
         _refuse_odd(filled, counts[~blank], how)
     n_phrases = sum(len(text.split()) > 1 for text in filled)
@@ -232,8 +229,8 @@ def text_column(name: str, texts: Any, how: Reading) -> Column:
     places = np.full(len(found), -1)
     places[~blank] = np.arange(len(filled))
     kind = "category" if len(filled) < MANY else "text"
-    values = pd.Categorical.from_codes(places[codes], filled)
-    return Column(name, values, f"{kind}, {len(filled)} different{missing}")
+    texts = pd.Categorical.from_codes(places[codes], filled)
+    return Column(name, texts, f"{kind}, {len(filled)} different{missing}")
 
 
 def number_column(name: str, values: np.ndarray) -> Column:

@@ -34,9 +34,13 @@ file cannot be used; 130 if interrupted. Clean data have isolated rows too, a fi
 them is not rare: isolated means look at it, not poisoned.
 """
 INPUT = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
-SEED = {"type": click.IntRange(0, 2**32 - 1), "default": 0, "show_default": True}
+SEED: dict[str, Any] = {
+    "type": click.IntRange(0, 2**32 - 1),
+    "default": 0,
+    "show_default": True,
+}
 READ = {"type": INPUT, "metavar": "FILE"}
-WRITTEN = {"type": click.Path(path_type=Path), "metavar": "FILE"}
+WRITTEN: dict[str, Any] = {"type": click.Path(path_type=Path), "metavar": "FILE"}
 NAMES = {"multiple": True, "metavar": "A,B,..."}
 MANY = {"multiple": True, "metavar": "TEXT"}
 FLAG = {"is_flag": True}

@@ -183,7 +183,9 @@ def _check_outputs(o: SimpleNamespace) -> None:
 def open_data(o: SimpleNamespace) -> Any:
     """Open a data file by its suffix."""
     names = [suffix + packed for suffix in tables.LINES for packed in ("", ".gz")]
-    lines = {k: lambda path: tables.LinesFile(path, o.separator, o.encoding) for k in names}
+    lines = {
+        k: lambda path: tables.LinesFile(path, o.separator, o.encoding) for k in names
+    }
     data = open_by(o.data, {**lines, ".parquet": tables.ParquetFile, ".npz": NpzFile})
     if o.label not in data.names:
         raise unknown(data.kind, o.label, data.names, data.hint)
@@ -408,7 +410,7 @@ def scan(o: SimpleNamespace) -> Findings:
         data = open_data(o)
         problem = (_from_elsewhere if o.elsewhere else _with_model)(o, data)
         images = None if o.images is None else _images(o, data, len(problem.labels))
-        cut, notes = set(), []
+        cut, notes = set[str](), list[str]()
         if isinstance(data, NpzFile) and o.out is not None:
             cut, notes = _arrays_to_cut(o, data)
         problem.notes += notes

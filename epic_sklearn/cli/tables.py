@@ -130,7 +130,7 @@ class LinesFile:
 
     def _records(self) -> Iterator[tuple[int, Any, str]]:
         """Line number, fields and text of each record; blank lines are none."""
-        line, texts = 0, []
+        line, texts = 0, list[str]()
 
         def remembered() -> Iterator[str]:
             nonlocal line
@@ -167,6 +167,7 @@ def _json_record(line: str) -> dict[str, str]:
     record = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
     if not isinstance(record, dict):
         raise ValueError("a line of JSON must be an object, {...}")
+    json.dumps(record, ensure_ascii=False).encode()  # fails on half a character
     return {
         name: v if isinstance(v, str) else "" if v is None else json.dumps(v)
         for name, v in record.items()

@@ -1,0 +1,242 @@
+"""Ordinary messy tables: missing cells, dates, dialects, packed files, JSON lines."""
+
+import gzip
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from cli_runs import SPECIES, mask_of, poisoned_iris, refused, scan, write
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from epic_sklearn.cli.columns import Reading, Refused, as_numbers, text_column
+
+BY_SPECIES = ("--label", "species")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def messy():
+    """Iris with a hole, dates, notes, ids, an empty column and categories."""
+    X, y = poisoned_iris()
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    frame["e"] = 1000 + 100 * X[:, 2]
+    frame.loc[7, "b"] = np.nan
+    days = pd.Timestamp("2020-01-28") + pd.to_timedelta(np.arange(150) * 3, "D")
+    frame["day"] = days
+    frame["note"] = [f"seen near the pond number {i * 7 % 150}" for i in range(150)]
+    frame["id"] = [f"x{i * 7 % 150:03d}" for i in range(150)]
+    frame["nothing"] = np.nan
+    frame["colour"] = pd.Series(["red", "blue", None] * 50)
+    return frame.assign(species=SPECIES[y])
+
+
+def what_is_read(capsys, *arguments):
+    assert scan(*arguments, *BY_SPECIES, "--json") == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+EXPECTED = {
+    **dict.fromkeys("acde", "number"),
+    "b": "number, 1 missing",
+    "day": "date, ISO",
+    "note": "text, 150 different",
+    "id": "left out: an id (--text uses it)",
+    "nothing": "left out: empty",
+    "colour": "category, 2 different, 50 missing",
+}
+
+
+def test_one_messy_table_in_every_format_is_read_alike(folder, capsys):
+    frame = messy()
+    frame.to_csv("m.csv", index=False)
+    frame.to_csv("m.csv.gz", index=False)
+    frame.to_csv("m.tsv", index=False, sep="\t")
+    frame.to_csv("m16.csv", index=False, encoding="utf-16")
+    frame.to_csv("de.csv", index=False, sep=";", decimal=",")
+    frame.to_json("m.jsonl", orient="records", lines=True, date_format="iso")
+    frame.to_parquet("m.parquet")
+    found = [
+        what_is_read(capsys, "m.csv"),
+        what_is_read(capsys, "m.csv.gz"),
+        what_is_read(capsys, "m.tsv"),
+        what_is_read(capsys, "m16.csv", "--encoding", "utf-16"),
+        what_is_read(capsys, "de.csv", "--separator", ";", "--decimal", ","),
+        what_is_read(capsys, "m.jsonl"),
+        what_is_read(capsys, "m.parquet"),
+    ]
+    assert all(each["columns"] == EXPECTED for each in found)
+    assert {tuple(each["suspicious"]) for each in found} == {
+        tuple(found[0]["suspicious"])
+    }
+    assert {round(each["rho"], 6) for each in found} == {round(found[0]["rho"], 6)}
+
+
+def test_missing_numbers_are_filled_by_the_median_and_indicated(folder, capsys):
+    frame = messy()[["a", "b", "c", "d", "species"]]
+    frame.to_csv("m.csv", index=False)
+    fill = SimpleImputer(strategy="median", add_indicator=True)
+    model = make_pipeline(fill, StandardScaler(), LogisticRegression(max_iter=1000))
+    y = frame.pop("species")
+    model.fit(frame, y)
+    p = pd.DataFrame(model.predict_proba(frame), columns=model.classes_)
+    p.to_csv("p.csv", index=False)
+    assert scan("m.csv", *BY_SPECIES, "--mask", "m1.csv") == 0
+    elsewhere = ["--probabilities", "p.csv", "--mask", "m2.csv"]
+    assert scan("m.csv", *BY_SPECIES, *elsewhere) == 0
+    np.testing.assert_array_equal(mask_of("m1.csv")["kept"], mask_of("m2.csv")["kept"])
+
+
+@pytest.mark.parametrize("model", ["logistic", "mlp", "forest", "boosting"])
+def test_every_model_takes_a_messy_table(folder, capsys, model):
+    messy().to_csv("m.csv", index=False)
+    options = ["--model", model, "--rounds", 2, "--report", "page.html"]
+    assert scan("m.csv", *BY_SPECIES, *options) == 0
+    assert "left out: an id" in capsys.readouterr().out
+
+
+def test_a_rule_of_the_last_layer_takes_a_messy_table(folder):
+    messy().to_csv("m.csv", index=False)
+    assert scan("m.csv", *BY_SPECIES, "--rule", "FarNeighbors", "--out", "k.csv") == 0
+
+
+@pytest.mark.parametrize("name", ["m.csv.gz", "m.jsonl", "m.jsonl.gz", "m16.csv"])
+def test_kept_lines_come_out_as_they_went_in(folder, name):
+    frame = messy()
+    how = {"encoding": "utf-16"} if name == "m16.csv" else {}
+    if "csv" in name:
+        frame.to_csv(name, index=False, **how)
+    else:
+        frame.to_json(name, orient="records", lines=True)
+    options = ["--out", f"kept.{name.partition('.')[2]}", "--mask", "mask.csv"]
+    options += [f"--{k}={v}" for k, v in how.items()]
+    assert scan(name, *BY_SPECIES, *options) == 0
+    opened = gzip.open if name.endswith("gz") else open
+    with opened(name, "rt", newline="", **how) as file:
+        lines = file.readlines()
+    kept = mask_of()["kept"].tolist()
+    assert not all(kept)
+    kept = [True, *kept] if "csv" in name else kept
+    with opened(options[1], "rt", newline="", **how) as file:
+        assert file.readlines() == [t for t, k in zip(lines, kept, strict=True) if k]
+
+
+def test_the_ten_most_suspicious_rows_are_printed(folder, capsys):
+    messy().to_csv("m.csv", index=False)
+    assert scan("m.csv", *BY_SPECIES, "--set", "subset_size=0.5") == 0
+    table = capsys.readouterr().out.partition("most suspicious")[2]
+    assert table.count("line ") == 10
+    assert table.index("line 2 ") < table.index("line", table.index("line 2 ") + 5)
+
+
+def test_progress_is_shown_only_when_asked_for(folder, capsys):
+    messy().to_csv("m.csv", index=False)
+    assert scan("m.csv", *BY_SPECIES, "--rule", "HighLoss") == 0
+    assert capsys.readouterr().err.count("\n") == 1  # the note on three classes
+    assert scan("m.csv", *BY_SPECIES, "--verbose") == 0
+    assert "round 1: dropped" in "".join(capsys.readouterr())
+
+
+# What may be meant in several ways is asked for, by an option that works
+
+
+def texts(*values):
+    return pd.Series([*values] * 6)
+
+
+@pytest.mark.parametrize(
+    ("values", "option", "how", "numbers"),
+    [
+        (("1,5", "2,25"), "--decimal ,", Reading(","), (1.5, 2.25)),
+        (("1,234", "7"), "--thousands ,", Reading(".", ","), (1234, 7)),
+        (
+            ("1.234,5", "2,0"),
+            "--decimal , --thousands .",
+            Reading(",", "."),
+            (1234.5, 2),
+        ),
+        (("1 234", "5\u202f678"), "--thousands ' '", Reading(".", " "), (1234, 5678)),
+        (("1'234.5", "2"), "--thousands", Reading(".", "'"), (1234.5, 2)),
+    ],
+)
+def test_the_option_that_a_message_names_reads_the_numbers(
+    values, option, how, numbers
+):
+    with pytest.raises(Refused) as refusal:
+        text_column("a", texts(*values), Reading())
+    assert option in str(refusal.value)
+    assert tuple(text_column("a", texts(*values), how).values[:2]) == numbers
+
+
+def test_dates_that_can_be_read_in_two_ways_are_asked_for(folder, capsys):
+    with pytest.raises(Refused, match="--date-format %d/%m/%Y or --date-format %m/%d"):
+        text_column("a", texts("01/02/2020", "03/04/2020"), Reading())
+    how = Reading(date_format="%d/%m/%Y")
+    column = text_column("a", texts("01/02/2020", "03/04/2020"), how)
+    assert column.values[0].astype("M8[D]") == np.datetime64("2020-02-01")
+    column = text_column("a", texts("31.12.2020", "03.04.2020", ""), Reading())
+    assert column.values[1].astype("M8[D]") == np.datetime64("2020-04-03")
+    assert np.isnat(column.values[2])
+
+
+def test_a_few_texts_among_numbers_may_stand_for_missing_values(folder, capsys):
+    values = pd.Series([*map(str, range(60)), "?", "?"])
+    with pytest.raises(Refused, match=r"--missing '\?'"):
+        text_column("a", values, Reading())
+    assert text_column("a", values, Reading(missing=("?",))).what == "number, 2 missing"
+    as_text = text_column("a", values, Reading(as_text=("a",)))
+    assert as_text.what == "text, 61 different"
+
+
+def test_ids_are_left_out_unless_they_are_asked_for(folder, capsys):
+    messy().to_csv("m.csv", index=False)
+    for option in (["--text", "id"], ["--features", "a,b,c,d,id"]):
+        read = what_is_read(capsys, "m.csv", *option)["columns"]
+        assert read["id"] == "text, 150 different"
+
+
+def test_whole_numbers_beyond_floats_can_be_read_as_text(folder, capsys):
+    frame = messy()[["a", "c", "species"]]
+    frame["key"] = 2**60 + np.arange(150) % 5
+    frame.to_csv("m.csv", index=False)
+    assert "(--text)" in refused(capsys, "m.csv", *BY_SPECIES)
+    read = what_is_read(capsys, "m.csv", "--text", "key")["columns"]
+    assert read["key"] == "category, 5 different"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"a": 1, "y": "u"}\n{"a": 2\n', "line 2: Expecting"),
+        ('{"a": 1, "y": "u"}\n[1]\n', "line 2: a line of JSON must be an object"),
+        ('{"a": 1, "y": "u"}\n{"b": 2}\n', "empty in line 2"),
+        ("\n\n", "is empty"),
+        ("[" * 100_000, "line 1: "),
+        ('{"a": "\\ud800", "y": "u"}\n', "surrogates not allowed"),
+    ],
+)
+def test_json_lines_that_cannot_be_used(folder, capsys, content, message):
+    write("bad.jsonl", content)
+    assert message in refused(capsys, "bad.jsonl", "--label", "y")
+
+
+def test_files_that_are_not_what_they_say(folder, capsys):
+    write("bad.csv.gz", "a,y\n1,u\n")
+    refused(capsys, "bad.csv.gz", "--label", "y")
+    packed = gzip.compress(b"a,y\n1,u\n2,v\n" * 9)
+    (folder / "cut.csv.gz").write_bytes(packed[:-12])
+    refused(capsys, "cut.csv.gz", "--label", "y")
+    write("m.csv", "a,y\n1,u\n")
+    assert "--encoding" in refused(capsys, "m.csv", "--label", "y", "--encoding", "no")
+
+
+def test_grouped_digits_only_where_they_are_groups():
+    assert as_numbers(["1,23", "1,234"], ".", ",") is None
+    assert as_numbers(["1,234,567.5", "1"], ".", ",").tolist() == [1234567.5, 1]
