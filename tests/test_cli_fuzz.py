@@ -134,6 +134,28 @@ def test_a_broken_file_is_read_or_refused(tmp_path, seed):
     scan_broken(tmp_path, seed)
 
 
+@pytest.mark.parametrize("suffix", ["csv.gz", "jsonl", "parquet"])
+@pytest.mark.parametrize("seed", range(15))
+def test_other_broken_formats(tmp_path, monkeypatch, suffix, seed):
+    monkeypatch.chdir(tmp_path)
+    X, y = poisoned_iris()
+    frame = pd.DataFrame(X, columns=NAMES).assign(species=SPECIES[y])
+    path, rng = Path(f"d.{suffix}"), np.random.default_rng(seed)
+    if suffix == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_csv(path) if suffix == "csv.gz" else frame.to_parquet(path)
+    data, at = path.read_bytes(), int(rng.integers(path.stat().st_size))
+    broken = [data[:at], data[at:], data[:at] + rng.bytes(3) + data[at + 3 :]]
+    path.write_bytes(broken[seed % 3])
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        status = scan(path, "--label", "species", "--out", f"k.{suffix}")
+    assert "Traceback" not in said.getvalue()
+    assert status in (0, 2) and (status == 0) == Path(f"k.{suffix}").exists()
+    assert len(os.listdir()) == 2 - (status == 2)
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         found = [scan_broken(Path(name), seed) for seed in range(int(sys.argv[1]))]
