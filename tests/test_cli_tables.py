@@ -102,6 +102,13 @@ def test_every_model_takes_a_messy_table(folder, capsys, model):
     assert "left out: an id" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("n", [44, 60])
+def test_small_tables_with_texts(folder, capsys, n):
+    messy()[:: 150 // n][:n].drop(columns="id").to_csv("m.csv", index=False)
+    assert scan("m.csv", *BY_SPECIES, "--rounds", 2) == 0
+    assert "text" in capsys.readouterr().out
+
+
 def test_a_rule_of_the_last_layer_takes_a_messy_table(folder):
     messy().to_csv("m.csv", index=False)
     assert scan("m.csv", *BY_SPECIES, "--rule", "FarNeighbors", "--out", "k.csv") == 0
@@ -140,8 +147,9 @@ def test_progress_is_shown_only_when_asked_for(folder, capsys):
     messy().to_csv("m.csv", index=False)
     assert scan("m.csv", *BY_SPECIES, "--rule", "HighLoss") == 0
     assert capsys.readouterr().err.count("\n") == 1  # the note on three classes
-    assert scan("m.csv", *BY_SPECIES, "--verbose") == 0
-    assert "round 1: dropped" in "".join(capsys.readouterr())
+    assert scan("m.csv", *BY_SPECIES, "--verbose", "--json") == 0
+    captured = capsys.readouterr()
+    assert "round 1: dropped" in captured.err and captured.out.startswith("{")
 
 
 # What may be meant in several ways is asked for, by an option that works

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import csv
 import os
+import sys
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -31,6 +33,7 @@ from ..rules.base import Rule, refuse_what_lacks
 from . import columns, tables
 from .arrays import NpzFile, open_by, read_gradients, read_probabilities
 from .columns import Unusable, refuse_if, unknown
+from .commands import RULES
 from .output import Findings, all_or_none, write_mask
 from .tables import format_of
 
@@ -66,17 +69,15 @@ def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
     >>> make_rule("IsolatedMedoids", ["threshold=2", "metric=cosine"])
     IsolatedMedoids(metric='cosine', threshold=2)
     """
-    known = [each for each in rules.__all__ if each[0].isupper() and each != "Rule"]
-    if name is not None and name not in known:
-        raise unknown("rule", name, known)
+    if name is not None and name not in RULES:
+        raise unknown("rule", name, RULES)
     rule = rules.resolve_rule(None if name is None else getattr(rules, name)())
     parameters = rule.get_params()
     shown = ", ".join(f"{k}={v}" for k, v in parameters.items()) or "none"
     takes = f" {type(rule).__name__} takes, with these defaults: {shown}."
     for setting in settings:
         key, is_assigned, text = setting.partition("=")
-        if not is_assigned:
-            raise Unusable(f"--set {setting}: give NAME=VALUE.{takes}")
+        refuse_if(not is_assigned, f"--set {setting}: give NAME=VALUE.{takes}")
         if key not in parameters:
             raise unknown(f"{type(rule).__name__} parameter", key, parameters)
         is_word = text.lower() in ("true", "false", "none")
@@ -96,21 +97,18 @@ def check_options(o: SimpleNamespace) -> None:
     o.separator = "\t" if o.separator in ("tab", "\\t") else o.separator
     o.elsewhere = o.probabilities is not None or o.gradients is not None
     source = "--gradients" if o.probabilities is None else "--probabilities"
-    of_model = [
-        k for k in ("features", "exclude", "model", "gradient_of") if getattr(o, k)
-    ]
-    option = f"--{of_model[0].replace('_', '-')}" if of_model else ""
+    of_model = {"features": o.features, "exclude": o.exclude, "model": o.model}
+    of_model["gradient-of"] = o.gradient_of
     suffix = format_of(o.data)
     is_npz, no_model = suffix == ".npz", f"with {source} there is none to fit."
     both = o.probabilities is not None and o.gradients is not None
     refuse_if(both, "Give either --probabilities or --gradients.")
     if o.elsewhere:
-        refuse_if(of_model, f"{option} is for a model fitted here; {no_model}")
+        for name, given in of_model.items():
+            refuse_if(given, f"--{name} is for a model fitted here; {no_model}")
         refuse_if(o.rounds > 1, f"--rounds above 1 fits a model again; {no_model}")
-    is_one = o.separator is None or len(o.separator) == 1
-    refuse_if(
-        not is_one, f"--separator is {o.separator!r}; give one character, or 'tab'."
-    )
+    is_one = len(o.separator or ",") == 1
+    refuse_if(not is_one, f"--separator {o.separator!r}: give one character, or 'tab'.")
     refuse_if(
         suffix.startswith(".csv") and o.decimal == (o.separator or ","),
         f"--decimal and the separator are both {o.decimal!r}; with decimal commas "
@@ -132,11 +130,11 @@ def _check_gradients(o: SimpleNamespace) -> None:
     o.rule = make_rule(o.rule_name, o.settings)
     gives: Sequence[str] | None = None  # a file tells when it is read
     way_out = "Give a model: --model logistic or mlp."
-    if o.probabilities is not None:
-        gives = ("errors",)
-    elif o.gradients is None and o.gradient_of is not None:
+    if o.gradient_of is not None:
         gives = EXTRACTORS[o.gradient_of].gives
         way_out = "Leave --gradient-of out, or give --gradient-of last_layer."
+    elif o.probabilities is not None:
+        gives = ("errors",)
     elif o.gradients is not None and len(o.rule.needs) > 1:
         gives = o.rule.needs[:1]  # an array is one or the other
     try:
@@ -209,8 +207,8 @@ def split_names(given: Sequence[str], data: Any) -> tuple[str, ...]:
 def choose_features(data: Any, o: SimpleNamespace) -> list[str]:
     """Names of the feature columns: those asked for, or all but the label."""
     left_out, chosen = split_names(o.exclude, data), split_names(o.features, data)
-    if o.label in chosen:
-        raise Unusable(f"{o.label!r} is the label; it cannot be a feature as well.")
+    is_label = o.label in chosen
+    refuse_if(is_label, f"{o.label!r} is the label; it cannot be a feature as well.")
     names = [name for name in chosen or data.names if name not in (*left_out, o.label)]
     if isinstance(data, NpzFile) and len(names) > 1 and not chosen:
         raise data.several(o.label, names)
@@ -357,7 +355,11 @@ def _fit(o: SimpleNamespace, problem: Problem) -> EPICFilter:
         problem.extractor, random_state=o.seed, verbose=int(o.verbose), **how
     )
     try:
-        with warnings.catch_warnings(record=True) as caught:
+        # What the filter says of its progress is no result.
+        with (
+            warnings.catch_warnings(record=True) as caught,
+            redirect_stdout(sys.stderr),
+        ):
             warnings.simplefilter("default")
             detector.fit(problem.X, problem.labels)
             if o.decisions is not None:
