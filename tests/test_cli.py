@@ -389,7 +389,7 @@ def test_closed_pipe_in_a_new_process(folder):
     assert len(mask_of()) == 150
 
 
-@pytest.mark.parametrize("name", ["click", "rich"])
+@pytest.mark.parametrize("name", ["click", "rich", "pandas", "skrub"])
 def test_missing_extra_is_named(capsys, monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
     assert main(["scan", "--help"]) == 2

@@ -58,6 +58,13 @@ def test_text_that_is_not_utf8(folder, capsys):
     assert "not UTF-8" in refused(capsys, "latin.csv", "--label", "y")
 
 
+def test_options_of_text_files_are_refused_for_others(folder, capsys):
+    X, y = poisoned_iris()
+    np.savez("d.npz", X=X, y=y)
+    for option in (["--separator", ";"], ["--encoding", "utf-8"]):
+        assert "are for text" in refused(capsys, "d.npz", "--label", "y", *option)
+
+
 def test_pickles_are_never_loaded(folder, capsys):
     class Payload:
         def __reduce__(self):

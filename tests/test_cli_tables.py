@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -150,6 +153,20 @@ def test_progress_is_shown_only_when_asked_for(folder, capsys):
     assert scan("m.csv", *BY_SPECIES, "--verbose", "--json") == 0
     captured = capsys.readouterr()
     assert "round 1: dropped" in captured.err and captured.out.startswith("{")
+
+
+def test_no_home_directory_is_needed(folder):
+    messy().to_csv("m.csv", index=False)
+    write("home", "a file")
+    command = [sys.executable, "-m", "epic_sklearn", "scan", "m.csv", *BY_SPECIES]
+    env = {
+        **os.environ,
+        "HOME": str(folder / "home" / "x"),
+        "MPLCONFIGDIR": str(folder),
+    }
+    env.pop("SKB_DATA_DIRECTORY", None)
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 # What may be meant in several ways is asked for, by an option that works

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-NEEDED = ("click", "rich")
+NEEDED = ("click", "rich", "pandas", "skrub")
 INTERRUPTED = 130  # as a shell counts: 128 + SIGINT
 
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit status: 0; 1 where ``--fail-on-isolated`` finds one; 2 where an argument
-        or a file cannot be used, or click or rich is missing; 130 where interrupted.
+        or a file cannot be used, or what it needs is missing; 130 where interrupted.
 
     Examples
     --------

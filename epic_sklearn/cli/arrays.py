@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from .columns import NAMELESS, Unusable, as_numbers, as_option, check_names, counts_rows
+from .columns import (
+    NAMELESS,
+    Unusable,
+    as_numbers,
+    as_option,
+    check_names,
+    counts_rows,
+    refuse_if,
+)
 from .tables import ParquetFile, Raw, format_of
 
 # Errors of a net sum to 0; files hold rounded figures.
@@ -25,8 +33,7 @@ def open_by(path: Path, readers: dict[str, Any]) -> Any:
     if suffix not in readers:
         known = ", ".join(readers)
         raise Unusable(f"{path} ends in {suffix!r}; the formats read are {known}.")
-    if path.stat().st_size == 0:
-        raise Unusable(f"{path} is empty.")
+    refuse_if(path.stat().st_size == 0, f"{path} is empty.")
     return readers[suffix](path)
 
 
@@ -117,15 +124,15 @@ class NpzFile:
     def several(self, label: str, names: Sequence[str]) -> Unusable:
         """Error that asks which of several arrays are the examples."""
         shapes = "; ".join(f"{k!r} of shape {self.arrays[k].shape}" for k in names)
-        blocks = [k for k in names if k in self.with_as_many_rows(label)] or names
-        likely = max(blocks, key=lambda k: self.arrays[k].ndim)
+        long, arrays = self.as_long_as(label), self.arrays
+        likely = max(names, key=lambda k: (k in long, arrays[k].ndim))
         return Unusable(
             f"{self.path} holds several arrays besides the label {label!r}: {shapes}. "
             "Say which are the examples, for instance with --features "
             f"{as_option([likely])}; several are put side by side."
         )
 
-    def with_as_many_rows(self, label: str) -> list[str]:
+    def as_long_as(self, label: str) -> list[str]:
         """Name the other arrays that are as long as the label."""
         n = self.arrays[label].shape[:1]
         return [k for k, a in self.arrays.items() if a.shape[:1] == n and k != label]
@@ -165,11 +172,10 @@ def _from_parquet(path: Path) -> tuple[np.ndarray, list[str]]:
     index = [name for name in file.index if isinstance(name, str)]
     if any(isinstance(i, dict) and i.get("step", 1) != 1 for i in file.index):
         raise _in_another_order(path)
-    if not file.names:
-        raise Unusable(f"{path} has no columns.")
+    refuse_if(not file.names, f"{path} has no columns.")
     columns = list(file.read(file.names[0], file.names + index)[1].values())
-    if not all(isinstance(values, np.ndarray) for values in columns):
-        raise Unusable(f"All columns of {path} must be numbers, none missing.")
+    numbers = all(isinstance(values, np.ndarray) for values in columns)
+    refuse_if(not numbers, f"All columns of {path} must be numbers, none missing.")
     return np.column_stack(columns), file.names + [""] * len(index)
 
 

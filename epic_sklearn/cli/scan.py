@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from tempfile import gettempdir
 from types import SimpleNamespace
 from typing import Any
 
@@ -114,6 +115,10 @@ def check_options(o: SimpleNamespace) -> None:
         f"--decimal and the separator are both {o.decimal!r}; with decimal commas "
         "fields are mostly separated by --separator ';'.",
     )
+    is_lines = suffix.removesuffix(".gz") in tables.LINES
+    of_lines = o.separator is not None or o.encoding is not None
+    unused = of_lines and not is_lines
+    refuse_if(unused, f"--separator and --encoding are for text; {o.data} is none.")
     refuse_if(o.decimal == o.thousands, "--decimal and --thousands are the same.")
     is_cut = o.out is not None and is_npz
     refuse_if(o.cut and not is_cut, "--cut is for --out of data in an .npz file.")
@@ -236,6 +241,8 @@ def make_model(name: str, seed: int, X: Any, has_missing: bool = False) -> Pipel
     fill = [SimpleImputer(strategy="median", **how)] if has_missing else []
     encode: Any = make_pipeline(*fill, StandardScaler())
     if isinstance(X, pd.DataFrame):
+        # Its import makes a folder in the home directory, unless it has another.
+        os.environ.setdefault("SKB_DATA_DIRECTORY", gettempdir())
         from skrub import DatetimeEncoder, StringEncoder, TableVectorizer
 
         encode = TableVectorizer(
@@ -329,7 +336,7 @@ def _arrays_to_cut(o: SimpleNamespace, data: NpzFile) -> tuple[set[str], list[st
     """Which arrays --out cuts: those that were declared, and no other; and a note."""
     declared = {*split_names(o.cut, data), *([o.images] if o.images else [])}
     declared |= set() if o.elsewhere else set(choose_features(data, o))
-    as_long = data.with_as_many_rows(o.label)
+    as_long = data.as_long_as(o.label)
     if not declared and len(data.names) == 2:
         declared = set(as_long)
     wrong = sorted(declared - {*as_long, o.label})
