@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ..filters import EPICFilter
+from ..report import write_report
 from .arrays import write_arrays
-from .columns import Column, shortened
-from .tables import format_of
+from .columns import Column, refuse_if, shortened
+from .tables import format_of, import_pyarrow
 
 N_SUSPICIOUS = 10
 N_COLUMNS = 30
+FORMATS = {"mask": (".csv", ".npz", ".parquet"), "report": (".html", ".htm")}
 
 
 @dataclass
@@ -59,6 +62,33 @@ class Findings:
         """Return the isolated rows, the ten of highest score."""
         rows, score = self.detector.isolated_indices_, self.detector.isolation_score_
         return rows[np.argsort(-score[rows], kind="stable")][:N_SUSPICIOUS]
+
+
+def check_outputs(o: SimpleNamespace) -> None:
+    """Refuse outputs that cannot be written, before any work."""
+    inputs = [o.data, o.probabilities, o.gradients, o.decisions]
+    taken = {path.resolve(): f"the input {path}" for path in inputs if path is not None}
+    o.outputs = {k: getattr(o, k) for k in ("out", "mask", "report") if getattr(o, k)}
+    for name, path in o.outputs.items():
+        real = path.resolve()
+        what = f"--{name}: {path}"
+        ends = FORMATS.get(name, (format_of(o.data),))
+        fits = format_of(path) in ends
+        refuse_if(not fits, f"{what}: give a name that ends in {', '.join(ends)}.")
+        refuse_if(
+            not real.parent.is_dir(), f"{what}: there is no folder {real.parent}."
+        )
+        for other, it in taken.items():
+            is_same = real.exists() and other.exists() and real.samefile(other)
+            refuse_if(real == other or is_same, f"{what} is {it} as well.")
+        if real.exists():
+            refuse_if(not real.is_file(), f"{what} is not a regular file.")
+            refuse_if(not o.force, f"{what} exists; give --force to replace it.")
+        can_write = os.access(real.parent, os.W_OK)
+        refuse_if(not can_write, f"{what}: no permission to write in {real.parent}.")
+        if format_of(path) == ".parquet":
+            import_pyarrow()
+        taken[real] = f"the file of --{name}"
 
 
 def as_json(findings: Findings) -> str:
@@ -201,3 +231,25 @@ def all_or_none(targets: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
     finally:
         for temporary, _ in moves:
             temporary.unlink(missing_ok=True)
+
+
+def write_all(findings: Findings, data: Any, images: Any, cut: set[str]) -> None:
+    """Write all files that were asked for, or none."""
+    problem, detector = findings.problem, findings.detector
+    with all_or_none(findings.options.outputs) as paths:
+        if "out" in paths:
+            data.write_rows(detector.keep_, paths["out"], cut)
+        if "mask" in paths:
+            write_mask(findings, paths["mask"])
+        if "report" in paths:
+            write_report(
+                detector,
+                problem.X,
+                problem.labels,
+                paths["report"],
+                images=images,
+                feature_names=problem.names,
+                title=data.path.name,
+                overwrite=True,
+                warnings=problem.warnings,
+            )

@@ -35,7 +35,7 @@ from . import columns, tables
 from .arrays import NpzFile, open_by, read_gradients, read_probabilities
 from .columns import Unusable, refuse_if, unknown
 from .commands import RULES
-from .output import Findings, all_or_none, write_mask
+from .output import Findings, check_outputs, write_all
 from .tables import format_of
 
 EXTRACTORS = {
@@ -44,7 +44,6 @@ EXTRACTORS = {
     "last_layer": gradients.LastLayerGradients,
 }
 HAVE_LAST_LAYER = ("logistic", "mlp")
-FORMATS = {"mask": (".csv", ".npz", ".parquet"), "report": (".html", ".htm")}
 
 
 @dataclass
@@ -127,7 +126,7 @@ def check_options(o: SimpleNamespace) -> None:
     needs = "--report needs jinja2: pip install 'epic-sklearn[report]'."
     refuse_if(o.report is not None and find_spec("jinja2") is None, needs)
     _check_gradients(o)
-    _check_outputs(o)
+    check_outputs(o)
 
 
 def _check_gradients(o: SimpleNamespace) -> None:
@@ -154,33 +153,6 @@ def _check_gradients(o: SimpleNamespace) -> None:
             f"A model {o.model!r} has no last linear layer to take gradients from, "
             "which --gradient-of or --rule asks for: --model logistic or mlp has."
         )
-
-
-def _check_outputs(o: SimpleNamespace) -> None:
-    """Refuse outputs that cannot be written, before any work."""
-    inputs = [o.data, o.probabilities, o.gradients, o.decisions]
-    taken = {path.resolve(): f"the input {path}" for path in inputs if path is not None}
-    o.outputs = {k: getattr(o, k) for k in ("out", "mask", "report") if getattr(o, k)}
-    for name, path in o.outputs.items():
-        real = path.resolve()
-        what = f"--{name}: {path}"
-        ends = FORMATS.get(name, (format_of(o.data),))
-        fits = format_of(path) in ends
-        refuse_if(not fits, f"{what}: give a name that ends in {', '.join(ends)}.")
-        refuse_if(
-            not real.parent.is_dir(), f"{what}: there is no folder {real.parent}."
-        )
-        for other, it in taken.items():
-            is_same = real.exists() and other.exists() and real.samefile(other)
-            refuse_if(real == other or is_same, f"{what} is {it} as well.")
-        if real.exists():
-            refuse_if(not real.is_file(), f"{what} is not a regular file.")
-            refuse_if(not o.force, f"{what} exists; give --force to replace it.")
-        can_write = os.access(real.parent, os.W_OK)
-        refuse_if(not can_write, f"{what}: no permission to write in {real.parent}.")
-        if format_of(path) == ".parquet":
-            tables.import_pyarrow()
-        taken[real] = f"the file of --{name}"
 
 
 def open_data(o: SimpleNamespace) -> Any:
@@ -387,28 +359,6 @@ def _images(o: SimpleNamespace, data: NpzFile, n: int) -> np.ndarray:
     return data.arrays[name]
 
 
-def _write(findings: Findings, data: Any, images: Any, cut: set[str]) -> None:
-    """Write all files that were asked for, or none."""
-    problem, detector = findings.problem, findings.detector
-    with all_or_none(findings.options.outputs) as paths:
-        if "out" in paths:
-            data.write_rows(detector.keep_, paths["out"], cut)
-        if "mask" in paths:
-            write_mask(findings, paths["mask"])
-        if "report" in paths:
-            report.write_report(
-                detector,
-                problem.X,
-                problem.labels,
-                paths["report"],
-                images=images,
-                feature_names=problem.names,
-                title=data.path.name,
-                overwrite=True,
-                warnings=problem.warnings,
-            )
-
-
 def scan(o: SimpleNamespace) -> Findings:
     """Run the whole command, short of printing."""
     check_options(o)
@@ -433,5 +383,5 @@ def scan(o: SimpleNamespace) -> Findings:
             raise Unusable(f"{o.data} changed while it was looked at; try again.")
         stage.update("Writing")
         findings = Findings(o, problem, detector, data.place, seconds)
-        _write(findings, data, images, cut)
+        write_all(findings, data, images, cut)
     return findings
