@@ -59,11 +59,9 @@ def split_options(
     kind: type[Rule], options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Tell a rule's own options from the others."""
-    own = kind().get_params().keys() & options.keys()
-    return (
-        {name: options[name] for name in own},
-        {name: value for name, value in options.items() if name not in own},
-    )
+    names, others = kind().get_params(), dict(options)
+    own = {name: others.pop(name) for name in options if name in names}
+    return own, others
 
 
 def make_rule(kind: type[Rule], run: Run, **own: Any) -> Rule:
@@ -71,7 +69,8 @@ def make_rule(kind: type[Rule], run: Run, **own: Any) -> Rule:
 
     Rules that drop a fixed share drop of each class the share that EPIC dropped of
     all examples of this trial, rounded down, so somewhat fewer where classes are
-    small. What EPIC gains over them comes from which examples it drops, not how many.
+    small, and more where rounds disagree. What EPIC gains over them comes from which
+    examples it drops, not how many.
     """
     parameters = kind().get_params()
     if "subset_size" in parameters:

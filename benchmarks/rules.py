@@ -1,48 +1,25 @@
 """Rules against each other: chosen on the even trials, reported on the odd.
 
-    python -m benchmarks.rules --trials trials.npz --out rules.jsonl
+    python -m benchmarks.rules rules.jsonl --page docs/benchmarks.md
 
-``--trials`` is a file of ready trials of transfer learning, given as features, in the
-format of :class:`benchmarks.ready_features.FeatureProblem`: the clean training set
-`features` (n, d) and `label` (n,), `test_features` and `test_label`, and for each of t
-trials `attack` (t,) (``bp5``, ``fc1`` or ``fc5``), `target_features` (t, d),
-`true_label` (t,), `adversarial_label` (t,), `poison_index` (t, p), -1 where unused, and
-`poison_features` (t, p, d). Without it the trials are made from CIFAR-10, as
-``python -m benchmarks.table`` makes them.
-
-Trials are run by ``benchmarks.table``; finished ones are lines of ``--out`` and are
-skipped when the command is run again. With several ``--seeds`` each ready trial is
-trained with each, and counts once, with the mean of its outcomes. ``--page`` puts the
-tables into a page of the documentation as well, as :mod:`benchmarks.render` does.
+The results are those of ``python -m benchmarks.table``; where it ran with several
+``--seed`` on a file of ready trials, each trial counts once, with the mean of its
+outcomes. ``--page`` puts the tables into a page of the documentation as well, as
+:mod:`benchmarks.render` does.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks import table
 from benchmarks.records import Record, group_by, read_records, wilson_interval
 from benchmarks.render import fill
-from benchmarks.table import existing_file, npz_file
+from benchmarks.table import existing_file
 
-SCENARIOS = ("bullseye-polytope", "feature-collision-1", "feature-collision-5")
-RULES = (
-    "none",
-    "EPIC",
-    "filter RandomDrop",
-    "EPIC subset_size=0.1",
-    "EPIC threshold=5",
-    "FarNeighbors cutoff=1.5",
-    "FarNeighbors",
-    "FarNeighbors cutoff=2.5",
-)
 HALVES = ("even trials, for choosing", "odd trials, for reporting")
-# A seed of the table is the first trial's; the others count on from it.
-BETWEEN_SEEDS = 1000
 
 
 def mean_of(trials: Sequence[Record], name: str) -> float:
@@ -83,41 +60,16 @@ def tables(records: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
-def parse_args() -> argparse.Namespace:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
-    add("--trials", type=npz_file, help="npz file; default: made from CIFAR-10")
-    add("--number", type=int, default=20, help="trials of each attack")
-    add("--seeds", type=int, default=1, help="training seeds a trial")
-    add("--rules", nargs="+", default=list(RULES))
-    add("--scenario", nargs="+", default=list(SCENARIOS))
-    add("--cifar10", type=npz_file, help="npz file; default: from OpenML")
-    add("--cache", type=Path, default=Path("benchmark_cache"))
-    add("--out", type=Path, default=Path("rules.jsonl"))
-    add("--page", type=existing_file, help="markdown page to put the tables into")
-    args = parser.parse_args()
-    if args.seeds > 1 and args.trials is None:
-        parser.error("another seed makes other trials of CIFAR-10: give --trials")
-    return args
-
-
-def main() -> None:
-    args = parse_args()
-    options = ["--trials", str(args.number), "--out", str(args.out)]
-    options += ["--cache", str(args.cache), "--defences", *args.rules]
-    for name, path in (("--trials-file", args.trials), ("--cifar10", args.cifar10)):
-        options += [name, str(path)] if path else []
-    for k in range(args.seeds):
-        seed = ["--seed", str(BETWEEN_SEEDS * k)]
-        table.main(["--scenario", *args.scenario, *options, *seed])
-    records = [
-        record
-        for record in read_records(args.out)
-        if record["defence"] in args.rules and record["scenario"] in args.scenario
-    ]
-    found = tables(records)
+    parser.add_argument("results", type=existing_file, help="JSON lines file")
+    parser.add_argument(
+        "--page", type=existing_file, help="markdown page to put the tables into"
+    )
+    args = parser.parse_args(argv)
+    found = tables(read_records(args.results))
     print(found)
     if args.page:
         args.page.write_text(fill(args.page.read_text(), "rules", found.strip()))

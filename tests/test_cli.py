@@ -30,7 +30,7 @@ from epic_sklearn import EPICFilter, LastLayerGradients, logit_gradients
 from epic_sklearn import PrecomputedGradients as Precomputed
 from epic_sklearn.cli import _csv, _npz, _outputs, main
 from epic_sklearn.cli._commands import cli
-from epic_sklearn.report._decisions import fit_id
+from epic_sklearn.report import fit_id
 from epic_sklearn.rules import DeepKNN, FarNeighbors, IsolatedMedoids
 
 

@@ -1,4 +1,4 @@
-"""What a file says is what is read: numbers, spellings, indexes, what belongs to rows."""
+"""What a file says is what is read: numbers, names, indexes, which rows are cut."""
 
 import json
 import unicodedata

@@ -1,9 +1,14 @@
 """Links from the HTML representation of estimators to their pages."""
 
+from pathlib import Path
+
 import pytest
 
 import epic_sklearn
-from epic_sklearn import EPICFilter, attacks, baselines
+from epic_sklearn import EPICFilter, attacks, datasets, rules
+
+API_PAGE = Path(__file__).parents[1] / "docs" / "api.rst"
+PARTS = {"attacks": attacks, "datasets": datasets, "rules": rules}
 
 
 @pytest.mark.parametrize(
@@ -11,7 +16,7 @@ from epic_sklearn import EPICFilter, attacks, baselines
     [
         (EPICFilter(), "epic_sklearn.EPICFilter.html"),
         (epic_sklearn.EPICClassifier(), "epic_sklearn.EPICClassifier.html"),
-        (baselines.DeepKNN(), "epic_sklearn.baselines.DeepKNN.html"),
+        (rules.DeepKNN(), "epic_sklearn.rules.DeepKNN.html"),
         (attacks.BadNets(), "epic_sklearn.attacks.BadNets.html"),
     ],
 )
@@ -25,3 +30,13 @@ def test_a_users_own_subclass_has_no_page():
         pass
 
     assert "/generated/" not in Mine()._repr_html_()
+
+
+def test_every_public_name_has_a_page():
+    listed = set(API_PAGE.read_text().split())
+    public = set(epic_sklearn.__all__) - {*PARTS, "gradients"}
+    for name, part in PARTS.items():
+        public |= {f"{name}.{of_part}" for of_part in part.__all__}
+    # Functions of rules that are at the top have their page there.
+    public -= {f"rules.{name}" for name in epic_sklearn.__all__}
+    assert public <= listed, f"not in docs/api.rst: {sorted(public - listed)}"

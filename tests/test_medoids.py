@@ -12,8 +12,9 @@ from sklearn import config_context
 from sklearn.metrics import pairwise_distances
 
 from epic_sklearn import OuterProductGradients, find_medoids
-from epic_sklearn.medoids import OPTIMIZER_NAMES, FacilityLocation
-from epic_sklearn.medoids._distances import Distances
+from epic_sklearn.medoids import OPTIMIZER_NAMES, distances_between
+from epic_sklearn.medoids.distances import Distances
+from epic_sklearn.medoids.greedy import FacilityLocation
 
 
 class ApricotNaive(FacilityLocationSelection):
@@ -30,6 +31,15 @@ class ApricotNaive(FacilityLocationSelection):
     def _calculate_gains(self, X, idxs=None):
         idxs = self.idxs if idxs is None else idxs
         return np.maximum(X[idxs] - self.current_values, 0.0).sum(axis=1)
+
+
+def matrix(gradients, metric="euclidean"):
+    return Distances(gradients, metric).rows(np.arange(len(gradients)))
+
+
+def choose(gradients, k, metric="euclidean", n_threads=1):
+    distances = Distances(gradients, metric, n_threads)
+    return FacilityLocation(k, optimizer="lazy").fit(distances).selection
 
 
 def apricot_naive(distances, k):
@@ -71,9 +81,8 @@ def random_case(seed):
 @pytest.mark.parametrize("seed", range(240))
 def test_lazy_equals_apricots_naive(seed):
     gradients, k = random_case(seed)
-    distances = Distances(gradients, "euclidean")
-    ours = FacilityLocation(k).fit(distances)
-    theirs = apricot_naive(distances.dense, k)
+    ours = choose(gradients, k)
+    theirs = apricot_naive(matrix(gradients), k)
     # Two-point ties apart (equal distances both ways), the paths are the same.
     np.testing.assert_array_equal(ours.ranking, theirs.ranking)
     scale = max(1e-300, float(np.max(theirs.gains)))
@@ -86,30 +95,28 @@ def test_lazy_equals_apricots_naive(seed):
 def test_lazy_is_never_worse_on_a_lattice_of_ties(seed):
     rng = np.random.RandomState(seed)
     gradients = rng.randint(3, size=(60, 3)).astype(float)
-    distances = Distances(gradients, "euclidean")
-    ours = FacilityLocation(15).fit(distances)
-    theirs = apricot_naive(distances.dense, 15)
-    best = objective(distances.dense, np.array(theirs.ranking))
-    assert objective(distances.dense, ours.ranking) >= best * (1 - 1e-6)
+    distances = matrix(gradients)
+    theirs = apricot_naive(distances, 15)
+    best = objective(distances, np.array(theirs.ranking))
+    assert objective(distances, choose(gradients, 15).ranking) >= best * (1 - 1e-6)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_stock_apricot_with_its_own_kernel_agrees(seed):
-    rng = np.random.RandomState(seed)
-    distances = Distances(rng.dirichlet(np.full(10, 0.3), 60), "euclidean")
-    similarities = distances.dense.max() - distances.dense.astype(np.float64)
+    gradients = np.random.RandomState(seed).dirichlet(np.full(10, 0.3), 60)
+    similarities = matrix(gradients).max() - matrix(gradients).astype(np.float64)
     stock = FacilityLocationSelection(12, metric="precomputed", optimizer="naive")
-    ours = FacilityLocation(12).fit(distances)
+    ours = choose(gradients, 12)
     np.testing.assert_array_equal(ours.ranking, stock.fit(similarities).ranking)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_greedy_is_within_its_guarantee_of_the_brute_force_optimum(seed):
     points = np.random.RandomState(seed).randn(8, 2)
-    distances = Distances(points, "euclidean")
-    best = max(objective(distances.dense, list(c)) for c in combinations(range(8), 3))
-    greedy = FacilityLocation(3).fit(distances).ranking
-    assert objective(distances.dense, greedy) >= (1 - 1 / np.e) * best
+    distances = matrix(points)
+    best = max(objective(distances, list(c)) for c in combinations(range(8), 3))
+    greedy = choose(points, 3).ranking
+    assert objective(distances, greedy) >= (1 - 1 / np.e) * best
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZER_NAMES)
@@ -128,8 +135,7 @@ def test_every_apricot_optimizer_name_passes_through(optimizer, budget):
     ]
     np.testing.assert_array_equal(medoids[0].indices, medoids[1].indices)
     assert len(set(medoids[0].indices)) == len(medoids[0].indices) <= budget
-    # "sample" considers 90% of the class, "sieve" is a stream: both may fall short.
-    if optimizer not in ("sieve", "sample"):
+    if optimizer != "sample":  # which considers 90% of the class
         assert len(medoids[0].indices) == budget
 
 
@@ -145,9 +151,9 @@ def test_exact_optimizers_choose_the_same_medoids(optimizer):
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_distances_are_scikit_learns(metric):
     gradients = np.random.RandomState(0).randn(600, 7) * 1e-3 + 1.0
-    ours = Distances(gradients, metric).dense
+    every = np.arange(600)
+    ours = distances_between(gradients, every, every, metric)
     theirs = pairwise_distances(gradients, metric=metric)
-    ours = ours * (theirs.max() / ours.max())  # ours are scaled inside a class
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-9)
     np.testing.assert_array_equal(ours, ours.T)
     assert (np.diag(ours) == 0).all()
@@ -155,7 +161,7 @@ def test_distances_are_scikit_learns(metric):
 
 def test_cosine_distance_of_zero_gradients():
     gradients = np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 2.0]])
-    distances = Distances(gradients, "cosine").dense
+    distances = distances_between(gradients, np.arange(3), np.arange(3), "cosine")
     np.testing.assert_allclose(distances, [[0, 0, 1], [0, 0, 1], [1, 1, 0]], atol=1e-6)
 
 
@@ -166,11 +172,10 @@ def test_outer_product_distances_are_those_of_the_wide_array(metric, scale):
     errors, inputs = rng.randn(50, 4) * scale, rng.rand(50, 9)
     errors[1], inputs[1] = errors[0], inputs[0]
     outer = OuterProductGradients(errors, inputs)
-    ours = Distances(outer, metric).dense
-    theirs = pairwise_distances(outer.toarray() / scale, metric=metric)
-    np.testing.assert_allclose(
-        ours / ours.max(), theirs / theirs.max(), rtol=1e-5, atol=1e-6
-    )
+    every = np.arange(50)
+    ours = distances_between(outer, every, every, metric)
+    theirs = pairwise_distances(outer.toarray(), metric=metric)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6 * theirs.max())
     assert ours[0, 1] == 0.0
 
 
@@ -179,7 +184,7 @@ def test_outer_product_distances_keep_their_digits_when_examples_are_close():
     errors = 1.0 + rng.randn(20, 3) * 1e-6
     inputs = 5.0 + rng.randn(20, 6) * 1e-6
     outer = OuterProductGradients(errors, inputs)
-    ours = Distances(outer, "euclidean").dense
+    ours = matrix(outer)
     theirs = np.linalg.norm(outer.toarray()[:, None] - outer.toarray()[None], axis=2)
     np.testing.assert_allclose(ours / ours.max(), theirs / theirs.max(), atol=1e-4)
 
@@ -199,7 +204,7 @@ def test_class_larger_than_working_memory_gives_the_same_medoids(metric, factore
         np.testing.assert_array_equal(getattr(stored, name), getattr(on_demand, name))
 
 
-@pytest.mark.parametrize("optimizer", ["naive", "greedi", "stochastic", "sieve"])
+@pytest.mark.parametrize("optimizer", ["naive", "greedi", "stochastic"])
 def test_apricots_optimizers_work_without_the_matrix(optimizer):
     gradients = np.random.RandomState(0).randn(600, 4)
     kwargs = {"subset_size": 0.02, "optimizer": optimizer, "random_state": 0}
@@ -271,16 +276,14 @@ def test_number_of_jobs_changes_nothing():
     np.testing.assert_array_equal(one.assigned_to, two.assigned_to)
 
 
-@pytest.mark.parametrize("max_bytes", [None, 0])
-def test_number_of_threads_changes_nothing(max_bytes):
+@pytest.mark.parametrize("working_memory", [1024, 1])
+def test_number_of_threads_changes_nothing(working_memory):
     gradients = np.random.RandomState(0).dirichlet(np.full(10, 0.3), 1500)
-    selections = [
-        FacilityLocation(150).fit(Distances(gradients, "euclidean", max_bytes, threads))
-        for threads in (1, 2, 5)
-    ]
-    for other in selections[1:]:
-        np.testing.assert_array_equal(selections[0].ranking, other.ranking)
-        np.testing.assert_array_equal(selections[0].gains, other.gains)
+    with config_context(working_memory=working_memory):
+        one, two, five = (choose(gradients, 150, n_threads=t) for t in (1, 2, 5))
+    for other in (two, five):
+        np.testing.assert_array_equal(one.ranking, other.ranking)
+        np.testing.assert_array_equal(one.gains, other.gains)
 
 
 def test_input_is_left_as_it_was():
@@ -294,18 +297,22 @@ def test_global_random_state_is_not_touched():
     np.random.seed(0)
     before = np.random.get_state()[1].copy()
     find_medoids(np.eye(20), np.zeros(20), optimizer="stochastic")
-    find_medoids(np.eye(20), np.zeros(20), optimizer="random", random_state=1)
+    find_medoids(np.eye(20), np.zeros(20), optimizer="greedi", random_state=1)
     np.testing.assert_array_equal(before, np.random.get_state()[1])
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"subset_size": 0}, "subset_size is 0"),
-        ({"subset_size": 1.5}, r"in \(0, 1\]"),
-        ({"subset_size": "0.2"}, "subset_size is '0.2'"),
-        ({"metric": "l1"}, "metric is 'l1'; choose one of"),
-        ({"optimizer": "fast"}, "optimizer is 'fast'; choose one of"),
+        ({"subset_size": 0}, r"'subset_size' .* in the range \(0.0, 1.0\]. Got 0"),
+        ({"subset_size": 1.5}, "Got 1.5"),
+        ({"subset_size": "0.2"}, "Got '0.2'"),
+        ({"metric": "l1"}, "'metric' .* Got 'l1'"),
+        ({"optimizer": "fast"}, "'optimizer' .* Got 'fast'"),
+        ({"optimizer": "random"}, "'random', which can't be used .* TypeError"),
+        ({"optimizer": "bidirectional"}, "it raises ValueError.* Choose one of"),
+        ({"optimizer": "sieve"}, "it chooses no medoid at all in a class of one"),
+        ({"max_class_size": 1}, "'max_class_size' .* Got 1"),
         ({"gradients": np.zeros((3, 2))}, "3 rows for 4 examples"),
         ({"gradients": np.zeros(4)}, "must have shape"),
         ({"gradients": np.zeros((4, 0))}, "at least one feature"),
@@ -313,7 +320,7 @@ def test_global_random_state_is_not_touched():
         ({"gradients": np.full((4, 1), np.nan)}, "NaN or infinity in 4 of 4"),
         ({"gradients": np.full((4, 1), np.inf)}, "NaN or infinity"),
         ({"y": []}, "y is empty"),
-        ({"random_state": "seed"}, "random_state is 'seed'"),
+        ({"random_state": "seed"}, "'random_state' .* Got 'seed'"),
     ],
 )
 def test_bad_input_says_what_was_given(change, message):
@@ -333,7 +340,7 @@ def test_import_and_fits_leave_torchs_threads_as_the_user_set_them():
         "import torch, numpy as np; torch.set_num_threads(1); import epic_sklearn as e;"
         "assert torch.get_num_threads() == 1, 'import';"
         "X = np.random.randn(30, 2);"
-        "[e.find_medoids(X, [0] * 30, optimizer=o) for o in ('naive', 'sieve')];"
+        "[e.find_medoids(X, [0] * 30, optimizer=o) for o in ('naive', 'greedi')];"
         "assert torch.get_num_threads() == 1, 'fit'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -352,7 +359,7 @@ def test_two_round_split_comes_close_to_the_exact_greedy(metric):
         random_state=0,
     )
     assert len(split.indices) == 120
-    distances = Distances(gradients, metric).dense
+    distances = matrix(gradients, metric)
     ratio = objective(distances, split.indices) / objective(distances, exact.indices)
     assert 0.98 < ratio <= 1.001
     nearest = split.indices[distances[:, split.indices].argmin(axis=1)]
@@ -367,8 +374,6 @@ def test_class_that_is_not_too_large_is_not_split():
     small = y[whole.indices] == 0
     np.testing.assert_array_equal(whole.indices[small], split.indices[small])
     assert not np.array_equal(whole.indices, split.indices)
-    with pytest.raises(ValueError, match="max_class_size is 1"):
-        find_medoids(gradients, y, max_class_size=1)
 
 
 def wide_gradients(kind, n=700):
@@ -388,53 +393,72 @@ def wide_gradients(kind, n=700):
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("kind", ["plain", "inputs", "points"])
-def test_wide_gradients_by_products_give_the_distances_of_differences(metric, kind):
+def test_wide_gradients_by_products_give_the_distances_of_differences(
+    kind, metric, monkeypatch
+):
     gradients = wide_gradients(kind)
-    by_products = Distances(gradients, metric, n_threads=2)
-    by_differences = Distances(gradients, metric, max_bytes=0)
-    rows = np.vstack([by_differences[i] for i in range(700)])
-    np.testing.assert_allclose(by_products.dense, rows, rtol=1e-5, atol=0)
-    np.testing.assert_array_equal(by_products.dense == 0, rows == 0)
-    for ours, theirs in zip(
-        by_products.statistics, by_differences.statistics, strict=True
-    ):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
-    stored = FacilityLocation(70).fit(by_products)
-    on_demand = FacilityLocation(70).fit(by_differences)
-    best = objective(rows, on_demand.ranking)
-    assert objective(rows, stored.ranking) == pytest.approx(best, rel=1e-6)
+    by_products = matrix(gradients, metric)
+    chosen = choose(gradients, 70, metric, n_threads=2).ranking
+    monkeypatch.setattr("epic_sklearn.medoids.distances.WIDE", 1000)
+    by_differences = matrix(gradients, metric)
+    np.testing.assert_allclose(by_products, by_differences, rtol=1e-5, atol=0)
+    np.testing.assert_array_equal(by_products == 0, by_differences == 0)
+    best = objective(by_differences, choose(gradients, 70, metric).ranking)
+    assert objective(by_differences, chosen) == pytest.approx(best, rel=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["lazy", "naive", "sieve"])
+@pytest.mark.parametrize("optimizer", ["lazy", "naive"])
 def test_large_classes_side_by_side_are_those_one_by_one(optimizer, monkeypatch):
     rng = np.random.RandomState(0)
     gradients, y = rng.randn(900, 3), rng.randint(3, size=900)
     options = {"subset_size": 0.03, "optimizer": optimizer}
     one_by_one = find_medoids(gradients, y, **options)
-    monkeypatch.setattr("epic_sklearn.medoids._find.LARGE_CLASS", 10)
+    monkeypatch.setattr("epic_sklearn.medoids.find.LARGE_CLASS", 10)
     monkeypatch.setattr("torch.get_num_threads", lambda: 3)
     side_by_side = find_medoids(gradients, y, **options)
     np.testing.assert_array_equal(one_by_one.indices, side_by_side.indices)
     np.testing.assert_array_equal(one_by_one.cluster_size, side_by_side.cluster_size)
 
 
-def test_batches_of_stale_candidates_in_threads_choose_the_same(monkeypatch):
-    gradients = np.random.RandomState(0).dirichlet(np.full(10, 0.3), 1500)
-    one = FacilityLocation(150).fit(Distances(gradients, "euclidean", 0, 1))
-    monkeypatch.setattr("epic_sklearn.medoids._lazy.MANY", 100)
-    monkeypatch.setattr("epic_sklearn.medoids._lazy.PATIENCE", 2)
-    batches = FacilityLocation(150).fit(Distances(gradients, "euclidean", 0, 3))
-    np.testing.assert_array_equal(one.ranking, batches.ranking)
-    np.testing.assert_array_equal(one.gains, batches.gains)
+@pytest.mark.parametrize(("share", "batch"), [(0.5, 64), (1 / 16, 1), (1e-3, 3)])
+@pytest.mark.parametrize("width", [10, 60])
+def test_rows_made_again_choose_the_same(share, batch, width, monkeypatch):
+    gradients = np.random.RandomState(0).dirichlet(np.full(width, 0.3), 1500)
+    stored = choose(gradients, 150)
+    monkeypatch.setattr("epic_sklearn.medoids.greedy.LIST_SHARE", share)
+    monkeypatch.setattr("epic_sklearn.medoids.greedy.BATCH", batch)
+    with config_context(working_memory=1):
+        again = choose(gradients, 150, n_threads=2)
+    np.testing.assert_array_equal(stored.ranking, again.ranking)
+    np.testing.assert_array_equal(stored.owner, again.owner)
+    np.testing.assert_allclose(stored.gains, again.gains, rtol=1e-6)
 
 
-@pytest.mark.parametrize("spatial", [False, True])
-def test_gains_kept_in_fewer_parts_choose_the_same(monkeypatch, spatial):
-    gradients = np.random.RandomState(0).dirichlet(np.full(10, 0.3), 1500)
-    fine = FacilityLocation(150).fit(Distances(gradients, "euclidean", 0))
-    monkeypatch.setattr("epic_sklearn.medoids._lazy.PARTS_SHARE", 1e-5)
-    coarse = FacilityLocation(150).fit(
-        Distances(gradients, "euclidean", 0, spatial=spatial)
+@pytest.mark.parametrize("optimizer", OPTIMIZER_NAMES)
+def test_no_medoid_occurs_twice(optimizer):
+    # With doubles apricot's queue hands out one example again and again.
+    gradients = np.repeat(np.random.RandomState(0).randn(10, 3), 4, axis=0)
+    y = np.repeat([0, 1], [39, 1])
+    medoids = find_medoids(
+        gradients, y, subset_size=0.9, optimizer=optimizer, random_state=0
     )
-    np.testing.assert_array_equal(fine.ranking, coarse.ranking)
-    np.testing.assert_allclose(fine.gains, coarse.gains, rtol=1e-12)
+    assert len(set(medoids.indices)) == len(medoids.indices)
+    assert len(medoids.indices) == (37 if optimizer != "sample" else 36)
+
+
+def test_zero_outer_products_are_one_direction():
+    errors = np.array([[0.0, 0.0], [0.0, 0.0], [1.0, -1.0]])
+    outer = OuterProductGradients(errors, np.array([[1.0], [-2.0], [3.0]]))
+    every = np.arange(3)
+    ours = distances_between(outer, every, every, "cosine")
+    np.testing.assert_allclose(ours, [[0, 0, 1], [0, 0, 1], [1, 1, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gradients_of_any_size_keep_their_distances(dtype):
+    gradients = np.random.RandomState(0).randn(20, 3).astype(dtype)
+    for power in (-100, 0, 100):
+        scaled = np.ldexp(gradients, power)
+        ours = distances_between(scaled, np.arange(5), np.arange(5, 20), "euclidean")
+        theirs = pairwise_distances(gradients[:5], gradients[5:])
+        np.testing.assert_allclose(np.ldexp(ours, -power), theirs, rtol=1e-5)

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0; 1 where ``--fail-on-flagged`` finds a flagged row; 2
+        Exit status: 0; 1 where ``--fail-on-isolated`` finds one; 2
         where an argument or a file cannot be used, or click or rich is
         missing; 130 where interrupted.
 

@@ -28,7 +28,8 @@ NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")
 # 1,5  1.234,5  1,234.5  1 234  12 %  € 5  12:30:00  2020-01-31 12:30
 ODD_NUMBER = re.compile(
     r"""\s*[-+]?[$£€]?\s?(
-        \d+,\d+ | \d{1,3}([., '’\u00a0\u202f]\d{3})+([.,]\d+)? | \d+([.,]\d+)?\s?[%$£€]
+        \d+,\d+ | \d{1,3}([., '\u00a0\u2019\u202f]\d{3})+([.,]\d+)?
+        | \d+([.,]\d+)?\s?[%$£€]
         | [$£€]\s?\d+([.,]\d+)?
         | (\d{4}-\d\d-\d\d|\d{1,2}[./]\d{1,2}[./]\d{4})([T\s]\d{1,2}:\d\d.*)?
         | \d{1,2}:\d\d(:\d\d([.,]\d+)?)?
@@ -43,24 +44,12 @@ Place = Callable[[int], str]
 
 @dataclass(frozen=True)
 class Column:
-    """One column of features, or a block of them from an array.
-
-    Parameters
-    ----------
-    name : str
-        Name of the column or array.
-    values : ndarray of shape (n,) or (n, k)
-        Numbers; of a text column the position in `categories`.
-    categories : list of str or None
-        The sorted values of a text column.
-    array : str or None
-        The array that it is a column of, where that has another name.
-    """
+    """One column of features, or a block of them from an array."""
 
     name: str
-    values: np.ndarray
-    categories: list[str] | None = None
-    array: str | None = None
+    values: np.ndarray  # (n,) or (n, k): numbers, or the place of a text among
+    categories: list[str] | None = None  # the sorted texts of a text column
+    array: str | None = None  # the array that it is of, if that has another name
 
     @property
     def names(self) -> list[str]:
@@ -110,7 +99,7 @@ def as_numbers(values: Sequence[str], decimal: str = ".") -> np.ndarray | None:
             numbers = np.array(filled, dtype=np.float64)
         except ValueError:
             return None
-    for row in np.flatnonzero(np.abs(numbers) > LARGEST_WHOLE):
+    for row in np.flatnonzero(np.abs(numbers) >= LARGEST_WHOLE).tolist():
         text = values[row].strip()
         if text.lstrip("+-").isdigit() and Decimal(text) != Decimal(numbers[row]):
             return None
@@ -153,8 +142,7 @@ def _inexact(column: Column, place: Place) -> str | None:
 def _beyond_floats(example: object) -> str:
     return (
         f"holds whole numbers beyond 2**53, such as {_shortened(str(example))}, which "
-        "floats round: "
-        "subtract the smallest, divide, or store ids as text"
+        "floats round: subtract the smallest, divide, or store ids as text"
     )
 
 
@@ -194,29 +182,13 @@ def _no_index(column: Column, place: Place) -> str | None:
 
 
 def check_columns(columns: Iterable[Column], place: Place) -> None:
-    """Refuse features that no model can use, all of them in one error.
-
-    Parameters
-    ----------
-    columns : iterable of Column
-        The features.
-    place : callable
-        Says where a row stands.
-
-    Raises
-    ------
-    Unusable
-        If a number is missing, infinite or beyond what floats hold; a text column
-        is an id, free text (more than half of its values differ) or numbers
-        written in another way; or a column without a name is no index.
-    """
+    """Refuse features that no model can use, all of them in one error."""
     problems = []
     for column in columns:
-        for check in (_no_index, _not_finite, _inexact, _no_category):
-            found = check(column, place)
-            if found is not None:
-                problems.append((column.name, found, column.array or column.name))
-                break
+        checks = (_no_index, _not_finite, _inexact, _no_category)
+        found = next(filter(None, (check(column, place) for check in checks)), None)
+        if found is not None:
+            problems.append((column.name, found, column.array or column.name))
     if problems:
         raise unusable_columns(problems)
 
@@ -237,33 +209,16 @@ def _as_array(labels: list[Any]) -> np.ndarray:
             return np.array(labels, dtype=object)
         is_plain = all(str(number) == label for label, number in numbers.items())
         return whole if is_plain else np.array(labels, dtype=object)
-    if all(isinstance(label, float | Decimal) for label in labels):
-        if all(abs(n) <= LARGEST_WHOLE and n == int(n) for n in set(labels)):
-            return np.array(labels).astype(np.int64)
+    is_real = all(isinstance(label, float | Decimal) for label in labels)
+    if is_real and all(abs(n) <= LARGEST_WHOLE and n == int(n) for n in set(labels)):
+        return np.array(labels).astype(np.int64)
     return np.array(labels)
 
 
-def check_labels(name: str, labels: Sequence[Any], place: Place) -> np.ndarray:
+def check_labels(
+    name: str, labels: Sequence[Any] | np.ndarray, place: Place
+) -> np.ndarray:
     """Turn a label column into an array that scikit-learn takes.
-
-    Parameters
-    ----------
-    name : str
-        Name of the column, for messages.
-    labels : sequence of length n
-        Text, integers, bools or whole floats.
-    place : callable
-        Says where a row stands.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-
-    Raises
-    ------
-    Unusable
-        If there are no rows, a label is missing, there is one class only, or
-        so many that they cannot be classes.
 
     Examples
     --------
@@ -281,9 +236,7 @@ def check_labels(name: str, labels: Sequence[Any], place: Place) -> np.ndarray:
             f"{len(values)} rows); label these rows or drop them."
         )
     kinds = {type(value).__name__ for value in values}
-    if not kinds <= {"str", "int", "bool", "float", "Decimal"} or (
-        "str" in kinds and len(kinds) > 1
-    ):
+    if kinds != {"str"} and not kinds <= {"int", "bool", "float", "Decimal"}:
         raise Unusable(
             f"Label column {name!r} holds values of type {' and '.join(sorted(kinds))}"
             f", such as {values[0]!r}; write the classes as text or whole numbers."
@@ -306,37 +259,30 @@ def check_labels(name: str, labels: Sequence[Any], place: Place) -> np.ndarray:
 
 
 def _spelling(label: str) -> str:
-    """What a label looks like: without case, blanks, Unicode form and marks unseen."""
+    """Reduce a label to what is seen: no case, blanks, Unicode form, hidden marks."""
     plain = unicodedata.normalize("NFKC", label).casefold()
     seen = (c for c in plain if unicodedata.category(c) != "Cf" and not c.isspace())
     return unicodedata.normalize("NFKC", "".join(seen))
 
 
 def spelled_alike(labels: np.ndarray) -> list[str]:
-    r"""Name classes that look like one class written in several ways.
+    """Warn of classes that look like one class written in several ways.
 
     Examples
     --------
     >>> import numpy as np
     >>> from epic_sklearn.cli._columns import spelled_alike
-    >>> print(spelled_alike(np.array(["cat", "Cat ", "dog", "cat"]))[0])
-    Classes that differ only in blanks, case or Unicode form: 'Cat ' (1 row), 'cat' \
-(2 rows). If they are one class, write it in one way: each is judged by itself.
+    >>> spelled_alike(np.array(["cat", "Cat ", "dog"]))[0][53:85]
+    "'Cat ' (1 row), 'cat' (1 row). I"
     """
     alike = defaultdict(list)
     for label, n in sorted(Counter(map(str, labels.tolist())).items()):
-        alike[_spelling(label)].append((label, n))
-    found = []
-    for group in alike.values():
-        if len(group) > 1:
-            # In code where they look the same.
-            shown = {label: repr(label) for label, _ in group}
-            forms = {unicodedata.normalize("NFC", label) for label, _ in group}
-            if len(forms) < len(group):
-                shown = {label: ascii(label) for label, _ in group}
-            names = ", ".join(f"{shown[x]} ({n} row{'s' * (n > 1)})" for x, n in group)
-            found.append(
-                f"Classes that differ only in blanks, case or Unicode form: {names}. If "
-                "they are one class, write it in one way: each is judged by itself."
-            )
-    return found
+        # ASCII: they may look the same.
+        alike[_spelling(label)].append(f"{label!a} ({n} row{'s' * (n > 1)})")
+    groups = [", ".join(group) for group in alike.values() if len(group) > 1]
+    if not groups:
+        return []
+    return [
+        f"Classes differ only in blanks, case or Unicode form: {'; '.join(groups)}. "
+        "If they are one class, write it in one way: each is judged by itself."
+    ]

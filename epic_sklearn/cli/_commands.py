@@ -121,6 +121,7 @@ def _separator(_: click.Context, __: click.Parameter, value: str | None) -> str 
 @click.option("--separator", callback=_separator, help="Of CSV fields, or 'tab'.")
 @click.option(
     "--decimal",
+    type=click.Choice([".", ","]),
     default=".",
     show_default=True,
     help="What stands before the decimals in CSV files.",
@@ -225,7 +226,7 @@ def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
     if json_only:
         say(as_json(findings))
     else:
-        for note in findings.notes:
+        for note in findings.problem.notes:
             click.echo(f"Note: {note}", err=True)
         say(as_table(findings))
     return int(fail_on_isolated and findings.n_isolated > 0)

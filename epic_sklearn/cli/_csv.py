@@ -54,6 +54,7 @@ class CsvFile:
             raise Unusable(f"{path} is empty: there is no header line.")
         check_names(path, self.names, self.kind)
 
+    @property
     def hint(self) -> str:
         """Say what may be wrong where a column is not found."""
         if len(self.names) > 1:

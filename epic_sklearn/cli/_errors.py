@@ -7,6 +7,7 @@ import io
 import shlex
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 import click
 
@@ -50,6 +51,18 @@ def check_names(path: object, names: Sequence[str], kind: str) -> None:
         )
 
 
+def check_format(path: Path, suffixes: Sequence[str]) -> str:
+    """Return a file's suffix; refuse files of another format, and empty ones."""
+    suffix = path.suffix.lower()
+    if suffix not in suffixes:
+        raise Unusable(
+            f"{path} ends in {suffix!r}; the formats read are {', '.join(suffixes)}."
+        )
+    if path.stat().st_size == 0:
+        raise Unusable(f"{path} is empty.")
+    return suffix
+
+
 def as_option(names: Iterable[str]) -> str:
     """Names as a shell and --exclude take them.
 
@@ -66,16 +79,6 @@ def as_option(names: Iterable[str]) -> str:
 
 def unusable_columns(problems: Sequence[tuple[str, str, str]]) -> Unusable:
     """Error for columns that cannot be used: all of them, so that one look is enough.
-
-    Parameters
-    ----------
-    problems : sequence of (str, str, str)
-        Name, what is wrong, and the name by which --exclude knows the column.
-
-    Returns
-    -------
-    Unusable
-        To be raised.
 
     Examples
     --------

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from ._columns import NAMELESS, as_numbers, counts_rows
-from ._errors import Unusable, check_names
+from ._errors import Unusable, check_format, check_names
 from ._npz import load_arrays
 from ._parquet import ParquetFile
 
@@ -26,7 +26,7 @@ def _from_csv(
 ) -> tuple[np.ndarray, list[str] | None]:
     """Numbers of a CSV file, and the names in its first line if that is a header."""
     how: dict[str, Any] = {"quotechar": '"', "ndmin": 2, "comments": None}
-    how["encoding"] = "utf-8-sig"
+    how |= {"encoding": "utf-8-sig"}
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             first = file.readline().strip("\r\n")
@@ -35,7 +35,8 @@ def _from_csv(
         is_header = _is_header(names, expected)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "loadtxt: input contained no data")
-            matrix = np.loadtxt(path, skiprows=int(is_header), delimiter=separator, **how)
+            how |= {"delimiter": separator, "skiprows": int(is_header)}
+            matrix = np.loadtxt(path, **how)
     except (ValueError, csv.Error) as error:
         raise Unusable(
             f"{path}: {error}. It must hold rows of numbers, one for each row of the "
@@ -96,28 +97,22 @@ def _in_another_order(path: Path) -> Unusable:
 
 
 def _without_index(
-    path: Path, matrix: np.ndarray, names: list[str]
-) -> tuple[np.ndarray, list[str], bool]:
+    path: Path, matrix: np.ndarray, names: list[str] | None
+) -> tuple[np.ndarray, list[str] | None, bool]:
     """Leave out columns that only number the rows; they prove their order."""
+    if names is None:
+        return matrix, None, False
     is_index = np.array([bool(NAMELESS.fullmatch(name)) for name in names], bool)
     if not all(counts_rows(column) for column in matrix[:, is_index].T):
         raise _in_another_order(path)
-    left = [
-        name for name, left_out in zip(names, is_index, strict=True) if not left_out
-    ]
+    left = np.array(names, object)[~is_index].tolist()
     return matrix[:, ~is_index], left, bool(is_index.any())
 
 
 def _load(
     path: Path, what: str, expected: Sequence[str]
 ) -> tuple[np.ndarray, list[str] | None]:
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise Unusable(
-            f"{path} ends in {suffix!r}; the formats read are {', '.join(SUFFIXES)}."
-        )
-    if path.stat().st_size == 0:
-        raise Unusable(f"{path} is empty.")
+    suffix = check_format(path, SUFFIXES)
     if suffix in (".csv", ".tsv"):
         return _from_csv(path, expected)
     return _from_parquet(path) if suffix == ".parquet" else _from_numpy(path, what)
@@ -144,9 +139,7 @@ def _read_matrix(
             f"{path} has {matrix.shape[1]} columns and names {len(names)}: "
             f"{names[:20]}."
         )
-    has_index = False
-    if names is not None:
-        matrix, names, has_index = _without_index(path, matrix, names)
+    matrix, names, has_index = _without_index(path, matrix, names)
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     if len(bad):
         raise Unusable(
@@ -171,28 +164,7 @@ def _check_probabilities(matrix: np.ndarray, path: Path) -> None:
 
 
 def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities from a file, and where in it each row's label is.
-
-    Parameters
-    ----------
-    path : Path
-        Of n rows, one column a class: named by the classes, else in their
-        sorted order.
-    labels : ndarray of shape (n,)
-        Labels of the data.
-
-    Returns
-    -------
-    probabilities : ndarray of shape (n, C)
-    codes : ndarray of shape (n,), int
-        Column of each row's label.
-
-    Raises
-    ------
-    Unusable
-        If the file cannot be used, a class has no column, or the columns have no
-        names and fit the labels better in another order.
-    """
+    """Probabilities from a file, and where in it each row's label is."""
     classes, codes = np.unique(labels, return_inverse=True)
     texts = [str(each) for each in classes.tolist()]
     matrix, names, _ = _read_matrix(path, "probabilities", len(labels), texts)
@@ -233,27 +205,7 @@ def _check_order_of_columns(
 
 
 def read_gradients(path: Path, labels: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Gradients from a file, and whether they prove to be in the order of the rows.
-
-    Parameters
-    ----------
-    path : Path
-        Of n rows.
-    labels : ndarray of shape (n,)
-        Labels of the data.
-
-    Returns
-    -------
-    gradients : ndarray of shape (n, d)
-    is_proved : bool
-        An index counts the rows, or they are softmax minus one-hot of the labels.
-
-    Raises
-    ------
-    Unusable
-        If the file cannot be used, or they are softmax minus one-hot of other
-        labels: the rows are in another order.
-    """
+    """Gradients from a file, and whether they prove to be in the order of the rows."""
     gradients, _, has_index = _read_matrix(path, "gradients", len(labels))
     classes, codes = np.unique(labels, return_inverse=True)
     is_error = abs(gradients.sum(axis=1)) < ROUNDING

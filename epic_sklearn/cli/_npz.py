@@ -9,19 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..report._thumbnails import check_images
+from ..report import check_images
 from ._columns import Column, text_column
 from ._errors import Unusable, as_option, check_names, unknown
 
 
 def load_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
-    """Load an array, or all of an archive's arrays by name; never unpickles.
-
-    Raises
-    ------
-    Unusable
-        If the file is none of NumPy's or holds Python objects.
-    """
+    """Load an array, or all of an archive's arrays by name; never unpickles."""
     name, arrays = "", {}
     try:
         with open(path, "rb") as file:
@@ -47,27 +41,16 @@ def load_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
             f"{path} is no NumPy file of plain numbers or text; pickles are never "
             "loaded."
         ) from error
-    strange = [name for name, a in arrays.items() if not isinstance(a, np.ndarray)]
-    if strange:
-        raise Unusable(f"{strange[0]!r} in {path} is not an array.")
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise Unusable(f"{name!r} in {path} is not an array.")
     return arrays
 
 
 class NpzFile:
-    """An archive as ``numpy.savez`` writes it: arrays with one row an example.
+    """An archive as ``numpy.savez`` writes it: arrays with one row an example."""
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Attributes
-    ----------
-    names : list of str
-        The arrays.
-    """
-
-    kind = "array"
+    kind, hint = "array", ""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,10 +61,6 @@ class NpzFile:
             )
         self._arrays = loaded
         self.names = list(loaded)
-
-    def hint(self) -> str:
-        """Nothing more to say where an array is not found."""
-        return ""
 
     def place(self, row: int) -> str:
         """Row number, from 0."""

@@ -86,13 +86,13 @@ class ScanOptions:
         return make_rule(self.rule_name, self.settings)
 
     def extractor(self, model: Any) -> Any:
-        """Gradient extractor round a model: the one asked for, or what the rule needs."""
+        """Wrap a model, as asked for or as the rule needs it."""
         if self.gradient_of is None:
             return as_extractor(model, self.rule.needs)
         return EXTRACTORS[self.gradient_of](model)
 
     def gradient_name(self, extractor: Any) -> str:
-        """What --gradient-of calls an extractor."""
+        """Name an extractor as --gradient-of does."""
         return next(k for k, kind in EXTRACTORS.items() if type(extractor) is kind)
 
 
@@ -116,22 +116,6 @@ def rule_classes() -> dict[str, type[Rule]]:
 def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
     """Make a rule of its name and of NAME=VALUE.
 
-    Parameters
-    ----------
-    name : str or None
-        A class of :mod:`epic_sklearn.rules`; None takes the default one.
-    settings : sequence of str
-        Its parameters: whole numbers, floats, true, false, none, else text.
-
-    Returns
-    -------
-    Rule
-
-    Raises
-    ------
-    Unusable
-        If there is no such rule or parameter, or a value is out of range.
-
     Examples
     --------
     >>> from epic_sklearn.cli._options import make_rule
@@ -150,7 +134,7 @@ def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
         if not is_assigned:
             raise Unusable(f"--set {setting}: give NAME=VALUE.{takes}")
         if key not in parameters:
-            raise unknown("parameter", key, parameters, takes)
+            raise unknown(f"{type(rule).__name__} parameter", key, parameters)
         rule.set_params(**{key: _value(text)})
     try:
         return rules.resolve_rule(rule)
@@ -159,7 +143,7 @@ def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
 
 
 def _value(text: str) -> Any:
-    """A number, true, false or none where it is one, else the text."""
+    """Read a number, true, false or none; all else is text."""
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
@@ -171,21 +155,14 @@ def _value(text: str) -> Any:
 
 
 def check_options(options: ScanOptions) -> None:
-    """Refuse options that cannot be used, before anything is read.
-
-    Raises
-    ------
-    Unusable
-        If two contradict each other, a package is missing, or an output cannot
-        be written.
-    """
+    """Refuse options that cannot be used, before anything is read."""
     if options.is_from_elsewhere:
         _check_no_model(options)
     _check_gradients(options)
-    for name in ("separator", "decimal"):
-        value = getattr(options, name)
-        if value is not None and len(value) != 1:
-            raise Unusable(f"--{name} is {value!r}; give one character.")
+    if options.separator is not None and len(options.separator) != 1:
+        raise Unusable(
+            f"--separator is {options.separator!r}; give one character, or 'tab'."
+        )
     _check_formats(options)
     check_outputs(options)
 
@@ -261,13 +238,7 @@ def _check_formats(options: ScanOptions) -> None:
 
 
 def check_outputs(options: ScanOptions) -> None:
-    """Refuse outputs that cannot be written, before any work.
-
-    Raises
-    ------
-    Unusable
-        If a folder is missing, a file exists, or two are the same.
-    """
+    """Refuse outputs that cannot be written, before any work."""
     taken = {path.resolve(): f"the input {path}" for path in options.inputs}
     for option, path in options.outputs.items():
         real = path.resolve()

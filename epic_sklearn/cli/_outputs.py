@@ -9,9 +9,8 @@ import os
 import secrets
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -22,41 +21,19 @@ from rich.text import Text
 
 from ..filters import EPICFilter
 from ._npz import write_arrays
+from ._options import ScanOptions
 from ._parquet import import_pyarrow
+from ._problem import Problem
 
 
 @dataclass
 class Findings:
-    """Result of a scan.
+    """What was asked, what of, the fitted filter, and the seconds that it took."""
 
-    Parameters
-    ----------
-    data : Path
-        The file.
-    labels : ndarray of shape (n,)
-        Its labels.
-    detector : EPICFilter
-        Fitted.
-    source : str
-        Where the gradients come from.
-    seconds : float
-        Time for fitting the model and finding the isolated rows.
-    notes : list of str
-        What the user should know.
-    warnings : list of str
-        Why the result is worth little.
-    outputs : dict of str to Path
-        Option and file, of what was written.
-    """
-
-    data: Path
-    labels: np.ndarray
+    options: ScanOptions
+    problem: Problem
     detector: EPICFilter
-    source: str
     seconds: float
-    notes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    outputs: dict[str, Path] = field(default_factory=dict)
 
     @property
     def n_isolated(self) -> int:
@@ -65,11 +42,11 @@ class Findings:
 
     def counts(self) -> dict[str, Any]:
         """Rows in all, isolated and kept."""
-        return _counts(len(self.labels), self.n_isolated)
+        return _counts(len(self.problem.labels), self.n_isolated)
 
     def classes(self) -> list[dict[str, Any]]:
         """Rows of each class in all, isolated and kept."""
-        classes, codes = np.unique(self.labels, return_inverse=True)
+        classes, codes = np.unique(self.problem.labels, return_inverse=True)
         isolated = np.bincount(codes[~self.detector.keep_], minlength=len(classes))
         return [
             {"label": label, **_counts(n, m)}
@@ -106,39 +83,28 @@ def printable(label: Any) -> str:
 
 def as_json(findings: Findings) -> str:
     """One line of JSON."""
-    detector = findings.detector
+    detector, problem = findings.detector, findings.problem
+    outputs = findings.options.outputs
     return json.dumps(
         {
-            "data": str(findings.data),
+            "data": str(findings.options.data),
             **findings.counts(),
             "classes": findings.classes(),
             "rho": detector.rho_,
             "rounds": len(detector.rounds_),
-            "gradients": findings.source,
+            "gradients": problem.source,
             "rule": type(detector.rule_).__name__,
             "parameters": detector.rule_.get_params(),
             "seconds": round(findings.seconds, 3),
-            "outputs": {k.lstrip("-"): str(v) for k, v in findings.outputs.items()},
-            "notes": findings.notes,
-            "warnings": findings.warnings,
+            "outputs": {k.lstrip("-"): str(path) for k, path in outputs.items()},
+            "notes": problem.notes,
+            "warnings": problem.warnings,
         }
     )
 
 
-def as_table(findings: Findings, width: int | None = None) -> str:
-    """Draw a table for people, in colour on a terminal.
-
-    Parameters
-    ----------
-    findings : Findings
-        What to show.
-    width : int, optional
-        Characters a line; default: the terminal's, elsewhere 80.
-
-    Returns
-    -------
-    str
-    """
+def as_table(findings: Findings) -> str:
+    """Draw a table for people, in colour on a terminal."""
     unicode = "utf" in (sys.stdout.encoding or "").lower()
     table = Table(box=box.ROUNDED if unicode else box.ASCII)
     table.add_column("class", overflow="fold")
@@ -149,49 +115,34 @@ def as_table(findings: Findings, width: int | None = None) -> str:
         table.add_row(Text(printable(row["label"])), *_cells(row))
     table.add_section()
     table.add_row("all", *_cells(findings.counts()), style="bold")
-    console = Console(file=io.StringIO(), width=width, force_terminal=_in_colour())
+    in_colour = True if sys.stdout.isatty() else None
+    console = Console(file=io.StringIO(), force_terminal=in_colour)
     console.print(table)
-    detector = findings.detector
-    lines = [f"Warning: {text}" for text in findings.warnings]
+    detector, problem = findings.detector, findings.problem
+    rule = " ".join(repr(detector.rule_).split())
+    lines = [f"Warning: {text}" for text in problem.warnings]
     lines += [
-        f"Gradients: {findings.source}. Rule: {_described(detector)}, "
-        f"{len(detector.rounds_)} round(s), "
+        f"Gradients: {problem.source}. Rule: {rule}, {len(detector.rounds_)} round(s), "
         f"rho {detector.rho_:.3g}, {findings.seconds:.1f} s."
     ]
-    lines += [f"{k[2:].capitalize()}: {v}" for k, v in findings.outputs.items()]
+    for option, path in findings.options.outputs.items():
+        lines.append(f"{option[2:].capitalize()}: {path}")
     return console.file.getvalue() + "\n".join(lines)  # type: ignore[attr-defined]
-
-
-def _described(detector: EPICFilter) -> str:
-    """The rule on one line, with the parameters that were set."""
-    return " ".join(repr(detector.rule_).split())
 
 
 def _cells(counts: dict[str, Any]) -> tuple[str, str, str]:
     return f"{counts['rows']:,}", f"{counts['isolated']:,}", f"{counts['share']:.1%}"
 
 
-def _in_colour() -> bool | None:
-    return True if sys.stdout.isatty() else None
-
-
 def write_mask(findings: Findings, path: Path) -> None:
-    """Write one line a row: number, kept or not, score, the rule's details, label.
-
-    Parameters
-    ----------
-    findings : Findings
-        Result of the scan.
-    path : Path
-        CSV, NPZ or Parquet file, by its suffix.
-    """
+    """Write one line a row: number, kept or not, score, the rule's details, label."""
     detector = findings.detector
     columns = {
-        "row": np.arange(len(findings.labels)),
+        "row": np.arange(len(findings.problem.labels)),
         "kept": detector.keep_,
         "isolation_score": detector.isolation_score_,
         **detector.details_,
-        "label": findings.labels,
+        "label": findings.problem.labels,
     }
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -202,6 +153,7 @@ def write_mask(findings: Findings, path: Path) -> None:
             columns["label"] = columns["label"].astype(str)
         write_arrays(columns, path)
     else:
+        # A label may hold half a character.
         with open(
             path, "w", newline="", encoding="utf-8", errors="backslashreplace"
         ) as file:
@@ -246,12 +198,7 @@ class AtomicFiles:
             shutil.copymode(final, temporary)
         return temporary
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *given: object) -> None:
         try:
             if kind is None:
                 for temporary, final in self._moves:

@@ -41,7 +41,7 @@ class ParquetFile:
         The columns that pandas keeps its index in, or how it counts.
     """
 
-    kind = "column"
+    kind, hint = "column", ""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -52,10 +52,6 @@ class ParquetFile:
         self.index: list[Any] = metadata.get("index_columns", [])
         self.names = [name for name in schema.names if name not in self.index]
         check_names(path, self.names, self.kind)
-
-    def hint(self) -> str:
-        """Nothing more to say where a column is not found."""
-        return ""
 
     def place(self, row: int) -> str:
         """Row number, from 0."""
@@ -99,7 +95,7 @@ class ParquetFile:
             ) from error
 
     def _kind(self, kind: Any) -> str | None:
-        """What is made of a type: "text", "whole" or "number", or nothing."""
+        """Tell what a type is read as: text, whole, number, decimal, or nothing."""
         types = self._pyarrow.types
         if types.is_dictionary(kind):
             kind = kind.value_type

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
@@ -16,8 +15,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from .._utils import learned_nothing
 from ..gradients import LogitGradients, PrecomputedGradients, logit_gradients
-from ..report._learned import learned_nothing
 from ._columns import (
     MAX_CATEGORIES,
     NAMELESS,
@@ -28,38 +27,14 @@ from ._columns import (
     spelled_alike,
 )
 from ._csv import CsvFile
-from ._errors import Unusable, as_option, unknown
+from ._errors import Unusable, as_option, check_format, unknown
 from ._matrix import read_gradients, read_probabilities
 from ._npz import NpzFile
 from ._options import ScanOptions
 from ._parquet import ParquetFile
 
+DataFile = CsvFile | ParquetFile | NpzFile
 SUFFIXES = (".csv", ".tsv", ".parquet", ".npz")
-
-
-class DataFile(Protocol):
-    """A file of labelled rows."""
-
-    kind: str
-    path: Path
-    names: list[str]
-
-    def hint(self) -> str:
-        """Say what may be wrong where a name is not found."""
-
-    def place(self, row: int) -> str:
-        """Say where a row stands in the file."""
-
-    def read(self, label: str, features: list[str]) -> tuple[Any, list[Column]]:
-        """Labels (n,) and the columns of features."""
-
-    def write_rows(
-        self, keep: np.ndarray, path: Path, belonging: Collection[str]
-    ) -> None:
-        """Write the rows where `keep` (n,) is true, in the same format.
-
-        `belonging` names the arrays of an archive that have one row an example.
-        """
 
 
 @dataclass(frozen=True)
@@ -81,13 +56,7 @@ class Problem:
 def open_data(options: ScanOptions) -> DataFile:
     """Open a data file by its suffix."""
     path = options.data
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise Unusable(
-            f"{path} ends in {suffix!r}; the formats read are {', '.join(SUFFIXES)}."
-        )
-    if path.stat().st_size == 0:
-        raise Unusable(f"{path} is empty.")
+    suffix = check_format(path, SUFFIXES)
     if suffix in (".csv", ".tsv"):
         return CsvFile(path, options.separator, options.decimal)
     if options.separator is not None or options.decimal != ".":
@@ -116,14 +85,7 @@ def split_names(given: Sequence[str], known: Sequence[str], kind: str) -> list[s
 
 
 def choose_features(data: DataFile, options: ScanOptions) -> list[str]:
-    """Names of the feature columns: those asked for, or all but the label.
-
-    Raises
-    ------
-    Unusable
-        If a name is not there, the label is among the features, none is left,
-        or an archive has several arrays that may or may not be features.
-    """
+    """Names of the feature columns: those asked for, or all but the label."""
     label = options.label
     left_out = split_names(options.exclude, data.names, data.kind)
     chosen = split_names(options.features, data.names, data.kind)
@@ -142,26 +104,12 @@ def choose_features(data: DataFile, options: ScanOptions) -> list[str]:
 def _no_features(data: DataFile, label: str) -> Unusable:
     return Unusable(
         f"No {data.kind} of features is left in {data.path} besides the label "
-        f"{label!r}.{data.hint()}"
+        f"{label!r}.{data.hint}"
     )
 
 
 def make_model(name: str, seed: int, is_text: Sequence[bool]) -> Pipeline:
-    """Scale numbers, indicate the values of text columns, classify.
-
-    Parameters
-    ----------
-    name : {"logistic", "mlp", "forest", "boosting"}
-        The classifier.
-    seed : int
-        Its random state.
-    is_text : sequence of bool
-        Which features number the values of a text column.
-
-    Returns
-    -------
-    Pipeline
-    """
+    """Scale numbers, indicate the values of text columns, classify."""
     classifier: Any = {
         "logistic": LogisticRegression(max_iter=1000, random_state=seed),
         "mlp": MLPClassifier(random_state=seed, max_iter=500),
@@ -171,10 +119,9 @@ def make_model(name: str, seed: int, is_text: Sequence[bool]) -> Pipeline:
     text = np.flatnonzero(is_text)
     prepare: Any = StandardScaler()
     if len(text):
+        rare = "infrequent_if_exist"
         indicate = OneHotEncoder(
-            max_categories=MAX_CATEGORIES,
-            handle_unknown="infrequent_if_exist",
-            sparse_output=False,
+            max_categories=MAX_CATEGORIES, handle_unknown=rare, sparse_output=False
         )
         prepare = ColumnTransformer(
             [("text", indicate, text)], remainder=StandardScaler()
@@ -186,7 +133,7 @@ def read_problem(options: ScanOptions) -> Problem:
     """Read and check the data and what gradients come from."""
     data = open_data(options)
     if options.label not in data.names:
-        raise unknown(data.kind, options.label, data.names, data.hint())
+        raise unknown(data.kind, options.label, data.names, data.hint)
     features: list[str] = []
     if options.is_from_elsewhere:
         problem = _from_elsewhere(options, data)

@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from ..filters import EPICFilter
-from ..report import write_report
-from ..report._learned import model_warnings
+from ..report import model_warnings, write_report
 from ._errors import Unusable
 from ._options import ScanOptions, check_options
 from ._outputs import AtomicFiles, Findings, write_mask
 from ._problem import Problem, open_data, read_problem
-
-Stage = Callable[[str], None]
-
-
-@contextmanager
-def progress() -> Iterator[Stage]:
-    """Show the stage of the work on stderr, if that is a terminal."""
-    shown = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
-    with shown:
-        task = shown.add_task("", total=None)
-        yield lambda text: shown.update(task, description=text)
 
 
 def find_isolated(options: ScanOptions, problem: Problem) -> Findings:
@@ -59,32 +37,24 @@ def find_isolated(options: ScanOptions, problem: Problem) -> Findings:
         raise Unusable(str(error) or "Not enough memory.") from error
     seconds = time.perf_counter() - start
     said = dict.fromkeys(" ".join(str(each.message).split()) for each in caught)
-    return Findings(
-        data=options.data,
-        labels=problem.labels,
-        detector=detector,
-        source=problem.source,
-        seconds=seconds,
-        notes=[*problem.notes, *said],
-        warnings=[*problem.warnings, *model_warnings(detector, problem.X)],
-        outputs=options.outputs,
-    )
+    problem.notes.extend(said)
+    problem.warnings.extend(model_warnings(detector, problem.X))
+    return Findings(options, problem, detector, seconds)
 
 
-def write_outputs(options: ScanOptions, problem: Problem, findings: Findings) -> None:
+def write_outputs(findings: Findings) -> None:
     """Write all files that were asked for, or none."""
+    options, problem = findings.options, findings.problem
+    detector = findings.detector
     with AtomicFiles() as files:
         if options.out is not None:
-            open_data(options).write_rows(
-                findings.detector.keep_,
-                files.temporary(options.out),
-                problem.belonging,
-            )
+            path = files.temporary(options.out)
+            open_data(options).write_rows(detector.keep_, path, problem.belonging)
         if options.mask is not None:
             write_mask(findings, files.temporary(options.mask))
         if options.report is not None:
             write_report(
-                findings.detector,
+                detector,
                 problem.X,
                 problem.labels,
                 files.temporary(options.report),
@@ -93,7 +63,7 @@ def write_outputs(options: ScanOptions, problem: Problem, findings: Findings) ->
                 title=options.data.name,
                 overwrite=True,
                 categories=problem.categories,
-                warnings=findings.warnings,
+                warnings=problem.warnings,
             )
 
 
@@ -103,31 +73,16 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def scan(options: ScanOptions) -> Findings:
-    """Run the whole command, short of printing.
-
-    Parameters
-    ----------
-    options : ScanOptions
-        From the command line.
-
-    Returns
-    -------
-    Findings
-
-    Raises
-    ------
-    Unusable
-        If an option or a file cannot be used; nothing is written then.
-    """
+    """Run the whole command, short of printing."""
     check_options(options)
     before = _state(options.data)
-    with progress() as stage:
-        stage(f"Reading {options.data.name}")
+    # Shown on a terminal only. Text, not str: a name may hold rich's markup.
+    with Console(stderr=True).status(Text(f"Reading {options.data.name}")) as stage:
         problem = read_problem(options)
-        stage(f"Looking at the gradients of {len(problem.labels):,} rows")
+        stage.update(f"Looking at the gradients of {len(problem.labels):,} rows")
         findings = find_isolated(options, problem)
         if _state(options.data) != before:
             raise Unusable(f"{options.data} changed while it was looked at; try again.")
-        stage("Writing")
-        write_outputs(options, problem, findings)
+        stage.update("Writing")
+        write_outputs(findings)
     return findings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
@@ -290,7 +291,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             loader_options["collate_fn"] = AugmentingCollate(self.augment)
         callbacks = [("epoch_start", start), *self._named_callbacks()]
         if self.lr_milestones is not None:
-            milestones = [int(epoch) for epoch in self.lr_milestones]
+            milestones = [operator.index(epoch) for epoch in self.lr_milestones]
             decay = LRScheduler("MultiStepLR", event_name=None, milestones=milestones)
             callbacks.append(("lr_milestones", decay))
         return NeuralNetClassifier(
@@ -322,7 +323,8 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             net.callbacks.append(("checkpoint", saver))
         net.initialize()
         net.notify("on_train_begin", X=X, y=codes)
-        n_epochs = 0 if has_stopped(net) else self.max_epochs - len(net.history)
+        is_over = len(net.history) > 0 and has_stopped(net)
+        n_epochs = 0 if is_over else self.max_epochs - len(net.history)
         # Not net.partial_fit, which takes any interrupt for the end of training:
         # Ctrl-C would leave a half-trained model that looks like a finished one.
         try:

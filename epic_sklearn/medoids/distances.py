@@ -1,0 +1,277 @@
+"""Distances between the gradients of one class, made some rows at a time.
+
+Few features: from differences, in a compiled loop. Many: from matrix products, mended
+where those cancel. Gradients are scaled by a power of two first, which changes no digit
+and keeps squares of very small ones inside the floating-point range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any
+
+import numba
+import numpy as np
+from sklearn import get_config
+
+from ..gradients.features import Gradients, OuterProductGradients
+
+METRICS = ("euclidean", "cosine")
+WIDE = 48  # features from which on a matrix product beats differences
+CLOSE = 1e-2  # below this share of the norms float32 products lose too many digits
+TILE = 512  # columns worked on at a time, to stay in the cache
+# Rows made at a time: so many bytes, and enough for a matrix product to pay.
+BLOCK_BYTES, BLOCK_ROWS = 2**21, 256
+
+Array = np.ndarray
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile at the first call; cache on disk if there is a place to write to."""
+    try:
+        return numba.njit(function, nogil=True, cache=True)
+    except RuntimeError:  # a read-only installation without a home
+        return numba.njit(function, nogil=True)
+
+
+# The inner loops run over slices of one dimension: those the compiler vectorises.
+
+
+@compiled
+def squares_of_differences(rows: Array, columns: Array, out: Array) -> None:
+    """Fill `out` (r, m) with squared distances of `rows` (r, d), `columns` (d, m)."""
+    d, m = columns.shape
+    for begin in range(0, m, TILE):
+        stop = min(m, begin + TILE)
+        for i in range(len(rows)):
+            total = out[i, begin:stop]
+            total[:] = 0
+            for k in range(0, d - 1, 2):  # two a time: half as many stores
+                a, b = rows[i, k], rows[i, k + 1]
+                x, y = columns[k, begin:stop], columns[k + 1, begin:stop]
+                for j in range(len(total)):
+                    total[j] += (x[j] - a) * (x[j] - a) + (y[j] - b) * (y[j] - b)
+            if d % 2:
+                a, x = rows[i, d - 1], columns[d - 1, begin:stop]
+                for j in range(len(total)):
+                    total[j] += (x[j] - a) * (x[j] - a)
+
+
+@compiled
+def squares_from_products(
+    products: Array, rows: Array, points: Array, norms: Array
+) -> None:
+    """Turn products (r, n) of some points with all into squared distances.
+
+    ``|x|^2 + |y|^2 - 2 x.y`` cancels where x and y are close; those are computed
+    again from differences, so that doubles are exactly 0 apart.
+    """
+    for at in range(len(rows)):
+        own, line, x = norms[rows[at]], products[at], points[rows[at]]
+        for j in range(len(line)):
+            line[j] = own + norms[j] - 2.0 * np.float64(line[j])
+        for j in range(len(line)):
+            if line[j] <= CLOSE * (own + norms[j]):
+                total, y = 0.0, points[j]
+                for k in range(len(x)):
+                    total += (np.float64(x[k]) - np.float64(y[k])) ** 2
+                line[j] = total
+
+
+@compiled
+def squares_of_outer_products(
+    out: Array, inputs: Array, rows: Array, norms: Any
+) -> None:
+    """Turn squared distances (r, n) of errors and of inputs into those of gradients.
+
+    |g h' - G H'|^2 = |dg|^2 |mean h|^2 + |mean g|^2 |dh|^2 + 2 (mean g . dg) (mean h
+    . dh) needs only squared differences and norms: close examples keep their digits.
+    """
+    g, h, unit = norms
+    for at in range(len(rows)):
+        own_g, own_h, p_line, q_line = g[rows[at]], h[rows[at]], out[at], inputs[at]
+        for j in range(len(p_line)):
+            p, q = np.float64(p_line[j]), np.float64(q_line[j])
+            g_sum, h_sum = 2.0 * (own_g + g[j]) - p, 2.0 * (own_h + h[j]) - q
+            cross = (own_g - g[j]) * (own_h - h[j])
+            square = 0.25 * (p * h_sum + q * g_sum) + 0.5 * cross
+            p_line[j] = max(unit * square, 0.0)
+
+
+def exponent_of(features: Array) -> int:
+    """Power of two that the largest feature is just below; 0 for zeros."""
+    return int(np.frexp(max(features.max(), -features.min()))[1])
+
+
+def squared_norms(features: Array) -> Array:
+    """Squared length (n,) of each row, float64."""
+    return np.einsum("nk,nk->n", features, features, dtype=np.float64)
+
+
+def centred(features: Array) -> Array:
+    """Subtract the median of a few hundred examples: any middle will do.
+
+    The median and not the mean: the bulk of a class that has converged lies
+    together, and it is there that small differences count.
+    """
+    few = features[:: max(1, len(features) // 256)]
+    return features - np.median(few, axis=0).astype(features.dtype)
+
+
+def directions(factors: list[Array]) -> list[Array]:
+    """Scale examples to unit length; a zero one gets a direction of its own.
+
+    Zero gradients are at cosine distance 1 from others and 0 from each other.
+    """
+    factors = [np.ldexp(f.astype(np.float64), -exponent_of(f)) for f in factors]
+    norms = [np.sqrt(squared_norms(f))[:, None] for f in factors]
+    zero = np.min(norms, axis=0) == 0.0
+    return [
+        np.hstack([np.where(zero, 0.0, f / (norm + zero)), 1.0 * zero])
+        for f, norm in zip(factors, norms, strict=True)
+    ]
+
+
+class Points:
+    """Features (n, d) as float32 with the same differences, times 2**-exponent.
+
+    Single precision is taken as it is: a difference of two of its numbers is exact
+    to the last bit. Double precision is centred before it is rounded, so that an
+    offset common to all examples costs no digits.
+    """
+
+    def __init__(self, features: Array) -> None:
+        self.exponent = exponent_of(features)
+        points = np.ldexp(features, -self.exponent)
+        if points.dtype.itemsize > 4:
+            points = centred(points)
+            self.exponent += (finer := exponent_of(points))
+            points = np.ldexp(points, -finer)
+        self.points = points.astype(np.float32, copy=False)
+        self.is_wide = points.shape[1] >= WIDE
+        if self.is_wide:
+            self.centred = centred(self.points)
+            self.norms = squared_norms(self.centred)
+        else:
+            self.columns = np.ascontiguousarray(self.points.T)
+
+    def squares(self, rows: Array, out: Array) -> Array:
+        """Fill `out` (r, n) with squared distances of some rows to all."""
+        if self.is_wide:
+            np.matmul(self.centred[rows], self.centred.T, out=out)
+            squares_from_products(out, rows, self.points, self.norms)
+        else:
+            squares_of_differences(self.points[rows], self.columns, out)
+        return out
+
+
+class Distances:
+    """Square matrix of float32 distances inside one class, times 2**-exponent.
+
+    Offers what apricot asks of a matrix: `shape`, one row by an integer and the square
+    sub-matrix by ``D[rows]`` (``D[rows][:, rows]`` gives the same).
+    """
+
+    stored: Array | None = None
+
+    def __init__(self, gradients: Gradients, metric: str, n_threads: int = 1) -> None:
+        self.gradients, self.metric, self.n_threads = gradients, metric, n_threads
+        self.shape = (len(gradients), len(gradients))
+        is_outer = isinstance(gradients, OuterProductGradients)
+        factors = [gradients.errors, gradients.inputs] if is_outer else [gradients]
+        if metric == "cosine":
+            factors = directions(factors)
+        self.factors = [Points(features) for features in factors]
+        self.exponent = sum(points.exponent for points in self.factors)
+        if is_outer:
+            g, h = (
+                squared_norms(np.ldexp(f.astype(np.float64), -points.exponent))
+                for f, points in zip(factors, self.factors, strict=True)
+            )
+            scale = (exponent_of(g) + exponent_of(h) + 1) // 2  # squares stay below 4
+            self.exponent, self._norms = self.exponent + scale, (g, h, 4.0**-scale)
+        if metric == "cosine":  # half the squared distance of directions
+            self.exponent = 2 * self.exponent - 1
+
+    def rows(self, rows: Array, out: Array | None = None) -> Array:
+        """Distances (r, n) from some of the examples to all: read, or made."""
+        if self.stored is not None:
+            return self.stored[rows]
+        if out is None:
+            out = np.empty((len(rows), self.shape[0]), dtype=np.float32)
+        first, *others = self.factors
+        first.squares(rows, out)
+        for second in others:
+            squares = second.squares(rows, np.empty_like(out))
+            squares_of_outer_products(out, squares, rows, self._norms)
+        return out if self.metric == "cosine" else np.sqrt(out, out=out)
+
+    def in_blocks(self, work: Callable[[Array], None], rows: Array) -> None:
+        """Call `work` with some of the rows at a time, in threads."""
+        size = BLOCK_BYTES // (4 * self.shape[0])
+        if any(points.is_wide for points in self.factors):
+            size = max(size, BLOCK_ROWS)
+        size = max(1, min(size, -(-len(rows) // self.n_threads)))
+        blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
+        with ThreadPoolExecutor(self.n_threads) as pool:
+            list(pool.map(work, blocks))
+
+    @cached_property
+    def summary(self) -> tuple[Array, float, Array]:
+        """Row sums (n,), the largest distance, each row's nearest other (n,).
+
+        On the way all rows are `stored` if they fit scikit-learn's working_memory.
+        """
+        n = self.shape[0]
+        stored = np.empty((n, n), np.float32) if 4 * n * n <= memory_limit() else None
+        sums, farthest, nearest = np.empty(n), np.empty(n), np.empty(n, np.float32)
+
+        def summarise(rows: Array) -> None:
+            out = None if stored is None else stored[rows[0] : rows[-1] + 1]
+            block = self.rows(rows, out)
+            sums[rows] = block.sum(axis=1, dtype=np.float64)
+            farthest[rows] = block.max(axis=1)
+            own = (np.arange(len(rows)), rows)
+            block[own] = np.inf
+            nearest[rows] = block.min(axis=1)
+            block[own] = 0.0
+
+        self.in_blocks(summarise, np.arange(n))
+        self.stored = stored
+        return sums, float(farthest.max()), nearest
+
+    def __getitem__(self, rows: Any) -> Any:
+        if isinstance(rows, tuple):  # D[rows][:, rows]: already square
+            return self
+        if np.ndim(rows) == 1:
+            return Distances(self.gradients[rows], self.metric, self.n_threads)
+        return self.rows(np.array([rows]))[0]
+
+
+def memory_limit() -> float:
+    """scikit-learn's working memory, in bytes."""
+    return get_config()["working_memory"] * 2**20
+
+
+def distances_between(
+    gradients: Gradients, rows: Array, columns: Array, metric: str
+) -> Array:
+    """Distances between the gradients of some examples and those of others.
+
+    `gradients` (n, d) are an ndarray or OuterProductGradients, `rows` (r,) and
+    `columns` (m,) row numbers, `metric` is that of :func:`find_medoids`. Returns an
+    ndarray (r, m), float64, made in single precision.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.medoids import distances_between
+    >>> gradients = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 2.0]])
+    >>> distances_between(gradients, np.array([0]), np.array([1, 2]), "euclidean")
+    array([[5., 2.]])
+    """
+    both = Distances(gradients[np.concatenate([rows, columns])], metric)
+    own = both.rows(np.arange(len(rows)))[:, len(rows) :]
+    return np.ldexp(own.astype(np.float64), both.exponent)

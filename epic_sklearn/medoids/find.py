@@ -1,0 +1,290 @@
+"""Medoids of every class, as a plain function on arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed, effective_n_jobs
+from numpy.typing import ArrayLike
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from tqdm import tqdm
+
+from .._utils import RandomState, resolve_seed
+from ..gradients.features import Gradients, OuterProductGradients, check_gradients
+from .distances import BLOCK_ROWS, METRICS, Distances, memory_limit
+from .greedy import (
+    OPTIMIZER_NAMES,
+    REFUSED,
+    FacilityLocation,
+    Selection,
+    choose_in_torch,
+    fits_on,
+    is_on_gpu,
+)
+
+LARGE_CLASS = 1000  # a smaller one is over before a thread of its own pays
+
+
+@dataclass(frozen=True)
+class Medoids:
+    """Medoids of each class and the clusters around them.
+
+    n is the number of examples, m that of medoids.
+
+    Attributes
+    ----------
+    indices : ndarray of shape (m,), int64
+        Row numbers of the medoids, class by class, in order of selection.
+    gains : ndarray of shape (m,), float64
+        What each added to the facility location. Gradients are scaled inside a
+        class, so gains compare only within one.
+    assigned_to : ndarray of shape (n,), int64
+        Row number of each row's nearest medoid, of equally near ones the first.
+    cluster_size : ndarray of shape (n,), int64
+        Size of the cluster that each row is in, its medoid included.
+    gap : ndarray of shape (n,), float64
+        Distance to the nearest other example of the class, relative to its
+        median over the class's examples that have no double.
+    """
+
+    indices: np.ndarray
+    gains: np.ndarray
+    assigned_to: np.ndarray
+    cluster_size: np.ndarray
+    gap: np.ndarray
+
+
+@dataclass(frozen=True)
+class ClassTask:
+    """All that choosing medoids of one class, or of one part of it, needs.
+
+    With the gradients: arrays that are arguments of their own joblib's dask backend
+    puts into one worker's memory ahead of the tasks, which are lost if that dies.
+    """
+
+    gradients: Gradients
+    budget: int
+    metric: str
+    optimizer: str
+    seed: int
+    device: torch.device | None = None
+
+    def run(self, n_threads: int = 1) -> Selection:
+        """Choose the medoids, on the device if there is one and they fit."""
+        distances = Distances(self.gradients, self.metric, n_threads)
+        k = min(self.budget, len(self.gradients))
+        if self.optimizer == "lazy" and fits_on(self.device, len(self.gradients)):
+            return choose_in_torch(distances, k, self.device)
+        options = {"optimizer": self.optimizer, "random_state": self.seed}
+        return FacilityLocation(k, **options).fit(distances).selection
+
+
+@validate_params(
+    {
+        "subset_size": [Interval(Real, 0, 1, closed="right")],
+        "metric": [StrOptions(set(METRICS))],
+        "optimizer": [StrOptions({*OPTIMIZER_NAMES, *REFUSED})],
+        "max_class_size": [Interval(Integral, 2, None, closed="left"), None],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def find_medoids(
+    gradients: ArrayLike | OuterProductGradients,
+    y: ArrayLike,
+    *,
+    subset_size: float = 0.2,
+    metric: str = "euclidean",
+    optimizer: str = "lazy",
+    max_class_size: int | None = None,
+    n_jobs: int | None = None,
+    random_state: RandomState = None,
+    verbose: int = 0,
+) -> Medoids:
+    """Choose medoids of the gradients of each class by facility location.
+
+    In each class c of n_c examples, ``ceil(subset_size * n_c)`` medoids are
+    chosen by greedily maximising ``sum_j max_i (c0 - d_ij)`` (paper, section
+    3.2, equation 5), and each example is assigned to its nearest one.
+
+    Parameters
+    ----------
+    gradients : array-like of shape (n, d) or OuterProductGradients
+        One gradient feature vector an example. Medoids of a tensor on a CUDA
+        device are chosen there, by the default optimizer.
+    y : array-like of shape (n,)
+        Labels: strings, integers or bools.
+    subset_size : float, default=0.2
+        Medoids as a fraction of each class, in (0, 1].
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        Distance between gradients. A zero gradient is at cosine distance 1
+        from all non-zero ones and 0 from other zero ones.
+    optimizer : str, default="lazy"
+        Any of apricot's but "random", "bidirectional" and "sieve". "lazy" chooses
+        what "naive" does, ties to the lowest index, and is the fastest. "sample"
+        may choose fewer medoids than the budget.
+    max_class_size : int or None, default=None
+        A larger class is split at random into parts of at most this size, and
+        medoids are chosen in two rounds (GreeDi): no longer exactly the
+        greedy's, but each worker holds one part only. None: never split.
+    n_jobs : int, default=None
+        Classes, and parts of split ones, chosen side by side, as joblib counts;
+        ``joblib.parallel_config("dask")`` takes them to a cluster.
+    random_state : int, RandomState instance or None, default=None
+        For `max_class_size` and optimizers that draw at random.
+    verbose : int, default=0
+        Above 0, a progress bar over the classes.
+
+    Returns
+    -------
+    Medoids
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, or lengths, shapes or values are bad.
+
+    Notes
+    -----
+    Distances are float32, held while those of a class fit scikit-learn's
+    ``working_memory`` and else made again when needed; from 48 features on by matrix
+    products, which may change last digits. Double-precision gradients are centred
+    inside their class and rounded to single precision.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn import find_medoids
+    >>> gradients = np.array([[0.0], [0.1], [0.2], [0.4], [5.0], [1.0], [1.1]])
+    >>> medoids = find_medoids(gradients, list("aaaaabb"), subset_size=0.4)
+    >>> medoids.indices
+    array([2, 4, 5])
+    >>> medoids.cluster_size
+    array([4, 4, 4, 4, 1, 2, 2])
+    """
+    if optimizer in REFUSED:
+        raise ValueError(
+            f"optimizer is {optimizer!r}, which can't be used from apricot: "
+            f"{REFUSED[optimizer]}. Choose one of {OPTIMIZER_NAMES}."
+        )
+    labels = column_or_1d(y)
+    if len(labels) == 0:
+        raise ValueError("y is empty: there is no class to choose medoids from.")
+    checked = check_gradients(gradients, len(labels))
+    _, codes = np.unique(labels, return_inverse=True)
+    return find_medoids_within(
+        gradients if is_on_gpu(gradients) else checked,
+        codes,
+        [budget_of(size, subset_size) for size in np.bincount(codes)],
+        metric=metric,
+        optimizer=optimizer,
+        max_class_size=max_class_size,
+        n_jobs=n_jobs,
+        seed=resolve_seed(random_state),
+        verbose=verbose,
+    )
+
+
+def budget_of(n_examples: int, subset_size: float) -> int:
+    """ceil(subset_size * n_examples), unharmed by rounding (0.7 * 10 is above 7)."""
+    return max(1, ceil(subset_size * n_examples - 1e-9))
+
+
+def find_medoids_within(
+    gradients: Gradients | torch.Tensor,
+    codes: np.ndarray,
+    budgets: Sequence[int],
+    *,
+    metric: str,
+    optimizer: str,
+    n_jobs: int | None,
+    seed: int,
+    max_class_size: int | None = None,
+    verbose: int = 0,
+) -> Medoids:
+    """Choose ``budgets[c]`` medoids in each class c; input is valid already.
+
+    For rounds on what is left of a class with the budget that it began with. A
+    class that is no longer there is passed over. Tensors: on their device.
+    """
+    device = None
+    if isinstance(gradients, torch.Tensor):
+        device, gradients = gradients.device, gradients.detach().cpu().numpy()
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(budgets)))
+    classes = [rows for rows in np.split(order, ends[:-1]) if len(rows)]
+    how = (metric, optimizer, seed, device)
+    tasks = (
+        ClassTask(gradients[rows], budgets[codes[rows[0]]], *how)
+        for rows in tqdm(classes, "medoids", unit="class", disable=not verbose)
+    )
+    n_threads = torch.get_num_threads()
+    largest = max(map(len, classes))
+    if max_class_size is not None and largest > max_class_size:
+        found = [run_in_parts(task, max_class_size, n_jobs) for task in tasks]
+    elif effective_n_jobs(n_jobs) > 1:
+        jobs = (delayed(ClassTask.run)(task) for task in tasks)
+        found = Parallel(n_jobs=n_jobs, prefer="threads")(jobs)
+    else:
+        # With this process's threads: several large classes, while their distances
+        # fit working_memory together, or the rows of one.
+        at_once = 1
+        if largest >= LARGE_CLASS and device is None:
+            fit = max(1, int(memory_limit() / (4 * largest**2)))
+            at_once = min(n_threads, len(classes), fit)
+        jobs = (delayed(ClassTask.run)(task, n_threads // at_once) for task in tasks)
+        found = Parallel(n_jobs=at_once, backend="threading")(jobs)
+    return join_classes(classes, found)
+
+
+def run_in_parts(task: ClassTask, max_size: int, n_jobs: int | None) -> Selection:
+    """Choose medoids of a class too large for one worker in two rounds (GreeDi).
+
+    Mirzasoleiman et al. (2013): split the class at random, choose a full budget of
+    medoids in each part, then choose the budget among all of these.
+    """
+    gradients, n = task.gradients, len(task.gradients)
+    if n <= max_size:
+        return task.run()
+    order = np.random.RandomState(task.seed).permutation(n)
+    parts = [np.sort(part) for part in np.array_split(order, -(-n // max_size))]
+    chosen = Parallel(n_jobs=n_jobs, prefer="threads")(
+        delayed(ClassTask.run)(replace(task, gradients=gradients[part]))
+        for part in parts
+    )
+    medoids = [part[c.ranking] for part, c in zip(parts, chosen, strict=True)]
+    candidates = np.sort(np.concatenate(medoids))
+    final = replace(task, gradients=gradients[candidates]).run()
+    whole = Distances(gradients, task.metric, torch.get_num_threads())
+    nearest, owner = np.full(n, np.inf, np.float32), np.zeros(n, dtype=np.int64)
+    ranking = candidates[final.ranking]
+    for start in range(0, len(ranking), BLOCK_ROWS):
+        rows = whole.rows(ranking[start : start + BLOCK_ROWS])
+        closer = rows.min(axis=0) < nearest
+        owner[closer] = start + rows[:, closer].argmin(axis=0)
+        nearest = np.minimum(nearest, rows.min(axis=0))
+    return Selection(ranking, final.gains, owner, whole.summary[2])
+
+
+def join_classes(classes: list[np.ndarray], found: list[Selection]) -> Medoids:
+    """Put the classes' results together under the row numbers of the whole."""
+    n = sum(map(len, classes))
+    assigned_to, cluster_size = np.empty((2, n), dtype=np.int64)
+    gap = np.zeros(n)
+    for rows, one in zip(classes, found, strict=True):
+        assigned_to[rows] = rows[one.ranking[one.owner]]
+        cluster_size[rows] = np.bincount(one.owner)[one.owner]
+        if len(rows) > 1:
+            apart = one.nearest_other.astype(np.float64)
+            gap[rows] = apart / (np.median(apart[apart > 0]) if apart.any() else 1.0)
+    indices = [rows[one.ranking] for rows, one in zip(classes, found, strict=True)]
+    gains = np.concatenate([one.gains for one in found])
+    return Medoids(np.concatenate(indices), gains, assigned_to, cluster_size, gap)

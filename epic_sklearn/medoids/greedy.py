@@ -1,0 +1,250 @@
+"""Facility location on apricot: our function object, lazy greedy, naive in torch.
+
+The gain of candidate i is ``sum_j max(0, m_j - d_ij)``, m_j the distance from j to its
+nearest medoid so far. Working on d keeps digits that a similarity in float32 loses.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from .distances import Array, Distances, compiled, memory_limit
+
+# apricot compiles parallel functions at import: starting numba's threads sets the
+# number of OpenMP threads of the whole process, torch's with it.
+_n_threads = torch.get_num_threads()
+from apricot import FacilityLocationSelection  # noqa: E402
+from apricot.optimizers import OPTIMIZERS, BaseOptimizer  # noqa: E402
+
+torch.set_num_threads(_n_threads)
+
+# Why each of these of apricot 0.6.1 can't be used.
+REFUSED = {
+    "random": "it raises TypeError: super(type, obj): obj must be an instance of type",
+    "bidirectional": "it raises ValueError: zero-size array to reduction operation",
+    "sieve": "it chooses no medoid at all in a class of one or of equal gradients",
+}
+OPTIMIZER_NAMES = tuple(name for name in OPTIMIZERS if name not in REFUSED)
+
+# Sums are made side by side, entry j in sum j % LANES, and those added in the end: for
+# speed, and so that leaving out entries that add nothing changes no digit.
+LANES = 32
+BATCH = 64  # candidates without a list that are looked at, at first, for one medoid
+LIST_SHARE = 1 / 16  # of a row that its list may hold where rows are not stored
+
+
+@compiled
+def look_at(rows: Array, candidates: Array, state: Any, step: int) -> None:
+    """Gains of candidates from whole rows, in double so that equal gains do tie.
+
+    Entries below `nearest` are listed if they fit: candidate i's are the first
+    ``lengths[i]`` distances ``near[i]``, to the examples ``names[i]``.
+    """
+    near, names, lengths, bounds, seen_at, nearest = state
+    sums, n = np.empty(LANES), len(nearest)
+    values, columns = np.empty(n + 1, np.float32), np.empty(n + 1, np.int32)
+    for row, i in zip(rows, candidates):  # noqa: B905  (numba knows no strict)
+        sums[:] = 0.0
+        for begin in range(0, n, LANES):
+            here, old = row[begin : begin + LANES], nearest[begin : begin + LANES]
+            for j in range(len(here)):
+                sums[j] += max(np.float64(old[j]) - np.float64(here[j]), 0.0)
+        bounds[i], seen_at[i], kept = sums.sum(), step, 0
+        for j in range(n):
+            kept += row[j] < nearest[j]
+        if kept <= near.shape[1]:
+            lengths[i], kept = kept, 0
+            for j in range(n):
+                values[kept], columns[kept] = row[j], j
+                kept += row[j] < nearest[j]
+            near[i, :kept], names[i, :kept] = values[:kept], columns[:kept]
+
+
+@compiled
+def lazy_greedy(
+    state: Any, owner: Array, chosen: Array, gains: Array, step: int
+) -> int:
+    """Choose medoids by the accelerated greedy (Minoux, 1978), until one has no list.
+
+    A gain only shrinks as medoids are added: a candidate that was refreshed for
+    this medoid and still leads the heap is the best. Returns how many are chosen.
+    """
+    near, names, lengths, bounds, seen_at, nearest = state
+    sums = np.empty(LANES)
+    heap = [(-bounds[i], i) for i in range(len(bounds)) if bounds[i] >= 0.0]
+    heapq.heapify(heap)
+    while step < len(chosen) and lengths[heap[0][1]] >= 0:
+        bound, i = heap[0]
+        values, columns, length, kept = near[i], names[i], lengths[i], 0
+        if seen_at[i] < step and bound < 0.0:
+            sums[:] = 0.0
+            for at in range(length):  # what no longer counts leaves the list
+                distance, j = values[at], columns[at]
+                values[kept], columns[kept] = distance, j
+                closer = np.float64(nearest[j]) - np.float64(distance)
+                sums[j % LANES] += max(closer, 0.0)
+                kept += closer > 0.0
+            bounds[i], lengths[i], seen_at[i] = sums.sum(), kept, step
+            heapq.heapreplace(heap, (-bounds[i], i))
+            continue
+        heapq.heappop(heap)
+        chosen[step], gains[step], bounds[i] = i, bounds[i], -1.0
+        for at in range(length):
+            j = columns[at]
+            if values[at] < nearest[j]:
+                nearest[j], owner[j] = values[at], step
+        step += 1
+    return step
+
+
+class Selection(NamedTuple):
+    """What was chosen in one class of n examples, by row numbers inside it."""
+
+    ranking: Array  # (k,) medoids in order of selection
+    gains: Array  # (k,) what each gained
+    owner: Array  # (n,) place in ranking of the nearest, of equals the first
+    nearest_other: Array  # (n,) distance to the nearest other example
+
+
+class LazyGreedy(BaseOptimizer):
+    """The lazy greedy on rows of distances cut down to short lists.
+
+    Once a few medoids are chosen only few entries of a row can still add to its
+    gain. A row that is looked at is cut down to those as soon as they fit: into its
+    own place if rows are stored, else into its share of ``working_memory``. Until
+    then it is made again when needed.
+    """
+
+    def select(self, X: Distances, k: int, sample_cost: Any = None) -> None:
+        """Choose k medoids, ties to the lowest index."""
+        function, n_batch = self.function, BATCH
+        gains = function._calculate_gains(X)
+        function._select_next(X[gains.argmax()], gains.max(), int(gains.argmax()))
+        function.make_room(X)
+        function._calculate_gains(X)
+        chosen, gains = np.zeros(k, dtype=np.int64), np.zeros(k)
+        while (before := len(function.ranking)) < k:
+            step = lazy_greedy(function.state, function.owner, chosen, gains, before)
+            function.ranking += chosen[before:step].tolist()
+            function.gains += gains[before:step].tolist()
+            _, _, lengths, bounds, seen_at, _ = function.state
+            best = int(np.argmax(bounds))
+            if step < k and seen_at[best] == step:
+                function._select_next(X[best], bounds[best], best)
+            elif step < k:
+                n_batch = 2 * n_batch if step == before else BATCH
+                stale = (lengths < 0) & (bounds > 0.0) & (seen_at < step)
+                order = np.argsort(np.where(stale, -bounds, 0.0), kind="stable")
+                top = order[: min(n_batch, np.count_nonzero(stale))]
+                function._calculate_gains(X, np.sort(top))
+
+
+class FacilityLocation(FacilityLocationSelection):
+    """apricot's facility location, on distances instead of similarities."""
+
+    def fit(self, X: Distances, y: Any = None, **kwargs: Any) -> FacilityLocation:
+        """Choose the medoids of one class: `selection`."""
+        self._initialize(X)
+        optimizer = OPTIMIZERS[self.optimizer]
+        options: dict[str, Any] = {"random_state": self.random_state}
+        if self.optimizer == "lazy":
+            optimizer = LazyGreedy
+        elif self.optimizer == "greedi":
+            # apricot's own defaults ask for k <= 8 * min(k // 4, n // 8), which
+            # small budgets and budgets near n miss.
+            options["m"] = min(8, X.shape[0])
+            options["l"] = min(self.n_samples, -(-X.shape[0] // options["m"]))
+        optimizer(self, **options).select(X, self.n_samples)
+        arrays = np.array(self.ranking), np.array(self.gains), self.owner
+        self.selection = Selection(*arrays, X.summary[2])
+        return self
+
+    def _initialize(self, X: Distances) -> None:
+        n = X.shape[0]
+        self.ranking, self.gains, self.owner = [], [], np.zeros(n, dtype=np.int64)
+        self.mask, self.idxs = np.zeros(n, dtype=np.int8), np.arange(n)
+        self.nearest = np.full(n, X.summary[1], dtype=np.float32)
+        self.make_room(X, np.empty((n, 0), dtype=np.float32))
+
+    def make_room(self, X: Distances, room: Array | None = None) -> None:
+        """Make room for the lists, where the rows are stored if they are."""
+        n = X.shape[0]
+        room = X.stored if room is None else room
+        if room is None:
+            share = min(2 * LIST_SHARE * n, memory_limit() / (4 * n))
+            room = np.empty((n, max(2, int(share))), dtype=np.float32)
+        half = room.shape[1] // 2
+        self.bounds, seen_at = np.full(n, -1.0), np.zeros(n, dtype=np.int64)
+        lists = (room[:, :half], room.view(np.int32)[:, half : 2 * half])
+        self.state = (*lists, np.full(n, -1), self.bounds, seen_at, self.nearest)
+
+    def _calculate_gains(self, X: Distances, idxs: Array | None = None) -> Array:
+        idxs = self.idxs if idxs is None else idxs
+        if not self.ranking:
+            return X.shape[0] * X.summary[1] - X.summary[0][idxs]
+        step = len(self.ranking)
+        X.in_blocks(lambda some: look_at(X.rows(some), some, self.state, step), idxs)
+        return self.bounds[idxs]
+
+    def _select_next(self, X: Array, gain: float, idx: int) -> None:
+        if idx in self.ranking:
+            # Where nothing gains any more apricot's queue hands out one example
+            # again and again; any other gains as little.
+            if len(self.idxs) == 0:
+                return
+            idx = self.idxs[0]
+        closer = self.nearest > X
+        self.nearest[closer], self.owner[closer] = X[closer], len(self.ranking)
+        self.ranking.append(int(idx))
+        self.gains.append(gain)
+        self.mask[idx], self.bounds[idx] = 1, -1.0
+        self.idxs = np.flatnonzero(self.mask == 0)
+
+
+def is_on_gpu(gradients: Any) -> bool:
+    """Whether gradients are a tensor on a CUDA device."""
+    return isinstance(gradients, torch.Tensor) and gradients.is_cuda
+
+
+def fits_on(device: torch.device | None, n: int) -> bool:
+    """Whether there is a device with room for the distances of n, twice."""
+    if device is None or device.type != "cuda":
+        return device is not None and 8 * n * n <= memory_limit()
+    return 8 * n * n <= torch.cuda.mem_get_info(device)[0]
+
+
+def choose_in_torch(distances: Distances, k: int, device: torch.device) -> Selection:
+    """Choose k medoids by the naive greedy on a device, one pass over all a medoid.
+
+    The matrix holds ``min(d_ij, m_j)``: the candidate of smallest sum gains most,
+    and that sum becomes the one of all distances to the nearest medoid.
+    """
+    points = torch.as_tensor(distances.factors[0].points, device=device)
+    mode = "donot_use_mm_for_euclid_dist"
+    matrix = torch.cdist(points, points, compute_mode=mode)
+    if distances.metric == "cosine":
+        matrix.square_()
+    left = len(points) * matrix.max().double()
+    matrix.fill_diagonal_(torch.inf)
+    nearest_other = matrix.min(dim=1).values
+    matrix.fill_diagonal_(0.0)
+    nearest = torch.full_like(nearest_other, torch.inf)
+    owner = torch.zeros_like(nearest, dtype=torch.int64)
+    is_chosen, ranking, gains = torch.zeros_like(nearest, dtype=torch.bool), [], []
+    for place in range(k):
+        sums = matrix.sum(dim=1, dtype=torch.float64)
+        sums[is_chosen] = torch.inf
+        best = (sums == sums.min()).int().argmax()  # of equals the first
+        owner[matrix[best] < nearest] = place
+        nearest = torch.minimum(nearest, matrix[best])
+        is_chosen[best] = True
+        ranking.append(best)
+        gains.append(left - sums[best])
+        left = sums[best]
+        torch.minimum(matrix, nearest, out=matrix)
+    found = (torch.stack(ranking), torch.stack(gains), owner, nearest_other)
+    return Selection(*(values.cpu().numpy() for values in found))
