@@ -124,7 +124,7 @@ plt.show()
 # -------------
 #
 # More medoids drop more: about 10%, 20% and 30% of the clean examples, and a growing
-# share of the poisons, all ten of them with 0.3. On these data none of it costs accuracy.
-# Whether the target is read rightly hangs on whether the poisons that stay are enough,
-# and for a single target even the rounding of another processor may decide that: to
-# choose a setting, attack your data several times.
+# share of the poisons, all ten of them with 0.3. On these data none of it costs
+# accuracy. Whether the target is read rightly hangs on whether the poisons that stay
+# are enough, and for a single target even the rounding of another processor may
+# decide that: to choose a setting, attack your data several times.
