@@ -3,6 +3,7 @@
     python benchmarks/selection.py                 # the ratios
     python benchmarks/selection.py --growth growth.png
     python benchmarks/selection.py --many-classes 1000 1300 1000
+    python benchmarks/selection.py --against ../other-checkout
 
 submodlib-py is timed if it can be imported (``pip install submodlib-py``). All
 times are the best of `--repeats` on the same data, similarity or kernel
@@ -12,11 +13,15 @@ included, after one run to compile.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,55 +86,25 @@ def ratio_row(name: str, seconds: float, other: float) -> str:
 
 def ratios(repeats: int) -> None:
     X, one = logit_gradients(5000), np.zeros(5000)
-    print("| case | other, s | ours, s | ratio |\n|---|---|---|---|")
-    single = best_time(lambda: ours(X, one, 0.2), repeats)
-    apricot = best_time(lambda: stock_apricot(X, 1000), repeats)
-    print(ratio_row("stock apricot, n = 5,000, d = 10, 20%", single, apricot))
-    try:
-        submodlib = best_time(lambda: stock_submodlib(X, 1000), repeats)
-        print(ratio_row("submodlib, the same", single, submodlib))
-    except ImportError:
-        print("| submodlib, the same | not installed | | |")
-    distances = pairwise_distances(X)
-    quality = [
-        (distances.max() - distances[:, chosen].min(axis=1)).sum()
-        for chosen in (ours(X, one, 0.2).indices, stock_apricot(X, 1000))
-    ]
-    classes = [logit_gradients(5000, seed) for seed in range(N_CLASSES)]
-    all_classes = np.concatenate(classes)
-    y = np.repeat(np.arange(N_CLASSES), 5000)
-    cifar = best_time(lambda: ours(all_classes, y, 0.2), repeats)
-    ten = sum(best_time(lambda X=X: stock_apricot(X, 1000), 1) for X in classes)
-    print(ratio_row("ten stock apricot fits, 10 classes of 5,000", cifar, ten))
-    hidden = np.random.RandomState(0).randn(5000, 513).astype(np.float32)
-    outer = OuterProductGradients(X, np.maximum(hidden, 0))
-    layer = best_time(lambda: ours(outer, one, 0.2), repeats)
-    gram = best_time(lambda: hidden @ hidden.T, repeats)
     print(
-        f"\nLast layer, C = 10, H = 512, n = 5,000: {layer:.3f} s; one float32 Gram "
-        f"product {gram:.3f} s + logit selection {single:.3f} s: ratio "
-        f"{layer / (gram + single):.1f}"
+        "| case | s, other | here | ratio | processor s, other | here | ratio | ",
+        end="",
     )
-    print(f"Objective, ours over stock apricot's: {quality[0] / quality[1]:.9f}")
-
-
-def many_classes(n_classes: int, size: int, width: int) -> None:
-    """Time ImageNet's shape with one and two jobs of one thread each."""
-    torch.set_num_threads(1)
-    labels = np.arange(n_classes * size) % n_classes
-    gradients = np.empty((len(labels), width), dtype=np.float32)
-    for start in tqdm(range(0, len(labels), 10_000), desc="making gradients"):
-        rows = gradients[start : start + 10_000]
-        rows[:] = logit_gradients(len(rows), start, width)
-    print(f"{n_classes:,} classes of {size:,}, d = {width:,}, budget 10%")
-    print("| n_jobs | seconds | added memory, MiB |\n|---|---|---|")
-    with threadpool_limits(1):
-        find_medoids(gradients[: 4 * size], labels[: 4 * size] % 2, n_jobs=2)
-        for n_jobs in (1, 2):
-            before, start = peak_memory(), time.perf_counter()
-            find_medoids(gradients, labels, subset_size=0.1, n_jobs=n_jobs, verbose=1)
-            seconds = time.perf_counter() - start
-            print(f"| {n_jobs} | {seconds:.1f} | {peak_memory() - before:.0f} |")
+    print("added MiB, other | here |\n|---" + "|---" * 8 + "|")
+    for name in names:
+        results: dict[Path, list[list[float]]] = {}
+        for _ in range(rounds):
+            for checkout in (other, Path(__file__).parents[1]):
+                environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
+                command = [sys.executable, __file__, "--case", name]
+                found = subprocess.check_output(command, env=environment, text=True)
+                numbers = [float(word) for word in found.split()]
+                results.setdefault(checkout, []).append(numbers)
+        a, b = (np.min(runs, axis=0) for runs in results.values())
+        pairs = " | ".join(
+            f"{a[i]:.3f} | {b[i]:.3f} | {b[i] / a[i]:.2f}" for i in range(2)
+        )
+        print(f"| {name} | {pairs} | {a[2]:.0f} | {b[2]:.0f} |", flush=True)
 
 
 def peak_memory() -> float:
@@ -181,9 +156,17 @@ def main() -> None:
         metavar=("CLASSES", "SIZE", "WIDTH"),
         help="time many classes with one and two jobs",
     )
+    parser.add_argument("--against", type=Path, help="another checkout, by turns")
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
+    parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.case:
+        run_case(args.case)
+        return
     print(f"{platform.machine()}, {torch.get_num_threads()} threads\n")
-    if args.growth:
+    if args.against:
+        against(args.against, args.cases, args.repeats)
+    elif args.growth:
         growth(args.growth, args.sizes)
     elif args.many_classes:
         many_classes(*args.many_classes)
