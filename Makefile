@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs clean clean-kernels
+.PHONY: demo test lint docs clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.12"'
@@ -40,8 +40,5 @@ lint: .venv/dev.stamp
 docs: .venv/docs.stamp
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
-clean-kernels:
-	rm -f epic_sklearn/medoids/__pycache__/*.nb[ci]
-
-clean: clean-kernels
+clean:
 	rm -rf .venv build dist *.egg-info docs/_build docs/auto_examples docs/generated
