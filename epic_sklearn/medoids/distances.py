@@ -179,13 +179,15 @@ class Distances:
     def __init__(self, gradients: Gradients, metric: str, n_threads: int = 1) -> None:
         self.gradients, self.metric, self.n_threads = gradients, metric, n_threads
         self.shape = (len(gradients), len(gradients))
-        is_outer = isinstance(gradients, OuterProductGradients)
-        factors = [gradients.errors, gradients.inputs] if is_outer else [gradients]
+        if isinstance(gradients, OuterProductGradients):
+            factors = [gradients.errors, gradients.inputs]
+        else:
+            factors = [gradients]
         if metric == "cosine":
             factors = directions(factors)
         self.factors = [Points(features) for features in factors]
         self.exponent = sum(points.exponent for points in self.factors)
-        if is_outer:
+        if len(factors) == 2:
             g, h = (
                 squared_norms(np.ldexp(f.astype(np.float64), -points.exponent))
                 for f, points in zip(factors, self.factors, strict=True)

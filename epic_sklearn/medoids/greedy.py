@@ -55,12 +55,12 @@ def look_at(rows: Array, candidates: Array, state: Any, step: int) -> None:
                 sums[j] += max(np.float64(old[j]) - np.float64(here[j]), 0.0)
         bounds[i], seen_at[i], kept = sums.sum(), step, 0
         for j in range(n):
-            kept += row[j] < nearest[j]
+            kept += int(row[j] < nearest[j])
         if kept <= near.shape[1]:
             lengths[i], kept = kept, 0
             for j in range(n):
                 values[kept], columns[kept] = row[j], j
-                kept += row[j] < nearest[j]
+                kept += int(row[j] < nearest[j])
             near[i, :kept], names[i, :kept] = values[:kept], columns[:kept]
 
 
@@ -87,7 +87,7 @@ def lazy_greedy(
                 values[kept], columns[kept] = distance, j
                 closer = np.float64(nearest[j]) - np.float64(distance)
                 sums[j % LANES] += max(closer, 0.0)
-                kept += closer > 0.0
+                kept += int(closer > 0.0)
             bounds[i], lengths[i], seen_at[i] = sums.sum(), kept, step
             heapq.heapreplace(heap, (-bounds[i], i))
             continue
@@ -165,7 +165,9 @@ class FacilityLocation(FacilityLocationSelection):
 
     def _initialize(self, X: Distances) -> None:
         n = X.shape[0]
-        self.ranking, self.gains, self.owner = [], [], np.zeros(n, dtype=np.int64)
+        self.ranking: Any = []
+        self.gains: Any = []
+        self.owner = np.zeros(n, dtype=np.int64)
         self.mask, self.idxs = np.zeros(n, dtype=np.int8), np.arange(n)
         self.nearest = np.full(n, X.summary[1], dtype=np.float32)
         self.make_room(X, np.empty((n, 0), dtype=np.float32))
