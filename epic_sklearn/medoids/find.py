@@ -129,9 +129,9 @@ def find_medoids(
         Distance between gradients. A zero gradient is at cosine distance 1
         from all non-zero ones and 0 from other zero ones.
     optimizer : str, default="lazy"
-        Any of apricot's but "random", "bidirectional" and "sieve". "lazy" chooses
-        what "naive" does, ties to the lowest index, and is the fastest. "sample"
-        may choose fewer medoids than the budget.
+        Any of apricot's but "random" and "bidirectional", which raise there. "lazy"
+        chooses what "naive" does, ties to the lowest index, and is the fastest.
+        "sample" and "sieve" may choose fewer medoids than the budget.
     max_class_size : int or None, default=None
         A larger class is split at random into parts of at most this size, and
         medoids are chosen in two rounds (GreeDi): no longer exactly the

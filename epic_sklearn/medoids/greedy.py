@@ -7,6 +7,7 @@ nearest medoid so far. Working on d keeps digits that a similarity in float32 lo
 from __future__ import annotations
 
 import heapq
+import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,8 +27,10 @@ torch.set_num_threads(_n_threads)
 REFUSED = {
     "random": "it raises TypeError: super(type, obj): obj must be an instance of type",
     "bidirectional": "it raises ValueError: zero-size array to reduction operation",
-    "sieve": "it chooses no medoid at all in a class of one or of equal gradients",
 }
+# Stock apricot's compiled loops start threads, which not every threading layer of
+# numba's allows in two threads at once.
+_one_at_a_time = threading.Lock()
 OPTIMIZER_NAMES = tuple(name for name in OPTIMIZERS if name not in REFUSED)
 
 # Sums are made side by side, entry j in sum j % LANES, and those added in the end: for
@@ -143,6 +146,28 @@ class LazyGreedy(BaseOptimizer):
                 function._calculate_gains(X, np.sort(top))
 
 
+class Sieve(BaseOptimizer):
+    """Stock apricot's streaming sieve, which reads similarities in a loop of its own.
+
+    It may choose fewer than k, and none where nothing gains, as in a class of one or
+    of equal gradients: there the first example is the medoid.
+    """
+
+    def select(self, X: Distances, k: int, sample_cost: Any = None) -> None:
+        """Choose at most k medoids."""
+        rows = X.rows(self.function.idxs)
+        similarities, chosen = rows.max() - rows.astype(np.float64), [0]
+        stock = FacilityLocationSelection(k, metric="precomputed", optimizer="sieve")
+        if similarities.any():
+            with _one_at_a_time:
+                n_threads = torch.get_num_threads()
+                chosen = stock.fit(similarities).ranking
+                torch.set_num_threads(n_threads)
+        for i in dict.fromkeys(chosen):
+            gain = self.function._calculate_gains(X, np.array([i]))[0]
+            self.function._select_next(X[i], gain, int(i))
+
+
 class FacilityLocation(FacilityLocationSelection):
     """apricot's facility location, on distances instead of similarities."""
 
@@ -153,6 +178,8 @@ class FacilityLocation(FacilityLocationSelection):
         options: dict[str, Any] = {"random_state": self.random_state}
         if self.optimizer == "lazy":
             optimizer = LazyGreedy
+        elif self.optimizer == "sieve":
+            optimizer = Sieve
         elif self.optimizer == "greedi":
             # apricot's own defaults ask for k <= 8 * min(k // 4, n // 8), which
             # small budgets and budgets near n miss.
