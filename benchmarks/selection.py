@@ -3,6 +3,7 @@
     python benchmarks/selection.py                 # the ratios
     python benchmarks/selection.py --growth growth.png
     python benchmarks/selection.py --many-classes 1000 1300 1000
+    python benchmarks/selection.py --against ../other-checkout
 
 submodlib-py is timed if it can be imported (``pip install submodlib-py``). All
 times are the best of `--repeats` on the same data, similarity or kernel
@@ -12,11 +13,15 @@ included, after one run to compile.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,8 +106,8 @@ def ratios(repeats: int) -> None:
     cifar = best_time(lambda: ours(all_classes, y, 0.2), repeats)
     ten = sum(best_time(lambda X=X: stock_apricot(X, 1000), 1) for X in classes)
     print(ratio_row("ten stock apricot fits, 10 classes of 5,000", cifar, ten))
-    hidden = np.random.RandomState(0).randn(5000, 513).astype(np.float32)
-    outer = OuterProductGradients(X, np.maximum(hidden, 0))
+    outer = outer_products(5000)
+    hidden = outer.inputs
     layer = best_time(lambda: ours(outer, one, 0.2), repeats)
     gram = best_time(lambda: hidden @ hidden.T, repeats)
     print(
@@ -130,6 +135,66 @@ def many_classes(n_classes: int, size: int, width: int) -> None:
             find_medoids(gradients, labels, subset_size=0.1, n_jobs=n_jobs, verbose=1)
             seconds = time.perf_counter() - start
             print(f"| {n_jobs} | {seconds:.1f} | {peak_memory() - before:.0f} |")
+
+
+def outer_products(n: int) -> OuterProductGradients:
+    """Gradients of a last layer of 512 inputs, one class."""
+    hidden = np.random.RandomState(0).randn(n, 513).astype(np.float32)
+    return OuterProductGradients(logit_gradients(n), np.maximum(hidden, 0))
+
+
+def wide(n: int) -> np.ndarray:
+    return np.random.RandomState(0).randn(n, 64).astype(np.float32)
+
+
+# Name: how gradients are made and how many, classes, subset_size, times timed.
+CASES: dict[str, tuple[Callable[[int], Any], int, int, float, int]] = {
+    "5,000 of 10 features, 20%": (logit_gradients, 5000, 1, 0.2, 7),
+    "10 classes of 5,000, 20%": (logit_gradients, 50_000, 10, 0.2, 3),
+    "100 classes of 500, 10%": (logit_gradients, 50_000, 100, 0.1, 5),
+    "5,000 of 64 features, 20%": (wide, 5000, 1, 0.2, 5),
+    "5,000 of 10 x 513, 20%": (outer_products, 5000, 1, 0.2, 5),
+    "20,000 of 10 features, 1%": (logit_gradients, 20_000, 1, 0.01, 2),
+    "20,000 of 10 x 513, 1%": (outer_products, 20_000, 1, 0.01, 1),
+    "20,000 of 10 x 513, 20%": (outer_products, 20_000, 1, 0.2, 1),
+    "100,000 of 10 features, 1%": (logit_gradients, 100_000, 1, 0.01, 1),
+}
+
+
+def run_case(name: str) -> None:
+    """Print least seconds, and processor seconds, of a case, and memory added."""
+    make, n, n_classes, share, repeats = CASES[name]
+    gradients, labels = make(n), np.arange(n) % n_classes
+    find_medoids(gradients[np.arange(600)], np.zeros(600))  # compiles
+    before, times = peak_memory(), []
+    for _ in range(repeats):
+        start, start_cpu = time.perf_counter(), time.process_time()
+        find_medoids(gradients, labels, subset_size=share)
+        seconds = time.perf_counter() - start
+        times.append((seconds, time.process_time() - start_cpu))
+    print(*np.min(times, axis=0), peak_memory() - before)
+
+
+def against(other: Path, names: list[str], rounds: int) -> None:
+    """Compare this checkout with another, each case by turns in fresh processes."""
+    print(
+        "| case | s, other | here | ratio | processor s, other | here | ratio |", end=""
+    )
+    print(" added MiB, other | here |\n|---" + "|---" * 8 + "|", flush=True)
+    for name in names:
+        runs: dict[Path, list[list[float]]] = {}
+        for _ in range(rounds):
+            for checkout in (other, Path(__file__).parents[1]):
+                environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
+                command = [sys.executable, __file__, "--case", name]
+                found = subprocess.check_output(command, env=environment, text=True)
+                numbers = [float(word) for word in found.split()]
+                runs.setdefault(checkout, []).append(numbers)
+        a, b = (np.min(numbers, axis=0) for numbers in runs.values())
+        pairs = " | ".join(
+            f"{a[i]:.3f} | {b[i]:.3f} | {b[i] / a[i]:.2f}" for i in range(2)
+        )
+        print(f"| {name} | {pairs} | {a[2]:.0f} | {b[2]:.0f} |", flush=True)
 
 
 def peak_memory() -> float:
@@ -181,9 +246,17 @@ def main() -> None:
         metavar=("CLASSES", "SIZE", "WIDTH"),
         help="time many classes with one and two jobs",
     )
+    parser.add_argument("--against", type=Path, help="another checkout, by turns")
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
+    parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.case:
+        run_case(args.case)
+        return
     print(f"{platform.machine()}, {torch.get_num_threads()} threads\n")
-    if args.growth:
+    if args.against:
+        against(args.against, args.cases, args.repeats)
+    elif args.growth:
         growth(args.growth, args.sizes)
     elif args.many_classes:
         many_classes(*args.many_classes)

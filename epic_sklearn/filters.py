@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._utils import RandomState, RefusedMethod
 from .base import BaseDetector, nearest_kept, take_rows
 from .gradients import Gradients
-from .review import Reviewable
+from .report import Reviewable
 from .rules import Rule
 
 

@@ -175,15 +175,15 @@ plt.show()
 # What it shows
 # -------------
 #
-# EPIC is the wrong tool here. BadNets keeps 89% success and Sleeper Agent 68%, and
-# accuracy falls by three to four points. Four of five poisons have company: they do not
-# pull the net towards one target, each in its own way, but teach it one common feature,
-# and the net learns them as a group. A higher `threshold` would reach half of BadNets'
-# poisons, at a quarter of the clean examples in one round, and hardly more of Sleeper
-# Agent's.
+# EPIC is the wrong tool here. Both attacks keep most of their success (how much hangs
+# on the machine and its threads), and accuracy falls by some points. Four of five
+# poisons have company: they do not pull the net towards one target, each in its own
+# way, but teach it one common feature, and the net learns them as a group. A higher
+# `threshold` would reach half of BadNets' poisons, at a quarter of the clean examples
+# in one round, and hardly more of Sleeper Agent's.
 #
-# Filters that look for a group do better. Activation clustering stops both attacks, at
-# 6 to 9 points of accuracy. Deep k-NN leaves 5% and 15% and costs the least. The paper
+# Rules that look for a group do better. Activation clustering stops both attacks, at 6
+# to 10 points of accuracy. Deep k-NN leaves 5% to 15% and costs the least. The paper
 # reports EPIC against Sleeper Agent on CIFAR-10 with 12% success instead of 79%; that
 # is another net, another dose and 200 epochs, and shows that this figure is no law
 # either.

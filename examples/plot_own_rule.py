@@ -183,5 +183,5 @@ plt.show()
 #
 # That is no proof of a good rule. Pixels change by half their range here, so poisons
 # are far from their class, and their loss gives them away as well. `cutoff` was chosen
-# by a look at these very attacks. Before you trust a rule, try it on attacks that it has
-# not seen, on a net and data like yours, and beside a rule that drops as many at random.
+# by a look at these very attacks. Before you trust a rule, try it on attacks that it
+# has not seen, on a net and data like yours, and beside as many dropped at random.

@@ -169,6 +169,7 @@ plt.show()
 # -------------
 #
 # Without EPIC the net takes up the poisons slowly, and at the end is nearly sure of the
-# label that the attacker wants. With EPIC the poisons are gone after nine epochs, and
-# the probability of that label ends near 0. A fifth of the clean examples is gone too.
-# Accuracy differs by four test digits of 400, less than it moves from epoch to epoch.
+# label that the attacker wants. With EPIC all or nearly all of the poisons are gone
+# after nine epochs, and the probability of that label ends low. A fifth of the clean
+# examples is gone too. Accuracy on 397 test digits differs by a few of them, less than
+# it moves from epoch to epoch.

@@ -51,7 +51,7 @@ def test_scikit_learn_estimator_checks(estimator, check):
 # purpose, which these checks forbid: such rules are checked in the resampler.
 @parametrize_with_checks(
     [
-        EPICFilter(rule=FarNeighbors()),
+        EPICResampler(rule=FarNeighbors()),
         EPICFilter(rule=DeepKNN()),
         EPICResampler(rule=SpectralSignatures()),
         EPICResampler(rule=ActivationClustering()),

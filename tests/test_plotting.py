@@ -360,7 +360,7 @@ def test_users_axes_are_drawn_on(data, detectors):
     ("changed", "message"),
     [
         ({"keep": np.ones(9, bool)}, "keep has shape"),
-        ({"keep": np.ones(10)}, "boolean mask"),
+        ({"keep": np.ones(10)}, "one bool a training example, 10"),
         ({"y": np.zeros(9)}, "rows for 9 examples"),
         ({"gradients": np.full((10, 2), np.nan)}, "NaN"),
         ({"classes": ["none"]}, "classes is"),

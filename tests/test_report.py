@@ -12,7 +12,6 @@ import pytest
 import scipy.sparse as sp
 import torch
 from sklearn.datasets import load_iris
-from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
 
@@ -20,11 +19,9 @@ from epic_sklearn import (
     EPICFilter,
     LastLayerGradients,
     LogitGradients,
-    OuterProductGradients,
     PrecomputedGradients,
 )
 from epic_sklearn.base import nearest_kept
-from epic_sklearn.projection import GradientPlane
 from epic_sklearn.report._differences import differences, resolve_names
 from epic_sklearn.report._thumbnails import check_images, thumbnails, to_png
 from epic_sklearn.rules import (
@@ -165,51 +162,6 @@ def test_scores_that_would_all_read_the_same_are_ranks(tmp_path, iris):
         data = data_of(detector.report(*iris, tmp_path / f"{score}.html"))
         assert data["scoreName"] == name
         assert data["table"]["scoreTexts"] == texts
-
-
-@pytest.mark.parametrize("scale", [1.0, 1e-12, 1e12])
-def test_projection_matches_pca_without_building_outer_products(scale):
-    rng = np.random.default_rng(0)
-    gradients = OuterProductGradients(
-        scale * rng.normal(size=(40, 3)), rng.normal(size=(40, 5))
-    )
-    shown = rng.permutation(40)[:25]
-    plane = GradientPlane(gradients)
-    points = plane.project(gradients[shown]) / scale
-    pca = PCA(2).fit(gradients.toarray() / scale)
-    expected = pca.transform(gradients.toarray() / scale)[shown]
-    np.testing.assert_allclose(np.abs(points), np.abs(expected), atol=1e-9)
-    np.testing.assert_allclose(
-        plane.explained_variance_ratio, pca.explained_variance_ratio_
-    )
-
-
-@pytest.mark.parametrize("shape", [(40, 5), (300, 30), (3, 30), (20, 1), (2, 2)])
-def test_projection_is_scikit_learns_pca(shape):
-    gradients = np.random.RandomState(0).randn(*shape) + 1
-    plane, k = GradientPlane(gradients), min(2, *shape)
-    pca = PCA(k).fit(gradients)
-    points = np.abs(plane.project(gradients)[:, :k])
-    np.testing.assert_allclose(points, np.abs(pca.transform(gradients)), atol=1e-6)
-    np.testing.assert_allclose(
-        plane.explained_variance_ratio[:k], pca.explained_variance_ratio_, atol=1e-9
-    )
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-@pytest.mark.parametrize("scale", [1.0, 1e-8, 1e-170, 1e170])
-def test_projection_of_degenerate_gradients_is_finite(metric, scale):
-    for gradients in (
-        np.zeros((5, 3)),
-        np.ones((5, 3)),
-        np.array([[1.0], [2.0]]),
-        np.ones((1, 2)),
-        np.arange(6.0)[:, None] * [[1.0, -1.0]],  # on a line
-    ):
-        plane = GradientPlane(scale * gradients, metric)
-        assert np.isfinite(plane.project(scale * gradients)).all()
-        assert 0 <= plane.explained_variance_ratio.sum() <= 1 + 1e-9
 
 
 def test_differences_are_those_of_a_plain_loop():

@@ -179,13 +179,15 @@ class Distances:
     def __init__(self, gradients: Gradients, metric: str, n_threads: int = 1) -> None:
         self.gradients, self.metric, self.n_threads = gradients, metric, n_threads
         self.shape = (len(gradients), len(gradients))
-        is_outer = isinstance(gradients, OuterProductGradients)
-        factors = [gradients.errors, gradients.inputs] if is_outer else [gradients]
+        if isinstance(gradients, OuterProductGradients):
+            factors = [gradients.errors, gradients.inputs]
+        else:
+            factors = [gradients]
         if metric == "cosine":
             factors = directions(factors)
         self.factors = [Points(features) for features in factors]
         self.exponent = sum(points.exponent for points in self.factors)
-        if is_outer:
+        if len(factors) == 2:
             g, h = (
                 squared_norms(np.ldexp(f.astype(np.float64), -points.exponent))
                 for f, points in zip(factors, self.factors, strict=True)
@@ -210,11 +212,15 @@ class Distances:
 
     def in_blocks(self, work: Callable[[Array], None], rows: Array) -> None:
         """Call `work` with some of the rows at a time, in threads."""
-        size = BLOCK_BYTES // (4 * self.shape[0])
+        size, least = BLOCK_BYTES // (4 * self.shape[0]), 2**17 // self.shape[0]
         if any(points.is_wide for points in self.factors):
             size = max(size, BLOCK_ROWS)
-        size = max(1, min(size, -(-len(rows) // self.n_threads)))
+        size = max(1, min(size, max(least, -(-len(rows) // self.n_threads))))
         blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
+        if self.n_threads == 1 or len(blocks) == 1:  # not worth a thread
+            for block in blocks:
+                work(block)
+            return
         with ThreadPoolExecutor(self.n_threads) as pool:
             list(pool.map(work, blocks))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ class ClassTask:
     metric: str
     optimizer: str
     seed: int
-    device: torch.device | None = None
+    device: Any = None  # a torch.device, to work there
 
     def run(self, n_threads: int = 1) -> Selection:
         """Choose the medoids, on the device if there is one and they fit."""
@@ -128,9 +129,9 @@ def find_medoids(
         Distance between gradients. A zero gradient is at cosine distance 1
         from all non-zero ones and 0 from other zero ones.
     optimizer : str, default="lazy"
-        Any of apricot's but "random", "bidirectional" and "sieve". "lazy" chooses
-        what "naive" does, ties to the lowest index, and is the fastest. "sample"
-        may choose fewer medoids than the budget.
+        Any of apricot's but "random" and "bidirectional", which raise there. "lazy"
+        chooses what "naive" does, ties to the lowest index, and is the fastest.
+        "sample" and "sieve" may choose fewer medoids than the budget.
     max_class_size : int or None, default=None
         A larger class is split at random into parts of at most this size, and
         medoids are chosen in two rounds (GreeDi): no longer exactly the
@@ -178,10 +179,12 @@ def find_medoids(
     labels = column_or_1d(y)
     if len(labels) == 0:
         raise ValueError("y is empty: there is no class to choose medoids from.")
-    checked = check_gradients(gradients, len(labels))
+    checked: Any = check_gradients(gradients, len(labels))
+    if is_on_gpu(gradients):
+        checked = gradients
     _, codes = np.unique(labels, return_inverse=True)
     return find_medoids_within(
-        gradients if is_on_gpu(gradients) else checked,
+        checked,
         codes,
         [budget_of(size, subset_size) for size in np.bincount(codes)],
         metric=metric,

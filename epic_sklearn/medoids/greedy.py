@@ -7,6 +7,7 @@ nearest medoid so far. Working on d keeps digits that a similarity in float32 lo
 from __future__ import annotations
 
 import heapq
+import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,8 +27,10 @@ torch.set_num_threads(_n_threads)
 REFUSED = {
     "random": "it raises TypeError: super(type, obj): obj must be an instance of type",
     "bidirectional": "it raises ValueError: zero-size array to reduction operation",
-    "sieve": "it chooses no medoid at all in a class of one or of equal gradients",
 }
+# Stock apricot's compiled loops start threads, which not every threading layer of
+# numba's allows in two threads at once.
+_one_at_a_time = threading.Lock()
 OPTIMIZER_NAMES = tuple(name for name in OPTIMIZERS if name not in REFUSED)
 
 # Sums are made side by side, entry j in sum j % LANES, and those added in the end: for
@@ -55,12 +58,12 @@ def look_at(rows: Array, candidates: Array, state: Any, step: int) -> None:
                 sums[j] += max(np.float64(old[j]) - np.float64(here[j]), 0.0)
         bounds[i], seen_at[i], kept = sums.sum(), step, 0
         for j in range(n):
-            kept += row[j] < nearest[j]
+            kept += int(row[j] < nearest[j])
         if kept <= near.shape[1]:
             lengths[i], kept = kept, 0
             for j in range(n):
                 values[kept], columns[kept] = row[j], j
-                kept += row[j] < nearest[j]
+                kept += int(row[j] < nearest[j])
             near[i, :kept], names[i, :kept] = values[:kept], columns[:kept]
 
 
@@ -87,7 +90,7 @@ def lazy_greedy(
                 values[kept], columns[kept] = distance, j
                 closer = np.float64(nearest[j]) - np.float64(distance)
                 sums[j % LANES] += max(closer, 0.0)
-                kept += closer > 0.0
+                kept += int(closer > 0.0)
             bounds[i], lengths[i], seen_at[i] = sums.sum(), kept, step
             heapq.heapreplace(heap, (-bounds[i], i))
             continue
@@ -143,6 +146,28 @@ class LazyGreedy(BaseOptimizer):
                 function._calculate_gains(X, np.sort(top))
 
 
+class Sieve(BaseOptimizer):
+    """Stock apricot's streaming sieve, which reads similarities in a loop of its own.
+
+    It may choose fewer than k, and none where nothing gains, as in a class of one or
+    of equal gradients: there the first example is the medoid.
+    """
+
+    def select(self, X: Distances, k: int, sample_cost: Any = None) -> None:
+        """Choose at most k medoids."""
+        rows = X.rows(self.function.idxs)
+        similarities, chosen = rows.max() - rows.astype(np.float64), [0]
+        stock = FacilityLocationSelection(k, metric="precomputed", optimizer="sieve")
+        if similarities.any():
+            with _one_at_a_time:
+                n_threads = torch.get_num_threads()
+                chosen = stock.fit(similarities).ranking
+                torch.set_num_threads(n_threads)
+        for i in dict.fromkeys(chosen):
+            gain = self.function._calculate_gains(X, np.array([i]))[0]
+            self.function._select_next(X[i], gain, int(i))
+
+
 class FacilityLocation(FacilityLocationSelection):
     """apricot's facility location, on distances instead of similarities."""
 
@@ -153,6 +178,8 @@ class FacilityLocation(FacilityLocationSelection):
         options: dict[str, Any] = {"random_state": self.random_state}
         if self.optimizer == "lazy":
             optimizer = LazyGreedy
+        elif self.optimizer == "sieve":
+            optimizer = Sieve
         elif self.optimizer == "greedi":
             # apricot's own defaults ask for k <= 8 * min(k // 4, n // 8), which
             # small budgets and budgets near n miss.
@@ -165,7 +192,9 @@ class FacilityLocation(FacilityLocationSelection):
 
     def _initialize(self, X: Distances) -> None:
         n = X.shape[0]
-        self.ranking, self.gains, self.owner = [], [], np.zeros(n, dtype=np.int64)
+        self.ranking: Any = []
+        self.gains: Any = []
+        self.owner = np.zeros(n, dtype=np.int64)
         self.mask, self.idxs = np.zeros(n, dtype=np.int8), np.arange(n)
         self.nearest = np.full(n, X.summary[1], dtype=np.float32)
         self.make_room(X, np.empty((n, 0), dtype=np.float32))

@@ -120,37 +120,25 @@ def extractor_of(estimator: Any, X: Any, y: np.ndarray) -> Any:
     )
 
 
-def check_length(values: ArrayLike, name: str, n: int, of: str) -> np.ndarray:
-    """Return a 1-D array of `n` entries, or say what has another length."""
+def check_column(
+    values: ArrayLike,
+    name: str,
+    n: int | None = None,
+    kinds: str = "",
+    a: str = "entry",
+) -> np.ndarray:
+    """Return a 1-D array of `n` entries, or of any, of some kinds of numpy types."""
     array = np.asarray(values)
-    if array.shape != (n,):
+    is_right = array.ndim == 1 and len(array) == (
+        max(1, len(array)) if n is None else n
+    )
+    if not is_right or (kinds and array.dtype.kind not in kinds):
+        in_all = "" if n is None else f", {n} in all"
         raise ValueError(
-            f"{name} has shape {array.shape}, {of} has {n} entries; both need one "
-            "entry a training example, in the same order."
+            f"{name} has shape {array.shape} and dtype {array.dtype}; give one {a} a "
+            f"training example{in_all}, in their order."
         )
     return array
-
-
-def check_integers(values: ArrayLike, name: str) -> np.ndarray:
-    """Return a 1-D array of whole numbers, at least one."""
-    array = np.asarray(values)
-    if array.ndim != 1 or len(array) == 0 or array.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name} has dtype {array.dtype} and shape {array.shape}; give one integer "
-            "a training example."
-        )
-    return array
-
-
-def check_keep(keep: ArrayLike, n: int, of: str) -> np.ndarray:
-    """Return a boolean mask of `n` entries."""
-    mask = check_length(keep, "keep", n, of)
-    if mask.dtype != np.bool_:
-        raise ValueError(
-            f"keep has dtype {mask.dtype}; give a boolean mask, such as keep_ of a "
-            "fitted estimator."
-        )
-    return mask
 
 
 def as_mask(rows: ArrayLike | None, n: int, name: str) -> np.ndarray | None:
@@ -159,7 +147,7 @@ def as_mask(rows: ArrayLike | None, n: int, name: str) -> np.ndarray | None:
         return None
     array = np.asarray(rows)
     if array.dtype == np.bool_:
-        return check_length(array, name, n, "the training set").copy()
+        return check_column(array, name, n).copy()
     is_rows = array.ndim == 1 and (array.dtype.kind in "iu" or array.size == 0)
     if not is_rows or (array.size and (array.min() < 0 or array.max() >= n)):
         raise ValueError(
@@ -199,7 +187,7 @@ def make_groups(
             "poisons with clean examples, or y to compare the classes."
         )
     if y is not None:
-        labels = check_length(y, "y", n, "the training set")
+        labels = check_column(y, "y", n)
         return {str(label): labels == label for label in np.unique(labels).tolist()}
     is_poison = as_mask(poison_indices, n, "poison_indices")
     if is_poison is None:

@@ -8,13 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._inputs import (
-    check_integers,
-    check_keep,
-    make_groups,
-    names_with_sizes,
-    read_outcome,
-)
+from ._inputs import check_column, make_groups, names_with_sizes, read_outcome
 from ._style import (
     axes_to_draw_on,
     legend_outside,
@@ -167,7 +161,7 @@ class ClusterSizeDisplay:
         >>> display.fractions.round(2).tolist()
         [[1.0, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.67, 0.0, 0.0, 0.0, 0.33]]
         """
-        sizes = check_integers(cluster_sizes, "cluster_sizes")
+        sizes = check_column(cluster_sizes, "cluster_sizes", kinds="iu", a="integer")
         if sizes.min() < 1:
             raise ValueError(
                 f"cluster_sizes contains {sizes.min()}; an example's cluster has at "
@@ -190,7 +184,7 @@ class ClusterSizeDisplay:
             group_sizes=group_sizes,
             dropped=None
             if keep is None
-            else shares(~check_keep(keep, len(sizes), "cluster_sizes")),
+            else shares(~check_column(keep, "keep", len(sizes), "b", "bool")),
         ).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> ClusterSizeDisplay:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._inputs import check_integers, make_groups, names_with_sizes, read_outcome
+from ._inputs import check_column, make_groups, names_with_sizes, read_outcome
 from ._style import (
     axes_to_draw_on,
     group_style,
@@ -178,7 +178,7 @@ EPICFilter, EPICResampler or FilteredClassifier
         >>> display.fractions.round(2).tolist()
         [[1.0, 1.0], [0.0, 0.33]]
         """
-        when = check_integers(dropped_at, "dropped_at")
+        when = check_column(dropped_at, "dropped_at", kinds="iu", a="integer")
         rounds = np.unique(np.asarray(epochs))
         elsewhere = np.setdiff1d(when[when != -1], rounds)
         if len(rounds) == 0 or len(elsewhere):

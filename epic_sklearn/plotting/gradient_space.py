@@ -13,8 +13,7 @@ from ..gradients import Gradients, OuterProductGradients, check_gradients
 from ..projection import GradientPlane
 from ._inputs import (
     as_mask,
-    check_keep,
-    check_length,
+    check_column,
     extractor_of,
     names_with_sizes,
     read_outcome,
@@ -154,7 +153,7 @@ see :meth:`from_predictions`
         """
         outcome = read_outcome(estimator)
         n = len(outcome.keep)
-        labels = check_length(y, "y", n, "the estimator's keep mask")
+        labels = check_column(y, "y", n)
         extractor = extractor_of(unwrap(estimator), X, labels)
         gradients = check_gradients(extractor.compute(X, labels), n)
         if target is not None:
@@ -246,7 +245,7 @@ see :meth:`from_predictions`
         labels = column_or_1d(y)
         n = len(labels)
         everything = check_gradients(gradients, n)
-        mask = check_keep(keep, n, "y")
+        mask = check_column(keep, "keep", n, "b", "bool")
         is_medoid = as_mask(medoid_indices, n, "medoid_indices")
         is_poison = as_mask(poison_indices, n, "poison_indices")
         drawn = _rows_of_classes(labels, classes, per_class)

@@ -4,5 +4,13 @@ from ._decisions import decided_keep, fit_id
 from ._model import model_warnings
 from ._thumbnails import check_images
 from ._write import write_report
+from .review import Reviewable
 
-__all__ = ["check_images", "decided_keep", "fit_id", "model_warnings", "write_report"]
+__all__ = [
+    "Reviewable",
+    "check_images",
+    "decided_keep",
+    "fit_id",
+    "model_warnings",
+    "write_report",
+]

@@ -157,7 +157,7 @@ def render(context: dict[str, Any], data: dict[str, Any], environment: Any) -> s
     )
     return environment.from_string(_template_text("page.html")).render(
         **context,
-        pieces=re.compile(r"(?<=[_\-./:,;(=\[])(?=[^\W\d_])").split,
+        pieces=re.compile(r"(?<=\S[_\-./:,;(=\[])(?=[^\W\d_])").split,
         policy=policy,
         style=Markup(style),
         script=Markup(script),

@@ -17,13 +17,14 @@ from .._utils import RandomState, warn_if_nothing_learned, warn_user
 from ..base import to_numpy
 from ..gradients.modules import forward
 from ..rules import Rule
+from ..rules.base import TakesRule
 from ..schedule import SCHEDULE_CONSTRAINTS, Round, check_epochs
 from .net import EXTRACTORS, EpochStart, check_rule
 from .sampler import EPICSubsetSampler
 from .torch_classifier import TorchClassifier
 
 
-class EPICClassifier(TorchClassifier):
+class EPICClassifier(TakesRule, TorchClassifier):
     """Train a torch module and drop poisoned examples while it trains.
 
     EPIC (paper, Algorithm 1): train for `warmup` epochs; then, every `every`

@@ -34,7 +34,7 @@ function differenceTable(i) {
       make("td", {}, gap.toFixed(1))));
   }
   const head = make("tr");
-  for (const name of ["Feature", "This", "Nearest kept", "Gap, sd"]) {
+  for (const name of ["Feature", "This", "Nearest kept", "Gap (sd)"]) {
     head.append(make("th", { scope: "col" }, name));
   }
   return make("table", { class: "plain" }, make("thead", {}, head), body);

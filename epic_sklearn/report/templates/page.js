@@ -16,7 +16,7 @@ function make(tag, attributes = {}, ...children) {
 
 // A text that may break where its words do, those of names_like_this as well.
 function breakable(text) {
-  const parts = String(text).split(/(?<=[_\-./:,;(=[])(?=\p{L})/u);
+  const parts = String(text).split(/(?<=\S[_\-./:,;(=[])(?=\p{L})/u);
   return parts.flatMap((part, k) => (k ? [make("wbr"), part] : [part]));
 }
 

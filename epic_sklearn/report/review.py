@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
+from ._decisions import decided_keep
+from ._write import write_report
+
 
 class Reviewable:
     """Mixin of what can be looked through and decided by a person."""
@@ -80,8 +83,6 @@ class Reviewable:
         >>> detector = EPICFilter(rule=IsolatedMedoids(subset_size=0.1)).fit(X, y)
         >>> detector.report(X, y, "audit.html")  # doctest: +SKIP
         """
-        from .report import write_report
-
         check_is_fitted(self)
         return write_report(
             self,
@@ -136,8 +137,6 @@ class Reviewable:
         >>> detector.apply_decisions({41: "keep"}).isolated_indices_
         array([0])
         """
-        from .report import decided_keep
-
         check_is_fitted(self)
         self.keep_ = decided_keep(self, decisions)
         self.isolated_indices_ = np.flatnonzero(~self.keep_)
