@@ -27,31 +27,9 @@ def _kinds(labels: npt.NDArray[Any]) -> set[str]:
 def equal_labels(
     labels: npt.ArrayLike, wanted: Any, name: str, wanted_name: str
 ) -> npt.NDArray[np.bool_]:
-    """Where labels are those wanted, and never a comparison of text with numbers.
+    """Where labels (n,) are those wanted, one or (n,); errors call them by the names.
 
-    Parameters
-    ----------
-    labels : array-like of shape (n,)
-        Labels.
-    wanted : label or array-like of shape (n,)
-        What to compare them with.
-    name, wanted_name : str
-        What errors call them.
-
-    Returns
-    -------
-    ndarray of shape (n,), bool
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, or no label can ever be equal.
-
-    Examples
-    --------
-    >>> from epic_sklearn.metrics import equal_labels
-    >>> equal_labels(["cat", "dog"], "cat", "y_pred", "adversarial_label")
-    array([ True, False])
+    Raises ValueError if shapes do not fit, or no label can ever be equal.
     """
     labels, wanted = np.asarray(labels), np.asarray(wanted)
     if wanted.shape not in ((), labels.shape):
@@ -179,10 +157,6 @@ def poison_recall(keep: npt.ArrayLike, poison_indices: npt.ArrayLike) -> float:
         If `keep` is not a boolean mask, or `poison_indices` is empty or not a list
         of its row numbers.
 
-    See Also
-    --------
-    clean_retention : What the defence costs.
-
     Examples
     --------
     >>> from epic_sklearn.metrics import poison_recall
@@ -198,10 +172,8 @@ def clean_retention(keep: npt.ArrayLike, poison_indices: npt.ArrayLike) -> float
 
     Parameters
     ----------
-    keep : array-like of shape (n,), bool
-        True for the training examples that were kept.
-    poison_indices : array-like of shape (n_poisons,), int
-        The poisons' row numbers; every other row is clean.
+    keep, poison_indices
+        See :func:`poison_recall`; every row that is no poison is clean.
 
     Returns
     -------
@@ -211,12 +183,7 @@ def clean_retention(keep: npt.ArrayLike, poison_indices: npt.ArrayLike) -> float
     Raises
     ------
     ValueError
-        If `keep` is not a boolean mask, `poison_indices` is empty or not a list of
-        its row numbers, or every example is a poison.
-
-    See Also
-    --------
-    poison_recall : What the defence achieves.
+        As :func:`poison_recall`, and if every example is a poison.
 
     Examples
     --------
@@ -244,27 +211,7 @@ class AttackSuccessScorer:
         self.accuracy_weight = accuracy_weight
 
     def __call__(self, estimator: Any, X: Any, y: Any = None) -> float:
-        """Score a fitted classifier.
-
-        Parameters
-        ----------
-        estimator : object
-            Fitted classifier.
-        X : array-like of shape (n, ...)
-            Held-out examples; ignored unless `accuracy_weight` is positive.
-        y : array-like of shape (n,), default=None
-            Their labels; ignored unless `accuracy_weight` is positive.
-
-        Returns
-        -------
-        float
-            ``accuracy_weight * accuracy - attack success rate``, higher is better.
-
-        Raises
-        ------
-        ValueError
-            If what `estimator` predicts cannot be compared with the labels.
-        """
+        """Score a fitted classifier; `X` and `y` are held out and count by weight."""
         predicted = estimator.predict(self.X_targets)
         rate = attack_success_rate(predicted, self.adversarial_label)
         if self.accuracy_weight == 0:

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from torch import nn
 
 from epic_sklearn.attacks import BullseyePolytope, ConvexPolytope, FeatureCollision
-from epic_sklearn.attacks.convex_polytope import _nearest_combination
+from epic_sklearn.attacks.polytopes import _nearest_combination
 
 ATTACKS = [BullseyePolytope, ConvexPolytope, FeatureCollision]
 every_attack = pytest.mark.parametrize("attack_class", ATTACKS)

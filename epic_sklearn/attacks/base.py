@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 from tqdm import tqdm
 
 from .._utils import DocLinks, RandomState
+from ..base import to_numpy
 from ..metrics import equal_labels
 
 Array = npt.NDArray[Any]
@@ -31,13 +32,6 @@ Objective = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 # Up to so many values of all poisons together, one thread of torch is the fastest:
 # twice as fast as two on digits when idle, ten times and more on a busy machine.
 SMALL = 2**16
-
-
-def to_numpy(values: Any) -> Array:
-    """Array of a tensor on any device, or of anything array-like."""
-    if isinstance(values, Tensor):
-        return np.asarray(values.detach().cpu())
-    return np.asarray(values)
 
 
 def place(values: Array, device: torch.device) -> Tensor:
@@ -54,7 +48,7 @@ def _check_numbers(values: Array, name: str) -> None:
 
 def check_examples(X: Any, clip: tuple[float, float] | None) -> Array:
     """Training examples as a finite array of shape (n, ...), within `clip`."""
-    X = to_numpy(X)
+    X = np.asarray(to_numpy(X))
     if X.ndim < 2 or len(X) == 0:
         raise ValueError(
             f"X has shape {X.shape}; give at least one training example and one "
@@ -86,28 +80,27 @@ def check_target(
     `rows` are those that bear the adversarial label: if the target is one of them
     and its label is not given, that is its label.
     """
-    target = to_numpy(target)
+    target = np.asarray(to_numpy(target))
     if target.shape != X.shape[1:]:
         raise ValueError(
             f"target has shape {target.shape}, the examples in X have shape "
             f"{X.shape[1:]}; give one example, without a batch axis."
         )
     _check_numbers(target, "target")
-    if target_label is not None:
-        names = ("target_label", "adversarial_label")
-        if equal_labels([target_label], adversarial_label, *names)[0]:
-            raise ValueError(
-                f"target_label={target_label!r} is the adversarial label, so there is "
-                "nothing to attack; give another adversarial label, or target."
-            )
-        return target.copy()
-    for row in rows:
-        if np.array_equal(X[row], target):
-            raise ValueError(
-                f"target is row {row} of X, which bears adversarial_label="
-                f"{adversarial_label!r} in y; give a target of another class, or "
-                "its own label as target_label."
-            )
+    names = ("target_label", "adversarial_label")
+    if target_label is None:
+        for row in rows:
+            if np.array_equal(X[row], target):
+                raise ValueError(
+                    f"target is row {row} of X, which bears adversarial_label="
+                    f"{adversarial_label!r} in y; give a target of another class, or "
+                    "its own label as target_label."
+                )
+    elif equal_labels([target_label], adversarial_label, *names)[0]:
+        raise ValueError(
+            f"target_label={target_label!r} is the adversarial label, so there is "
+            "nothing to attack; give another adversarial label, or target."
+        )
     return target.copy()
 
 
@@ -115,7 +108,7 @@ def rows_of_label(
     y: Any, label: Any, n_examples: int, name: str = "adversarial_label"
 ) -> Rows:
     """Rows that bear a label, at least one; `name` is what errors call it."""
-    labels = to_numpy(y)
+    labels = np.asarray(to_numpy(y))
     if labels.shape != (n_examples,):
         raise ValueError(
             f"y has shape {labels.shape}, X has {n_examples} examples; give one label "
@@ -178,8 +171,7 @@ class StepRule:
 
     # Of step sizes, from the optimizer and the number of steps.
     schedule: Callable[[torch.optim.Optimizer, int], LRScheduler]
-    # Whether only the signs of gradients count.
-    signed: bool
+    signed: bool  # whether only the signs of gradients count
     # The best poisons met, each one's own if each has an objective, or the last.
     keep_best: bool
 
@@ -192,49 +184,8 @@ SIGNED = StepRule(
 )
 
 
-@dataclass(frozen=True)
-class Descent:
-    """Minimise by Adam, projecting each step onto a box from `lowest` to `highest`."""
-
-    rule: StepRule
-    lowest: Tensor
-    highest: Tensor
-    step_size: float
-    n_steps: int
-    progress: tqdm[Any]
-
-    def run(self, objective: Objective, start: Tensor) -> Crafted:
-        """Return poisons, and their mean objective before and after each step."""
-        examples = start.clone()
-        optimizer = torch.optim.Adam([examples], lr=self.step_size)
-        schedule = self.rule.schedule(optimizer, self.n_steps)
-        value, gradient = objective(examples, 0)
-        best, best_value, loss = start.clone(), value, [value.mean().item()]
-        for step in range(1, self.n_steps + 1):
-            examples.grad = gradient.sign() if self.rule.signed else gradient
-            optimizer.step()
-            schedule.step()
-            examples.copy_(torch.clamp(examples, self.lowest, self.highest))
-            value, gradient = objective(examples, step)
-            improved = (value < best_value).expand(len(best))
-            best[improved] = examples[improved]
-            best_value = torch.minimum(value, best_value)
-            loss.append(value.mean().item())
-            self.progress.update()
-        result = best if self.rule.keep_best else examples
-        return result.cpu().numpy(), np.array(loss)
-
-    def random_start(self, rng: np.random.Generator) -> Tensor:
-        """Draw a point of the box."""
-        part = torch.from_numpy(rng.uniform(size=self.lowest.shape)).to(self.lowest)
-        return self.lowest + part * (self.highest - self.lowest)
-
-
 class PerturbingAttack(DocLinks, BaseEstimator):
-    """Base class of the attacks that change base examples a little, by descent.
-
-    A subclass stores the parameters below and implements ``craft``.
-    """
+    """Base class of the attacks that change base examples a little, by descent."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_poisons": [Interval(Integral, 1, None, closed="left")],
@@ -247,13 +198,23 @@ class PerturbingAttack(DocLinks, BaseEstimator):
     }
     _step_rule: ClassVar[StepRule]
 
-    n_poisons: int
-    eps: float
-    n_steps: int
-    step_size: float | None
-    clip: tuple[float, float] | None
-    random_state: RandomState
-    verbose: int
+    def __init__(
+        self,
+        n_poisons: int = 5,
+        eps: float = 0.1,
+        n_steps: int = 250,
+        step_size: float | None = None,
+        clip: tuple[float, float] | None = (0.0, 1.0),
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_poisons = n_poisons
+        self.eps = eps
+        self.n_steps = n_steps
+        self.step_size = step_size
+        self.clip = clip
+        self.random_state = random_state
+        self.verbose = verbose
 
     def _check(self, X: Any, y: Any, adversarial_label: Any) -> tuple[Array, Rows]:
         """Parameters and training set; also the rows that can be poisoned."""
@@ -275,25 +236,39 @@ class PerturbingAttack(DocLinks, BaseEstimator):
         rng: np.random.Generator,
         n_restarts: int = 1,
     ) -> Crafted:
-        """Poisons and loss of the best of one or more descents within `eps`.
-
-        The first begins at the base examples, others at random points.
-        """
+        """Poisons and loss of the best of one or more descents within `eps`."""
         lowest, highest = bases - self.eps, bases + self.eps
         if self.clip is not None:
             lowest, highest = lowest.clamp(*self.clip), highest.clamp(*self.clip)
-        step_size = 0.3 * self.eps if self.step_size is None else self.step_size
-        with tqdm(
-            total=n_restarts * self.n_steps,
-            desc=type(self).__name__,
-            disable=not self.verbose,
-        ) as progress:
-            descent = Descent(
-                self._step_rule, lowest, highest, step_size, self.n_steps, progress
-            )
-            results = [descent.run(objective, bases)]
-            for _ in range(1, n_restarts):
-                results.append(descent.run(objective, descent.random_start(rng)))
+        results, start = [], bases
+        for i in range(n_restarts):
+            if i > 0:
+                part = torch.from_numpy(rng.uniform(size=bases.shape)).to(bases)
+                start = lowest + part * (highest - lowest)
+            results.append(self._descend_once(objective, start, lowest, highest))
         examples, loss = min(results, key=lambda result: result[1][-1])
         loss[0] = results[0][1][0]
         return examples, loss
+
+    def _descend_once(
+        self, objective: Objective, start: Tensor, lowest: Tensor, highest: Tensor
+    ) -> Crafted:
+        """Poisons, and their mean objective before and after each projected step."""
+        rule, examples = self._step_rule, start.clone()
+        step_size = 0.3 * self.eps if self.step_size is None else self.step_size
+        optimizer = torch.optim.Adam([examples], lr=step_size)
+        schedule = rule.schedule(optimizer, self.n_steps)
+        value, gradient = objective(examples, 0)
+        best, best_value, loss = start.clone(), value, [value.mean().item()]
+        steps = range(1, self.n_steps + 1)
+        for step in tqdm(steps, type(self).__name__, disable=not self.verbose):
+            examples.grad = gradient.sign() if rule.signed else gradient
+            optimizer.step()
+            schedule.step()
+            examples.copy_(torch.clamp(examples, lowest, highest))
+            value, gradient = objective(examples, step)
+            improved = (value < best_value).expand(len(best))
+            best[improved] = examples[improved]
+            best_value = torch.minimum(value, best_value)
+            loss.append(value.mean().item())
+        return (best if rule.keep_best else examples).cpu().numpy(), np.array(loss)

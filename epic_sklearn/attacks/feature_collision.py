@@ -40,37 +40,15 @@ def _features(module: nn.Module, examples: Tensor) -> Tensor:
 
 
 class FeatureAttack(PerturbingAttack, ABC):
-    """Base class of the attacks that move base examples towards a target's features.
-
-    A subclass implements `_loss`.
-    """
+    """Base class of the attacks that imitate a target's features, by `_loss`."""
 
     _step_rule = COSINE
-
-    def __init__(
-        self,
-        n_poisons: int = 5,
-        eps: float = 0.1,
-        n_steps: int = 250,
-        step_size: float | None = None,
-        clip: tuple[float, float] | None = (0.0, 1.0),
-        random_state: RandomState = None,
-        verbose: int = 0,
-    ) -> None:
-        self.n_poisons = n_poisons
-        self.eps = eps
-        self.n_steps = n_steps
-        self.step_size = step_size
-        self.clip = clip
-        self.random_state = random_state
-        self.verbose = verbose
 
     @abstractmethod
     def _loss(self, features: Tensor, target: Tensor, change: Tensor) -> Tensor:
         """Return what to minimise, for all poisons together or for each.
 
-        `features` are the poisons', shape (n_poisons, d), `target` the target's,
-        (d,), and `change` is the poisons less their base examples.
+        `target` are the target's features; `change` is from the base examples.
         """
 
     def craft(
@@ -85,27 +63,10 @@ class FeatureAttack(PerturbingAttack, ABC):
     ) -> Poisons:
         """Make the poisons for one target.
 
-        Small problems are crafted on one of torch's threads, see
-        :meth:`GradientMatching.craft`.
-
-        Parameters
-        ----------
-        feature_extractor : torch.nn.Module
-            Maps a batch (n, ...) to features (n, ...), which are flattened to (n, d).
-            Used in evaluation mode; its modes, parameters and their gradients are
-            as before afterwards.
-        X, y, target, adversarial_label, target_label
-            See :meth:`GradientMatching.craft`. Base examples are drawn.
-
-        Returns
-        -------
-        Poisons
-            The poisons with the lowest objective that was met on the way.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As :meth:`GradientMatching.craft`.
+        As :meth:`GradientMatching.craft`, but base examples are drawn, the poisons
+        are those of the lowest objective met on the way, and in place of the model
+        there is a torch module that maps a batch (n, ...) to features (n, ...), which
+        are flattened. It, too, is used in evaluation mode and left as it was.
         """
         if not isinstance(feature_extractor, nn.Module):
             raise TypeError(
@@ -169,16 +130,11 @@ class FeatureCollision(FeatureAttack):
     verbose : int or bool, default=0
         Whether to show a progress bar.
 
-    See Also
-    --------
-    BullseyePolytope : Puts the mean of all poisons onto the target.
-
     Notes
     -----
     The published attack has no ball and alternates gradient and proximal steps; the
-    ball is here so that attacks can be compared at the same visibility. Several
-    poisons that collide with one target lie close together, so they form a cluster
-    of their own and are not isolated one by one.
+    ball lets attacks be compared at the same visibility. Several poisons of one
+    target form a cluster of their own and are not isolated one by one.
 
     References
     ----------
@@ -189,16 +145,13 @@ class FeatureCollision(FeatureAttack):
     Examples
     --------
     >>> import numpy as np
-    >>> from torch import Tensor, nn
+    >>> from torch import nn
     >>> from epic_sklearn.attacks import FeatureCollision
-    >>> X = np.linspace(0, 1, 20).reshape(10, 2)
-    >>> y = np.repeat(["low", "high"], 5)
+    >>> X, y = np.linspace(0, 1, 20).reshape(10, 2), np.repeat(["low", "high"], 5)
     >>> attack = FeatureCollision(eps=0.2, n_steps=50, random_state=0)
     >>> poisons = attack.craft(nn.Identity(), X, y, X[0], "high")
     >>> poisons.examples.shape, [str(label) for label in y[poisons.indices]]
     ((1, 2), ['high'])
-    >>> bool(poisons.loss[-1] < poisons.loss[0])
-    True
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {

@@ -28,10 +28,7 @@ from .poisons import Poisons
 
 
 class GradientAttack(PerturbingAttack):
-    """Base class of the attacks that imitate a target's loss gradient.
-
-    A subclass stores the parameters below, and implements ``craft``.
-    """
+    """Base class of the attacks that imitate a target's loss gradient."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **PerturbingAttack._parameter_constraints,
@@ -44,10 +41,6 @@ class GradientAttack(PerturbingAttack):
     base_selection: str
     augment: Callable[[Tensor], Tensor] | None
     batch_size: int
-
-    def _seed(self) -> tuple[int, np.random.Generator]:
-        seed = resolve_seed(self.random_state)
-        return seed, np.random.default_rng(seed)
 
     def _choose_bases(
         self, surrogate: Surrogate, X: Array, rows: Rows, rng: np.random.Generator
@@ -66,14 +59,11 @@ class GradientAttack(PerturbingAttack):
         rng: np.random.Generator,
         n_restarts: int = 1,
     ) -> Crafted:
-        """Descend the objective that ``mismatch_at`` gives for a step.
-
-        The first and the last loss are of the poisons as they are, those between
-        of what `augment` made of them.
-        """
+        """Descend the objective that ``mismatch_at`` gives for a step."""
 
         def objective(examples: Tensor, step: int) -> tuple[Tensor, Tensor]:
             mismatch = mismatch_at(step, examples)
+            # The first and the last loss are of the poisons before augmentation.
             if step == self.n_steps:
                 return mismatch.value(examples), torch.zeros_like(examples)
             value, gradient = mismatch.augmented(examples, self.augment)
@@ -100,15 +90,15 @@ class GradientMatching(GradientAttack):
 
     within `eps` of their base examples in every coordinate [1]_. A model trained
     from scratch that descends the poisons' loss then descends the target's, too.
+    The published attack can match several models at once; this one takes one.
 
     Parameters
     ----------
     n_poisons : int, default=50
         Number of poisons; the paper takes 1% of the training set.
-    eps : float, default=16/255
-        The largest change of any coordinate of a base example, in the units of `X`.
-    n_steps : int, default=250
-        Number of steps of signed Adam.
+    eps, n_steps, clip, verbose
+        See :class:`FeatureCollision`; `eps` is 16/255 by default, and only the signs
+        of gradients count.
     n_restarts : int, default=1
         Number of descents, of which the best result is kept; the paper makes 8.
         The first begins at the base examples, others at random in the ball.
@@ -125,21 +115,13 @@ class GradientMatching(GradientAttack):
     batch_size : int, default=256
         Poisons that are differentiated at once. It bounds memory and does not
         change the result.
-    clip : tuple of (float, float) or None, default=(0.0, 1.0)
-        The lowest and the highest value that a poison may take; None for no limits.
     random_state : int, RandomState instance or None, default=None
         Draws the base examples, restarts and augmentation.
-    verbose : int or bool, default=0
-        Whether to show a progress bar.
 
     See Also
     --------
     SleeperAgent : The same for a trigger in place of one target.
     BullseyePolytope : For a victim that trains only a linear head.
-
-    Notes
-    -----
-    The published attack can match several models at once; this one takes one.
 
     References
     ----------
@@ -150,11 +132,9 @@ class GradientMatching(GradientAttack):
     Examples
     --------
     >>> import numpy as np
-    >>> import torch
     >>> from epic_sklearn import TorchClassifier
     >>> from epic_sklearn.attacks import GradientMatching
-    >>> X = np.linspace(0, 1, 40, dtype=np.float32).reshape(20, 2)
-    >>> y = np.repeat(["low", "high"], 10)
+    >>> X, y = np.linspace(0, 1, 40).reshape(20, 2), np.repeat(["low", "high"], 10)
     >>> model = TorchClassifier(max_epochs=10, random_state=0).fit(X, y)
     >>> attack = GradientMatching(n_poisons=3, eps=0.2, n_steps=20, random_state=0)
     >>> poisons = attack.craft(model, X, y, X[0], "high")
@@ -183,17 +163,13 @@ class GradientMatching(GradientAttack):
         random_state: RandomState = None,
         verbose: int = 0,
     ) -> None:
-        self.n_poisons = n_poisons
-        self.eps = eps
-        self.n_steps = n_steps
+        super().__init__(
+            n_poisons, eps, n_steps, step_size, clip, random_state, verbose
+        )
         self.n_restarts = n_restarts
-        self.step_size = step_size
         self.base_selection = base_selection
         self.augment = augment
         self.batch_size = batch_size
-        self.clip = clip
-        self.random_state = random_state
-        self.verbose = verbose
 
     def craft(
         self,
@@ -208,9 +184,8 @@ class GradientMatching(GradientAttack):
         """Make the poisons for one target.
 
         Where all poisons together have at most 65,536 values, torch computes on one
-        thread meanwhile, in the whole process: with more it takes longer, on a busy
-        machine ten times as long and more. Its number of threads is as before
-        afterwards. Larger problems are crafted on as many as torch is set to.
+        thread meanwhile, in the whole process, because more are slower; afterwards on
+        as many as before.
 
         Parameters
         ----------
@@ -251,7 +226,8 @@ class GradientMatching(GradientAttack):
         """
         X, candidates = self._check(X, y, adversarial_label)
         target = check_target(target, target_label, X, adversarial_label, candidates)
-        seed, rng = self._seed()
+        seed = resolve_seed(self.random_state)
+        rng = np.random.default_rng(seed)
         with torch_threads(self._threads(X)):
             surrogate = Surrogate.of(model, X, y, adversarial_label, self.batch_size)
             mismatch = Mismatch.of(surrogate, target[None])

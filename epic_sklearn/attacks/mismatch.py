@@ -11,9 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ..base import to_numpy
 from ..gradients.modules import apply, evaluation_mode
 from ..metrics import equal_labels
-from .base import Array, place, to_numpy
+from .base import Array, place
 
 Gradient = tuple[Tensor, ...]
 
@@ -135,17 +136,15 @@ class Mismatch:
     def __call__(self, examples: Tensor) -> tuple[Tensor, Tensor]:
         """Objective of poisons (n_poisons, ...), and its gradient, that shape."""
         surrogate = self.surrogate
-        batches = [
-            x.detach().requires_grad_() for x in examples.split(surrogate.batch_size)
-        ]
+        batches = examples.split(surrogate.batch_size)
+        batches = tuple(x.detach().requires_grad_() for x in batches)
         with evaluation_mode(surrogate.module), torch.enable_grad():
             # The graph of a single batch is kept; of several, each is made again
             # when the direction of the sum is known.
             keep = len(batches) == 1
             gradients = [surrogate.gradient(x, create_graph=keep) for x in batches]
-            value, along = self._towards(
-                _add([tuple(part.detach() for part in g) for g in gradients])
-            )
+            total = _add([tuple(part.detach() for part in g) for g in gradients])
+            value, along = self._towards(total)
             slopes = []
             for i, x in enumerate(batches):
                 if not keep:

@@ -10,18 +10,21 @@ import numpy.typing as npt
 import torch
 
 from .._utils import RandomState, resolve_seed
+from ..base import to_numpy
 from ..metrics import equal_labels
-from .base import to_numpy
 
 ArrayOrTensor = TypeVar("ArrayOrTensor", npt.NDArray[Any], torch.Tensor)
 
 
-def put(
+def _copy(values: Any) -> Any:
+    return values.detach().clone() if torch.is_tensor(values) else np.array(values)
+
+
+def _put(
     X: ArrayOrTensor, where: Any, values: npt.NDArray[Any], clip: bool = False
 ) -> ArrayOrTensor:
     """Copy `X` with numbers put in place, which its dtype must be able to hold."""
-    is_tensor = torch.is_tensor(X)
-    copy: Any = X.detach().clone() if torch.is_tensor(X) else np.array(X)
+    is_tensor, copy = torch.is_tensor(X), _copy(X)
     library: Any = torch if is_tensor else np
     is_float = copy.is_floating_point() if is_tensor else copy.dtype.kind == "f"
     try:
@@ -41,24 +44,6 @@ def put(
         )
     copy[where] = torch.from_numpy(values).to(copy) if is_tensor else values
     return copy
-
-
-def _corner(
-    position: str | tuple[int, int], free: tuple[int, int], rng: np.random.Generator
-) -> tuple[int, int]:
-    """Upper left corner of the patch; `free` is the last one that fits."""
-    if isinstance(position, str):
-        if position == "lower right":
-            return free
-        if position == "random":
-            row, column = rng.integers(0, [free[0] + 1, free[1] + 1])
-            return int(row), int(column)
-    elif len(position) == 2:
-        return int(position[0]), int(position[1])
-    raise ValueError(
-        f"position={position!r}; give 'lower right', 'random', or the row and the "
-        "column of the patch's upper left corner."
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +77,10 @@ class PatchTrigger:
         cls,
         image_shape: tuple[int, ...],
         size: int | None = None,
-        position: str | tuple[int, int] = "lower right",
         clip: tuple[float, float] = (0.0, 1.0),
         random_state: RandomState = None,
     ) -> PatchTrigger:
-        """Draw a square patch of uniform noise.
+        """Draw a square patch of uniform noise for the lower right corner.
 
         Parameters
         ----------
@@ -105,21 +89,15 @@ class PatchTrigger:
         size : int or None, default=None
             Height and width of the patch. None takes a quarter of the images'
             height.
-        position : {"lower right", "random"} or (int, int), default="lower right"
-            Row and column of its upper left corner; the same in every image.
         clip : tuple of (float, float), default=(0.0, 1.0)
             Its lowest and its highest value.
         random_state : int, RandomState instance or None, default=None
-            Draws the patch and, if asked for, its position.
-
-        Returns
-        -------
-        PatchTrigger
+            Draws the patch.
 
         Raises
         ------
         ValueError
-            If these are no images, or the patch does not fit.
+            If these are no images, or the patch is larger than they are.
         """
         if len(image_shape) != 3:
             raise ValueError(
@@ -135,10 +113,7 @@ class PatchTrigger:
             )
         rng = np.random.default_rng(resolve_seed(random_state))
         patch = rng.uniform(*clip, size=(channels, size, size)).astype(np.float32)
-        row, column = _corner(position, (height - size, width - size), rng)
-        trigger = cls(patch, row, column)
-        trigger.check_fit(image_shape)
-        return trigger
+        return cls(patch, height - size, width - size)
 
     def check_fit(self, image_shape: tuple[int, ...]) -> None:
         """Refuse images, (..., channels, height, width), that it does not fit into."""
@@ -159,28 +134,15 @@ class PatchTrigger:
     def apply(self, X: ArrayOrTensor) -> ArrayOrTensor:
         """Copy images and paste the patch into each.
 
-        Parameters
-        ----------
-        X : ndarray or Tensor of shape (n, channels, height, width) or (channels, \
-height, width)
-            Images. If they are integers, the patch is rounded to the nearest.
-
-        Returns
-        -------
-        ndarray or Tensor of the shape of `X`
-            A new array of the kind and dtype of `X`.
-
-        Raises
-        ------
-        ValueError
-            If the patch does not fit into the images, or their integers cannot
-            hold it.
+        `X` is an ndarray or Tensor of shape (..., channels, height, width), and so is
+        the copy, of the same dtype; for integers the patch is rounded. Images that it
+        does not fit into, or whose integers cannot hold it, raise ValueError.
         """
         self.check_fit(tuple(X.shape))
         _, height, width = self.patch.shape
         rows = slice(self.row, self.row + height)
         columns = slice(self.column, self.column + width)
-        return put(X, (..., rows, columns), np.asarray(self.patch))
+        return _put(X, (..., rows, columns), np.asarray(self.patch))
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,10 +168,8 @@ class Poisons:
     --------
     >>> import numpy as np
     >>> from epic_sklearn.attacks import Poisons
-    >>> poisons = Poisons(
-    ...     examples=np.full((1, 2), 9, dtype=np.float32), indices=np.array([1]),
-    ...     target=np.zeros(2), adversarial_label="a", loss=np.array([1.0]),
-    ... )
+    >>> example, rows, target = np.full((1, 2), 9), np.array([1]), np.zeros(2)
+    >>> poisons = Poisons(example, rows, target, "cat", loss=np.empty(0))
     >>> poisons.insert_into(np.zeros((3, 2)))
     array([[0., 0.],
            [9., 9.],
@@ -248,11 +208,9 @@ class Poisons:
 
         Raises
         ------
-        TypeError
-            If `X` does not hold numbers.
-        ValueError
-            If `X` does not have the poisons' shape, has too few rows, or cannot hold
-            the poisons' values.
+        TypeError, ValueError
+            If `X` does not hold numbers, does not have the poisons' shape, has too
+            few rows, or cannot hold the poisons' values.
         """
         if tuple(X.shape[1:]) != self.examples.shape[1:]:
             raise ValueError(
@@ -261,7 +219,7 @@ class Poisons:
                 "were made for."
             )
         self._check_rows("X", len(X))
-        return put(X, self.indices, self.examples, clip)
+        return _put(X, self.indices, self.examples, clip)
 
     def relabel(self, y: ArrayOrTensor) -> ArrayOrTensor:
         """Copy the training labels and give the poisons theirs.
@@ -269,25 +227,14 @@ class Poisons:
         Only an attack that mislabels needs it, such as `LabelFlip` and `BadNets`;
         clean-label poisons bear the adversarial label already.
 
-        Parameters
-        ----------
-        y : ndarray or Tensor of shape (n,)
-            The labels of the training set that the poisons were made for.
-
-        Returns
-        -------
-        ndarray or Tensor of shape (n,)
-            A new array of the kind and dtype of `y`.
-
-        Raises
-        ------
-        ValueError
-            If `y` has too few rows, or cannot hold the adversarial label.
+        `y` is an ndarray or Tensor of shape (n,), and so is the copy, of the same
+        dtype. If it has too few rows, or cannot hold the adversarial label, it is
+        refused by ValueError.
         """
         self._check_rows("y", len(y))
         label, names = self.adversarial_label, ("y", "adversarial_label")
         equal_labels(to_numpy(y), label, *names)
-        relabelled: Any = y.detach().clone() if torch.is_tensor(y) else np.array(y)
+        relabelled = _copy(y)
         relabelled[self.indices] = label
         if not equal_labels(to_numpy(relabelled)[self.indices], label, *names).all():
             raise ValueError(
@@ -328,18 +275,7 @@ class BackdoorPoisons(Poisons):
     source_label: Any
 
     def apply_trigger(self, X: ArrayOrTensor) -> ArrayOrTensor:
-        """Copy images and paste the trigger into each.
-
-        Parameters
-        ----------
-        X : ndarray or Tensor of shape (n, channels, height, width)
-            Images, such as the test images of the source class.
-
-        Returns
-        -------
-        ndarray or Tensor of the shape of `X`
-            See :meth:`PatchTrigger.apply`.
-        """
+        """Paste the trigger into images, see :meth:`PatchTrigger.apply`."""
         return self.trigger.apply(X)
 
 

@@ -35,17 +35,7 @@ class RandomShiftFlip:
     flip: bool = True
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Augment a batch.
-
-        Parameters
-        ----------
-        images : Tensor of shape (n, channels, height, width)
-            Images.
-
-        Returns
-        -------
-        Tensor of shape (n, channels, height, width)
-        """
+        """Augment a batch (n, channels, height, width)."""
         if images.ndim != 4:
             raise ValueError(
                 f"the batch has shape {tuple(images.shape)}; RandomShiftFlip takes "

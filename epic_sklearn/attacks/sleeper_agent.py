@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from torch import nn
 
-from .._utils import RandomState
+from .._utils import RandomState, resolve_seed
 from .base import rows_of_sources, torch_threads
 from .gradient_matching import GradientAttack
 from .mismatch import Mismatch, Surrogate
@@ -37,33 +37,26 @@ class SleeperAgent(GradientAttack):
 
     Parameters
     ----------
-    n_poisons, eps, n_steps, step_size, augment, batch_size, random_state, verbose
-        See :class:`GradientMatching`. The trigger and the sources are drawn, too.
+    n_poisons, eps, n_steps, step_size, base_selection, augment, batch_size, clip, \
+random_state, verbose
+        See :class:`GradientMatching`; by default, base examples are those of the
+        largest loss gradients. The trigger and the sources are drawn, too.
     trigger : PatchTrigger or None, default=None
         None draws a random patch for the lower right corner, a quarter of the
-        images high.
+        images high, of values within `clip`, or in [0, 1] if that is None.
     n_sources : int, default=256
         The most training examples of the source class to put the trigger on.
-    base_selection : {"gradient_norm", "random"}, default="gradient_norm"
-        See :class:`GradientMatching`.
     retrain : classifier, callable or None, default=None
         How to train another model on the poisons so far: a classifier such as
         `TorchClassifier`, which is cloned and fitted, or a function of (X, y) that
         returns a module or a fitted classifier. None keeps the model given.
     retrain_every : int, default=50
         Steps between two trainings.
-    clip : tuple of (float, float) or None, default=(0.0, 1.0)
-        See :class:`GradientMatching`. A trigger is drawn within it, too; in [0, 1]
-        if it is None.
 
     See Also
     --------
     GradientMatching : The same for one target.
     BadNets : A backdoor by mislabelled examples that bear the trigger.
-
-    Notes
-    -----
-    The published attack can match several models at once; this one takes one.
 
     References
     ----------
@@ -81,8 +74,6 @@ class SleeperAgent(GradientAttack):
     >>> model = TorchClassifier(max_epochs=5, random_state=0).fit(X, y)
     >>> attack = SleeperAgent(n_poisons=3, eps=0.2, n_steps=20, random_state=0)
     >>> poisons = attack.craft(model, X, y, "low", "high")
-    >>> poisons.examples.shape, [str(label) for label in y[poisons.indices]]
-    ((3, 1, 4, 4), ['high', 'high', 'high'])
     >>> poisons.apply_trigger(X[:2]).shape
     (2, 1, 4, 4)
     """
@@ -112,10 +103,9 @@ class SleeperAgent(GradientAttack):
         random_state: RandomState = None,
         verbose: int = 0,
     ) -> None:
-        self.n_poisons = n_poisons
-        self.eps = eps
-        self.n_steps = n_steps
-        self.step_size = step_size
+        super().__init__(
+            n_poisons, eps, n_steps, step_size, clip, random_state, verbose
+        )
         self.trigger = trigger
         self.n_sources = n_sources
         self.base_selection = base_selection
@@ -123,9 +113,6 @@ class SleeperAgent(GradientAttack):
         self.retrain_every = retrain_every
         self.augment = augment
         self.batch_size = batch_size
-        self.clip = clip
-        self.random_state = random_state
-        self.verbose = verbose
 
     def craft(
         self,
@@ -137,35 +124,16 @@ class SleeperAgent(GradientAttack):
     ) -> BackdoorPoisons:
         """Make the poisons for one trigger.
 
-        Parameters
-        ----------
-        model : torch.nn.Module or fitted TorchClassifier
-            See :meth:`GradientMatching.craft`.
-        X : array-like or Tensor of shape (n, channels, height, width)
-            Training images.
-        y : array-like or Tensor of shape (n,)
-            Their labels, of any kind.
-        source_label : object or list
-            The label, or labels, of the images that the trigger is to turn.
-        adversarial_label : object
-            What it is to turn them into: another label in `y`, which the poisons
-            bear.
-
-        Returns
-        -------
-        BackdoorPoisons
-            The last step's. The values of `loss` between the first and the last are
-            those of augmented poisons, and may rise where `retrain` comes in.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As :meth:`GradientMatching.craft`; also if the trigger does not fit, or
-            there are no examples of `source_label`.
+        As :meth:`GradientMatching.craft`, but `X` are images (n, channels, height,
+        width), and the trigger is to turn those of `source_label`, one label or a
+        list, into `adversarial_label`. The `loss` may rise where `retrain` comes in.
+        Raises ValueError also if the trigger does not fit, or no example bears
+        `source_label`.
         """
         X, candidates = self._check(X, y, adversarial_label)
         rows = rows_of_sources(y, source_label, adversarial_label, len(X))
-        seed, rng = self._seed()
+        seed = resolve_seed(self.random_state)
+        rng = np.random.default_rng(seed)
         trigger = trigger_or_random(self.trigger, X, self.clip, seed)
         sources = rng.choice(rows, min(self.n_sources, len(rows)), replace=False)
         targets = trigger.apply(X[sources])
@@ -179,6 +147,7 @@ class SleeperAgent(GradientAttack):
             mismatch = mismatch_of(model)
             surrogate = mismatch.surrogate
             indices = self._choose_bases(surrogate, X, candidates, rng)
+            bases = surrogate.place(X[indices])
 
             def mismatch_at(step: int, examples: torch.Tensor) -> Mismatch:
                 nonlocal mismatch
@@ -190,9 +159,7 @@ class SleeperAgent(GradientAttack):
                     mismatch = mismatch_of(model)
                 return mismatch
 
-            examples, loss = self._match(
-                mismatch_at, surrogate.place(X[indices]), seed, rng
-            )
+            examples, loss = self._match(mismatch_at, bases, seed, rng)
         return BackdoorPoisons(
             examples, indices, targets, adversarial_label, loss, trigger, source_label
         )

@@ -72,32 +72,12 @@ class PoisonedDigits:
     trials: list[Poisons]
 
     def extract(self, images: np.ndarray) -> np.ndarray:
-        """Features of images.
-
-        Parameters
-        ----------
-        images : ndarray of shape (k, 1, 8, 8)
-            Digits in [0, 1].
-
-        Returns
-        -------
-        ndarray of shape (k, H), float32
-        """
+        """Features (k, H) of images (k, 1, 8, 8) in [0, 1]."""
         with evaluation_mode(self.feature_extractor), torch.no_grad():
             return self.feature_extractor(torch.as_tensor(images)).numpy()
 
     def poisoned_features(self, trial: int) -> np.ndarray:
-        """Training features with one trial's poisons in place.
-
-        Parameters
-        ----------
-        trial : int
-            Position in `trials`.
-
-        Returns
-        -------
-        ndarray of shape (n, H), float32
-        """
+        """Training features (n, H) with the poisons of ``trials[trial]`` in place."""
         poisons = self.trials[trial]
         features = self.features.copy()
         features[poisons.indices] = self.extract(poisons.examples)

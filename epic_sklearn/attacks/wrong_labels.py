@@ -1,0 +1,166 @@
+"""Attacks by wrong labels, with a trigger and without: references for the others."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval
+
+from .._utils import DocLinks, RandomState, resolve_seed
+from .base import (
+    check_enough,
+    check_examples,
+    check_target,
+    draw_rows,
+    rows_of_label,
+    rows_of_sources,
+)
+from .poisons import BackdoorPoisons, PatchTrigger, Poisons, trigger_or_random
+
+
+class BadNets(DocLinks, BaseEstimator):
+    """Put the trigger on examples of the source class, and mislabel them.
+
+    The simplest backdoor [1]_: visible, and not clean-label. A reference for
+    :class:`SleeperAgent`. Use both ``insert_into`` and ``relabel`` of the result.
+
+    Parameters
+    ----------
+    n_poisons : int, default=50
+        Number of poisons.
+    trigger, clip
+        See :class:`SleeperAgent`.
+    random_state : int, RandomState instance or None, default=None
+        Draws the trigger and the examples.
+
+    References
+    ----------
+    .. [1] T. Gu, B. Dolan-Gavitt, S. Garg: "BadNets: Identifying Vulnerabilities in
+       the Machine Learning Model Supply Chain", arXiv:1708.06733, 2017. Section 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.attacks import BadNets
+    >>> X, y = np.zeros((6, 1, 8, 8)), np.repeat(["seven", "one"], 3)
+    >>> poisons = BadNets(n_poisons=2, random_state=0).craft(X, y, "seven", "one")
+    >>> int((poisons.relabel(y) == "one").sum())
+    5
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_poisons": [Interval(Integral, 1, None, closed="left")],
+        "trigger": [PatchTrigger, None],
+        "clip": [tuple, list, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_poisons: int = 50,
+        trigger: PatchTrigger | None = None,
+        clip: tuple[float, float] | None = (0.0, 1.0),
+        random_state: RandomState = None,
+    ) -> None:
+        self.n_poisons = n_poisons
+        self.trigger = trigger
+        self.clip = clip
+        self.random_state = random_state
+
+    def craft(
+        self,
+        X: npt.ArrayLike | torch.Tensor,
+        y: npt.ArrayLike | torch.Tensor,
+        source_label: Any,
+        adversarial_label: Any,
+    ) -> BackdoorPoisons:
+        """Make the poisons for one trigger.
+
+        As :meth:`SleeperAgent.craft`, but without a model, and of examples of
+        `source_label`. The poisons are their own `target`, and `loss` is empty.
+        """
+        self._validate_params()
+        X = check_examples(X, self.clip)
+        rows_of_label(y, adversarial_label, len(X))
+        rows = rows_of_sources(y, source_label, adversarial_label, len(X))
+        seed = resolve_seed(self.random_state)
+        trigger = trigger_or_random(self.trigger, X, self.clip, seed)
+        indices = draw_rows(rows, self.n_poisons, np.random.default_rng(seed))
+        patched = trigger.apply(X[indices])
+        examples, loss = patched.astype(np.float32), np.empty(0)
+        return BackdoorPoisons(
+            examples, indices, patched, adversarial_label, loss, trigger, source_label
+        )
+
+
+class LabelFlip(DocLinks, BaseEstimator):
+    """Give the training examples nearest to the target the adversarial label.
+
+    The simplest attack on one target, by wrong labels alone: a reference for the
+    clean-label ones. Use ``relabel`` of the result; the examples are unchanged.
+    Where [1]_ chooses labels against a support vector machine, this one takes the
+    neighbours in Euclidean distance; give features for distances in their space.
+
+    Parameters
+    ----------
+    n_poisons : int, default=50
+        Number of labels to change.
+    random_state : int, RandomState instance or None, default=None
+        Draws among examples that are equally near; nothing else is random.
+
+    References
+    ----------
+    .. [1] B. Biggio, B. Nelson, P. Laskov: "Support Vector Machines Under
+       Adversarial Label Noise", ACML, 2011.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.attacks import LabelFlip
+    >>> X, y = np.arange(6.0)[:, None], np.array([0, 0, 0, 0, 1, 1])
+    >>> poisons = LabelFlip(n_poisons=2).craft(X, y, np.array([0.4]), 1)
+    >>> poisons.relabel(y)
+    array([1, 1, 0, 0, 1, 1])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_poisons": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, n_poisons: int = 50, random_state: RandomState = None) -> None:
+        self.n_poisons = n_poisons
+        self.random_state = random_state
+
+    def craft(
+        self,
+        X: npt.ArrayLike | torch.Tensor,
+        y: npt.ArrayLike | torch.Tensor,
+        target: npt.ArrayLike | torch.Tensor,
+        adversarial_label: Any,
+        *,
+        target_label: Any = None,
+    ) -> Poisons:
+        """Choose the rows to mislabel for one target, nearest first.
+
+        As :meth:`GradientMatching.craft`, but without a model, and the poisons are
+        examples of other labels than the adversarial one; their `loss` is empty.
+        """
+        self._validate_params()
+        X = check_examples(X, clip=None)
+        rows = rows_of_label(y, adversarial_label, len(X))
+        target = check_target(target, target_label, X, adversarial_label, rows)
+        candidates = np.setdiff1d(np.arange(len(X), dtype=np.int64), rows)
+        check_enough(self.n_poisons, candidates)
+        rng = np.random.default_rng(resolve_seed(self.random_state))
+        candidates = rng.permutation(candidates)
+        # One at a time: a float64 copy of all images would not always fit.
+        distances = [np.linalg.norm(X[i].astype(float) - target) for i in candidates]
+        indices = candidates[np.argsort(distances, kind="stable")[: self.n_poisons]]
+        examples = X[indices].astype(np.float32)
+        return Poisons(examples, indices, target, adversarial_label, loss=np.empty(0))
