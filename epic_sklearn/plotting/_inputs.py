@@ -16,7 +16,6 @@ from ..base import BaseDetector
 from ..schedule import DropSchedule
 from ..training import EPICCallback, EPICClassifier, EPICSubsetSampler
 from ..training.net import EXTRACTORS
-from ._style import shorten
 
 
 class Outcome(NamedTuple):
@@ -36,28 +35,14 @@ class Outcome(NamedTuple):
 
 
 def unwrap(estimator: Any) -> Any:
-    """Give the filter of a FilteredClassifier, and anything else as it is.
-
-    Raises
-    ------
-    sklearn.exceptions.NotFittedError
-        If it is not fitted.
-    """
+    """Give the filter of a FilteredClassifier, and anything else as it is."""
     if isinstance(estimator, BaseEstimator):
         check_is_fitted(estimator)
     return getattr(estimator, "filter_", estimator)
 
 
 def read_outcome(estimator: Any) -> Outcome:
-    """Read what a fitted estimator, callback or sampler has dropped.
-
-    Raises
-    ------
-    sklearn.exceptions.NotFittedError
-        If it is not fitted or has not run a round yet.
-    TypeError
-        If it is none of ours.
-    """
+    """Read what a fitted estimator, callback or sampler has dropped."""
     given = source = unwrap(estimator)
     if isinstance(source, EPICCallback):
         source = getattr(source, "sampler_", None)
@@ -129,9 +114,7 @@ def check_column(
 ) -> np.ndarray:
     """Return a 1-D array of `n` entries, or of any, of some kinds of numpy types."""
     array = np.asarray(values)
-    is_right = array.ndim == 1 and len(array) == (
-        max(1, len(array)) if n is None else n
-    )
+    is_right = array.ndim == 1 and len(array) == (n or max(1, len(array)))
     if not is_right or (kinds and array.dtype.kind not in kinds):
         in_all = "" if n is None else f", {n} in all"
         raise ValueError(
@@ -194,10 +177,3 @@ def make_groups(
         return {"all examples": np.ones(n, dtype=bool)}
     groups = {"poisons": is_poison, "clean examples": ~is_poison}
     return {name: mask for name, mask in groups.items() if mask.any()}
-
-
-def names_with_sizes(names: list[str], sizes: list[int] | None) -> list[str]:
-    """Names of groups, and how many examples each has, for a legend."""
-    if sizes is None:
-        return list(map(shorten, names))
-    return [f"{shorten(name)} ({n:,})" for name, n in zip(names, sizes, strict=True)]

@@ -6,32 +6,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._style import CLEAN, COLOURS, POISON, TARGET, import_pyplot, shorten
+from ._style import CLEAN, POISON, TARGET, import_pyplot
 
 # Marker areas are multiples of a panel's own unit, smaller where it is fuller.
 KEPT = {"c": CLEAN, "marker": "o", "alpha": 0.6, "linewidths": 0, "scale": 1.0}
 # Under the others: many crosses would hide what is kept.
 DROPPED = {"c": "#7F7F7F", "marker": "x", "linewidths": 0.9, "scale": 1.1, "zorder": 1}
 MEDOID = {"c": "black", "marker": "o", "linewidths": 0, "scale": 0.25}
-POISON_KEPT = {
-    "c": POISON,
-    "marker": "D",
-    "edgecolors": "white",
-    "linewidths": 0.5,
-    "scale": 1.8,
-    "zorder": 3,
-}
-POISON_DROPPED = {**POISON_KEPT, "marker": "X", "scale": 2.8}
-TARGET_STYLE: dict[str, Any] = {
-    "c": TARGET,
-    "marker": "*",
-    "edgecolors": "black",
-    "linewidths": 0.9,
-    "s": 170,
-    "zorder": 4,
-}
-# Of the classes in one plane: none that poisons or dropped examples have.
-CLASS_MARKERS = "os^vph<>8Hd"
+ON_TOP = {"c": POISON, "edgecolors": "white", "linewidths": 0.5, "zorder": 3}
+POISON_KEPT = {**ON_TOP, "marker": "D", "scale": 1.8}
+POISON_DROPPED = {**ON_TOP, "marker": "X", "scale": 2.8}
+BLACK_EDGE = {"edgecolors": "black", "linewidths": 0.9}
+TARGET_STYLE = {"c": TARGET, "marker": "*", "s": 170, "zorder": 4, **BLACK_EDGE}
 LEGEND_SIZES = {"*": 13, "X": 9}
 
 
@@ -44,26 +30,15 @@ class Kind(NamedTuple):
 
 
 def kinds_of_examples(
-    y: np.ndarray,
-    keep: np.ndarray,
-    is_medoid: np.ndarray | None,
-    is_poison: np.ndarray | None,
-    per_class: bool,
+    keep: np.ndarray, is_medoid: np.ndarray | None, is_poison: np.ndarray | None
 ) -> list[Kind]:
     """Tell the kinds that there are, first to last as they are drawn."""
-    nowhere = np.zeros(len(y), dtype=bool)
+    nowhere = np.zeros(len(keep), dtype=bool)
     poison = nowhere if is_poison is None else is_poison
-    prefix = "" if is_poison is None else "clean, "
-    kinds = [Kind(~poison & keep, f"{prefix}kept", KEPT)]
-    if not per_class:
-        kinds = []
-        for i, label in enumerate(np.unique(y)):
-            marker = CLASS_MARKERS[i % len(CLASS_MARKERS)]
-            style = {**KEPT, "c": COLOURS[i % 5], "marker": marker}
-            rows = ~poison & keep & (y == label)
-            kinds.append(Kind(rows, f"{shorten(label)}, kept", style))
     medoid = nowhere if is_medoid is None else is_medoid
-    kinds += [
+    prefix = "" if is_poison is None else "clean, "
+    kinds = [
+        Kind(~poison & keep, f"{prefix}kept", KEPT),
         Kind(~poison & ~keep, f"{prefix}dropped", DROPPED),
         Kind(medoid & keep & ~poison, "medoid, kept", MEDOID),
         Kind(poison & keep, "poison, kept", POISON_KEPT),
@@ -110,31 +85,23 @@ def legend_handle(style: dict[str, Any], label: str) -> Any:
     )
 
 
-def panels_to_draw_on(
-    ax: Any, n_panels: int, extra_width: float
-) -> tuple[Any, np.ndarray]:
-    """Figure and panels: a new grid, at most five in a row, or the user's axes.
-
-    Raises
-    ------
-    ValueError
-        If the user gives another number of axes.
-    """
+def panels_to_draw_on(ax: Any, n_panels: int) -> tuple[Any, np.ndarray]:
+    """Figure and panels: a new grid, at most five in a row, or the user's axes."""
     if ax is not None:
         axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
         if len(axes) != n_panels:
             raise ValueError(
                 f"ax holds {len(axes)} axes for {n_panels} panels; give one for each, "
-                "or choose fewer classes, or set per_class=False."
+                "or choose fewer classes."
             )
         return axes[0].figure, axes
-    n_columns = n_panels if n_panels <= 3 else min(5, int(np.ceil(n_panels / 2)))
-    n_rows = int(np.ceil(n_panels / n_columns))
+    n_columns = n_panels if n_panels <= 3 else min(5, -(-n_panels // 2))
+    n_rows = -(-n_panels // n_columns)
     size = (max(2.5 * n_columns, 6.4), 2.7 * n_rows + 1.0)
     figure, grid = import_pyplot().subplots(
         n_rows,
         n_columns,
-        figsize=(6.4 + extra_width, 5.2) if n_panels == 1 else size,
+        figsize=(6.4, 5.2) if n_panels == 1 else size,
         layout="constrained",
         squeeze=False,
     )

@@ -13,16 +13,12 @@ CLEAN = "#0072B2"
 POISON = "#D55E00"
 TARGET = "#F0E442"
 # Okabe and Ito's without yellow, too faint for a line on white.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
-MARKERS = "osD^vPXph<>d"
+COLOURS = (CLEAN, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", POISON, "#000000")
+MARKERS = "o^svPDX<hp>d"
 LINES = ("-", "--", ":", "-.")
+# Poisons and clean examples look the same in all displays.
+SERIES_OF_GROUP = {"clean examples": 0, "poisons": 5}
 LONGEST_LABEL = 28
-# Places of a legend in a figure of our own.
-PLACES = {
-    "right": "outside right upper",
-    "below": "outside lower center",
-    "above": "outside upper center",
-}
 
 
 def import_pyplot() -> Any:
@@ -38,21 +34,19 @@ def import_pyplot() -> Any:
 
 
 def series_style(i: int) -> dict[str, Any]:
-    """Colour, marker and line style of the i-th of many series: 84 differ."""
+    """Look of the i-th of many series: hollow and dashed where a colour returns."""
+    cycle, place = divmod(i, len(COLOURS))
+    face, edge = COLOURS[place], "white"
+    if cycle % 2:
+        face, edge = edge, face
     return {
-        "color": COLOURS[i % len(COLOURS)],
+        "color": COLOURS[place],
+        "linestyle": LINES[cycle % len(LINES)],
         "marker": MARKERS[i % len(MARKERS)],
-        "linestyle": LINES[i // len(COLOURS) % len(LINES)],
+        "markerfacecolor": face,
+        "markeredgecolor": edge,
+        "markeredgewidth": 1.8 if cycle % 2 else 0.7,
     }
-
-
-def group_style(name: str, i: int) -> dict[str, Any]:
-    """Poisons and clean examples look the same in all displays."""
-    fixed = {"poisons": (POISON, "D"), "clean examples": (CLEAN, "o")}
-    if name not in fixed:
-        return series_style(i)
-    colour, marker = fixed[name]
-    return {"color": colour, "marker": marker, "linestyle": "-"}
 
 
 def shorten(label: Any, longest: int = LONGEST_LABEL) -> str:
@@ -67,13 +61,16 @@ def shorten(label: Any, longest: int = LONGEST_LABEL) -> str:
     return f"\u200b{text}" if text.startswith("_") else text
 
 
-def axes_to_draw_on(ax: Any, figsize: tuple[float, float]) -> tuple[Any, Any, bool]:
-    """Give figure, axes and whether the figure is new, thus ours to lay out."""
-    plt = import_pyplot()
+def names_with_sizes(names: list[str], sizes: list[int]) -> list[str]:
+    """Names of groups, and how many examples each has, for a legend."""
+    return [f"{shorten(name)} ({n:,})" for name, n in zip(names, sizes, strict=True)]
+
+
+def axes_to_draw_on(ax: Any, figsize: tuple[float, float]) -> tuple[Any, Any]:
+    """Figure and axes: new ones, or the user's."""
     if ax is not None:
-        return ax.figure, ax, False
-    figure, ax = plt.subplots(figsize=figsize, layout="constrained")
-    return figure, ax, True
+        return ax.figure, ax
+    return import_pyplot().subplots(figsize=figsize, layout="constrained")
 
 
 def tidy(ax: Any) -> None:
@@ -90,27 +87,16 @@ def show_percent(axis: Any) -> None:
 
 def width_of_legend(names: list[str]) -> float:
     """Inches by which a figure grows for the names at its right, or left."""
-    return 0.0 if not names else 0.35 + 0.075 * max(map(len, names))
+    return 0.35 + 0.075 * max(map(len, names))
 
 
 def legend_outside(
-    figure: Any, axes: Any, is_new: bool, place: str = "right", **options: Any
+    figure: Any, axes: Any, is_new: bool, place: str = "right upper", **options: Any
 ) -> Any:
-    """Put the legend right of, below or above the axes, never over what is drawn.
-
-    In a figure of our own the layout makes room for it. In the user's the
-    legend belongs to the axes and stands to their right.
-    """
-    handles = options.pop("handles", None) or axes.get_legend_handles_labels()[0]
+    """Put the legend at a place of our own figure, or right of a user's axes."""
+    options = {"handles": axes.get_legend_handles_labels()[0], **options}
     if is_new:
-        where = PLACES[place]
-        return figure.legend(handles=handles, frameon=False, loc=where, **options)
+        return figure.legend(frameon=False, loc=f"outside {place}", **options)
     options.pop("ncols", None)
-    return axes.legend(
-        handles=handles,
-        frameon=False,
-        loc="upper left",
-        bbox_to_anchor=(1.02, 1.0),
-        borderaxespad=0,
-        **options,
-    )
+    corner = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0), "borderaxespad": 0}
+    return axes.legend(frameon=False, **corner, **options)

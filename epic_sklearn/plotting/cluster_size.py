@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._inputs import check_column, make_groups, names_with_sizes, read_outcome
+from ._inputs import check_column, make_groups, read_outcome
 from ._style import (
     axes_to_draw_on,
     legend_outside,
+    names_with_sizes,
     show_percent,
     width_of_legend,
 )
@@ -41,7 +42,7 @@ class ClusterSizeDisplay:
         Smallest size of each bin; it ends before the next, the last is open.
     group_names : list of str
         What the bars are of.
-    group_sizes : list of int, default=None
+    group_sizes : list of int
         Examples in each group.
     dropped : ndarray of shape (n_groups, n_bins), default=None
         The part of `fractions` that was dropped. None: not known.
@@ -52,10 +53,6 @@ class ClusterSizeDisplay:
         One a cluster size, of what was dropped and then of what was kept, with
         one bar a group; none where there is nothing.
     ax_, figure_, legend_ : see :class:`DropHistoryDisplay`
-
-    See Also
-    --------
-    GradientSpaceDisplay : Where the clusters lie.
 
     Examples
     --------
@@ -74,8 +71,7 @@ class ClusterSizeDisplay:
     fractions: np.ndarray
     bins: np.ndarray
     group_names: list[str]
-    _: KW_ONLY
-    group_sizes: list[int] | None = None
+    group_sizes: list[int]
     dropped: np.ndarray | None = None
 
     @classmethod
@@ -91,20 +87,10 @@ class ClusterSizeDisplay:
 
         Parameters
         ----------
-        estimator : see :meth:`DropHistoryDisplay.from_estimator`
-            With a rule that makes clusters, such as IsolatedMedoids. They are
-            those of the round in which an example was last clustered.
-        poison_indices, y, ax : see :meth:`DropHistoryDisplay.from_estimator`
-            One bar for the poisons and one for the clean examples, or one a class.
-
-        Returns
-        -------
-        ClusterSizeDisplay
-
-        Raises
-        ------
-        ValueError
-            If its rule makes no clusters; more errors as in that method.
+        estimator, poison_indices, y, ax : see :meth:`DropHistoryDisplay.from_estimator`
+            The rule must be one that makes clusters, such as IsolatedMedoids, or
+            a ValueError is raised. The clusters are those of the round in which
+            an example was last clustered.
         """
         outcome = read_outcome(estimator)
         if "cluster_size" not in outcome.details:
@@ -137,29 +123,11 @@ class ClusterSizeDisplay:
         ----------
         cluster_sizes : array-like of shape (n,), int
             Size of the cluster that each example is in, its medoid included:
-            ``find_medoids(...).cluster_size``.
+            ``find_medoids(...).cluster_size``. A ValueError is raised if one is
+            below 1.
         keep : array-like of shape (n,), bool, default=None
             False for the examples that were dropped. None: not known.
         poison_indices, y, ax : see :meth:`DropHistoryDisplay.from_estimator`
-
-        Returns
-        -------
-        ClusterSizeDisplay
-
-        Raises
-        ------
-        ValueError
-            If a size is below 1, or lengths don't fit.
-
-        Examples
-        --------
-        >>> from epic_sklearn.plotting import ClusterSizeDisplay
-        >>> display = ClusterSizeDisplay.from_predictions(
-        ...     [1, 2, 2, 12], poison_indices=[0])
-        >>> display.bins.tolist()
-        [1, 2, 3, 4, 5, 10]
-        >>> display.fractions.round(2).tolist()
-        [[1.0, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.67, 0.0, 0.0, 0.0, 0.33]]
         """
         sizes = check_column(cluster_sizes, "cluster_sizes", kinds="iu", a="integer")
         if sizes.min() < 1:
@@ -170,37 +138,24 @@ class ClusterSizeDisplay:
         bins = np.array([edge for edge in BINS if edge <= sizes.max()])
         in_bin = np.searchsorted(bins, sizes, side="right") - 1
         groups = make_groups(len(sizes), poison_indices, y)
+        masks, dropped = np.array(list(groups.values())), None
+        group_sizes = masks.sum(axis=1)
 
         def shares(part: np.ndarray) -> np.ndarray:
             counts = [np.bincount(in_bin[m & part], None, len(bins)) for m in masks]
-            return np.array(counts) / np.array(group_sizes)[:, None]
+            return np.array(counts) / group_sizes[:, None]
 
-        masks = list(groups.values())
-        group_sizes = [int(mask.sum()) for mask in masks]
-        return cls(
-            shares(np.ones(len(sizes), dtype=bool)),
-            bins,
-            list(groups),
-            group_sizes=group_sizes,
-            dropped=None
-            if keep is None
-            else shares(~check_column(keep, "keep", len(sizes), "b", "bool")),
-        ).plot(ax=ax)
+        if keep is not None:
+            dropped = shares(~check_column(keep, "keep", len(sizes), "b", "bool"))
+        everything = shares(np.ones(len(sizes), dtype=bool))
+        display = cls(everything, bins, list(groups), group_sizes.tolist(), dropped)
+        return display.plot(ax=ax)
 
     def plot(self, ax: Any = None) -> ClusterSizeDisplay:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : see :meth:`from_estimator`
-
-        Returns
-        -------
-        self : ClusterSizeDisplay
-        """
+        """Draw, on `ax` or in a new figure, and return the display."""
         names = names_with_sizes(self.group_names, self.group_sizes)
         size = 6.0 + width_of_legend(names), max(2.8, 1.0 + 0.42 * len(names))
-        self.figure_, self.ax_, is_new = axes_to_draw_on(ax, size)
+        self.figure_, self.ax_ = axes_to_draw_on(ax, size)
         left = np.zeros(len(names))
         dropped = 0 * self.fractions if self.dropped is None else self.dropped
         self.bars_ = []
@@ -210,25 +165,28 @@ class ClusterSizeDisplay:
                     self.bars_.append(self._draw_segment(part[:, i], left, style))
                     left += part[:, i]
         self.ax_.set_yticks(np.arange(len(names)), names)
-        self._finish(is_new)
+        self._name_axes()
+        self.legend_ = legend_outside(
+            self.figure_, self.ax_, ax is None, title="size of its cluster"
+        )
         return self
 
     def _draw_segment(
         self, width: np.ndarray, left: np.ndarray, style: dict[str, Any]
     ) -> Any:
-        on_it = style.pop("text")
-        places = np.arange(len(left))
+        text_colour, places = style.pop("text"), np.arange(len(left))
         bars = self.ax_.barh(
             places, width, left=left, height=0.72, edgecolor="white", **style
         )
-        labels = [f"{w:.0%}" if w >= WIDE_ENOUGH else "" for w in width]
-        texts = self.ax_.bar_label(
-            bars, labels, label_type="center", color=on_it, fontsize="small"
+        self.ax_.bar_label(
+            bars,
+            [f"{share:.0%}" if share >= WIDE_ENOUGH else "" for share in width],
+            label_type="center",
+            color=text_colour,
+            fontsize="small",
+            # Readable on a hatch.
+            bbox={"facecolor": style["color"], "edgecolor": "none", "pad": 1.0},
         )
-        for text in texts:  # readable on a hatch
-            box = {"facecolor": style["color"], "edgecolor": "none", "pad": 1.0}
-            text.set_bbox(box)
-            text.set_visible(bool(text.get_text()))
         return bars
 
     def _styles(self, is_dropped: bool) -> list[dict[str, Any]]:
@@ -236,16 +194,17 @@ class ClusterSizeDisplay:
         import matplotlib as mpl
 
         colours = mpl.colormaps["Oranges" if is_dropped else "Blues"]
-        darkest, lightest = (0.6, 0.2) if is_dropped else (0.9, 0.15)
-        styles: list[dict[str, Any]] = []
-        for i, value in enumerate(np.linspace(darkest, lightest, len(BINS))):
-            if i < len(self.bins):
-                style = {"color": colours(value), "label": self._name_of_bin(i)}
-                style["text"] = "white" if value > 0.6 else "black"
-                if is_dropped:
-                    style.update(hatch="////", label=f"{style['label']}, dropped")
-                styles.append(style)
-        return styles
+        values = np.linspace(*((0.6, 0.2) if is_dropped else (0.9, 0.15)), len(BINS))
+        suffix, hatch = (", dropped", "////") if is_dropped else ("", None)
+        return [
+            {
+                "color": colours(values[i]),
+                "label": self._name_of_bin(i) + suffix,
+                "text": "white" if values[i] > 0.6 else "black",
+                "hatch": hatch,
+            }
+            for i in range(len(self.bins))
+        ]
 
     def _name_of_bin(self, i: int) -> str:
         first = int(self.bins[i])
@@ -254,7 +213,7 @@ class ClusterSizeDisplay:
         last = int(self.bins[i + 1]) - 1
         return f"{first}" if first == last else f"{first} to {last}"
 
-    def _finish(self, is_new: bool) -> None:
+    def _name_axes(self) -> None:
         n_groups = len(self.group_names)
         room = 0.5 + max(0.0, (3 - n_groups) / 2)  # or a lone bar fills the axes
         self.ax_.set(
@@ -265,6 +224,3 @@ class ClusterSizeDisplay:
         self.ax_.spines[["top", "right", "left"]].set_visible(False)
         self.ax_.tick_params(axis="y", length=0)
         show_percent(self.ax_.xaxis)
-        self.legend_ = legend_outside(
-            self.figure_, self.ax_, is_new, title="size of its cluster"
-        )

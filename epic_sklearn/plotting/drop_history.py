@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._inputs import check_column, make_groups, names_with_sizes, read_outcome
+from ._inputs import check_column, make_groups, read_outcome
 from ._style import (
+    SERIES_OF_GROUP,
     axes_to_draw_on,
-    group_style,
     legend_outside,
+    names_with_sizes,
+    series_style,
     show_percent,
     tidy,
     width_of_legend,
@@ -41,8 +43,8 @@ class DropHistoryDisplay:
         When the rounds were.
     group_names : list of str
         What the curves are of.
-    group_sizes : list of int, default=None
-        Examples in each group, for the legend.
+    group_sizes : list of int
+        Examples in each group.
     clock : str, default="epochs trained"
         What `epochs` counts: the name of the x axis.
 
@@ -57,11 +59,6 @@ class DropHistoryDisplay:
     legend_ : matplotlib Legend or None
         Beside or below the axes, a short one inside axes of your own; None where
         there is only one group.
-
-    See Also
-    --------
-    TradeoffDisplay : What is left of the poisons against what it cost.
-    GradientSpaceDisplay : Where the dropped examples lie.
 
     Examples
     --------
@@ -83,8 +80,7 @@ class DropHistoryDisplay:
     fractions: np.ndarray
     epochs: np.ndarray
     group_names: list[str]
-    _: KW_ONLY
-    group_sizes: list[int] | None = None
+    group_sizes: list[int]
     clock: str = "epochs trained"
 
     @classmethod
@@ -111,10 +107,6 @@ EPICFilter, EPICResampler or FilteredClassifier
             Labels: one curve a class. Not together with `poison_indices`.
         ax : matplotlib Axes, default=None
             Where to draw. None: a new figure.
-
-        Returns
-        -------
-        DropHistoryDisplay
 
         Raises
         ------
@@ -154,29 +146,13 @@ EPICFilter, EPICResampler or FilteredClassifier
         ----------
         dropped_at : array-like of shape (n,), int
             Epoch, or number of the round, that dropped each example; -1 where
-            it was kept. ``dropped_at_epoch_`` of an EPICClassifier.
+            it was kept. ``dropped_at_epoch_`` of an EPICClassifier. A ValueError
+            is raised if `epochs` lacks one of them.
         epochs : array-like of shape (n_rounds,), int
             When the rounds were, those that dropped nothing included.
         clock : str, default="epochs trained"
             What `epochs` counts: the name of the x axis.
         poison_indices, y, ax : see :meth:`from_estimator`
-
-        Returns
-        -------
-        DropHistoryDisplay
-
-        Raises
-        ------
-        ValueError
-            If lengths don't fit, or an example was dropped at no round.
-
-        Examples
-        --------
-        >>> from epic_sklearn.plotting import DropHistoryDisplay
-        >>> display = DropHistoryDisplay.from_predictions(
-        ...     [2, -1, 4, -1], epochs=[2, 4], poison_indices=[0])
-        >>> display.fractions.round(2).tolist()
-        [[1.0, 1.0], [0.0, 0.33]]
         """
         when = check_column(dropped_at, "dropped_at", kinds="iu", a="integer")
         rounds = np.unique(np.asarray(epochs))
@@ -197,22 +173,13 @@ EPICFilter, EPICResampler or FilteredClassifier
         ).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> DropHistoryDisplay:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : see :meth:`from_estimator`
-
-        Returns
-        -------
-        self : DropHistoryDisplay
-        """
+        """Draw, on `ax` or in a new figure, and return the display."""
         names = names_with_sizes(self.group_names, self.group_sizes)
         width = 6.4 if len(names) <= FEW else 5.4 + width_of_legend(names)
-        self.figure_, self.ax_, is_new = axes_to_draw_on(ax, (width, 4.0))
+        self.figure_, self.ax_ = axes_to_draw_on(ax, (width, 4.0))
         self.lines_ = [self._draw_staircase(i, name) for i, name in enumerate(names)]
         self._name_axes(names)
-        self.legend_ = self._add_legend(is_new) if len(names) > 1 else None
+        self.legend_ = self._add_legend(ax is None) if len(names) > 1 else None
         return self
 
     def _draw_staircase(self, i: int, label: str) -> Any:
@@ -220,7 +187,7 @@ EPICFilter, EPICResampler or FilteredClassifier
         # What is dropped stays dropped: the last step goes on for a while. Markers
         # stand at the rounds only.
         end = last + 0.05 * (last - begin)
-        fractions = self.fractions[i]
+        fractions, name = self.fractions[i], self.group_names[i]
         (line,) = self.ax_.plot(
             np.concatenate([[begin], self.epochs, [end]]),
             np.concatenate([[0.0], fractions, fractions[-1:]]),
@@ -228,11 +195,9 @@ EPICFilter, EPICResampler or FilteredClassifier
             label=label,
             markevery=slice(1, -1, max(1, len(self.epochs) // 20)),
             markersize=5,
-            markeredgecolor="white",
-            markeredgewidth=0.5,
             clip_on=False,
             zorder=3,
-            **group_style(self.group_names[i], i),
+            **series_style(SERIES_OF_GROUP.get(name, i)),
         )
         return line
 
@@ -253,7 +218,8 @@ EPICFilter, EPICResampler or FilteredClassifier
         if len(self.lines_) > FEW:
             return legend_outside(self.figure_, self.ax_, is_new)
         if is_new:
-            return legend_outside(self.figure_, self.ax_, True, "below", ncols=FEW)
+            place = "lower center"
+            return legend_outside(self.figure_, self.ax_, True, place, ncols=FEW)
         # Beside the user's axes there may be others: inside, in room made above.
         high = self.ax_.get_ylim()[1]
         self.ax_.set_yticks([tick for tick in self.ax_.get_yticks() if tick <= high])

@@ -15,7 +15,6 @@ from ._inputs import (
     as_mask,
     check_column,
     extractor_of,
-    names_with_sizes,
     read_outcome,
     target_labels,
     unwrap,
@@ -28,7 +27,7 @@ from ._panels import (
     legend_handle,
     panels_to_draw_on,
 )
-from ._style import legend_outside, shorten, width_of_legend
+from ._style import legend_outside, names_with_sizes, shorten
 
 FIRST, SECOND = "first principal component", "second principal component"
 MOST_PANELS = 30
@@ -49,11 +48,13 @@ class GradientSpaceDisplay:
     Parameters
     ----------
     points : ndarray of shape (m, 2)
-        Projected gradients; each class in its own plane if `per_class`.
+        Projected gradients, each class in its own plane.
     y : ndarray of shape (m,)
         Labels.
     keep : ndarray of shape (m,), bool
         False for the examples that were dropped.
+    explained_variance_ratio : ndarray of shape (n_classes, 2)
+        Share of the variance along each axis, in the order of the sorted labels.
     is_medoid : ndarray of shape (m,), bool, default=None
         The medoids. None: not marked.
     is_poison : ndarray of shape (m,), bool, default=None
@@ -62,12 +63,6 @@ class GradientSpaceDisplay:
         The targets' projected gradients, taken with the adversarial label.
     target_labels : ndarray of shape (n_targets,), default=None
         That label, which names the panel that a target is drawn in.
-    explained_variance_ratio : ndarray of shape (n_panels, 2), default=None
-        Share of the variance along each axis, panels in the order of the sorted
-        labels.
-    per_class : bool, default=True
-        One panel a class. False: all classes in one plane, with colours and
-        markers of their own.
 
     Attributes
     ----------
@@ -76,11 +71,6 @@ class GradientSpaceDisplay:
     ax_ : matplotlib Axes
         The first of them.
     figure_, legend_ : see :class:`DropHistoryDisplay`
-
-    See Also
-    --------
-    DropHistoryDisplay : When examples were dropped.
-    ClusterSizeDisplay : How large the clusters are that poisons are in.
 
     Examples
     --------
@@ -99,13 +89,12 @@ class GradientSpaceDisplay:
     points: np.ndarray
     y: np.ndarray
     keep: np.ndarray
+    explained_variance_ratio: np.ndarray
     _: KW_ONLY
     is_medoid: np.ndarray | None = None
     is_poison: np.ndarray | None = None
     targets: np.ndarray | None = None
     target_labels: np.ndarray | None = None
-    explained_variance_ratio: np.ndarray | None = None
-    per_class: bool = True
 
     @classmethod
     def from_estimator(
@@ -118,7 +107,6 @@ class GradientSpaceDisplay:
         target: Any = None,
         target_label: Any = None,
         classes: ArrayLike | None = None,
-        per_class: bool = True,
         ax: Any = None,
     ) -> GradientSpaceDisplay:
         """Draw a fitted estimator's training examples in its gradient space.
@@ -137,12 +125,7 @@ class GradientSpaceDisplay:
             Their labels.
         target : array-like of shape (n_targets, ...), default=None
             Targets of the attack, in the form of rows of X.
-        poison_indices, target_label, classes, per_class, ax : \
-see :meth:`from_predictions`
-
-        Returns
-        -------
-        GradientSpaceDisplay
+        poison_indices, target_label, classes, ax : see :meth:`from_predictions`
 
         Raises
         ------
@@ -171,7 +154,6 @@ see :meth:`from_predictions`
             target=target,
             target_label=target_label,
             classes=classes,
-            per_class=per_class,
             metric=outcome.metric,
             ax=ax,
         )
@@ -188,7 +170,6 @@ see :meth:`from_predictions`
         target: ArrayLike | OuterProductGradients | None = None,
         target_label: Any = None,
         classes: ArrayLike | None = None,
-        per_class: bool = True,
         metric: str = "euclidean",
         ax: Any = None,
     ) -> GradientSpaceDisplay:
@@ -212,109 +193,68 @@ see :meth:`from_predictions`
             The adversarial label.
         classes : array-like of labels, default=None
             The classes to draw, or one alone; None: all.
-        per_class : bool, default=True
-            One panel a class, each in its own plane; False: all in one.
         metric : {"euclidean", "cosine"}, default="euclidean"
             With "cosine" the gradients' directions are drawn.
         ax : matplotlib Axes or array-like of them, default=None
             Where to draw: one for each panel. None: a new figure.
-
-        Returns
-        -------
-        GradientSpaceDisplay
 
         Raises
         ------
         ValueError
             If lengths differ, a value is not finite, `classes` are not in y, or
             a target has no label that is drawn.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from epic_sklearn import find_medoids, flag_isolated
-        >>> from epic_sklearn.plotting import GradientSpaceDisplay
-        >>> gradients = np.random.RandomState(0).randn(60, 5)
-        >>> y = np.repeat(["cat", "dog"], 30)
-        >>> medoids = find_medoids(gradients, y)
-        >>> display = GradientSpaceDisplay.from_predictions(
-        ...     gradients, y, ~flag_isolated(medoids), medoid_indices=medoids.indices)
-        >>> int(display.is_medoid.sum())
-        12
         """
         labels = column_or_1d(y)
         n = len(labels)
         everything = check_gradients(gradients, n)
-        mask = check_column(keep, "keep", n, "b", "bool")
+        kept = check_column(keep, "keep", n, "b", "bool")
         is_medoid = as_mask(medoid_indices, n, "medoid_indices")
         is_poison = as_mask(poison_indices, n, "poison_indices")
-        drawn = _rows_of_classes(labels, classes, per_class)
-        labels, everything = labels[drawn], everything[drawn]
-        at: Gradients | None = None
-        of_targets: np.ndarray | None = None
+        drawn = _rows_of_classes(labels, classes)
+        labels = labels[drawn]
+        at = of_targets = None
         if target is not None:
             n_targets = len(target)  # type: ignore[arg-type]
             of_targets = target_labels(target_label, n_targets, labels)
             at = check_gradients(target, n_targets)
-        panel, panel_of_targets = (
-            _panel_of(each, per_class) for each in (labels, of_targets)
-        )
         points, ratios, targets = _project(
-            everything, panel, at, panel_of_targets, metric
+            everything[drawn], labels, at, of_targets, metric
         )
         return cls(
             points,
             labels,
-            mask[drawn],
+            kept[drawn],
+            ratios,
             is_medoid=None if is_medoid is None else is_medoid[drawn],
             is_poison=None if is_poison is None else is_poison[drawn],
             targets=targets,
             target_labels=of_targets,
-            explained_variance_ratio=ratios,
-            per_class=per_class,
         ).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> GradientSpaceDisplay:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : see :meth:`from_predictions`
-
-        Returns
-        -------
-        self : GradientSpaceDisplay
-        """
-        panel = _panel_of(self.y, self.per_class)
-        panel_of_targets = _panel_of(self.target_labels, self.per_class)
-        kinds = kinds_of_examples(
-            self.y, self.keep, self.is_medoid, self.is_poison, self.per_class
-        )
-        width = 0.0 if self.per_class else width_of_legend([k.name for k in kinds])
-        labels = np.unique(panel)
-        self.figure_, self.axes_ = panels_to_draw_on(ax, len(labels), width)
+        """Draw, on `ax`, one for each panel, or in a new figure; return the display."""
+        kinds = kinds_of_examples(self.keep, self.is_medoid, self.is_poison)
+        labels = np.unique(self.y)
+        self.figure_, self.axes_ = panels_to_draw_on(ax, len(labels))
         self.ax_ = self.axes_[0]
         for i, label in enumerate(labels):
-            draw_examples(self.axes_[i], self.points, panel == label, kinds)
+            draw_examples(self.axes_[i], self.points, self.y == label, kinds)
             if self.targets is not None:
-                here = panel_of_targets == label
+                here = self.target_labels == label
                 self.axes_[i].scatter(*self.targets[here].T, **TARGET_STYLE)
             self._name_panel(self.axes_[i], i, label, ax is None)
         self.legend_ = self._add_legend(kinds, ax is None)
         return self
 
     def _name_panel(self, ax: Any, i: int, label: Any, is_new: bool) -> None:
-        ratio = self.explained_variance_ratio
+        along, up = self.explained_variance_ratio[i]
         if len(self.axes_) == 1:
-            shares = ["", ""]
-            if ratio is not None:
-                shares = [f" ({share:.0%} of variance)" for share in ratio[0]]
-            ax.set(xlabel=FIRST + shares[0], ylabel=SECOND + shares[1])
-            if self.per_class:
-                ax.set_title(f"Gradients of class {shorten(label, 40)}")
+            ax.set_title(f"Gradients of class {shorten(label, 40)}")
+            ax.set_xlabel(f"{FIRST} ({along:.0%} of variance)")
+            ax.set_ylabel(f"{SECOND} ({up:.0%} of variance)")
             return
-        share = "" if ratio is None else f"\n{ratio[i].sum():.0%} of variance"
-        ax.set_title(f"class {shorten(label, 20)}{share}", fontsize="medium")
+        share = f"{along + up:.0%} of variance"
+        ax.set_title(f"class {shorten(label, 20)}\n{share}", fontsize="medium")
         if not is_new:
             ax.set(xlabel=FIRST, ylabel=SECOND)
         elif i == 0:
@@ -331,58 +271,41 @@ see :meth:`from_predictions`
             styles.append(TARGET_STYLE)
         handles = list(map(legend_handle, styles, names))
         n_panels = len(self.axes_)
-        place, ncols = "right", 1
-        if self.per_class:
-            place = "below" if n_panels == 1 else "above"
-            ncols = 3 if n_panels <= 3 else len(handles)
+        place = "lower center" if n_panels == 1 else "upper center"
+        ncols = 3 if n_panels <= 3 else len(handles)
         return legend_outside(
             self.figure_, self.axes_[-1], is_new, place, handles=handles, ncols=ncols
         )
 
 
-def _rows_of_classes(
-    y: np.ndarray, classes: ArrayLike | None, per_class: bool
-) -> np.ndarray:
+def _rows_of_classes(y: np.ndarray, classes: ArrayLike | None) -> np.ndarray:
     """Row numbers of the classes to draw."""
     known = np.unique(y)
     wanted = known if classes is None else np.atleast_1d(np.asarray(classes))
-    unknown = wanted[~np.isin(wanted, known)]
-    if len(unknown) or len(wanted) == 0:
+    if not 0 < len(wanted) <= MOST_PANELS or not np.isin(wanted, known).all():
         raise ValueError(
-            f"classes is {wanted.tolist()}; give labels that are in y: "
-            f"{known.tolist()[:20]}."
-        )
-    if per_class and len(wanted) > MOST_PANELS:
-        raise ValueError(
-            f"There are {len(wanted)} classes, too many for one panel each; name at "
-            f"most {MOST_PANELS} of them in classes, or set per_class=False."
+            f"classes is {classes!r}; give at most {MOST_PANELS} labels, one a panel, "
+            f"of the {len(known)} in y: {known.tolist()[:20]}."
         )
     return np.flatnonzero(np.isin(y, wanted))
 
 
-def _panel_of(labels: np.ndarray | None, per_class: bool) -> np.ndarray:
-    """Name the panel in which each example, or target, is drawn."""
-    if per_class and labels is not None:
-        return labels
-    return np.zeros(0 if labels is None else len(labels))
-
-
 def _project(
     gradients: Gradients,
-    panel: np.ndarray,
+    y: np.ndarray,
     target: Gradients | None,
-    panel_of_targets: np.ndarray,
+    target_labels: np.ndarray | None,
     metric: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Points (m, 2), explained variance of each plane, targets (k, 2)."""
     points, ratios = np.empty((len(gradients), 2)), []
     targets = None if target is None else np.empty((len(target), 2))
-    for label in np.unique(panel):
-        rows = np.flatnonzero(panel == label)
+    for label in np.unique(y):
+        rows = np.flatnonzero(y == label)
         plane = GradientPlane(gradients[rows], metric)
         points[rows] = plane.project(gradients[rows])
         ratios.append(plane.explained_variance_ratio)
         if target is not None and targets is not None:
-            here = np.flatnonzero(panel_of_targets == label)
+            here = np.flatnonzero(target_labels == label)
             targets[here] = plane.project(target[here])
     return points, np.array(ratios), targets

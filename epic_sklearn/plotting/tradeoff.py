@@ -29,8 +29,9 @@ QUANTITIES = {
     "clean_accuracy": "clean accuracy (higher is better)",
     "clean_lost": "clean examples lost (lower is better)",
 }
-# Marker areas, in points squared: without a time, and from none to the longest.
-AREA, SMALLEST, LARGEST = 80.0, 45.0, 300.0
+# Marker areas, in points squared: without a time, and from none to the longest. The
+# largest still fits its line of the legend.
+AREA, SMALLEST, LARGEST = 80.0, 40.0, 200.0
 
 
 @dataclass(eq=False, repr=False)
@@ -59,14 +60,12 @@ class TradeoffDisplay:
         Time each takes: the marker's area grows with it.
     curves : list of (ndarray, ndarray), default=None
         x and y of a curve through each marker.
-    x_name : {"clean_accuracy", "clean_lost"}, default="clean_accuracy"
-        What `x` is.
-    y_name : {"attack_success", "poisons_left"}, default="attack_success"
-        What `y` is.
+    x_name, y_name : str, default="clean_accuracy" and "attack_success"
+        What they are; see :meth:`from_predictions`.
 
     Attributes
     ----------
-    markers_ : list of matplotlib PathCollection
+    markers_ : list of matplotlib Line2D
         One a defence.
     ax_, figure_, legend_ : see :class:`DropHistoryDisplay`
 
@@ -117,14 +116,8 @@ class TradeoffDisplay:
         estimator : detector or dict of str to detector
             What :meth:`DropHistoryDisplay.from_estimator` takes; several by name,
             on training sets of the same length and poisons.
-        poison_indices : array-like of int, or of bool and shape (n,)
-            The poisons' row numbers, or a mask; at least one poison and one
-            clean example.
-        ax : see :meth:`DropHistoryDisplay.from_estimator`, which names the errors
-
-        Returns
-        -------
-        TradeoffDisplay
+        poison_indices, ax : see :meth:`DropHistoryDisplay.from_estimator`
+            At least one poison and one clean example, or a ValueError is raised.
         """
         if not isinstance(estimator, Mapping):
             estimator = {type(estimator).__name__: estimator}
@@ -132,14 +125,18 @@ class TradeoffDisplay:
             raise ValueError("estimator is an empty dict; give at least one detector.")
         points, curves = [], []
         for outcome in map(read_outcome, estimator.values()):
-            is_poison = _both_kinds(poison_indices, len(outcome.keep))
+            is_poison = as_mask(poison_indices, len(outcome.keep), "poison_indices")
+            if is_poison is None or is_poison.all() or not is_poison.any():
+                raise ValueError(
+                    f"poison_indices is {poison_indices!r}; give the row numbers of at "
+                    "least one poison, and leave at least one clean example."
+                )
             lost = float(np.mean(~outcome.keep[~is_poison]))
             points.append((lost, float(np.mean(outcome.keep[is_poison]))))
             clean_lost, dropped, _ = roc_curve(is_poison, outcome.score)
             curves.append((clean_lost, 1.0 - dropped))
-        names = list(map(str, estimator))
         x, y = np.array(points).T
-        display = cls(names, x, y, curves=curves)
+        display = cls(list(map(str, estimator)), x, y, curves=curves)
         display.x_name, display.y_name = "clean_lost", "poisons_left"
         return display.plot(ax=ax)
 
@@ -169,93 +166,56 @@ class TradeoffDisplay:
             ``"n_trials"``, the number of targets (or poisons) that `y` is a
             fraction of: then each marker gets Wilson's 95% confidence interval;
             ``"seconds"``, the time it took: then the marker's area grows with
-            it.
+            it. A ValueError is raised if a column is missing, of another length,
+            or out of range.
         x : {"clean_accuracy", "clean_lost"}, default="clean_accuracy"
             What the defence costs.
         y : {"attack_success", "poisons_left"}, default="attack_success"
             What the attack still achieves.
-        ax : see :meth:`from_estimator`
-
-        Returns
-        -------
-        TradeoffDisplay
-
-        Raises
-        ------
-        ValueError
-            If a column is missing, of another length, or out of range.
+        ax : see :meth:`DropHistoryDisplay.from_estimator`
         """
         columns = _as_columns(records, ["name", x, y])
-        xs, ys = (_check_fractions(columns[name], name) for name in (x, y))
+        xs, ys = (_check_numbers(columns[name], name, 1.0) for name in (x, y))
         intervals, seconds = None, columns.get("seconds")
         if "n_trials" in columns:
             intervals = _wilson_intervals(ys, columns["n_trials"], y)
         if seconds is not None:
-            seconds = np.asarray(seconds, dtype=np.float64)
-            if not (np.isfinite(seconds) & (seconds >= 0)).all():
-                given = seconds.tolist()
-                raise ValueError(f"seconds is {given}; give finite numbers >= 0.")
+            seconds = _check_numbers(seconds, "seconds", np.finfo(float).max)
         names = list(map(str, columns["name"].tolist()))
         display = cls(names, xs, ys, intervals=intervals, seconds=seconds)
         display.x_name, display.y_name = x, y
         return display.plot(ax=ax)
 
     def plot(self, ax: Any = None) -> TradeoffDisplay:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : see :meth:`from_estimator`
-
-        Returns
-        -------
-        self : TradeoffDisplay
-        """
+        """Draw, on `ax` or in a new figure, and return the display."""
         names = [shorten(name, 32) for name in self.names]
         areas, title = np.full(len(names), AREA), None
         if self.seconds is not None:
             title, longest = "larger marker: more time", max(self.seconds)
             areas = SMALLEST + (LARGEST - SMALLEST) * self.seconds / (longest or 1.0)
-            times = [_duration(seconds, longest) for seconds in self.seconds]
-            names = [f"{n} ({t})" for n, t in zip(names, times, strict=True)]
+            form = ".2g" if longest < 10 else ",.0f"
+            times = [format(float(seconds), form) for seconds in self.seconds]
+            names = [f"{n} ({t} s)" for n, t in zip(names, times, strict=True)]
         size = (5.4 + width_of_legend(names), 4.4)
-        self.figure_, self.ax_, is_new = axes_to_draw_on(ax, size)
-        self.markers_ = [self._draw(i, float(area)) for i, area in enumerate(areas)]
+        self.figure_, self.ax_ = axes_to_draw_on(ax, size)
+        self.markers_ = list(map(self._draw, range(len(names)), names, areas.tolist()))
         self._name_axes()
-        handles = [self._handle(i, name) for i, name in enumerate(names)]
-        self.legend_ = legend_outside(
-            self.figure_, self.ax_, is_new, handles=handles, title=title
-        )
+        self.legend_ = legend_outside(self.figure_, self.ax_, ax is None, title=title)
         return self
 
-    def _draw(self, i: int, area: float) -> Any:
-        style = series_style(i)
-        marker, colour = style.pop("marker"), style["color"]
-        if self.curves is not None:
-            self.ax_.plot(*self.curves[i], linewidth=1.4, alpha=0.8, zorder=2, **style)
+    def _draw(self, i: int, name: str, area: float) -> Any:
+        style, x, y = series_style(i), self.x[i], self.y[i]
+        line = {"color": style["color"], "alpha": 0.7, "zorder": 2}
         if self.intervals is not None:
-            low, high = self.intervals[i]
-            self.ax_.vlines(self.x[i], low, high, color=colour, alpha=0.6, zorder=2)
-        return self.ax_.scatter(
-            self.x[i],
-            self.y[i],
-            s=area,
-            color=colour,
-            marker=marker,
-            edgecolors="white",
-            linewidths=0.8,
-            clip_on=False,
-            # Small markers lie on large ones, so that none is hidden.
-            zorder=4 - area / LARGEST,
-        )
-
-    def _handle(self, i: int, name: str) -> Any:
-        from matplotlib.lines import Line2D
-
-        style = series_style(i)
-        if self.curves is None:
+            self.ax_.vlines(x, *self.intervals[i], **line)
+        if self.curves is not None:
+            self.ax_.plot(*self.curves[i], linestyle=style["linestyle"], **line)
+        else:
             style["linestyle"] = "none"
-        return Line2D([], [], label=name, ms=8, mec="white", **style)
+        # Small markers lie on large ones, so that none is hidden. Their line is seen in
+        # the legend only.
+        style.update(markersize=area**0.5, zorder=4 - area / LARGEST, label=name)
+        return self.ax_.plot(x, y, clip_on=False, **style)[0]
 
     def _name_axes(self) -> None:
         self.ax_.set(xlabel=QUANTITIES[self.x_name], ylabel=QUANTITIES[self.y_name])
@@ -270,16 +230,6 @@ class TradeoffDisplay:
         show_percent(self.ax_.xaxis)
         show_percent(self.ax_.yaxis)
         tidy(self.ax_)
-
-
-def _both_kinds(poison_indices: ArrayLike, n: int) -> np.ndarray:
-    is_poison = as_mask(poison_indices, n, "poison_indices")
-    if is_poison is None or not 0 < is_poison.sum() < n:
-        raise ValueError(
-            f"poison_indices is {poison_indices!r}; give the row numbers of at least "
-            "one poison, and leave at least one clean example."
-        )
-    return is_poison
 
 
 def _as_columns(records: Any, needed: list[str]) -> dict[str, np.ndarray]:
@@ -303,15 +253,15 @@ def _as_columns(records: Any, needed: list[str]) -> dict[str, np.ndarray]:
     return columns
 
 
-def _check_fractions(values: np.ndarray, name: str) -> np.ndarray:
-    """Return numbers in [0, 1]."""
+def _check_numbers(values: np.ndarray, name: str, most: float) -> np.ndarray:
+    """Return numbers from 0 to `most`, 1 for fractions."""
     numbers = np.asarray(values, dtype=np.float64)
-    bad = numbers[~((numbers >= 0) & (numbers <= 1))]
+    bad = numbers[~((numbers >= 0) & (numbers <= most))]
     if len(bad):
-        raise ValueError(
-            f"{name} contains {bad[0]:g}; it is a fraction in [0, 1]. Divide "
-            "percentages by 100."
-        )
+        wanted = "give finite numbers >= 0."
+        if most == 1:
+            wanted = "it is a fraction in [0, 1]. Divide percentages by 100."
+        raise ValueError(f"{name} contains {bad[0]:g}; {wanted}")
     return numbers
 
 
@@ -325,12 +275,3 @@ def _wilson_intervals(rates: np.ndarray, n_trials: np.ndarray, name: str) -> np.
     pairs = zip(rates, n_trials.tolist(), strict=True)
     tests = [binomtest(round(rate * n), n) for rate, n in pairs]
     return np.array([test.proportion_ci(method="wilson") for test in tests])
-
-
-def _duration(seconds: float, longest: float) -> str:
-    """Write a time in the unit that suits the longest."""
-    if longest < 600:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    if longest < 18_000:
-        return f"{seconds / 60:.2g} min" if seconds < 600 else f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
