@@ -138,6 +138,7 @@ def test_callback_takes_gradients_from_the_clean_dataset():
 
 def test_a_fitted_net_with_the_callback_can_be_cloned():
     # skorch takes every attribute without a trailing underscore for a parameter.
+    torch.manual_seed(0)
     X, y = make_blobs(60, centers=3, random_state=0)
     net = NeuralNetClassifier(
         nn.Linear(2, 3),

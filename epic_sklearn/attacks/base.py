@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 from tqdm import tqdm
 
-from .._utils import DocLinks, RandomState
+from .._utils import DocLinks, RandomState, refuse_masked
 from ..metrics import equal_labels
 
 Array = npt.NDArray[Any]
@@ -33,8 +33,13 @@ Objective = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 SMALL = 2**16
 
 
+# Whole numbers up to this are exact in float32.
+LARGEST_WHOLE = 2**24
+
+
 def to_numpy(values: Any) -> Array:
-    """Array of a tensor on any device, or of anything array-like."""
+    """Array of a tensor on any device, or of anything array-like but masked."""
+    refuse_masked(values=values)
     if isinstance(values, Tensor):
         return np.asarray(values.detach().cpu())
     return np.asarray(values)
@@ -52,6 +57,11 @@ def _check_numbers(values: Array, name: str) -> None:
         raise ValueError(f"{name} contains NaN or infinity; remove or impute them.")
 
 
+def largest_value(X: Array) -> float:
+    """Absolute value of what lies farthest from 0."""
+    return max(abs(float(X.min())), abs(float(X.max())))
+
+
 def check_examples(X: Any, clip: tuple[float, float] | None) -> Array:
     """Training examples as a finite array of shape (n, ...), within `clip`."""
     X = to_numpy(X)
@@ -61,6 +71,12 @@ def check_examples(X: Any, clip: tuple[float, float] | None) -> Array:
             "axis of features, (n, ...)."
         )
     _check_numbers(X, "X")
+    largest = largest_value(X)
+    if X.dtype.kind in "iu" and largest > LARGEST_WHOLE:
+        raise ValueError(
+            f"X has whole numbers up to {largest:g}, and poisons are made in float32, "
+            f"which holds them up to {LARGEST_WHOLE}; scale X, as float."
+        )
     if clip is None:
         return X
     if len(clip) != 2 or not clip[0] < clip[1]:
@@ -259,6 +275,12 @@ class PerturbingAttack(DocLinks, BaseEstimator):
         """Parameters and training set; also the rows that can be poisoned."""
         self._validate_params()
         X = check_examples(X, self.clip)
+        step = np.spacing(np.float32(largest_value(X)))
+        if step > self.eps:
+            raise ValueError(
+                f"eps is {self.eps}, and float32, in which poisons are made, has steps "
+                f"of {step:g} at the largest value of X; scale X, or give a larger eps."
+            )
         candidates = rows_of_label(y, adversarial_label, len(X))
         check_enough(self.n_poisons, candidates)
         return X, candidates

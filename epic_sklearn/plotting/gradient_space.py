@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
+from ..base import BaseDetector
 from ..gradients import Gradients, OuterProductGradients, check_gradients
 from ..projection import GradientPlane
 from ._inputs import (
@@ -156,6 +157,8 @@ see :meth:`from_predictions`
         labels = check_column(y, "y", n)
         extractor = extractor_of(unwrap(estimator), X, labels)
         gradients = check_gradients(extractor.compute(X, labels), n)
+        if isinstance(unwrap(estimator), BaseDetector):
+            unwrap(estimator)._refuse_other_rows(gradients)
         if target is not None:
             n_targets = target.shape[0] if hasattr(target, "shape") else len(target)
             of_targets = target_labels(target_label, n_targets)
