@@ -41,25 +41,7 @@ SCHEDULE_CONSTRAINTS: dict[str, Any] = {
 
 
 def check_epochs(warmup: int, stop: int | None, max_epochs: int | None = None) -> None:
-    """Refuse a schedule that never drops.
-
-    Parameters
-    ----------
-    warmup, stop : int
-        As for :class:`DropSchedule`.
-    max_epochs : int, optional
-        Epochs that will be trained.
-
-    Raises
-    ------
-    ValueError
-        If no round falls before the last epoch.
-
-    Examples
-    --------
-    >>> from epic_sklearn.schedule import check_epochs
-    >>> check_epochs(10, None, 40)
-    """
+    """Refuse a schedule of which no round falls before the last epoch."""
     if stop is not None and stop < warmup:
         raise ValueError(
             f"stop is {stop} and warmup {warmup}: the last epoch after which examples "

@@ -175,12 +175,12 @@ plt.show()
 # What it shows
 # -------------
 #
-# EPIC is the wrong tool here. Both attacks keep most of their success (how much hangs on
-# the machine and its threads), and accuracy falls by some points. Four of five poisons have company: they do not
-# pull the net towards one target, each in its own way, but teach it one common feature,
-# and the net learns them as a group. A higher `threshold` would reach half of BadNets'
-# poisons, at a quarter of the clean examples in one round, and hardly more of Sleeper
-# Agent's.
+# EPIC is the wrong tool here. Both attacks keep most of their success (how much hangs
+# on the machine and its threads), and accuracy falls by some points. Four of five
+# poisons have company: they do not pull the net towards one target, each in its own
+# way, but teach it one common feature, and the net learns them as a group. A higher
+# `threshold` would reach half of BadNets' poisons, at a quarter of the clean examples
+# in one round, and hardly more of Sleeper Agent's.
 #
 # Rules that look for a group do better. Activation clustering stops both attacks, at 6
 # to 10 points of accuracy. Deep k-NN leaves 5% to 15% and costs the least. The paper

@@ -133,9 +133,9 @@ folder.cleanup()
 # -------------
 #
 # When the probabilities were written matters. After five epochs eight of ten poisons
-# are isolated, after twenty half of them or fewer: the net has learned most of them, and
-# their gradients have shrunk to those of their class. Ask for those of an early epoch
-# rather than of the finished model.
+# are isolated, after twenty half of them or fewer: the net has learned most of them,
+# and their gradients have shrunk to those of their class. Ask for those of an early
+# epoch rather than of the finished model.
 #
 # Embeddings make up for it. With them nine of ten poisons or all are found at either
 # epoch, and `FarNeighbors` costs fewer clean examples: 7% to 9% instead of 13%. No
