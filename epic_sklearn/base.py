@@ -21,14 +21,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
-from ._utils import (
-    DocLinks,
-    RandomState,
-    check_labels,
-    label_array,
-    refuse_masked,
-    refuse_other_order,
-)
+from ._checks import check_labels, label_array, refuse_masked, refuse_other_order
+from ._utils import DocLinks, RandomState
 from .gradients import (
     Gradients,
     as_extractor,
@@ -256,8 +250,9 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
         if isinstance(self.extractor_, CallableGradients):  # may draw at random
             return
         lengths = gradient_lengths(gradients)
-        nearly = {"rtol": 1e-3, "atol": 1e-6 * float(self._lengths.max())}
-        n_other = int((~np.isclose(lengths, self._lengths, **nearly)).sum())
+        rounding = 1e-6 * float(self._lengths.max())
+        is_same = np.isclose(lengths, self._lengths, rtol=1e-3, atol=rounding)
+        n_other = int((~is_same).sum())
         if n_other:
             raise ValueError(
                 f"{n_other} of {len(lengths)} rows of X have other gradients than in "

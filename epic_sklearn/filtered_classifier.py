@@ -23,13 +23,8 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ._utils import (
-    DocLinks,
-    label_array,
-    refuse_masked,
-    refuse_other_order,
-    warn_of_spellings,
-)
+from ._checks import label_array, refuse_masked, refuse_other_order, warn_of_spellings
+from ._utils import DocLinks
 from .base import (
     BaseDetector,
     check_weights,
@@ -60,8 +55,8 @@ def _keep_of_codes(codes: ArrayLike, labels: np.ndarray, given: Any) -> np.ndarr
     is_codes = codes.shape == labels.shape and codes.dtype.kind != "b"
     if not is_codes or not values <= {1, -1}:
         raise ValueError(
-            f"fit_predict of {given!r} gives {list(values)[:10]} for {len(codes)} "
-            f"rows; a filter must give 1 (keep) or -1 (drop) for each of "
+            f"fit_predict of {given!r} gives {sorted(values, key=str)[:10]} for "
+            f"{len(codes)} rows; a filter must give 1 (keep) or -1 (drop) for each of "
             f"{len(labels)}, as scikit-learn's outlier detectors do. PyOD's codes and "
             "numbers of clusters mean something else."
         )

@@ -12,14 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from ._utils import (
-    RandomState,
-    check_labels,
-    refuse_other_order,
-    resolve_seed,
-    warn_of_spellings,
-    warn_user,
-)
+from ._checks import check_labels, refuse_other_order, warn_of_spellings
+from ._utils import RandomState, resolve_seed, warn_user
 from .gradients import Gradients, check_gradients, gradient_norm_change
 from .rules import Judgement, Memory, Rule, resolve_rule
 from .rules.base import check_judgement, refuse_shuffled, what_it_needs

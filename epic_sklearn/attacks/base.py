@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 from tqdm import tqdm
 
-from .._utils import DocLinks, RandomState, refuse_masked
+from .._checks import refuse_masked
+from .._utils import DocLinks, RandomState
 from ..metrics import equal_labels
 
 Array = npt.NDArray[Any]

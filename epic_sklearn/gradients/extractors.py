@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import linear_sum_assignment
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression
@@ -19,10 +18,16 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from .._utils import DocLinks, label_array, warn_user
+from .._checks import label_array
+from .._utils import DocLinks
 from .features import Gradients, OuterProductGradients, check_gradients
 from .last_layer import final_model, last_layer, torch_module_of
-from .modules import forward, last_linear, refuse_probabilities
+from .modules import (
+    forward,
+    last_linear,
+    refuse_probabilities,
+    warn_of_column_order,
+)
 
 
 def logit_gradients(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -258,32 +263,8 @@ class GradientExtractor(DocLinks, BaseEstimator):
             )
         codes = self._codes(labels, probabilities.shape[1])
         if module is not None:
-            _warn_of_column_order(probabilities, codes, labels)
+            warn_of_column_order(probabilities, codes, labels)
         return logit_gradients(probabilities, codes), inputs, labels
-
-
-def _warn_of_column_order(
-    probabilities: np.ndarray, codes: np.ndarray, labels: np.ndarray
-) -> None:
-    """Warn where a module's columns fit the labels in another order far better."""
-    n_columns = probabilities.shape[1]
-    counts = np.zeros((n_columns, n_columns), dtype=np.int64)
-    np.add.at(counts, (codes, probabilities.argmax(axis=1)), 1)
-    fits = linear_sum_assignment(counts, maximize=True)[1]
-    sizes = counts.sum(axis=1)
-    moved = np.flatnonzero((fits != np.arange(n_columns)) & (sizes > 0))
-    if len(moved) < 2 or (2 * counts[moved, fits[moved]] <= sizes[moved]).any():
-        return
-    label_of = {code: labels[codes == code][0].item() for code in moved.tolist()}
-    pairs = ", ".join(
-        f"label {label_of[code]!r} taken for column {code} fits {fits[code]}"
-        for code in moved[:10].tolist()
-    )
-    warn_user(
-        f"The module's columns fit the labels better in another order: {pairs}. "
-        "Columns must be in the order of the sorted labels: then gradients are right. "
-        "Give labels that number the module's columns, or reorder its outputs."
-    )
 
 
 class LogitGradients(GradientExtractor):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_array
 
-from .._utils import refuse_masked
+from .._checks import refuse_masked
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,7 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
     array([[1., 2.]])
     """
     checked: Gradients
+    factors: tuple[np.ndarray, ...]
     if isinstance(gradients, OuterProductGradients):
         factors = (_as_floats(gradients.errors), _as_floats(gradients.inputs))
         same = factors[0] is gradients.errors and factors[1] is gradients.inputs

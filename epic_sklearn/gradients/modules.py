@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from sklearn.utils import assert_all_finite, check_array
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from .._utils import warn_user
 
 # Options of a user's DataLoader that say how batches are made, not of which examples.
 LOADER_OPTIONS = (
@@ -243,6 +246,30 @@ def refuse_probabilities(module: nn.Module, output: np.ndarray) -> None:
             f"{type(module).__name__} seems to give probabilities; let it return "
             "logits, without a softmax at its end."
         )
+
+
+def warn_of_column_order(
+    probabilities: np.ndarray, codes: np.ndarray, labels: np.ndarray
+) -> None:
+    """Warn where a module's columns fit the labels in another order far better."""
+    n_columns = probabilities.shape[1]
+    counts = np.zeros((n_columns, n_columns), dtype=np.int64)
+    np.add.at(counts, (codes, probabilities.argmax(axis=1)), 1)
+    fits = linear_sum_assignment(counts, maximize=True)[1]
+    sizes = counts.sum(axis=1)
+    moved = np.flatnonzero((fits != np.arange(n_columns)) & (sizes > 0))
+    if len(moved) < 2 or (2 * counts[moved, fits[moved]] <= sizes[moved]).any():
+        return
+    label_of = {code: labels[codes == code][0].item() for code in moved.tolist()}
+    pairs = ", ".join(
+        f"label {label_of[code]!r} taken for column {code} fits {fits[code]}"
+        for code in moved[:10].tolist()
+    )
+    warn_user(
+        f"The module's columns fit the labels better in another order: {pairs}. "
+        "Columns must be in the order of the sorted labels: then gradients are right. "
+        "Give labels that number the module's columns, or reorder its outputs."
+    )
 
 
 def _check_logits(module: nn.Module, output: Any, n: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
+from .._checks import refuse_other_order
 from ..base import BaseDetector
 from ..gradients import Gradients, OuterProductGradients, check_gradients
 from ..projection import GradientPlane
@@ -245,6 +246,7 @@ see :meth:`from_predictions`
         >>> int(display.is_medoid.sum())
         12
         """
+        refuse_other_order(gradients=gradients, y=y, keep=keep)
         labels = column_or_1d(y)
         n = len(labels)
         everything = check_gradients(gradients, n)

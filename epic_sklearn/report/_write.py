@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
-from .._utils import refuse_other_order
+from .._checks import refuse_other_order
 from ..base import is_dataframe, to_numpy
 from ..gradients import check_gradients
 from ._data import as_label, is_flagged, page_data

@@ -266,8 +266,8 @@ def refuse_shuffled(gradients: Gradients, codes: np.ndarray) -> None:
     ValueError
         If they are not.
     """
-    is_outer = isinstance(gradients, OuterProductGradients)
-    errors = gradients.errors if is_outer else gradients
+    outer = isinstance(gradients, OuterProductGradients)
+    errors: np.ndarray = gradients.errors if outer else gradients  # type: ignore
     column, is_error, surely = _label_columns(errors)
     if not is_error.all() or not surely.any():
         return

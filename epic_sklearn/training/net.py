@@ -68,7 +68,7 @@ class MultilayerPerceptron(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits of a batch, shape (n, n_classes)."""
         standard = (x.flatten(1).double() - self.mean) / self.scale
-        return self.layers(standard.to(self.layers[0].weight.dtype))
+        return self.layers(standard.to(next(self.layers.parameters()).dtype))
 
 
 def make_module(given: Any, X: np.ndarray, n_classes: int) -> nn.Module:

@@ -17,7 +17,8 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from .._utils import RandomState, label_array, resolve_seed, warn_user
+from .._checks import label_array
+from .._utils import RandomState, resolve_seed, warn_user
 from ..base import to_numpy
 from ..rules import Rule
 from ..schedule import DropSchedule, Round

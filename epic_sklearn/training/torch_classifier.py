@@ -22,15 +22,8 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import LRScheduler
 from torch import nn
 
-from .._utils import (
-    DocLinks,
-    RandomState,
-    check_labels,
-    label_array,
-    refuse_other_order,
-    resolve_seed,
-    warn_of_spellings,
-)
+from .._checks import check_labels, label_array, refuse_other_order, warn_of_spellings
+from .._utils import DocLinks, RandomState, resolve_seed
 from ..base import refuse_lazy, to_numpy
 from ..gradients.modules import cast_for, forward
 from .checkpoint import RunCheckpoint, describe_run, has_stopped
