@@ -1,4 +1,4 @@
-"""Helpers that belong nowhere else: seeds, warnings, labels, documentation links."""
+"""Helpers that belong nowhere else: seeds, warnings, documentation links."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from importlib.metadata import metadata
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.special import softmax
-from sklearn.utils import column_or_1d
 
 RandomState = int | np.random.RandomState | None
 
@@ -254,46 +252,3 @@ def warn_if_nothing_learned(name: str, codes: np.ndarray, logits: np.ndarray) ->
         "train for more epochs or scale the input until the net fits the data; then "
         "see what is dropped."
     )
-
-
-def _is_missing(label: Any) -> bool:
-    try:
-        return label is None or bool(label != label)
-    except TypeError:  # pandas' NA has no truth value
-        return True
-
-
-def check_labels(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted classes and the code of each label; at least two classes.
-
-    Raises
-    ------
-    ValueError
-        If there are no labels, fewer than two classes, one is missing, or they
-        are of types that cannot be compared.
-    """
-    array = column_or_1d(np.asarray(labels))
-    if len(array) == 0:
-        raise ValueError("There are no labels: y is empty.")
-    if array.dtype.kind == "f":
-        is_missing = np.isnan(array)
-    else:
-        is_missing = np.array([_is_missing(label) for label in array.tolist()])
-    if is_missing.any():
-        raise ValueError(
-            f"y contains NaN or None in {int(is_missing.sum())} of {len(array)} rows; "
-            "drop these rows, or label them."
-        )
-    try:
-        classes, codes = np.unique(array, return_inverse=True)
-    except TypeError as error:
-        raise ValueError(
-            f"y mixes labels of types that cannot be sorted ({error}); give all "
-            "labels one type, for example with str."
-        ) from error
-    if len(classes) < 2:
-        raise ValueError(
-            f"y has only one class, {classes.tolist()[0]!r}; at least 2 classes are "
-            "needed to train a classifier and take gradients from it."
-        )
-    return classes, codes

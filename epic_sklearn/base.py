@@ -21,12 +21,19 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
-from ._utils import DocLinks, RandomState, check_labels
-from .gradients import Gradients, as_extractor, check_gradients
+from ._utils import DocLinks, RandomState
+from .gradients import (
+    Gradients,
+    as_extractor,
+    check_gradients,
+    gradient_lengths,
+)
+from .gradients.sources import CallableGradients
 from .medoids import distances_between
 from .rules import Rule, resolve_rule
 from .rules.base import TakesRule, refuse_what_lacks
 from .schedule import DROP_CONSTRAINTS, DropSchedule, Round
+from .validation import check_labels, label_array, refuse_masked, refuse_other_order
 
 # Rows whose distances to a class are held at a time.
 ROWS_AT_A_TIME = 256
@@ -50,13 +57,16 @@ INTO_MEMORY = {"dask": "compute()", "polars": "collect()", "pyarrow": "to_pandas
 
 
 def refuse_lazy(**given: Any) -> None:
-    """Refuse frames whose rows cannot be taken: lazy ones and Arrow tables.
+    """Refuse frames whose rows cannot be taken, lazy ones and Arrow tables, and masks.
 
     Raises
     ------
     TypeError
         Which says how to bring the rows into memory.
+    ValueError
+        Of a masked array.
     """
+    refuse_masked(**given)
     for name, value in given.items():
         library, kind = type(value).__module__.partition(".")[0], type(value).__name__
         is_lazy = hasattr(value, "__dask_graph__") or kind == "LazyFrame"
@@ -83,6 +93,8 @@ def check_weights(weights: ArrayLike | None, X: Any) -> np.ndarray | None:
     """Refuse weights that are not one finite number >= 0 a row, or all zero."""
     if weights is None:
         return None
+    refuse_masked(sample_weight=weights)
+    refuse_other_order(X=X, sample_weight=weights)
     checked = _check_sample_weight(weights, X, ensure_non_negative=True)
     if not np.any(checked):
         raise ValueError("sample_weight is zero for every example.")
@@ -229,7 +241,23 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
         else:
             extractor.fit(take_rows(X, rows), labels[rows], **weights)
         self.extractor_ = extractor
-        return check_gradients(extractor.compute(X, labels), len(labels))
+        gradients = check_gradients(extractor.compute(X, labels), len(labels))
+        self._lengths = gradient_lengths(gradients)
+        return gradients
+
+    def _refuse_other_rows(self, gradients: Gradients) -> None:
+        """Refuse rows of the right number and labels that are not those of the fit."""
+        if isinstance(self.extractor_, CallableGradients):  # may draw at random
+            return
+        lengths = gradient_lengths(gradients)
+        rounding = 1e-6 * float(self._lengths.max())
+        is_same = np.isclose(lengths, self._lengths, rtol=1e-3, atol=rounding)
+        n_other = int((~is_same).sum())
+        if n_other:
+            raise ValueError(
+                f"{n_other} of {len(lengths)} rows of X have other gradients than in "
+                "the fit; give the rows that the filter was fitted on, in their order."
+            )
 
     def _set_results(self, schedule: DropSchedule) -> None:
         self.rule_ = schedule.rule
@@ -251,8 +279,9 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
                 "None: isolation is judged inside each class."
             )
         refuse_lazy(X=X, y=y)
+        refuse_other_order(X=X, y=y)
         X = self._check_X(X, reset=True)
-        labels = column_or_1d(to_numpy(y), warn=True)
+        labels = column_or_1d(label_array(to_numpy(y)), warn=True)
         check_consistent_length(X, labels)
         check_labels(labels)
         check_classification_targets(labels)
@@ -272,6 +301,8 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
             validate_data(self, X, reset=reset, skip_check_array=True)
             if X.shape[1] == 0:
                 raise ValueError("Found 0 feature(s): the dataframe X has no columns.")
+            if self.extractor is None:
+                _refuse_times(X)
             if not takes_nan:
                 _check_finite_columns(X)
             return X
@@ -304,6 +335,17 @@ def _has_texts(X: Any) -> bool:
     if kind == "O":
         return any(isinstance(value, str) for value in np.ravel(X))
     return kind in ("U", "S")
+
+
+def _refuse_times(X: Any) -> None:
+    """Refuse dates and times, of which logistic regression makes no numbers."""
+    times = [name for name in X.columns if np.asarray(X[name]).dtype.kind in "mM"]
+    if times:
+        raise ValueError(
+            f"The columns {times} of X hold dates or times, which logistic regression "
+            "cannot take; turn them into numbers, or give a pipeline that does so as "
+            "extractor."
+        )
 
 
 def _check_finite_columns(X: Any) -> None:

@@ -33,6 +33,12 @@ from .base import (
     to_numpy,
 )
 from .filters import EPICFilter
+from .validation import (
+    label_array,
+    refuse_masked,
+    refuse_other_order,
+    warn_of_spellings,
+)
 
 
 def _has_rows(value: Any, n: int) -> bool:
@@ -50,11 +56,12 @@ def _predicts_labels(estimator: Any) -> bool:
 def _keep_of_codes(codes: ArrayLike, labels: np.ndarray, given: Any) -> np.ndarray:
     """Rows (n,) to keep of an outlier detector's codes: +1 inlier, -1 outlier."""
     codes = np.asarray(codes)
-    values = np.unique(codes)
-    if codes.shape != labels.shape or not set(values.tolist()) <= {1, -1}:
+    values = set(codes.ravel().tolist())
+    is_codes = codes.shape == labels.shape and codes.dtype.kind != "b"
+    if not is_codes or not values <= {1, -1}:
         raise ValueError(
-            f"fit_predict of {given!r} gives {values[:10].tolist()} for {len(codes)} "
-            f"rows; a filter must give 1 (keep) or -1 (drop) for each of "
+            f"fit_predict of {given!r} gives {sorted(values, key=str)[:10]} for "
+            f"{len(codes)} rows; a filter must give 1 (keep) or -1 (drop) for each of "
             f"{len(labels)}, as scikit-learn's outlier detectors do. PyOD's codes and "
             "numbers of clusters mean something else."
         )
@@ -165,6 +172,7 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
         """
         self._check_order()
         refuse_lazy(X=X, y=y)
+        refuse_other_order(X=X, y=y)
         X, y = to_numpy(X), to_numpy(y)
         classifier = clone(self._classifier())
         weights = check_weights(sample_weight, X)
@@ -187,6 +195,7 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
         self.keep_ = rows_kept
         self.classes_ = self.classifier_.classes_
         for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)  # of an earlier fit
             if hasattr(self.classifier_, name):
                 setattr(self, name, getattr(self.classifier_, name))
         return self
@@ -206,7 +215,7 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
         """Which rows the filter keeps, (n,), refused if it cannot be that."""
         given = EPICFilter() if self.filter is None else self.filter
         self.filter_ = clone(given)
-        labels = np.asarray(y).ravel()
+        labels = label_array(y).ravel()
         if isinstance(given, BaseDetector) or not hasattr(given, "fit_predict"):
             self.filter_.fit(X, y, **params)
             if not hasattr(self.filter_, "keep_"):
@@ -214,6 +223,8 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
                     f"filter is {given!r}, which has no keep_ after fit; give an "
                     "EPICFilter, or an outlier detector with fit_predict."
                 )
+            refuse_other_order(X=X, keep_=self.filter_.keep_)
+            refuse_masked(keep_=self.filter_.keep_)
             keep = np.asarray(self.filter_.keep_)
             if keep.shape != labels.shape or keep.dtype != bool:
                 raise ValueError(
@@ -221,7 +232,9 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
                     f"{keep.shape}; it must be one bool a row, {len(labels)}."
                 )
         else:
-            keep = _keep_of_codes(self.filter_.fit_predict(X, **params), labels, given)
+            warn_of_spellings(labels)
+            codes = self.filter_.fit_predict(X, y, **params)
+            keep = _keep_of_codes(codes, labels, given)
         emptied = np.setdiff1d(labels, labels[keep])
         if len(emptied):
             raise ValueError(

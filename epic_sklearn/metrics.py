@@ -11,7 +11,12 @@ import numpy.typing as npt
 from sklearn.utils._param_validation import Interval, validate_params
 
 # Labels of different kinds are never equal: a silent 0% attack success rate.
-_KINDS: dict[str, Any] = {"numbers": (Number, np.bool_), "text": str, "bytes": bytes}
+_KINDS: dict[str, Any] = {
+    "numbers": (Number, np.bool_),
+    "text": str,
+    "bytes": bytes,
+    "None": type(None),
+}
 
 
 def _kinds(labels: npt.NDArray[Any]) -> set[str]:
@@ -214,10 +219,24 @@ class AttackSuccessScorer:
         """Score a fitted classifier; `X` and `y` are held out and count by weight."""
         predicted = estimator.predict(self.X_targets)
         rate = attack_success_rate(predicted, self.adversarial_label)
+        self._refuse_unknown(estimator)
         if self.accuracy_weight == 0:
             return 0.0 - rate
         accuracy = equal_labels(estimator.predict(X), y, "the prediction", "y").mean()
         return self.accuracy_weight * float(accuracy) - rate
+
+    def _refuse_unknown(self, estimator: Any) -> None:
+        """Refuse an adversarial label that would never be predicted."""
+        known = getattr(estimator, "classes_", None)
+        if known is None:
+            return
+        known, wanted = np.asarray(known), np.atleast_1d(self.adversarial_label)
+        never = [label for label in wanted.tolist() if label not in known.tolist()]
+        if never:
+            raise ValueError(
+                f"adversarial_label is {never[0]!r}, and the classifier knows only "
+                f"{known.tolist()[:20]}: it would never be predicted. Give one of them."
+            )
 
     def __repr__(self) -> str:
         """Name the settings, not the targets' values."""

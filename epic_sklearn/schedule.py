@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from ._utils import RandomState, check_labels, resolve_seed, warn_user
+from ._utils import RandomState, resolve_seed, warn_user
 from .gradients import Gradients, check_gradients, gradient_norm_change
 from .rules import Judgement, Memory, Rule, resolve_rule
-from .rules.base import check_judgement, what_it_needs
+from .rules.base import check_judgement, refuse_shuffled, what_it_needs
+from .validation import check_labels, refuse_other_order, warn_of_spellings
 
 # Parameters of every filter and schedule that drops; `rule` is checked as it is made.
 DROP_CONSTRAINTS: dict[str, Any] = {
@@ -189,6 +190,8 @@ class DropSchedule:
         self.warmup, self.every, self.stop = warmup, every, stop
         self.min_class_fraction = min_class_fraction
         self.classes, self.codes = check_labels(labels)
+        warn_of_spellings(self.classes[self.codes])
+        self._labels = labels  # whose index, if any, gradients must not contradict
         n = len(self.codes)
         self.keep = np.ones(n, dtype=bool)
         self.dropped_at_epoch = np.full(n, -1, dtype=np.int64)
@@ -261,8 +264,10 @@ class DropSchedule:
         if not self.is_due(epoch):
             return None
         given = gradients() if callable(gradients) else gradients
+        refuse_other_order(labels=self._labels, gradients=given)
         start = time.perf_counter()
         checked = check_gradients(given, len(self.codes))
+        refuse_shuffled(checked, self.codes)
         judgement = self._judge(given, checked)
         score = np.asarray(judgement.score, dtype=np.float64)
         # Before the first round there is no score that could be the higher one.

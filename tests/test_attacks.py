@@ -8,7 +8,12 @@ import torch
 from sklearn.base import clone
 from torch import nn
 
-from epic_sklearn.attacks import BullseyePolytope, ConvexPolytope, FeatureCollision
+from epic_sklearn.attacks import (
+    BullseyePolytope,
+    ConvexPolytope,
+    FeatureCollision,
+    LabelFlip,
+)
 from epic_sklearn.attacks.polytopes import _nearest_combination
 
 ATTACKS = [BullseyePolytope, ConvexPolytope, FeatureCollision]
@@ -420,3 +425,15 @@ def test_a_target_without_features_is_refused(attack_class, data):
         nn.init.zeros_(parameter)
     with pytest.raises(ValueError, match="maps the target to zeros"):
         craft(attack_class(), module, data)
+
+
+def test_values_that_float32_cannot_hold_are_refused():
+    X, y = np.array([[1.0], [2.0], [3.0], [4.0]]), np.array([0, 0, 1, 1])
+    attack = LabelFlip(n_poisons=1, random_state=0)
+    with pytest.raises(ValueError, match="X has whole numbers up to"):
+        attack.craft(X.astype(np.int64) + 2**26, y, np.array([9]), 1)
+    with pytest.raises(ValueError, match="masked array"):
+        attack.craft(np.ma.array(X, mask=X > 3), y, np.array([9]), 1)
+    attack = BullseyePolytope(n_poisons=1, eps=0.1, clip=None)
+    with pytest.raises(ValueError, match="has steps of 8 at the largest value"):
+        attack.craft(torch.nn.Linear(1, 2), X + 1e8, y, np.array([1e8]), 1)

@@ -138,6 +138,7 @@ def test_callback_takes_gradients_from_the_clean_dataset():
 
 def test_a_fitted_net_with_the_callback_can_be_cloned():
     # skorch takes every attribute without a trailing underscore for a parameter.
+    torch.manual_seed(0)
     X, y = make_blobs(60, centers=3, random_state=0)
     net = NeuralNetClassifier(
         nn.Linear(2, 3),
@@ -231,3 +232,39 @@ def test_verbose_says_what_each_round_dropped(capsys):
     first = epic.rounds_[0]
     assert len(lines) == len(epic.rounds_)
     assert lines[0].startswith(f"epoch 2: dropped {first.n_dropped} examples")
+
+
+def test_a_clean_data_set_in_another_order_is_refused():
+    X, y = problem()
+    other = np.random.RandomState(0).permutation(len(X))
+    clean = TensorDataset(torch.tensor(X[other]), torch.tensor(y[other]))
+    with pytest.raises(ValueError, match="labels in clean_dataset are not those"):
+        train_skorch(make_net(), X, y, epic={"clean_dataset": clean})
+
+
+class Batches(Callback):
+    def __init__(self, seen):
+        self.seen = seen
+
+    def on_batch_begin(self, net, batch=None, training=True, **kwargs):
+        if training:
+            self.seen.append(batch[1].tolist())
+
+
+@pytest.mark.filterwarnings("ignore:EPICCallback's warmup")
+def test_the_users_loader_options_hold():
+    X = np.random.RandomState(0).randn(90, 2).astype(np.float32)
+    options = {"train_split": None, "verbose": 0, "batch_size": 40, "max_epochs": 1}
+    seen = []
+    net = NeuralNetClassifier(
+        nn.Linear(2, 90),
+        criterion=nn.CrossEntropyLoss,
+        callbacks=[("seen", Batches(seen)), ("epic", EPICCallback())],
+        iterator_train__drop_last=True,
+        iterator_train__shuffle=False,
+        **options,
+    )
+    net.fit(X, np.arange(90))
+    assert seen == [list(range(40)), list(range(40, 80))]
+    assert net.iterator_train__drop_last is True
+    assert net.iterator_train__shuffle is False

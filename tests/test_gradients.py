@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_iris
@@ -14,17 +15,26 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from skorch import NeuralNetClassifier
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    TensorDataset,
+    get_worker_info,
+)
 
 from epic_sklearn import (
     LastLayerGradients,
     LastLayerInputGradients,
     LogitGradients,
+    OuterProductGradients,
     PrecomputedGradients,
+    TorchClassifier,
     find_medoids,
     flag_isolated,
     logit_gradients,
 )
+from epic_sklearn.gradients import check_gradients
 
 
 class Net(nn.Module):
@@ -319,3 +329,146 @@ def test_a_net_may_know_more_classes_than_there_are():
     )
     shifted = LogitGradients(torch_net).fit(X, y + 1).compute(X, y + 1)
     assert (shifted.argmin(axis=1) == y + 1).all()
+
+
+@pytest.mark.parametrize("kind", [LastLayerGradients, LastLayerInputGradients])
+def test_a_perceptron_of_sparse_rows_has_the_gradients_of_dense_ones(kind):
+    X, y = load_iris(return_X_y=True)
+    model = FrozenEstimator(MLPClassifier(random_state=0, max_iter=500).fit(X, y))
+    dense, sparse = (kind(model).fit(X, y).compute(A, y) for A in (X, sp.csr_array(X)))
+    if kind is LastLayerGradients:
+        dense, sparse = dense.toarray(), sparse.toarray()
+    np.testing.assert_allclose(sparse, dense)
+
+
+def trained_net():
+    X, y = load_iris(return_X_y=True)
+    X = X.astype(np.float32)
+    return TorchClassifier(random_state=0).fit(X, y).module_, X, y
+
+
+def test_columns_in_another_order_are_told_by_what_fits():
+    net, X, y = trained_net()
+    turn = nn.Linear(3, 3, bias=False)
+    turn.weight.data = torch.eye(3)[[2, 0, 1]]
+    with pytest.warns(UserWarning, match="label 0 taken for column 0 fits 1, label 1"):
+        LogitGradients(nn.Sequential(net, turn))(X, y)
+    with pytest.warns(UserWarning, match="label 2 taken for column 2 fits 1"):
+        LogitGradients(net)(X[:100], y[:100] + 1)  # counted from 1; one is absent
+
+
+def test_a_model_whose_classes_are_not_sorted_is_read_by_its_classes():
+    class Reversed(LogisticRegression):
+        def fit(self, X, y):
+            super().fit(X, y)
+            self.classes_ = self.classes_[::-1]
+            return self
+
+        def predict_proba(self, X):
+            return super().predict_proba(X)[:, ::-1]
+
+    X, y = load_iris(return_X_y=True)
+    usual = LogitGradients().fit(X, y).compute(X, y)
+    other = LogitGradients(Reversed(max_iter=1000)).fit(X, y).compute(X, y)
+    np.testing.assert_allclose(other[:, ::-1], usual)
+
+
+def test_what_are_no_probabilities_is_refused():
+    net, X, y = trained_net()
+    with pytest.raises(ValueError, match="seems to give probabilities"):
+        LogitGradients(nn.Sequential(net, nn.Softmax(1)))(X, y)
+    right = np.full((3, 2), 0.5)
+    for wrong in (right * 100, np.array([[2.0, -1.0]] * 3)):
+        with pytest.raises(ValueError, match="3 of 3 rows of probabilities"):
+            logit_gradients(wrong, np.zeros(3, int))
+    for codes in ([0, 1], [0, 1, -1], [0, 1, 2], [[0], [1], [1]], ["a", "b", "b"]):
+        with pytest.raises(ValueError, match="codes have shape"):
+            logit_gradients(right, np.array(codes))
+
+
+def test_labels_in_a_column_are_labels():
+    net, X, y = trained_net()
+    np.testing.assert_array_equal(
+        LogitGradients(net)(X, y[:, None]), LogitGradients(net)(X, y)
+    )
+
+
+def test_casts_for_a_module_are_checked():
+    net, X, y = nn.Linear(4, 3), *load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match="can hardly be told apart"):
+        LogitGradients(net)((X * 10).astype(np.int64) + 2**26, y)
+    with pytest.raises(ValueError, match="Complex data not supported"):
+        LogitGradients(net)(X + 1j, y)
+    with pytest.raises(ValueError, match="a module takes real numbers"):
+        LogitGradients(net)(X.astype("M8[s]"), y)
+
+
+def test_a_head_that_is_not_registered_last_is_refused():
+    class HeadFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head, self.unused = nn.Linear(4, 3), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.head(x)
+
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match="define the head last"):
+        LastLayerGradients(HeadFirst())(X, y)
+
+
+class Rows(IterableDataset):
+    """Shared out among workers as torch's documentation has it."""
+
+    def __init__(self, X, y):
+        self.X, self.y = torch.tensor(X), torch.tensor(y)
+
+    def __iter__(self):
+        worker = get_worker_info()
+        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        return iter([(self.X[i], self.y[i]) for i in range(first, len(self.X), step)])
+
+
+class Batched(Dataset):
+    """Its items are batches."""
+
+    def __init__(self, X, y):
+        self.X, self.y = torch.tensor(X), torch.tensor(y)
+
+    def __len__(self):
+        return len(self.X) // 10
+
+    def __getitem__(self, i):
+        return self.X[10 * i : 10 * i + 10], self.y[10 * i : 10 * i + 10]
+
+
+def test_a_loader_of_the_users_keeps_the_order_and_its_batches():
+    net, X, y = trained_net()
+    wanted = LogitGradients(net)(X, y)
+    loaders = (
+        DataLoader(Rows(X, y), batch_size=8, num_workers=2),
+        DataLoader(Batched(X, y), batch_size=None),
+        DataLoader(TensorDataset(torch.tensor(X), torch.tensor(y)), shuffle=True),
+    )
+    for loader in loaders:
+        np.testing.assert_allclose(LogitGradients(net)(loader), wanted, atol=1e-6)
+
+
+def test_the_users_worker_options_hold():
+    net, X, y = trained_net()
+    dataset = TensorDataset(torch.tensor(X), torch.tensor(y))
+
+    def fail(worker):
+        raise OSError("reached")
+
+    loader = DataLoader(dataset, num_workers=1, worker_init_fn=fail)
+    with pytest.raises(OSError, match="reached"):
+        LogitGradients(net)(loader)
+
+
+def test_factors_of_whole_numbers_do_not_overflow():
+    errors = np.array([[-120, 120], [100, -100]], np.int8)
+    inputs = np.array([[100, 100], [120, 1]], np.int8)
+    checked = check_gradients(OuterProductGradients(errors, inputs), 2)
+    assert checked.toarray()[0, 0] == -12000
+    assert OuterProductGradients(errors.tolist(), inputs.tolist()).shape == (2, 4)

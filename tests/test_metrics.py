@@ -227,3 +227,14 @@ def test_scorers_without_meaning_are_refused(
 ):
     with pytest.raises(ValueError, match=message):
         make_attack_success_scorer(X_targets, adversarial_label, accuracy_weight=weight)
+
+
+def test_the_scorer_refuses_labels_that_are_never_predicted(iris):
+    X, y = iris
+    model = LogisticRegression(max_iter=1000).fit(X, y)
+    with pytest.raises(ValueError, match="adversarial_label is 7, and the classifier"):
+        make_attack_success_scorer(X[:1], 7)(model, X, y)
+    with pytest.raises(ValueError, match="y None"):
+        make_attack_success_scorer(X[:1], 1, accuracy_weight=1.0)(model, X)
+    with pytest.raises(ValueError, match="adversarial_label None"):
+        attack_success_rate([1, 2], None)

@@ -14,7 +14,7 @@ import sklearn
 from packaging.version import Version
 from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer, make_column_transformer
-from sklearn.datasets import make_blobs
+from sklearn.datasets import load_iris, make_blobs
 from sklearn.ensemble import (
     AdaBoostClassifier,
     HistGradientBoostingClassifier,
@@ -560,3 +560,40 @@ def test_tensors_are_taken_with_array_api_dispatch():
 def test_meta_estimators_find_sample_weight_in_the_signature(data):
     assert has_fit_parameter(FilteredClassifier(), "sample_weight")
     AdaBoostClassifier(FilteredClassifier(), n_estimators=2).fit(*data)
+
+
+def test_a_keep_of_another_order_or_with_a_mask_is_refused():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    keep = pd.Series(np.arange(150) > 3)
+    model = FilteredClassifier(filter=Says(keep)).fit(X, y)
+    np.testing.assert_array_equal(model.keep_, keep)
+    with pytest.raises(ValueError, match="keep_ has the index of X in another order"):
+        FilteredClassifier(filter=Says(keep.sample(frac=1, random_state=0))).fit(X, y)
+    masked = np.ma.array(keep.to_numpy(), mask=np.arange(150) == 9)
+    with pytest.raises(ValueError, match="keep_ is a masked array"):
+        FilteredClassifier(filter=Says(masked)).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "codes", [np.ones(150, bool), np.where(np.arange(150) < 3, None, 1)]
+)
+def test_codes_that_are_no_codes_are_refused(codes):
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match="a filter must give 1"):
+        FilteredClassifier(filter=SaysCodes(codes)).fit(X, y)
+
+
+def test_a_filter_may_be_the_end_of_a_pipeline():
+    X, y = load_iris(return_X_y=True)
+    scaled = StandardScaler().fit_transform(X)
+    alone = EPICFilter().fit(scaled, y)
+    given = make_pipeline(StandardScaler(), EPICFilter())
+    model = FilteredClassifier(filter=given).fit(X, y)
+    np.testing.assert_array_equal(model.keep_, alone.keep_)
+
+
+def test_names_of_an_earlier_fit_are_forgotten():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    model = FilteredClassifier().fit(X, y)
+    assert list(model.feature_names_in_) == list(X.columns)
+    assert not hasattr(model.fit(X.to_numpy(), y), "feature_names_in_")

@@ -22,6 +22,7 @@ from epic_sklearn import (
     PrecomputedGradients,
 )
 from epic_sklearn.base import nearest_kept
+from epic_sklearn.plotting import GradientSpaceDisplay
 from epic_sklearn.report._differences import differences, resolve_names
 from epic_sklearn.report._thumbnails import check_images, thumbnails, to_png
 from epic_sklearn.rules import (
@@ -426,3 +427,20 @@ def test_the_page_names_no_address_and_forbids_the_network(tmp_path, iris, detec
     page = detector.report(*iris, tmp_path / "a.html").read_text(encoding="utf-8")
     assert not re.search(r"https?:|@import|url\(|\bsrc=|//[a-z]+\.", page)
     assert "default-src &#39;none&#39;" in page
+
+
+def test_rows_in_another_order_are_refused(iris, tmp_path):
+    X, y = iris
+    detector = EPICFilter().fit(X, y)
+    other = np.r_[1:50, 0, 50:150]  # of the same labels
+    with pytest.raises(ValueError, match="of 150 rows of X have other gradients"):
+        detector.report(X[other], y, tmp_path / "page.html")
+    with pytest.raises(ValueError, match="of 150 rows of X have other gradients"):
+        GradientSpaceDisplay.from_estimator(detector, X[other], y)
+
+
+def test_nullable_columns_with_gaps_are_shown(tmp_path):
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    X = X.round().astype("Int64").mask(X > 7)
+    detector = EPICFilter(HistGradientBoostingClassifier(max_iter=5)).fit(X, y)
+    assert detector.report(X, y, tmp_path / "page.html").exists()

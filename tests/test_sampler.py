@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 from skorch.dataset import Dataset as SkorchDataset
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+)
 from training_problem import (
     N_EPOCHS,
     OPTIONS,
@@ -149,3 +155,12 @@ def test_labels_of_skorchs_dataset_of_any_kind():
 def test_bad_options_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         EPICSubsetSampler([0, 1], **change)
+
+
+def test_a_data_set_without_numbers_is_refused():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter([])
+
+    with pytest.raises(TypeError, match="Stream is an IterableDataset"):
+        EPICSubsetSampler(Stream())

@@ -5,11 +5,11 @@ import warnings
 import numpy as np
 import pytest
 
-from epic_sklearn import DropSchedule, OuterProductGradients
-from epic_sklearn._utils import check_labels
+from epic_sklearn import DropSchedule, OuterProductGradients, logit_gradients
 from epic_sklearn.gradients import gradient_norm_change
 from epic_sklearn.rules import IsolatedMedoids, Judgement, RandomDrop, Rule
 from epic_sklearn.schedule import drop_within_floor
+from epic_sklearn.validation import check_labels
 
 
 def problem(n=120, seed=0):
@@ -298,8 +298,21 @@ def test_a_rule_reads_what_it_says_it_needs():
     DropSchedule(labels, rule=Reads(), warmup=0).step(0, errors)
     shuffled = np.random.RandomState(0).permutation(120)
     for wrong in (gradients, errors[shuffled], np.ones((120, 2)), -errors):
-        with pytest.raises(ValueError, match="not that of their label"):
+        with pytest.raises(ValueError, match=r"their label|another order"):
             DropSchedule(labels, rule=Reads(), warmup=0).step(0, wrong)
     Reads.needs = ("errors", "inputs")
     with pytest.raises(ValueError, match=r"shape \(120, 4\)"):
         DropSchedule(labels, rule=Reads(), warmup=0).step(0, errors)
+
+
+def test_gradients_that_show_another_order_are_refused():
+    gradients, labels = problem()
+    probabilities = np.exp(gradients) / np.exp(gradients).sum(axis=1, keepdims=True)
+    errors = logit_gradients(probabilities, labels)
+    shuffled = np.random.RandomState(0).permutation(120)
+    for given in (errors, OuterProductGradients(errors, np.ones((120, 2)))):
+        assert DropSchedule(labels, warmup=0).step(0, given) is not None
+        with pytest.raises(ValueError, match="in another order than the labels"):
+            DropSchedule(labels, warmup=0).step(0, given[shuffled])
+    # The net may tell apart more classes than the labels do.
+    assert DropSchedule(labels > 0, warmup=0).step(0, errors) is not None

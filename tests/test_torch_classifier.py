@@ -1,5 +1,6 @@
 """TorchClassifier and EPICClassifier as scikit-learn estimators."""
 
+import functools
 import os
 import pickle
 import subprocess
@@ -15,7 +16,12 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    GradientNormClipping,
+    LRScheduler,
+)
 from torch import nn
 
 from epic_sklearn import EPICClassifier, EPICFilter, LogitGradients, TorchClassifier
@@ -425,3 +431,43 @@ def test_a_rival_rule_runs_in_training(kind, iris):
         rule=rule, gradients=kind, max_epochs=6, warmup=4, random_state=0
     ).fit(X, y)
     assert (~model.keep_).sum() == 15
+
+
+def test_bound_arguments_hold():
+    X, y = load_iris(return_X_y=True)
+
+    def linear(n_features, n_classes):
+        return nn.Linear(n_features, n_classes)
+
+    TorchClassifier(linear, max_epochs=1).fit(X, y)
+    with pytest.raises(ValueError, match="gives 7 logits and y has 3 classes"):
+        TorchClassifier(functools.partial(linear, n_classes=7), max_epochs=1).fit(X, y)
+
+
+def test_a_learning_rate_given_twice_is_refused():
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match="optimizer_params has an 'lr'"):
+        TorchClassifier(optimizer_params={"lr": 1e-3}).fit(X, y)
+
+
+def test_the_users_default_dtype_holds():
+    X, y = load_iris(return_X_y=True)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = TorchClassifier(random_state=0).fit(X, y)
+        assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(before)
+    assert model.score(X, y) > 0.9
+
+
+def test_a_callback_may_have_any_name(tmp_path):
+    X, y = load_iris(return_X_y=True)
+    names = ("epoch_start", "checkpoint", "lr_milestones")
+    TorchClassifier(
+        max_epochs=2,
+        lr_milestones=[1],
+        callbacks=[(name, GradientNormClipping(1.0)) for name in names],
+        checkpoint=tmp_path / "run.pt",
+    ).fit(X, y)

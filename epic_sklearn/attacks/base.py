@@ -20,6 +20,7 @@ from tqdm import tqdm
 from .._utils import DocLinks, RandomState
 from ..base import to_numpy
 from ..metrics import equal_labels
+from ..validation import refuse_masked
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
@@ -34,6 +35,10 @@ Objective = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 SMALL = 2**16
 
 
+# Whole numbers up to this are exact in float32.
+LARGEST_WHOLE = 2**24
+
+
 def place(values: Array, device: torch.device) -> Tensor:
     """Examples as float32 on a device."""
     return torch.from_numpy(values.astype(np.float32)).to(device)
@@ -46,8 +51,14 @@ def _check_numbers(values: Array, name: str) -> None:
         raise ValueError(f"{name} contains NaN or infinity; remove or impute them.")
 
 
+def largest_value(X: Array) -> float:
+    """Absolute value of what lies farthest from 0."""
+    return max(abs(float(X.min())), abs(float(X.max())))
+
+
 def check_examples(X: Any, clip: tuple[float, float] | None) -> Array:
     """Training examples as a finite array of shape (n, ...), within `clip`."""
+    refuse_masked(X=X)
     X = np.asarray(to_numpy(X))
     if X.ndim < 2 or len(X) == 0:
         raise ValueError(
@@ -55,6 +66,12 @@ def check_examples(X: Any, clip: tuple[float, float] | None) -> Array:
             "axis of features, (n, ...)."
         )
     _check_numbers(X, "X")
+    largest = largest_value(X)
+    if X.dtype.kind in "iu" and largest > LARGEST_WHOLE:
+        raise ValueError(
+            f"X has whole numbers up to {largest:g}, and poisons are made in float32, "
+            f"which holds them up to {LARGEST_WHOLE}; scale X, as float."
+        )
     if clip is None:
         return X
     if len(clip) != 2 or not clip[0] < clip[1]:
@@ -220,6 +237,12 @@ class PerturbingAttack(DocLinks, BaseEstimator):
         """Parameters and training set; also the rows that can be poisoned."""
         self._validate_params()
         X = check_examples(X, self.clip)
+        step = np.spacing(np.float32(largest_value(X)))
+        if step > self.eps:
+            raise ValueError(
+                f"eps is {self.eps}, and float32, in which poisons are made, has steps "
+                f"of {step:g} at the largest value of X; scale X, or give a larger eps."
+            )
         candidates = rows_of_label(y, adversarial_label, len(X))
         check_enough(self.n_poisons, candidates)
         return X, candidates

@@ -11,6 +11,7 @@ from .features import (
     Gradients,
     OuterProductGradients,
     check_gradients,
+    gradient_lengths,
     gradient_norm_change,
     mean_gradient,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "PrecomputedGradients",
     "as_extractor",
     "check_gradients",
+    "gradient_lengths",
     "gradient_norm_change",
     "logit_gradients",
     "mean_gradient",

@@ -14,13 +14,20 @@ from numpy.typing import ArrayLike
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from .._utils import DocLinks
+from ..validation import label_array
 from .features import Gradients, OuterProductGradients, check_gradients
 from .last_layer import final_model, last_layer, torch_module_of
-from .modules import forward, last_linear
+from .modules import (
+    forward,
+    last_linear,
+    refuse_probabilities,
+    warn_of_column_order,
+)
 
 
 def logit_gradients(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -39,6 +46,11 @@ def logit_gradients(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
     -------
     ndarray of shape (n, C)
 
+    Raises
+    ------
+    ValueError
+        If rows are no probabilities (they don't sum to 1), or codes no columns.
+
     Examples
     --------
     >>> import numpy as np
@@ -46,7 +58,8 @@ def logit_gradients(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
     >>> logit_gradients(np.array([[0.75, 0.25]]), np.array([1]))
     array([[ 0.75, -0.75]])
     """
-    errors = np.array(probabilities, dtype=np.float64)
+    errors, codes = np.array(probabilities, dtype=np.float64), np.asarray(codes)
+    _check_probabilities(errors, codes)
     errors[np.arange(len(codes)), codes] -= 1.0
     # Softmax rounds 1 - p to 0 long before the other columns vanish: the sum
     # of the row is 0, so the label's column is minus the sum of the others.
@@ -54,6 +67,28 @@ def logit_gradients(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
     others[np.arange(len(codes)), codes] = 0.0
     errors[np.arange(len(codes)), codes] = -others.sum(axis=1)
     return errors
+
+
+def _check_probabilities(probabilities: np.ndarray, codes: np.ndarray) -> None:
+    if probabilities.ndim != 2:
+        raise ValueError(
+            f"probabilities have shape {probabilities.shape}; give (n, n_classes)."
+        )
+    n, n_columns = probabilities.shape
+    is_column = codes.shape == (n,) and codes.dtype.kind in "iu"
+    if not is_column or (n and not 0 <= codes.min() <= codes.max() < n_columns):
+        raise ValueError(
+            f"codes have shape {codes.shape} and dtype {codes.dtype}; give the column, "
+            f"from 0 to {n_columns - 1}, of each of {n} examples' labels."
+        )
+    is_off = np.abs(probabilities.sum(axis=1) - 1) > 0.01
+    is_off |= (probabilities < -0.01).any(axis=1)
+    if is_off.any():
+        raise ValueError(
+            f"{int(is_off.sum())} of {n} rows of probabilities have a negative value "
+            "or don't sum to 1; give probabilities of the classes, of logits their "
+            "softmax."
+        )
 
 
 class GradientExtractor(DocLinks, BaseEstimator):
@@ -193,7 +228,9 @@ class GradientExtractor(DocLinks, BaseEstimator):
                 f"labels ({classes[:10].tolist()}...); they must be the same. With a "
                 "torch module, give integer labels that number its columns."
             )
-        codes = np.searchsorted(classes, labels).clip(max=n_columns - 1)
+        order = np.argsort(classes)  # a model's columns need not be sorted
+        places = np.searchsorted(classes, labels, sorter=order)
+        codes = order[places.clip(max=n_columns - 1)]
         unseen = np.unique(labels[classes[codes] != labels])
         if len(unseen):
             raise ValueError(
@@ -214,16 +251,19 @@ class GradientExtractor(DocLinks, BaseEstimator):
         else:
             data = getattr(model, "_module_input", lambda X: X)(X)
             logits, labels, inputs = forward(module, data, self.batch_size, with_inputs)
+            refuse_probabilities(module, logits)
             probabilities = softmax(logits, axis=1)
             labels = labels if y is None else y
         if labels is None:
             raise ValueError("y is missing: gradients depend on the labels.")
-        labels = np.asarray(labels)
+        labels = column_or_1d(label_array(labels))
         if len(labels) != len(probabilities):
             raise ValueError(
                 f"X has {len(probabilities)} examples and y {len(labels)} labels."
             )
         codes = self._codes(labels, probabilities.shape[1])
+        if module is not None:
+            warn_of_column_order(probabilities, codes, labels)
         return logit_gradients(probabilities, codes), inputs, labels
 
 

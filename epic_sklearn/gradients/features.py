@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array
+
+from ..validation import refuse_masked
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class OuterProductGradients:
 
     def __post_init__(self) -> None:
         """Refuse factors that don't fit together."""
+        for name in ("errors", "inputs"):
+            if not hasattr(getattr(self, name), "ndim"):  # lists
+                object.__setattr__(self, name, np.asarray(getattr(self, name)))
         if self.errors.ndim != 2 or self.inputs.ndim != 2:
             raise ValueError(
                 "errors and inputs must be 2-D; got shapes "
@@ -82,6 +88,23 @@ def _n_not_finite(features: np.ndarray) -> int:
     return sum(int((~np.isfinite(part).all(axis=1)).sum()) for part in parts)
 
 
+def _as_floats(values: Any) -> np.ndarray:
+    """Array of real numbers, as precise as given; whole ones in float64."""
+    refuse_masked(gradients=values)
+    if hasattr(values, "detach"):  # a torch tensor
+        values = values.detach().cpu().numpy()
+    if hasattr(values, "toarray"):  # a scipy sparse array
+        values = values.toarray()
+    if hasattr(values, "iloc"):  # nullable columns would become objects
+        values = check_array(values, ensure_all_finite=False)
+    values = np.asarray(values)
+    if values.dtype.kind not in "fiub":
+        raise ValueError(
+            f"Gradient features must be real numbers; got dtype {values.dtype}."
+        )
+    return values if values.dtype.kind == "f" else values.astype(np.float64)
+
+
 def check_gradients(gradients: object, n_examples: int) -> Gradients:
     """Validate gradient features: numeric, finite, one row an example.
 
@@ -108,24 +131,15 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
     >>> check_gradients([[1, 2]], 1)
     array([[1., 2.]])
     """
+    checked: Gradients
     factors: tuple[np.ndarray, ...]
     if isinstance(gradients, OuterProductGradients):
-        factors = (gradients.errors, gradients.inputs)
+        factors = (_as_floats(gradients.errors), _as_floats(gradients.inputs))
+        same = factors[0] is gradients.errors and factors[1] is gradients.inputs
+        checked = gradients if same else OuterProductGradients(*factors)
     else:
-        if hasattr(gradients, "detach"):  # a torch tensor
-            gradients = gradients.detach().cpu().numpy()
-        if hasattr(gradients, "toarray"):  # a scipy sparse array
-            gradients = gradients.toarray()
-        if hasattr(gradients, "iloc"):  # nullable columns would become objects
-            gradients = check_array(gradients, ensure_all_finite=False)
-        gradients = np.asarray(gradients)
-        if gradients.dtype.kind not in "fiub":
-            raise ValueError(
-                f"Gradient features must be real numbers; got dtype {gradients.dtype}."
-            )
-        if gradients.dtype.kind != "f":
-            gradients = gradients.astype(np.float64)
-        factors = (gradients,)
+        checked = _as_floats(gradients)
+        factors = (checked,)
     if any(f.ndim != 2 or f.shape[1] == 0 for f in factors):
         shapes = " and ".join(str(f.shape) for f in factors)
         raise ValueError(
@@ -145,7 +159,7 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
             "rows. The input has NaN or infinity, or the model diverged: then lower "
             "its learning rate or scale its input."
         )
-    return gradients
+    return checked
 
 
 def mean_gradient(gradients: Gradients) -> np.ndarray:
@@ -170,6 +184,30 @@ def mean_gradient(gradients: Gradients) -> np.ndarray:
     if isinstance(gradients, OuterProductGradients):
         return gradients.mean().astype(np.float64)
     return gradients.mean(axis=0, dtype=np.float64)
+
+
+def gradient_lengths(gradients: Gradients) -> np.ndarray:
+    """Euclidean norm of each example's gradient.
+
+    Parameters
+    ----------
+    gradients : ndarray of shape (n, d) or OuterProductGradients
+        Gradient features.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.gradients import gradient_lengths
+    >>> gradient_lengths(np.array([[3.0, 4.0]]))
+    array([5.])
+    """
+    if isinstance(gradients, OuterProductGradients):
+        return gradient_lengths(gradients.errors) * gradient_lengths(gradients.inputs)
+    return np.linalg.norm(gradients, axis=1)
 
 
 def gradient_norm_change(gradients: Gradients, keep: np.ndarray) -> float:

@@ -8,8 +8,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
+from sklearn.utils import assert_all_finite, check_array
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from .._utils import warn_user
+
+# Options of a user's DataLoader that say how batches are made, not of which examples.
+LOADER_OPTIONS = (
+    "num_workers",
+    "collate_fn",
+    "pin_memory",
+    "timeout",
+    "worker_init_fn",
+    "multiprocessing_context",
+    "prefetch_factor",
+)
+# Rows from which the spread of a feature can be told.
+FEWEST_TO_TELL = 10
 
 
 @contextmanager
@@ -51,14 +68,46 @@ def size_of(x: Any) -> int:
     return len(next(iter(x.values())) if isinstance(x, dict) else x)
 
 
-def as_float_tensor(X: Any) -> torch.Tensor:
-    """Array or dataframe as a tensor of real numbers, as precise; tensors stay."""
-    if isinstance(X, torch.Tensor):
-        return X
-    array = np.asarray(X)
-    is_narrow = np.can_cast(array.dtype, np.float32)
-    dtype = np.float32 if is_narrow else np.float64
-    return torch.from_numpy(np.require(array, dtype, ["C", "W"]))
+def cast_for(module: nn.Module, X: Any) -> np.ndarray:
+    """Cast an array or dataframe to what a module takes, float32 as a rule.
+
+    Raises
+    ------
+    ValueError
+        If it does not hold real numbers, or the cast takes from a feature what
+        tells its values apart: its steps are then more than a tenth of the range of
+        the middle half of the values.
+    """
+    checks = {"allow_nd": True, "ensure_2d": False, "ensure_all_finite": False}
+    X = check_array(X, input_name="X", **checks)
+    if X.dtype.kind not in "fiub":
+        raise ValueError(f"X has dtype {X.dtype}; a module takes real numbers.")
+    dtype = np.float64 if input_dtype(module) is torch.float64 else np.float32
+    with np.errstate(over="ignore"):  # refused below
+        cast = np.require(X, dtype, ["C", "W"])  # torch warns of read-only arrays
+    if np.can_cast(X.dtype, dtype):
+        return cast
+    if np.isfinite(X).all():
+        assert_all_finite(cast, input_name="X")
+    if len(X) >= FEWEST_TO_TELL:
+        _check_told_apart(X)
+    return cast
+
+
+def _check_told_apart(X: np.ndarray) -> None:
+    some = X[:: max(1, len(X) // 1000)].reshape(-1, int(np.prod(X.shape[1:])))
+    low, middle, high = np.percentile(some.astype(np.float64), [25, 50, 75], axis=0)
+    is_constant = high - low <= 1e-12 * np.abs(middle)
+    steps = np.finfo(np.float32).eps * np.abs(middle)
+    lost = np.flatnonzero(~is_constant & (steps > 0.1 * (high - low)))
+    if len(lost):
+        raise ValueError(
+            f"The module takes float32, in which the values of the features "
+            f"{lost[:10].tolist()} can hardly be told apart: half of those of the "
+            f"first lie between {low[lost[0]]:.10g} and {high[lost[0]]:.10g}. "
+            "Standardise the features first, with StandardScaler in a Pipeline, or "
+            "take TorchClassifier(module=None), which does so itself."
+        )
 
 
 def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
@@ -70,7 +119,7 @@ def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
 
     Parameters
     ----------
-    data : array-like, tensor, Dataset or DataLoader
+    data : tensor, Dataset or DataLoader
         The examples.
     batch_size : int
         For everything but a DataLoader, which brings its own.
@@ -80,16 +129,16 @@ def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
     iterable of batches
     """
     if isinstance(data, DataLoader):
+        options = {name: getattr(data, name) for name in LOADER_OPTIONS}
+        if isinstance(data.dataset, IterableDataset):  # workers would mix the order
+            options = {"collate_fn": data.collate_fn}
+        gives_batches = data.batch_sampler is None  # the data set itself
+        options["batch_size"] = None if gives_batches else data.batch_size or batch_size
         return DataLoader(
-            data.dataset,
-            batch_size=data.batch_size or batch_size,
-            shuffle=False,
-            num_workers=data.num_workers,
-            collate_fn=data.collate_fn,
-            generator=torch.Generator(),
+            data.dataset, shuffle=False, generator=torch.Generator(), **options
         )
     if not isinstance(data, Dataset):  # slices, not a collection of single items
-        return as_float_tensor(data).split(batch_size)
+        return data.split(batch_size)
     # A loader without a generator draws a seed from torch's global one.
     return DataLoader(
         data, batch_size=batch_size, shuffle=False, generator=torch.Generator()
@@ -149,6 +198,8 @@ def forward(
         If the output is not one row of at least two logits an example, or,
         asked for inputs, if it is not the last linear layer's output.
     """
+    if not isinstance(data, torch.Tensor | Dataset | DataLoader):
+        data = torch.from_numpy(cast_for(module, data))
     logits, labels, inputs = [], [], []
     captured: dict[str, torch.Tensor] = {}
     hook = None
@@ -165,7 +216,7 @@ def forward(
                 output = apply(module, x)
                 _check_logits(module, output, size_of(x))
                 if with_inputs:
-                    _check_is_last(module, captured["output"], output)
+                    _check_is_last(module, captured.get("output"), output)
                     inputs.append(captured["input"].double().cpu())
                 logits.append(output.double().cpu())
                 labels.append(y)
@@ -188,6 +239,39 @@ def looks_like_probabilities(output: torch.Tensor) -> bool:
     return bool((output >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all())
 
 
+def refuse_probabilities(module: nn.Module, output: np.ndarray) -> None:
+    """Refuse a module that ends in a softmax, which would be taken twice."""
+    if looks_like_probabilities(torch.from_numpy(output)):
+        raise ValueError(
+            f"{type(module).__name__} seems to give probabilities; let it return "
+            "logits, without a softmax at its end."
+        )
+
+
+def warn_of_column_order(
+    probabilities: np.ndarray, codes: np.ndarray, labels: np.ndarray
+) -> None:
+    """Warn where a module's columns fit the labels in another order far better."""
+    n_columns = probabilities.shape[1]
+    counts = np.zeros((n_columns, n_columns), dtype=np.int64)
+    np.add.at(counts, (codes, probabilities.argmax(axis=1)), 1)
+    fits = linear_sum_assignment(counts, maximize=True)[1]
+    sizes = counts.sum(axis=1)
+    moved = np.flatnonzero((fits != np.arange(n_columns)) & (sizes > 0))
+    if len(moved) < 2 or (2 * counts[moved, fits[moved]] <= sizes[moved]).any():
+        return
+    label_of = {code: labels[codes == code][0].item() for code in moved.tolist()}
+    pairs = ", ".join(
+        f"label {label_of[code]!r} taken for column {code} fits {fits[code]}"
+        for code in moved[:10].tolist()
+    )
+    warn_user(
+        f"The module's columns fit the labels better in another order: {pairs}. "
+        "Columns must be in the order of the sorted labels: then gradients are right. "
+        "Give labels that number the module's columns, or reorder its outputs."
+    )
+
+
 def _check_logits(module: nn.Module, output: Any, n: int) -> None:
     shape = tuple(getattr(output, "shape", ()))
     if len(shape) != 2 or shape[0] != n or shape[1] < 2:
@@ -199,11 +283,12 @@ def _check_logits(module: nn.Module, output: Any, n: int) -> None:
 
 
 def _check_is_last(
-    module: nn.Module, of_linear: torch.Tensor, output: torch.Tensor
+    module: nn.Module, of_linear: torch.Tensor | None, output: torch.Tensor
 ) -> None:
-    if of_linear.shape != output.shape or not torch.equal(of_linear, output):
+    if of_linear is None or not torch.equal(of_linear, output):
         raise ValueError(
-            f"The last torch.nn.Linear of {type(module).__name__} does not give its "
-            "output (something comes after it, such as a softmax). Let the module "
-            "return logits, or use LogitGradients."
+            f"The torch.nn.Linear that {type(module).__name__} registers last does not "
+            "give its output: something comes after it, such as a softmax, or another "
+            "layer is the head. Let the module return logits and define the head last, "
+            "or use LogitGradients."
         )

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
+from ..base import BaseDetector
 from ..gradients import Gradients, OuterProductGradients, check_gradients
 from ..projection import GradientPlane
+from ..validation import refuse_other_order
 from ._inputs import (
     as_mask,
     check_column,
@@ -139,6 +141,8 @@ class GradientSpaceDisplay:
         labels = check_column(y, "y", n)
         extractor = extractor_of(unwrap(estimator), X, labels)
         gradients = check_gradients(extractor.compute(X, labels), n)
+        if isinstance(unwrap(estimator), BaseDetector):
+            unwrap(estimator)._refuse_other_rows(gradients)
         if target is not None:
             n_targets = target.shape[0] if hasattr(target, "shape") else len(target)
             of_targets = target_labels(target_label, n_targets)
@@ -204,6 +208,7 @@ class GradientSpaceDisplay:
             If lengths differ, a value is not finite, `classes` are not in y, or
             a target has no label that is drawn.
         """
+        refuse_other_order(gradients=gradients, y=y, keep=keep)
         labels = column_or_1d(y)
         n = len(labels)
         everything = check_gradients(gradients, n)

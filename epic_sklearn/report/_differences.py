@@ -60,7 +60,12 @@ def _values(X: Any, rows: np.ndarray) -> np.ndarray:
     block = take_rows(X, rows)
     if scipy.sparse.issparse(block):
         return block.toarray()
-    return block.to_numpy() if is_dataframe(block) else np.asarray(block)
+    if not is_dataframe(block):
+        return np.asarray(block)
+    values = np.empty(block.shape, dtype=object)  # to_numpy would leave pandas' NA
+    for i, name in enumerate(block.columns):
+        values[:, i] = np.asarray(block[name])
+    return values
 
 
 def _as_text(value: Any, is_number: bool, texts: Sequence[str] | None) -> str:

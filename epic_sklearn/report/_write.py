@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
-from ..base import is_dataframe
+from ..base import is_dataframe, to_numpy
 from ..gradients import check_gradients
+from ..validation import refuse_other_order
 from ._data import as_label, is_flagged, page_data
 from ._decisions import fit_id
 from ._differences import Categories, resolve_names
@@ -61,7 +62,8 @@ def _environment() -> Any:
 
 def _check_rows(detector: Any, X: Any, y: ArrayLike) -> tuple[Any, np.ndarray]:
     """Refuse data that cannot be the rows of the fit."""
-    X, labels = detector._check_X(X, reset=False), column_or_1d(y)
+    refuse_other_order(X=X, y=y)
+    X, labels = detector._check_X(X, reset=False), column_or_1d(to_numpy(y))
     n = len(detector.keep_)
     if X.shape[0] != n or len(labels) != n:
         raise ValueError(
@@ -207,6 +209,7 @@ def write_report(
     if pictures is not None and feature_names is None and not is_dataframe(X):
         names = None  # x0, x1, ... of an image say nothing
     gradients = check_gradients(detector.extractor_.compute(X, labels), len(labels))
+    detector._refuse_other_rows(gradients)
     data = page_data(detector, X, gradients, pictures, names, categories)
     if warnings is None:
         warnings = model_warnings(detector, X)

@@ -244,15 +244,48 @@ def what_it_needs(rule: Rule, gradients: Gradients, codes: np.ndarray) -> Gradie
     return gradients
 
 
-def _proved_errors(errors: np.ndarray, codes: np.ndarray, rule: Rule) -> np.ndarray:
-    """Return softmax minus one-hot (n, C), refuse what is not that of these labels."""
+def _label_columns(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Column of each row's label, whether it is softmax minus one-hot, if surely."""
     column = errors.argmin(axis=1)
     lowest = errors[np.arange(len(errors)), column]
     others = np.where(np.arange(errors.shape[1]) == column[:, None], 0.0, errors)
     is_error = (np.abs(errors.sum(axis=1)) < ROUNDING) & (lowest >= -1 - ROUNDING)
     is_error &= (others >= -ROUNDING * np.abs(lowest)[:, None]).all(axis=1)
+    # Elsewhere rounding may decide the column.
+    return column, is_error, lowest < -ROUNDING
+
+
+def refuse_shuffled(gradients: Gradients, codes: np.ndarray) -> None:
+    """Refuse gradients that themselves show that they are in another order.
+
+    Softmax minus one-hot is negative in the column of its label alone: rows of two
+    classes that are negative in one column are not in the order of the labels.
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+    """
+    outer = isinstance(gradients, OuterProductGradients)
+    errors: np.ndarray = gradients.errors if outer else gradients  # type: ignore
+    column, is_error, surely = _label_columns(errors)
+    if not is_error.all() or not surely.any():
+        return
+    class_of = np.full(errors.shape[1], -1)
+    class_of[column[surely]] = codes[surely]
+    n_wrong = int((class_of[column[surely]] != codes[surely]).sum())
+    if n_wrong:
+        raise ValueError(
+            "Gradients are softmax minus one-hot in another order than the labels: "
+            f"{n_wrong} of {len(errors)} rows are negative in the column of another "
+            "class. Compute them without shuffling, in the order of the labels."
+        )
+
+
+def _proved_errors(errors: np.ndarray, codes: np.ndarray, rule: Rule) -> np.ndarray:
+    """Return softmax minus one-hot (n, C), refuse what is not that of these labels."""
+    column, is_error, surely = _label_columns(errors)
     wrong = int((~is_error).sum())
-    surely = lowest < -ROUNDING  # elsewhere rounding may decide the column
     for code in np.unique(codes[surely]):
         columns = column[surely & (codes == code)]
         wrong += int((columns != columns[0]).sum())

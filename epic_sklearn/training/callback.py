@@ -20,7 +20,7 @@ from .._utils import RandomState, resolve_seed, warn_if_nothing_learned, warn_us
 from ..gradients import Gradients
 from ..gradients.modules import forward, looks_like_probabilities
 from ..rules import Rule
-from ..schedule import SCHEDULE_CONSTRAINTS, Round, check_epochs
+from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round, check_epochs
 from .net import EXTRACTORS, check_rule, training_loader
 from .sampler import EPICSubsetSampler, labels_of
 
@@ -56,8 +56,10 @@ def _logits_of(net: Any) -> nn.Module:
 
 def _loader(net: Any, data: Any) -> DataLoader:
     """Batches as a skorch net's own validation loader makes them."""
-    collate = net.get_params_for("iterator_valid").get("collate_fn")
-    return DataLoader(data, batch_size=GRADIENT_BATCH, collate_fn=collate)
+    options = {"batch_size": GRADIENT_BATCH, **net.get_params_for("iterator_valid")}
+    if options["batch_size"] == -1:  # skorch's: everything at once
+        options["batch_size"] = len(data)
+    return DataLoader(data, **options)
 
 
 class EPICCallback(Callback):
@@ -199,8 +201,7 @@ EPICClassifier
             self._taken_over_.pop("iterator_train__sampler", None)  # of such a run
         if net.iterator_train is DataLoader:
             net.iterator_train = training_loader
-        for name in ("iterator_train__shuffle", "iterator_train__drop_last"):
-            vars(net).pop(name, None)
+        self._shuffle_ = vars(net).pop("iterator_train__shuffle", None) is not False
         net.iterator_train__sampler = _LateSampler(self)
 
     def on_train_end(
@@ -285,9 +286,12 @@ EPICClassifier
                 stop=self.stop,
                 min_class_fraction=self.min_class_fraction,
                 n_jobs=self.n_jobs,
+                shuffle=self._shuffle_,
                 random_state=resolve_seed(self.random_state),
             )
             self._rows_, self._n_rows_ = _rows_of(dataset)
+            if self.clean_dataset is not None:
+                _check_clean(self.clean_dataset, dataset, self.sampler_.schedule)
         if len(dataset) != self.sampler_.n:
             raise ValueError(
                 f"Training began with {self.sampler_.n} examples and goes on with "
@@ -298,11 +302,6 @@ EPICClassifier
     def _gradients(self, net: Any, dataset: Any) -> Gradients:
         """Take gradients in evaluation mode, without augmentation, in order."""
         data: Any = dataset if self.clean_dataset is None else self.clean_dataset
-        if len(data) != len(dataset):
-            raise ValueError(
-                f"clean_dataset has {len(data)} examples and the training set "
-                f"{len(dataset)}; they must be the same examples in the same order."
-            )
         extractor = EXTRACTORS[self.gradients](_logits_of(net))
         schedule = self._bound.schedule
         return extractor.compute(_loader(net, data), schedule.classes[schedule.codes])
@@ -333,6 +332,24 @@ def _refuse_other_samplers(net: Any) -> None:
                 "ignored. Take it out; or, to sample in your own way, train in your "
                 "own loop with what an EPICSubsetSampler keeps (its keep)."
             )
+
+
+def _check_clean(clean: Any, dataset: Any, schedule: DropSchedule) -> None:
+    """Refuse other examples, or an order that their labels show to be another."""
+    if len(clean) != len(dataset):
+        raise ValueError(
+            f"clean_dataset has {len(clean)} examples and the training set "
+            f"{len(dataset)}; they must be the same examples in the same order."
+        )
+    first = clean[0]
+    if not isinstance(first, list | tuple) or len(first) < 2:  # without labels
+        return
+    n_other = int((labels_of(clean) != schedule.classes[schedule.codes]).sum())
+    if n_other:
+        raise ValueError(
+            f"{n_other} of {len(dataset)} labels in clean_dataset are not those of the "
+            "training set; give the same examples in the same order."
+        )
 
 
 def _rows_of(dataset: Any) -> tuple[np.ndarray, int]:

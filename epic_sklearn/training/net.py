@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import assert_all_finite
 from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
@@ -22,7 +21,7 @@ from ..gradients import (
     LastLayerInputGradients,
     LogitGradients,
 )
-from ..gradients.modules import forward, input_dtype, looks_like_probabilities
+from ..gradients.modules import forward, refuse_probabilities
 from ..rules import Rule, resolve_rule
 from ..rules.base import refuse_what_lacks
 from .sampler import EpochOrder
@@ -69,7 +68,7 @@ class MultilayerPerceptron(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits of a batch, shape (n, n_classes)."""
         standard = (x.flatten(1).double() - self.mean) / self.scale
-        return self.layers(standard.float())
+        return self.layers(standard.to(next(self.layers.parameters()).dtype))
 
 
 def make_module(given: Any, X: np.ndarray, n_classes: int) -> nn.Module:
@@ -101,7 +100,12 @@ def _call_with_sizes(make: Callable[..., Any], X: np.ndarray, n_classes: int) ->
         "n_classes": n_classes,
         "input_shape": X.shape[1:],
     }
-    taken = inspect.signature(make).parameters
+    bound = getattr(make, "keywords", {})  # of a functools.partial: they hold
+    taken = {
+        name: parameter
+        for name, parameter in inspect.signature(make).parameters.items()
+        if name not in bound
+    }
     missing = [
         name
         for name, parameter in taken.items()
@@ -132,56 +136,27 @@ def _try_module(module: nn.Module, X: np.ndarray, n_classes: int) -> None:
             "give a module with one logit a class (a class or function is told "
             "n_classes)."
         )
-    if looks_like_probabilities(torch.from_numpy(logits)):
-        raise ValueError(
-            "The module seems to give probabilities; let it return logits, without a "
-            "softmax at its end."
-        )
-
-
-def cast_for(module: nn.Module, X: np.ndarray) -> np.ndarray:
-    """Cast examples to what a module takes, float32 as a rule.
-
-    Raises
-    ------
-    ValueError
-        If that takes from a feature what tells its values apart: its steps are
-        then more than a tenth of the range of the middle half of the values.
-    """
-    dtype = np.float64 if input_dtype(module) is torch.float64 else np.float32
-    with np.errstate(over="ignore"):  # refused below
-        cast = np.require(X, dtype, ["C", "W"])  # torch warns of read-only arrays
-    if np.can_cast(X.dtype, dtype):
-        return cast
-    assert_all_finite(cast, input_name="X")
-    some = X[:: max(1, len(X) // 1000)].reshape(-1, int(np.prod(X.shape[1:])))
-    low, middle, high = np.percentile(some.astype(np.float64), [25, 50, 75], axis=0)
-    is_constant = high - low <= 1e-12 * np.abs(middle)
-    steps = np.finfo(np.float32).eps * np.abs(middle)
-    lost = np.flatnonzero(~is_constant & (steps > 0.1 * (high - low)))
-    if len(lost):
-        raise ValueError(
-            f"The module takes float32, in which the values of the features "
-            f"{lost[:10].tolist()} can hardly be told apart: half of those of the "
-            f"first lie between {low[lost[0]]:.10g} and {high[lost[0]]:.10g}. "
-            "Standardise the features first, with StandardScaler in a Pipeline, or "
-            "take module=None, which does so itself."
-        )
-    return cast
+    refuse_probabilities(module, logits)
 
 
 class Batches(Sampler[list[int]]):
     """Batches of a sampler's row numbers, a lone last one joined to the rest.
 
     Dropping changes the number of examples, so any run can come to a last
-    batch of one, on which batch norm raises.
+    batch of one, on which batch norm raises. `drop_last` leaves out what does not
+    fill a batch.
     """
 
-    def __init__(self, sampler: Sampler[int], batch_size: int) -> None:
+    def __init__(
+        self, sampler: Sampler[int], batch_size: int, drop_last: bool = False
+    ) -> None:
         self.sampler, self.batch_size = sampler, batch_size
+        self.drop_last = drop_last
 
     def _edges(self) -> list[int]:
         n = len(self.sampler)  # type: ignore[arg-type]
+        if self.drop_last:
+            return list(range(0, n + 1, self.batch_size))
         starts = list(range(0, n, self.batch_size))
         if self.batch_size > 1 and len(starts) > 1 and n - starts[-1] == 1:
             starts.pop()
@@ -202,8 +177,8 @@ def training_loader(
     if batch_size < 1:  # skorch's -1: everything at once
         batch_size = len(dataset)  # type: ignore[arg-type]
     kwargs.pop("shuffle", None)
-    kwargs.pop("drop_last", None)
-    return DataLoader(dataset, batch_sampler=Batches(sampler, batch_size), **kwargs)
+    batches = Batches(sampler, batch_size, kwargs.pop("drop_last", False))
+    return DataLoader(dataset, batch_sampler=batches, **kwargs)
 
 
 class AugmentingCollate:

@@ -9,12 +9,19 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.dataset import Dataset as SkorchDataset
-from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Sampler,
+    TensorDataset,
+)
 
 from .._utils import RandomState, resolve_seed, warn_user
 from ..base import to_numpy
 from ..rules import Rule
 from ..schedule import DropSchedule, Round
+from ..validation import label_array
 from .checkpoint import to_arrays, to_tensors
 from .distributed import decide_once, gather_gradients, place, rows_of_rank
 
@@ -29,11 +36,19 @@ def labels_of(source: Any) -> np.ndarray:
     ------
     ValueError
         If a data set gives no labels.
+    TypeError
+        If its examples have no numbers.
     """
     if isinstance(source, DataLoader):
         source = source.dataset
-    if not isinstance(source, Dataset):
-        return np.asarray(source)
+    if not isinstance(source, Dataset):  # a pandas series keeps its index
+        return source if hasattr(source, "iloc") else label_array(to_numpy(source))
+    if isinstance(source, IterableDataset):
+        raise TypeError(
+            f"{type(source).__name__} is an IterableDataset, whose examples have no "
+            "numbers that could be left out; give a data set with __getitem__ and "
+            "__len__."
+        )
     # Not of subclasses, whose items may be others.
     if type(source) is TensorDataset and len(source.tensors) > 1:
         return to_numpy(source.tensors[1])

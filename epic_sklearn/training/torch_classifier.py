@@ -22,14 +22,19 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import LRScheduler
 from torch import nn
 
-from .._utils import DocLinks, RandomState, check_labels, resolve_seed
+from .._utils import DocLinks, RandomState, resolve_seed
 from ..base import refuse_lazy, to_numpy
-from ..gradients.modules import forward
+from ..gradients.modules import cast_for, forward
+from ..validation import (
+    check_labels,
+    label_array,
+    refuse_other_order,
+    warn_of_spellings,
+)
 from .checkpoint import RunCheckpoint, describe_run, has_stopped
 from .net import (
     AugmentingCollate,
     EpochStart,
-    cast_for,
     make_module,
     training_loader,
 )
@@ -251,6 +256,11 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
 
     def _check_parameters(self) -> None:
         self._validate_params()
+        if "lr" in (self.optimizer_params or {}):
+            raise ValueError(
+                f"optimizer_params has an 'lr', which would hold in place of lr="
+                f"{self.lr}; give the learning rate as lr."
+            )
         if self.lr_milestones is not None and any(
             isinstance(cb, LRScheduler) or cb is LRScheduler
             for _, cb in self._named_callbacks()
@@ -263,11 +273,15 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     def _check_X_y(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Validate; examples, classes and codes of the labels."""
         refuse_lazy(X=X, y=y)
+        refuse_other_order(X=X, y=y)
+        if y is not None:
+            y = label_array(to_numpy(y))
         # Not yet cast: the module decides how precise its input must be.
         data, labels = validate_data(
-            self, to_numpy(X), to_numpy(y), allow_nd=True, ensure_min_samples=2
+            self, to_numpy(X), y, allow_nd=True, ensure_min_samples=2
         )
         check_classification_targets(labels)
+        warn_of_spellings(labels)
         self._input_shape = data.shape[1:]
         return data, *check_labels(labels)
 
@@ -289,11 +303,11 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         loader_options: dict[str, Any] = {"sampler": start.sampler}
         if self.augment is not None:
             loader_options["collate_fn"] = AugmentingCollate(self.augment)
-        callbacks = [("epoch_start", start), *self._named_callbacks()]
+        callbacks = [("epic_epoch_start", start), *self._named_callbacks()]
         if self.lr_milestones is not None:
             milestones = [operator.index(epoch) for epoch in self.lr_milestones]
             decay = LRScheduler("MultiStepLR", event_name=None, milestones=milestones)
-            callbacks.append(("lr_milestones", decay))
+            callbacks.append(("epic_lr_milestones", decay))
         return NeuralNetClassifier(
             module,
             criterion=nn.CrossEntropyLoss,
@@ -320,7 +334,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         if self.checkpoint is not None:
             run = describe_run(self, net, sampler, X, codes)
             saver = RunCheckpoint(Path(self.checkpoint), sampler, run)
-            net.callbacks.append(("checkpoint", saver))
+            net.callbacks.append(("epic_checkpoint", saver))
         net.initialize()
         net.notify("on_train_begin", X=X, y=codes)
         is_over = len(net.history) > 0 and has_stopped(net)

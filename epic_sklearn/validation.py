@@ -1,0 +1,169 @@
+"""Checks of what is given: labels, masks, the order of rows."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter, defaultdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import column_or_1d
+
+from ._utils import warn_user
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # pandas' NA has no truth value
+        return True
+
+
+def refuse_masked(**given: Any) -> None:
+    """Refuse masked arrays, whose hidden values would be taken for given ones."""
+    for name, value in given.items():
+        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+            raise ValueError(
+                f"{name} is a masked array: {int(np.ma.count_masked(value))} masked "
+                "values would be read as if they were given; drop the rows, or give "
+                f"{name}.filled(numpy.nan) to a model that takes NaN."
+            )
+
+
+def refuse_other_order(**given: Any) -> None:
+    """Refuse pandas objects of the same rows in different orders.
+
+    Rows are matched by position, as everywhere in scikit-learn; an index that
+    holds the same labels in another order says that this would be wrong.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from epic_sklearn.validation import refuse_other_order
+    >>> refuse_other_order(X=pd.DataFrame({"a": [1, 2]}), y=pd.Series([0, 1]))
+    """
+    first, known = "", None
+    for name, value in given.items():
+        index = value.index if hasattr(value, "iloc") else None
+        if index is None:
+            continue
+        if known is None:
+            first, known = name, index
+        elif (
+            len(index) == len(known)
+            and not index.equals(known)
+            and known.is_unique
+            and index.is_unique
+            and index.isin(known).all()
+        ):
+            raise ValueError(
+                f"{name} has the index of {first} in another order, and rows are "
+                f"matched by position. If the index is right, give "
+                f"{name}.loc[{first}.index]; if the position is, {name}.to_numpy()."
+            )
+
+
+def label_array(labels: Any) -> np.ndarray:
+    """Labels as an array; numbers are never turned into texts.
+
+    Raises
+    ------
+    ValueError
+        If values are masked, or a list mixes texts with anything else, which numpy
+        would make texts: 1 and "1" would become one class.
+    """
+    refuse_masked(y=labels)
+    array = np.asarray(labels)
+    if isinstance(labels, list | tuple) and array.dtype.kind in "SU":
+        items = np.array(labels, dtype=object).ravel()
+        kinds = {
+            next((k for k in (str, bytes) if isinstance(i, k)), type(i)) for i in items
+        }
+        if len(kinds) > 1:
+            names = " and ".join(sorted(kind.__name__ for kind in kinds))
+            raise ValueError(
+                f"y mixes labels of the types {names}; give all labels one type, for "
+                "example with str, and label or drop the rows that have none."
+            )
+    return array
+
+
+def _spelling(label: str) -> str:
+    """Reduce a label to its sense: no case, blanks, Unicode form, hidden marks."""
+    plain = unicodedata.normalize("NFKC", label).casefold()
+    seen = (c for c in plain if unicodedata.category(c) != "Cf" and not c.isspace())
+    text = unicodedata.normalize("NFKC", "".join(seen))
+    try:
+        return repr(float(text))  # 1 and 1.0, of a column read in two ways
+    except ValueError:
+        return text
+
+
+def spelled_alike(labels: np.ndarray) -> str | None:
+    """Say which classes look like one class written in several ways.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.validation import spelled_alike
+    >>> spelled_alike(np.array(["cat", "Cat ", "dog"]))[61:91]
+    "'Cat ' (1 row), 'cat' (1 row)."
+    """
+    if labels.dtype.kind not in "OU":
+        return None
+    alike = defaultdict(list)
+    for label, n in sorted(Counter(map(str, labels.tolist())).items()):
+        # ASCII: they may look the same.
+        alike[_spelling(label)].append(f"{label!a} ({n} row{'s' * (n > 1)})")
+    groups = [", ".join(group) for group in alike.values() if len(group) > 1]
+    if not groups:
+        return None
+    return (
+        f"Classes differ only in blanks, case, Unicode or number form: "
+        f"{'; '.join(groups)}. "
+        "If they are one class, write it in one way: each is judged by itself."
+    )
+
+
+def warn_of_spellings(labels: np.ndarray) -> None:
+    """Warn where classes look like one, see :func:`spelled_alike`."""
+    message = spelled_alike(labels)
+    if message is not None:
+        warn_user(message)
+
+
+def check_labels(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted classes and the code of each label; at least two classes.
+
+    Raises
+    ------
+    ValueError
+        If there are no labels, fewer than two classes, one is missing, or they
+        are of types that cannot be compared.
+    """
+    array = column_or_1d(label_array(labels))
+    if len(array) == 0:
+        raise ValueError("There are no labels: y is empty.")
+    if array.dtype.kind == "f":
+        is_missing = np.isnan(array)
+    else:
+        is_missing = np.array([_is_missing(label) for label in array.tolist()])
+    if is_missing.any():
+        raise ValueError(
+            f"y contains NaN or None in {int(is_missing.sum())} of {len(array)} rows; "
+            "drop these rows, or label them."
+        )
+    try:
+        classes, codes = np.unique(array, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(
+            f"y mixes labels of types that cannot be sorted ({error}); give all "
+            "labels one type, for example with str."
+        ) from error
+    if len(classes) < 2:
+        raise ValueError(
+            f"y has only one class, {classes.tolist()[0]!r}; at least 2 classes are "
+            "needed to train a classifier and take gradients from it."
+        )
+    return classes, codes
