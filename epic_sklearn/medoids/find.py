@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from numbers import Integral, Real
 from typing import Any
@@ -59,31 +60,6 @@ class Medoids:
     assigned_to: np.ndarray
     cluster_size: np.ndarray
     gap: np.ndarray
-
-
-@dataclass(frozen=True)
-class ClassTask:
-    """All that choosing medoids of one class, or of one part of it, needs.
-
-    With the gradients: arrays that are arguments of their own joblib's dask backend
-    puts into one worker's memory ahead of the tasks, which are lost if that dies.
-    """
-
-    gradients: Gradients
-    budget: int
-    metric: str
-    optimizer: str
-    seed: int
-    device: Any = None  # a torch.device, to work there
-
-    def run(self, n_threads: int = 1) -> Selection:
-        """Choose the medoids, on the device if there is one and they fit."""
-        distances = Distances(self.gradients, self.metric, n_threads)
-        k = min(self.budget, len(self.gradients))
-        if self.optimizer == "lazy" and fits_on(self.device, len(self.gradients)):
-            return choose_in_torch(distances, k, self.device)
-        options = {"optimizer": self.optimizer, "random_state": self.seed}
-        return FacilityLocation(k, **options).fit(distances).selection
 
 
 @validate_params(
@@ -224,51 +200,77 @@ def find_medoids_within(
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(budgets)))
     classes = [rows for rows in np.split(order, ends[:-1]) if len(rows)]
-    how = (metric, optimizer, seed, device)
     tasks = (
-        ClassTask(gradients[rows], budgets[codes[rows[0]]], *how)
+        (gradients[rows], budgets[codes[rows[0]]])
         for rows in tqdm(classes, "medoids", unit="class", disable=not verbose)
     )
-    n_threads = torch.get_num_threads()
-    largest = max(map(len, classes))
+    how = (metric, optimizer, seed, device)
+    largest, at_once, n_threads = max(map(len, classes)), 1, torch.get_num_threads()
     if max_class_size is not None and largest > max_class_size:
-        found = [run_in_parts(task, max_class_size, n_jobs) for task in tasks]
+        found = [choose_in_parts(*task, how, max_class_size, n_jobs) for task in tasks]
     elif effective_n_jobs(n_jobs) > 1:
-        jobs = (delayed(ClassTask.run)(task) for task in tasks)
+        jobs = (delayed(partial(choose_in_class, *task, how))() for task in tasks)
         found = Parallel(n_jobs=n_jobs, prefer="threads")(jobs)
     else:
         # With this process's threads: several large classes, while their distances
         # fit working_memory together, or the rows of one.
-        at_once = 1
         if largest >= LARGE_CLASS and device is None:
             fit = max(1, int(memory_limit() / (4 * largest**2)))
             at_once = min(n_threads, len(classes), fit)
-        jobs = (delayed(ClassTask.run)(task, n_threads // at_once) for task in tasks)
-        found = Parallel(n_jobs=at_once, backend="threading")(jobs)
+        choose = delayed(
+            partial(choose_in_class, how=how, n_threads=n_threads // at_once)
+        )
+        found = Parallel(n_jobs=at_once, backend="threading")(
+            choose(*task) for task in tasks
+        )
     return join_classes(classes, found)
 
 
-def run_in_parts(task: ClassTask, max_size: int, n_jobs: int | None) -> Selection:
+def choose_in_class(
+    gradients: Gradients, budget: int, how: tuple[Any, ...], n_threads: int = 1
+) -> Selection:
+    """Choose medoids of one class, or part of one, on the device if they fit.
+
+    For joblib a partial with the gradients inside: its dask backend puts arrays that
+    are arguments into one worker's memory beforehand; they are lost if that dies.
+    """
+    metric, optimizer, seed, device = how
+    distances = Distances(gradients, metric, n_threads)
+    n, k = len(gradients), min(budget, len(gradients))
+    if device is not None and optimizer == "lazy" and fits_on(device, n):
+        return choose_in_torch(distances, k, device)
+    function = FacilityLocation(k, optimizer=optimizer, random_state=seed)
+    return function.fit(distances).selection
+
+
+def choose_in_parts(
+    gradients: Gradients,
+    budget: int,
+    how: tuple[Any, ...],
+    max_size: int,
+    n_jobs: int | None,
+) -> Selection:
     """Choose medoids of a class too large for one worker in two rounds (GreeDi).
 
     Mirzasoleiman et al. (2013): split the class at random, choose a full budget of
     medoids in each part, then choose the budget among all of these.
     """
-    gradients, n = task.gradients, len(task.gradients)
+    metric, _, seed, _ = how
+    n = len(gradients)
     if n <= max_size:
-        return task.run()
-    order = np.random.RandomState(task.seed).permutation(n)
+        return choose_in_class(gradients, budget, how)
+    order = np.random.RandomState(seed).permutation(n)
     parts = [np.sort(part) for part in np.array_split(order, -(-n // max_size))]
     chosen = Parallel(n_jobs=n_jobs, prefer="threads")(
-        delayed(ClassTask.run)(replace(task, gradients=gradients[part]))
+        delayed(partial(choose_in_class, gradients[part], budget, how))()
         for part in parts
     )
-    medoids = [part[c.ranking] for part, c in zip(parts, chosen, strict=True)]
+    medoids = [part[one.ranking] for part, one in zip(parts, chosen, strict=True)]
     candidates = np.sort(np.concatenate(medoids))
-    final = replace(task, gradients=gradients[candidates]).run()
-    whole = Distances(gradients, task.metric, torch.get_num_threads())
-    nearest, owner = np.full(n, np.inf, np.float32), np.zeros(n, dtype=np.int64)
+    final = choose_in_class(gradients[candidates], budget, how)
     ranking = candidates[final.ranking]
+    whole = Distances(gradients, metric, torch.get_num_threads())
+    nearest, owner = np.full(n, np.inf, np.float32), np.zeros(n, dtype=np.int64)
     for start in range(0, len(ranking), BLOCK_ROWS):
         rows = whole.rows(ranking[start : start + BLOCK_ROWS])
         closer = rows.min(axis=0) < nearest
