@@ -415,19 +415,6 @@ def test_wide_gradients_by_products_give_the_distances_of_differences(
     assert objective(by_differences, chosen) == pytest.approx(best, rel=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["lazy", "naive"])
-def test_large_classes_side_by_side_are_those_one_by_one(optimizer, monkeypatch):
-    rng = np.random.RandomState(0)
-    gradients, y = rng.randn(900, 3), rng.randint(3, size=900)
-    options = {"subset_size": 0.03, "optimizer": optimizer}
-    one_by_one = find_medoids(gradients, y, **options)
-    monkeypatch.setattr("epic_sklearn.medoids.find.LARGE_CLASS", 10)
-    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
-    side_by_side = find_medoids(gradients, y, **options)
-    np.testing.assert_array_equal(one_by_one.indices, side_by_side.indices)
-    np.testing.assert_array_equal(one_by_one.cluster_size, side_by_side.cluster_size)
-
-
 @pytest.mark.parametrize(("memory", "batch"), [(4, 64), (1, 1), (0.02, 3)])
 @pytest.mark.parametrize("width", [10, 60])
 def test_rows_made_again_choose_the_same(memory, batch, width, monkeypatch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed
 from ..gradients.features import Gradients, OuterProductGradients, check_gradients
-from .distances import BLOCK_ROWS, METRICS, Distances, memory_limit
+from .distances import BLOCK_ROWS, METRICS, Distances
 from .greedy import (
     OPTIMIZER_NAMES,
     REFUSED,
@@ -29,8 +29,6 @@ from .greedy import (
     fits_on,
     is_on_gpu,
 )
-
-LARGE_CLASS = 1000  # a smaller one is over before a thread of its own pays
 
 
 @dataclass(frozen=True)
@@ -200,47 +198,49 @@ def find_medoids_within(
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(budgets)))
     classes = [rows for rows in np.split(order, ends[:-1]) if len(rows)]
-    tasks = (
-        (gradients[rows], budgets[codes[rows[0]]])
-        for rows in tqdm(classes, "medoids", unit="class", disable=not verbose)
-    )
+    budgets = [budgets[codes[rows[0]]] for rows in classes]
+    shown = tqdm(classes, "medoids", unit="class", disable=not verbose)
     how = (metric, optimizer, seed, device)
-    largest, at_once, n_threads = max(map(len, classes)), 1, torch.get_num_threads()
-    if max_class_size is not None and largest > max_class_size:
-        found = [choose_in_parts(*task, how, max_class_size, n_jobs) for task in tasks]
-    elif effective_n_jobs(n_jobs) > 1:
-        jobs = (delayed(partial(choose_in_class, *task, how))() for task in tasks)
-        found = Parallel(n_jobs=n_jobs, prefer="threads")(jobs)
+    if max_class_size is None or max(map(len, classes)) <= max_class_size:
+        found = choose_in_groups(gradients, shown, budgets, how, n_jobs)
     else:
-        # With this process's threads: several large classes, while their distances
-        # fit working_memory together, or the rows of one.
-        if largest >= LARGE_CLASS and device is None:
-            fit = max(1, int(memory_limit() / (4 * largest**2)))
-            at_once = min(n_threads, len(classes), fit)
-        choose = delayed(
-            partial(choose_in_class, how=how, n_threads=n_threads // at_once)
-        )
-        found = Parallel(n_jobs=at_once, backend="threading")(
-            choose(*task) for task in tasks
-        )
+        found = [
+            choose_in_parts(gradients[rows], budget, how, max_class_size, n_jobs)
+            for rows, budget in zip(shown, budgets, strict=True)
+        ]
     return join_classes(classes, found)
 
 
 def choose_in_class(
-    gradients: Gradients, budget: int, how: tuple[Any, ...], n_threads: int = 1
+    gradients: Gradients, budget: int, how: tuple[Any, ...], n_threads: int
 ) -> Selection:
-    """Choose medoids of one class, or part of one, on the device if they fit.
-
-    For joblib a partial with the gradients inside: its dask backend puts arrays that
-    are arguments into one worker's memory beforehand; they are lost if that dies.
-    """
+    """Choose medoids of one class, or part of one, on the device if they fit."""
     metric, optimizer, seed, device = how
-    distances = Distances(gradients, metric, n_threads)
     n, k = len(gradients), min(budget, len(gradients))
+    distances = Distances(gradients, metric, n_threads)
     if device is not None and optimizer == "lazy" and fits_on(device, n):
         return choose_in_torch(distances, k, device)
     function = FacilityLocation(k, optimizer=optimizer, random_state=seed)
     return function.fit(distances).selection
+
+
+def choose_in_groups(
+    gradients: Gradients,
+    groups: Iterable[np.ndarray],
+    budgets: Sequence[int],
+    how: tuple[Any, ...],
+    n_jobs: int | None,
+) -> list[Selection]:
+    """Choose medoids of each group of rows: side by side, or each in threads.
+
+    Gradients travel inside their task: joblib's dask backend puts arrays that are
+    arguments into one worker's memory beforehand, which are lost if that dies.
+    """
+    n_threads = 1 if effective_n_jobs(n_jobs) > 1 else torch.get_num_threads()
+    return Parallel(n_jobs=n_jobs, prefer="threads")(
+        delayed(partial(choose_in_class, gradients[rows], budget, how, n_threads))()
+        for rows, budget in zip(groups, budgets, strict=True)
+    )
 
 
 def choose_in_parts(
@@ -256,20 +256,17 @@ def choose_in_parts(
     medoids in each part, then choose the budget among all of these.
     """
     metric, _, seed, _ = how
-    n = len(gradients)
+    n, n_threads = len(gradients), torch.get_num_threads()
     if n <= max_size:
-        return choose_in_class(gradients, budget, how)
+        return choose_in_class(gradients, budget, how, n_threads)
     order = np.random.RandomState(seed).permutation(n)
     parts = [np.sort(part) for part in np.array_split(order, -(-n // max_size))]
-    chosen = Parallel(n_jobs=n_jobs, prefer="threads")(
-        delayed(partial(choose_in_class, gradients[part], budget, how))()
-        for part in parts
-    )
+    chosen = choose_in_groups(gradients, parts, [budget] * len(parts), how, n_jobs)
     medoids = [part[one.ranking] for part, one in zip(parts, chosen, strict=True)]
     candidates = np.sort(np.concatenate(medoids))
-    final = choose_in_class(gradients[candidates], budget, how)
+    final = choose_in_class(gradients[candidates], budget, how, n_threads)
     ranking = candidates[final.ranking]
-    whole = Distances(gradients, metric, torch.get_num_threads())
+    whole = Distances(gradients, metric, n_threads)
     nearest, owner = np.full(n, np.inf, np.float32), np.zeros(n, dtype=np.int64)
     for start in range(0, len(ranking), BLOCK_ROWS):
         rows = whole.rows(ranking[start : start + BLOCK_ROWS])
