@@ -55,16 +55,14 @@ def squares_of_differences(rows: Array, columns: Array, out: Array) -> None:
 
 
 @compiled
-def squares_from_products(
-    products: Array, rows: Array, points: Array, norms: Array
-) -> None:
+def squares_from_products(out: Array, rows: Array, points: Array, norms: Any) -> None:
     """Turn products (r, n) of some points with all into squared distances.
 
     ``|x|^2 + |y|^2 - 2 x.y`` cancels where x and y are close; those are computed
     again from differences, so that doubles are exactly 0 apart.
     """
     for at in range(len(rows)):
-        own, line, x = norms[rows[at]], products[at], points[rows[at]]
+        own, line, x = norms[rows[at]], out[at], points[rows[at]]
         for j in range(len(line)):
             line[j] = own + norms[j] - 2.0 * np.float64(line[j])
         for j in range(len(line)):
@@ -76,9 +74,7 @@ def squares_from_products(
 
 
 @compiled
-def squares_of_outer_products(
-    out: Array, inputs: Array, rows: Array, norms: Any
-) -> None:
+def squares_of_outer(out: Array, inputs: Array, rows: Array, norms: Any) -> None:
     """Turn squared distances (r, n) of errors and of inputs into those of gradients.
 
     |g h' - G H'|^2 = |dg|^2 |mean h|^2 + |mean g|^2 |dh|^2 + 2 (mean g . dg) (mean h
@@ -165,15 +161,12 @@ class Distances:
     def __init__(self, gradients: Gradients, metric: str, n_threads: int = 1) -> None:
         self.gradients, self.metric, self.n_threads = gradients, metric, n_threads
         self.shape = (len(gradients), len(gradients))
-        factors = [gradients]
+        factors: list[Any] = [gradients]
         if isinstance(gradients, OuterProductGradients):
             factors = [gradients.errors, gradients.inputs]
-        if metric == "cosine":
-            factors = [directions(features) for features in factors]
-            # A zero gradient gets a direction of its own: at distance 1 from others
-            # and 0 from other zeros.
+        if metric == "cosine":  # zeros get a direction of their own
             is_zero = ~np.all([f.any(axis=1) for f in factors], axis=0)[:, None]
-            factors = [np.hstack([f * ~is_zero, is_zero]) for f in factors]
+            factors = [np.hstack([directions(f) * ~is_zero, is_zero]) for f in factors]
         self.factors = [Points(features) for features in factors]
         self.exponent = sum(points.exponent for points in self.factors)
         if len(factors) == 2:
@@ -195,7 +188,7 @@ class Distances:
         self.factors[0].squares(rows, out)
         if len(self.factors) == 2:
             squares = self.factors[1].squares(rows, np.empty_like(out))
-            squares_of_outer_products(out, squares, rows, self._norms)
+            squares_of_outer(out, squares, rows, self._norms)
         return out if self.metric == "cosine" else np.sqrt(out, out=out)
 
     def in_blocks(self, work: Callable[[Array], None], rows: Array) -> None:

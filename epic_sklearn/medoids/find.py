@@ -86,33 +86,29 @@ def find_medoids(
 ) -> Medoids:
     """Choose medoids of the gradients of each class by facility location.
 
-    In each class c of n_c examples, ``ceil(subset_size * n_c)`` medoids are
-    chosen by greedily maximising ``sum_j max_i (c0 - d_ij)`` (paper, section
-    3.2, equation 5), and each example is assigned to its nearest one.
+    In each class of n examples ``ceil(subset_size * n)`` medoids are chosen by greedily
+    maximising ``sum_j max_i (c0 - d_ij)`` (paper, section 3.2, equation 5).
 
     Parameters
     ----------
     gradients : array-like of shape (n, d) or OuterProductGradients
-        One gradient feature vector an example. Medoids of a tensor on a CUDA
-        device are chosen there, by the default optimizer.
+        One row an example. A CUDA tensor is worked on there by the default optimizer.
     y : array-like of shape (n,)
         Labels: strings, integers or bools.
     subset_size : float, default=0.2
         Medoids as a fraction of each class, in (0, 1].
     metric : {"euclidean", "cosine"}, default="euclidean"
-        Distance between gradients. A zero gradient is at cosine distance 1
-        from all non-zero ones and 0 from other zero ones.
+        A zero gradient is at cosine distance 1 from all others and 0 from other zeros.
     optimizer : str, default="lazy"
         Any of apricot's but "random" and "bidirectional", which raise there. "lazy"
         chooses what "naive" does, ties to the lowest index, and is the fastest.
         "sample" and "sieve" may choose fewer medoids than the budget.
     max_class_size : int or None, default=None
-        A larger class is split at random into parts of at most this size, and
-        medoids are chosen in two rounds (GreeDi): no longer exactly the
-        greedy's, but each worker holds one part only. None: never split.
+        A larger class is split at random into parts of at most this size, and medoids
+        are chosen in two rounds (GreeDi): not exactly the greedy's. None: never split.
     n_jobs : int, default=None
-        Classes, and parts of split ones, chosen side by side, as joblib counts;
-        ``joblib.parallel_config("dask")`` takes them to a cluster.
+        Classes, and parts of split ones, chosen side by side, as joblib counts, also
+        by ``joblib.parallel_config("dask")``. None: one by one, each in threads.
     random_state : int, RandomState instance or None, default=None
         For `max_class_size` and optimizers that draw at random.
     verbose : int, default=0
@@ -131,8 +127,7 @@ def find_medoids(
     -----
     Distances are float32, held while those of a class fit scikit-learn's
     ``working_memory`` and else made again when needed; from 48 features on by matrix
-    products, which may change last digits. Double-precision gradients are centred
-    inside their class and rounded to single precision.
+    products, which may change last digits. Float64 is centred inside its class first.
 
     Examples
     --------
@@ -194,7 +189,8 @@ def find_medoids_within(
     """
     device = None
     if isinstance(gradients, torch.Tensor):
-        device, gradients = gradients.device, gradients.detach().cpu().numpy()
+        device = gradients.device if is_on_gpu(gradients) else None
+        gradients = gradients.detach().cpu().numpy()
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(budgets)))
     classes = [rows for rows in np.split(order, ends[:-1]) if len(rows)]

@@ -76,9 +76,7 @@ def look_at(rows: Array, candidates: Array, state: Any, step: int) -> None:
 
 
 @compiled
-def lazy_greedy(
-    state: Any, owner: Array, chosen: Array, gains: Array, step: int
-) -> int:
+def lazy_greedy(state: Any, owner: Any, chosen: Any, gains: Any, step: int) -> int:
     """Choose medoids by the accelerated greedy (Minoux, 1978), until one has no list.
 
     A gain only shrinks as medoids are added: a candidate that was refreshed for
