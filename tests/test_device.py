@@ -74,6 +74,7 @@ def test_bad_tensors_say_what_was_given(tensor, message):
 def tensors_seem_to_be_on_a_gpu(monkeypatch):
     is_tensor = lambda gradients: isinstance(gradients, torch.Tensor)  # noqa: E731
     monkeypatch.setattr("epic_sklearn.medoids.find.is_on_gpu", is_tensor)
+    monkeypatch.setattr("epic_sklearn.medoids.find.fits_on", lambda device, n: True)
 
 
 def test_find_medoids_takes_tensors_to_their_device(

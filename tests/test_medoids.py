@@ -415,27 +415,13 @@ def test_wide_gradients_by_products_give_the_distances_of_differences(
     assert objective(by_differences, chosen) == pytest.approx(best, rel=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["lazy", "naive"])
-def test_large_classes_side_by_side_are_those_one_by_one(optimizer, monkeypatch):
-    rng = np.random.RandomState(0)
-    gradients, y = rng.randn(900, 3), rng.randint(3, size=900)
-    options = {"subset_size": 0.03, "optimizer": optimizer}
-    one_by_one = find_medoids(gradients, y, **options)
-    monkeypatch.setattr("epic_sklearn.medoids.find.LARGE_CLASS", 10)
-    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
-    side_by_side = find_medoids(gradients, y, **options)
-    np.testing.assert_array_equal(one_by_one.indices, side_by_side.indices)
-    np.testing.assert_array_equal(one_by_one.cluster_size, side_by_side.cluster_size)
-
-
-@pytest.mark.parametrize(("share", "batch"), [(0.5, 64), (1 / 16, 1), (1e-3, 3)])
+@pytest.mark.parametrize(("memory", "batch"), [(4, 64), (1, 1), (0.02, 3)])
 @pytest.mark.parametrize("width", [10, 60])
-def test_rows_made_again_choose_the_same(share, batch, width, monkeypatch):
+def test_rows_made_again_choose_the_same(memory, batch, width, monkeypatch):
     gradients = np.random.RandomState(0).dirichlet(np.full(width, 0.3), 1500)
-    stored = choose(gradients, 150)
-    monkeypatch.setattr("epic_sklearn.medoids.greedy.LIST_SHARE", share)
+    stored = choose(gradients, 150)  # of 8.6 MiB
     monkeypatch.setattr("epic_sklearn.medoids.greedy.BATCH", batch)
-    with config_context(working_memory=1):
+    with config_context(working_memory=memory):
         again = choose(gradients, 150, n_threads=2)
     np.testing.assert_array_equal(stored.ranking, again.ranking)
     np.testing.assert_array_equal(stored.owner, again.owner)

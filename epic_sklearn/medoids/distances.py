@@ -42,34 +42,27 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 @compiled
 def squares_of_differences(rows: Array, columns: Array, out: Array) -> None:
     """Fill `out` (r, m) with squared distances of `rows` (r, d), `columns` (d, m)."""
-    d, m = columns.shape
-    for begin in range(0, m, TILE):
-        stop = min(m, begin + TILE)
+    for begin in range(0, columns.shape[1], TILE):
+        stop = begin + TILE
         for i in range(len(rows)):
             total = out[i, begin:stop]
             total[:] = 0
-            for k in range(0, d - 1, 2):  # two a time: half as many stores
-                a, b = rows[i, k], rows[i, k + 1]
-                x, y = columns[k, begin:stop], columns[k + 1, begin:stop]
+            for k in range(0, len(columns), 2):  # d is even: half as many stores
+                a, x = rows[i, k], columns[k, begin:stop]
+                b, y = rows[i, k + 1], columns[k + 1, begin:stop]
                 for j in range(len(total)):
                     total[j] += (x[j] - a) * (x[j] - a) + (y[j] - b) * (y[j] - b)
-            if d % 2:
-                a, x = rows[i, d - 1], columns[d - 1, begin:stop]
-                for j in range(len(total)):
-                    total[j] += (x[j] - a) * (x[j] - a)
 
 
 @compiled
-def squares_from_products(
-    products: Array, rows: Array, points: Array, norms: Array
-) -> None:
+def squares_from_products(out: Array, rows: Array, points: Array, norms: Any) -> None:
     """Turn products (r, n) of some points with all into squared distances.
 
     ``|x|^2 + |y|^2 - 2 x.y`` cancels where x and y are close; those are computed
     again from differences, so that doubles are exactly 0 apart.
     """
     for at in range(len(rows)):
-        own, line, x = norms[rows[at]], products[at], points[rows[at]]
+        own, line, x = norms[rows[at]], out[at], points[rows[at]]
         for j in range(len(line)):
             line[j] = own + norms[j] - 2.0 * np.float64(line[j])
         for j in range(len(line)):
@@ -81,9 +74,7 @@ def squares_from_products(
 
 
 @compiled
-def squares_of_outer_products(
-    out: Array, inputs: Array, rows: Array, norms: Any
-) -> None:
+def squares_of_outer(out: Array, inputs: Array, rows: Array, norms: Any) -> None:
     """Turn squared distances (r, n) of errors and of inputs into those of gradients.
 
     |g h' - G H'|^2 = |dg|^2 |mean h|^2 + |mean g|^2 |dh|^2 + 2 (mean g . dg) (mean h
@@ -113,49 +104,40 @@ def squared_norms(features: Array) -> Array:
 def centred(features: Array) -> Array:
     """Subtract the median of a few hundred examples: any middle will do.
 
-    The median and not the mean: the bulk of a class that has converged lies
-    together, and it is there that small differences count.
+    Not the mean: the bulk of a class that has converged lies together, and it is
+    there that small differences count.
     """
     few = features[:: max(1, len(features) // 256)]
     return features - np.median(few, axis=0).astype(features.dtype)
 
 
-def directions(factors: list[Array]) -> list[Array]:
-    """Scale examples to unit length; a zero one gets a direction of its own.
-
-    Zero gradients are at cosine distance 1 from others and 0 from each other.
-    """
-    factors = [np.ldexp(f.astype(np.float64), -exponent_of(f)) for f in factors]
-    norms = [np.sqrt(squared_norms(f))[:, None] for f in factors]
-    zero = np.min(norms, axis=0) == 0.0
-    return [
-        np.hstack([np.where(zero, 0.0, f / (norm + zero)), 1.0 * zero])
-        for f, norm in zip(factors, norms, strict=True)
-    ]
+def directions(features: Array) -> Array:
+    """Scale rows to unit length; zeros stay."""
+    features = np.ldexp(features.astype(np.float64), -exponent_of(features))
+    norms = np.sqrt(squared_norms(features))[:, None]
+    return features / np.where(norms == 0.0, 1.0, norms)
 
 
 class Points:
     """Features (n, d) as float32 with the same differences, times 2**-exponent.
 
-    Single precision is taken as it is: a difference of two of its numbers is exact
-    to the last bit. Double precision is centred before it is rounded, so that an
-    offset common to all examples costs no digits.
+    A difference of two float32 numbers is exact to the last bit. Double precision is
+    centred before it is rounded: an offset common to all examples costs no digits.
     """
 
     def __init__(self, features: Array) -> None:
+        if features.dtype.itemsize > 4:
+            features = centred(features)
         self.exponent = exponent_of(features)
-        points = np.ldexp(features, -self.exponent)
-        if points.dtype.itemsize > 4:
-            points = centred(points)
-            self.exponent += (finer := exponent_of(points))
-            points = np.ldexp(points, -finer)
-        self.points = points.astype(np.float32, copy=False)
+        points = np.ldexp(features, -self.exponent).astype(np.float32, copy=False)
         self.is_wide = points.shape[1] >= WIDE
         if self.is_wide:
-            self.centred = centred(self.points)
+            self.centred = centred(points)
             self.norms = squared_norms(self.centred)
         else:
-            self.columns = np.ascontiguousarray(self.points.T)
+            points = np.pad(points, ((0, 0), (0, points.shape[1] % 2)))
+            self.columns = np.ascontiguousarray(points.T)
+        self.points = points
 
     def squares(self, rows: Array, out: Array) -> Array:
         """Fill `out` (r, n) with squared distances of some rows to all."""
@@ -179,12 +161,12 @@ class Distances:
     def __init__(self, gradients: Gradients, metric: str, n_threads: int = 1) -> None:
         self.gradients, self.metric, self.n_threads = gradients, metric, n_threads
         self.shape = (len(gradients), len(gradients))
+        factors: list[Any] = [gradients]
         if isinstance(gradients, OuterProductGradients):
             factors = [gradients.errors, gradients.inputs]
-        else:
-            factors = [gradients]
-        if metric == "cosine":
-            factors = directions(factors)
+        if metric == "cosine":  # zeros get a direction of their own
+            is_zero = ~np.all([f.any(axis=1) for f in factors], axis=0)[:, None]
+            factors = [np.hstack([directions(f) * ~is_zero, is_zero]) for f in factors]
         self.factors = [Points(features) for features in factors]
         self.exponent = sum(points.exponent for points in self.factors)
         if len(factors) == 2:
@@ -203,23 +185,20 @@ class Distances:
             return self.stored[rows]
         if out is None:
             out = np.empty((len(rows), self.shape[0]), dtype=np.float32)
-        first, *others = self.factors
-        first.squares(rows, out)
-        for second in others:
-            squares = second.squares(rows, np.empty_like(out))
-            squares_of_outer_products(out, squares, rows, self._norms)
+        self.factors[0].squares(rows, out)
+        if len(self.factors) == 2:
+            squares = self.factors[1].squares(rows, np.empty_like(out))
+            squares_of_outer(out, squares, rows, self._norms)
         return out if self.metric == "cosine" else np.sqrt(out, out=out)
 
     def in_blocks(self, work: Callable[[Array], None], rows: Array) -> None:
         """Call `work` with some of the rows at a time, in threads."""
-        size, least = BLOCK_BYTES // (4 * self.shape[0]), 2**17 // self.shape[0]
+        size = max(1, BLOCK_BYTES // (4 * self.shape[0]))
         if any(points.is_wide for points in self.factors):
             size = max(size, BLOCK_ROWS)
-        size = max(1, min(size, max(least, -(-len(rows) // self.n_threads))))
         blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
-        if self.n_threads == 1 or len(blocks) == 1:  # not worth a thread
-            for block in blocks:
-                work(block)
+        if min(self.n_threads, len(blocks)) < 2:
+            list(map(work, blocks))
             return
         with ThreadPoolExecutor(self.n_threads) as pool:
             list(pool.map(work, blocks))
@@ -264,20 +243,7 @@ def memory_limit() -> float:
 def distances_between(
     gradients: Gradients, rows: Array, columns: Array, metric: str
 ) -> Array:
-    """Distances between the gradients of some examples and those of others.
-
-    `gradients` (n, d) are an ndarray or OuterProductGradients, `rows` (r,) and
-    `columns` (m,) row numbers, `metric` is that of :func:`find_medoids`. Returns an
-    ndarray (r, m), float64, made in single precision.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.medoids import distances_between
-    >>> gradients = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 2.0]])
-    >>> distances_between(gradients, np.array([0]), np.array([1, 2]), "euclidean")
-    array([[5., 2.]])
-    """
+    """Distances (r, m), float64, of the examples `rows` (r,) to `columns` (m,)."""
     both = Distances(gradients[np.concatenate([rows, columns])], metric)
     own = both.rows(np.arange(len(rows)))[:, len(rows) :]
     return np.ldexp(own.astype(np.float64), both.exponent)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from numbers import Integral, Real
 from typing import Any
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed
 from ..gradients.features import Gradients, OuterProductGradients, check_gradients
-from .distances import BLOCK_ROWS, METRICS, Distances, memory_limit
+from .distances import BLOCK_ROWS, METRICS, Distances
 from .greedy import (
     OPTIMIZER_NAMES,
     REFUSED,
@@ -28,8 +29,6 @@ from .greedy import (
     fits_on,
     is_on_gpu,
 )
-
-LARGE_CLASS = 1000  # a smaller one is over before a thread of its own pays
 
 
 @dataclass(frozen=True)
@@ -61,31 +60,6 @@ class Medoids:
     gap: np.ndarray
 
 
-@dataclass(frozen=True)
-class ClassTask:
-    """All that choosing medoids of one class, or of one part of it, needs.
-
-    With the gradients: arrays that are arguments of their own joblib's dask backend
-    puts into one worker's memory ahead of the tasks, which are lost if that dies.
-    """
-
-    gradients: Gradients
-    budget: int
-    metric: str
-    optimizer: str
-    seed: int
-    device: Any = None  # a torch.device, to work there
-
-    def run(self, n_threads: int = 1) -> Selection:
-        """Choose the medoids, on the device if there is one and they fit."""
-        distances = Distances(self.gradients, self.metric, n_threads)
-        k = min(self.budget, len(self.gradients))
-        if self.optimizer == "lazy" and fits_on(self.device, len(self.gradients)):
-            return choose_in_torch(distances, k, self.device)
-        options = {"optimizer": self.optimizer, "random_state": self.seed}
-        return FacilityLocation(k, **options).fit(distances).selection
-
-
 @validate_params(
     {
         "subset_size": [Interval(Real, 0, 1, closed="right")],
@@ -112,33 +86,29 @@ def find_medoids(
 ) -> Medoids:
     """Choose medoids of the gradients of each class by facility location.
 
-    In each class c of n_c examples, ``ceil(subset_size * n_c)`` medoids are
-    chosen by greedily maximising ``sum_j max_i (c0 - d_ij)`` (paper, section
-    3.2, equation 5), and each example is assigned to its nearest one.
+    In each class of n examples ``ceil(subset_size * n)`` medoids are chosen by greedily
+    maximising ``sum_j max_i (c0 - d_ij)`` (paper, section 3.2, equation 5).
 
     Parameters
     ----------
     gradients : array-like of shape (n, d) or OuterProductGradients
-        One gradient feature vector an example. Medoids of a tensor on a CUDA
-        device are chosen there, by the default optimizer.
+        One row an example. A CUDA tensor is worked on there by the default optimizer.
     y : array-like of shape (n,)
         Labels: strings, integers or bools.
     subset_size : float, default=0.2
         Medoids as a fraction of each class, in (0, 1].
     metric : {"euclidean", "cosine"}, default="euclidean"
-        Distance between gradients. A zero gradient is at cosine distance 1
-        from all non-zero ones and 0 from other zero ones.
+        A zero gradient is at cosine distance 1 from all others and 0 from other zeros.
     optimizer : str, default="lazy"
         Any of apricot's but "random" and "bidirectional", which raise there. "lazy"
         chooses what "naive" does, ties to the lowest index, and is the fastest.
         "sample" and "sieve" may choose fewer medoids than the budget.
     max_class_size : int or None, default=None
-        A larger class is split at random into parts of at most this size, and
-        medoids are chosen in two rounds (GreeDi): no longer exactly the
-        greedy's, but each worker holds one part only. None: never split.
+        A larger class is split at random into parts of at most this size, and medoids
+        are chosen in two rounds (GreeDi): not exactly the greedy's. None: never split.
     n_jobs : int, default=None
-        Classes, and parts of split ones, chosen side by side, as joblib counts;
-        ``joblib.parallel_config("dask")`` takes them to a cluster.
+        Classes, and parts of split ones, chosen side by side, as joblib counts, also
+        by ``joblib.parallel_config("dask")``. None: one by one, each in threads.
     random_state : int, RandomState instance or None, default=None
         For `max_class_size` and optimizers that draw at random.
     verbose : int, default=0
@@ -157,8 +127,7 @@ def find_medoids(
     -----
     Distances are float32, held while those of a class fit scikit-learn's
     ``working_memory`` and else made again when needed; from 48 features on by matrix
-    products, which may change last digits. Double-precision gradients are centred
-    inside their class and rounded to single precision.
+    products, which may change last digits. Float64 is centred inside its class first.
 
     Examples
     --------
@@ -220,55 +189,81 @@ def find_medoids_within(
     """
     device = None
     if isinstance(gradients, torch.Tensor):
-        device, gradients = gradients.device, gradients.detach().cpu().numpy()
+        device = gradients.device if is_on_gpu(gradients) else None
+        gradients = gradients.detach().cpu().numpy()
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(budgets)))
     classes = [rows for rows in np.split(order, ends[:-1]) if len(rows)]
+    budgets = [budgets[codes[rows[0]]] for rows in classes]
+    shown = tqdm(classes, "medoids", unit="class", disable=not verbose)
     how = (metric, optimizer, seed, device)
-    tasks = (
-        ClassTask(gradients[rows], budgets[codes[rows[0]]], *how)
-        for rows in tqdm(classes, "medoids", unit="class", disable=not verbose)
-    )
-    n_threads = torch.get_num_threads()
-    largest = max(map(len, classes))
-    if max_class_size is not None and largest > max_class_size:
-        found = [run_in_parts(task, max_class_size, n_jobs) for task in tasks]
-    elif effective_n_jobs(n_jobs) > 1:
-        jobs = (delayed(ClassTask.run)(task) for task in tasks)
-        found = Parallel(n_jobs=n_jobs, prefer="threads")(jobs)
+    if max_class_size is None or max(map(len, classes)) <= max_class_size:
+        found = choose_in_groups(gradients, shown, budgets, how, n_jobs)
     else:
-        # With this process's threads: several large classes, while their distances
-        # fit working_memory together, or the rows of one.
-        at_once = 1
-        if largest >= LARGE_CLASS and device is None:
-            fit = max(1, int(memory_limit() / (4 * largest**2)))
-            at_once = min(n_threads, len(classes), fit)
-        jobs = (delayed(ClassTask.run)(task, n_threads // at_once) for task in tasks)
-        found = Parallel(n_jobs=at_once, backend="threading")(jobs)
+        found = [
+            choose_in_parts(gradients[rows], budget, how, max_class_size, n_jobs)
+            for rows, budget in zip(shown, budgets, strict=True)
+        ]
     return join_classes(classes, found)
 
 
-def run_in_parts(task: ClassTask, max_size: int, n_jobs: int | None) -> Selection:
+def choose_in_class(
+    gradients: Gradients, budget: int, how: tuple[Any, ...], n_threads: int
+) -> Selection:
+    """Choose medoids of one class, or part of one, on the device if they fit."""
+    metric, optimizer, seed, device = how
+    n, k = len(gradients), min(budget, len(gradients))
+    distances = Distances(gradients, metric, n_threads)
+    if device is not None and optimizer == "lazy" and fits_on(device, n):
+        return choose_in_torch(distances, k, device)
+    function = FacilityLocation(k, optimizer=optimizer, random_state=seed)
+    return function.fit(distances).selection
+
+
+def choose_in_groups(
+    gradients: Gradients,
+    groups: Iterable[np.ndarray],
+    budgets: Sequence[int],
+    how: tuple[Any, ...],
+    n_jobs: int | None,
+) -> list[Selection]:
+    """Choose medoids of each group of rows: side by side, or each in threads.
+
+    Gradients travel inside their task: joblib's dask backend puts arrays that are
+    arguments into one worker's memory beforehand, which are lost if that dies.
+    """
+    n_threads = 1 if effective_n_jobs(n_jobs) > 1 else torch.get_num_threads()
+    return Parallel(n_jobs=n_jobs, prefer="threads")(
+        delayed(partial(choose_in_class, gradients[rows], budget, how, n_threads))()
+        for rows, budget in zip(groups, budgets, strict=True)
+    )
+
+
+def choose_in_parts(
+    gradients: Gradients,
+    budget: int,
+    how: tuple[Any, ...],
+    max_size: int,
+    n_jobs: int | None,
+) -> Selection:
     """Choose medoids of a class too large for one worker in two rounds (GreeDi).
 
     Mirzasoleiman et al. (2013): split the class at random, choose a full budget of
     medoids in each part, then choose the budget among all of these.
     """
-    gradients, n = task.gradients, len(task.gradients)
+    metric, _, seed, _ = how
+    n, n_threads = len(gradients), torch.get_num_threads()
     if n <= max_size:
-        return task.run()
-    order = np.random.RandomState(task.seed).permutation(n)
+        return choose_in_class(gradients, budget, how, n_threads)
+    order = np.random.RandomState(seed).permutation(n)
     parts = [np.sort(part) for part in np.array_split(order, -(-n // max_size))]
-    chosen = Parallel(n_jobs=n_jobs, prefer="threads")(
-        delayed(ClassTask.run)(replace(task, gradients=gradients[part]))
-        for part in parts
-    )
-    medoids = [part[c.ranking] for part, c in zip(parts, chosen, strict=True)]
+    chosen = choose_in_groups(gradients, parts, [budget] * len(parts), how, n_jobs)
+    medoids = [part[one.ranking] for part, one in zip(parts, chosen, strict=True)]
     candidates = np.sort(np.concatenate(medoids))
-    final = replace(task, gradients=gradients[candidates]).run()
-    whole = Distances(gradients, task.metric, torch.get_num_threads())
-    nearest, owner = np.full(n, np.inf, np.float32), np.zeros(n, dtype=np.int64)
+    final = choose_in_class(gradients[candidates], budget, how, n_threads)
     ranking = candidates[final.ranking]
+    whole = Distances(gradients, metric, n_threads)
+    nearest, owner = np.full(n, np.inf, np.float32), np.zeros(n, dtype=np.int64)
     for start in range(0, len(ranking), BLOCK_ROWS):
         rows = whole.rows(ranking[start : start + BLOCK_ROWS])
         closer = rows.min(axis=0) < nearest

@@ -28,16 +28,24 @@ REFUSED = {
     "random": "it raises TypeError: super(type, obj): obj must be an instance of type",
     "bidirectional": "it raises ValueError: zero-size array to reduction operation",
 }
+OPTIMIZER_NAMES = tuple(name for name in OPTIMIZERS if name not in REFUSED)
 # Stock apricot's compiled loops start threads, which not every threading layer of
 # numba's allows in two threads at once.
 _one_at_a_time = threading.Lock()
-OPTIMIZER_NAMES = tuple(name for name in OPTIMIZERS if name not in REFUSED)
 
 # Sums are made side by side, entry j in sum j % LANES, and those added in the end: for
 # speed, and so that leaving out entries that add nothing changes no digit.
 LANES = 32
 BATCH = 64  # candidates without a list that are looked at, at first, for one medoid
-LIST_SHARE = 1 / 16  # of a row that its list may hold where rows are not stored
+
+
+class Selection(NamedTuple):
+    """What was chosen in one class of n examples, by row numbers inside it."""
+
+    ranking: Array  # (k,) medoids in order of selection
+    gains: Array  # (k,) what each gained
+    owner: Array  # (n,) place in ranking of the nearest, of equals the first
+    nearest_other: Array  # (n,) distance to the nearest other example
 
 
 @compiled
@@ -68,9 +76,7 @@ def look_at(rows: Array, candidates: Array, state: Any, step: int) -> None:
 
 
 @compiled
-def lazy_greedy(
-    state: Any, owner: Array, chosen: Array, gains: Array, step: int
-) -> int:
+def lazy_greedy(state: Any, owner: Any, chosen: Any, gains: Any, step: int) -> int:
     """Choose medoids by the accelerated greedy (Minoux, 1978), until one has no list.
 
     A gain only shrinks as medoids are added: a candidate that was refreshed for
@@ -104,46 +110,33 @@ def lazy_greedy(
     return step
 
 
-class Selection(NamedTuple):
-    """What was chosen in one class of n examples, by row numbers inside it."""
-
-    ranking: Array  # (k,) medoids in order of selection
-    gains: Array  # (k,) what each gained
-    owner: Array  # (n,) place in ranking of the nearest, of equals the first
-    nearest_other: Array  # (n,) distance to the nearest other example
-
-
 class LazyGreedy(BaseOptimizer):
     """The lazy greedy on rows of distances cut down to short lists.
 
     Once a few medoids are chosen only few entries of a row can still add to its
-    gain. A row that is looked at is cut down to those as soon as they fit: into its
-    own place if rows are stored, else into its share of ``working_memory``. Until
-    then it is made again when needed.
+    gain: a row that is looked at is cut down to those as soon as they fit into its
+    list. Until then it is read or made again when needed, with others that are next.
     """
 
     def select(self, X: Distances, k: int, sample_cost: Any = None) -> None:
         """Choose k medoids, ties to the lowest index."""
-        function, n_batch = self.function, BATCH
-        gains = function._calculate_gains(X)
-        function._select_next(X[gains.argmax()], gains.max(), int(gains.argmax()))
-        function.make_room(X)
-        function._calculate_gains(X)
+        function, n_batch = self.function, X.shape[0]  # all after the first medoid
+        _, _, lengths, bounds, seen_at, _ = function.state
+        bounds[:] = function._calculate_gains(X)
         chosen, gains = np.zeros(k, dtype=np.int64), np.zeros(k)
         while (before := len(function.ranking)) < k:
             step = lazy_greedy(function.state, function.owner, chosen, gains, before)
             function.ranking += chosen[before:step].tolist()
             function.gains += gains[before:step].tolist()
-            _, _, lengths, bounds, seen_at, _ = function.state
             best = int(np.argmax(bounds))
             if step < k and seen_at[best] == step:
                 function._select_next(X[best], bounds[best], best)
             elif step < k:
+                is_stale = (lengths < 0) & (seen_at < step) & (bounds >= 0.0)
+                stale = np.flatnonzero(is_stale)
+                order = np.argsort(-bounds[stale], kind="stable")
+                function._calculate_gains(X, np.sort(stale[order[:n_batch]]))
                 n_batch = 2 * n_batch if step == before else BATCH
-                stale = (lengths < 0) & (bounds > 0.0) & (seen_at < step)
-                order = np.argsort(np.where(stale, -bounds, 0.0), kind="stable")
-                top = order[: min(n_batch, np.count_nonzero(stale))]
-                function._calculate_gains(X, np.sort(top))
 
 
 class Sieve(BaseOptimizer):
@@ -155,14 +148,12 @@ class Sieve(BaseOptimizer):
 
     def select(self, X: Distances, k: int, sample_cost: Any = None) -> None:
         """Choose at most k medoids."""
-        rows = X.rows(self.function.idxs)
-        similarities, chosen = rows.max() - rows.astype(np.float64), [0]
+        rows, n_threads = X.rows(self.function.idxs), torch.get_num_threads()
+        similarities = rows.max() - rows.astype(np.float64)
         stock = FacilityLocationSelection(k, metric="precomputed", optimizer="sieve")
-        if similarities.any():
-            with _one_at_a_time:
-                n_threads = torch.get_num_threads()
-                chosen = stock.fit(similarities).ranking
-                torch.set_num_threads(n_threads)
+        with _one_at_a_time:
+            chosen = stock.fit(similarities).ranking if similarities.any() else [0]
+            torch.set_num_threads(n_threads)
         for i in dict.fromkeys(chosen):
             gain = self.function._calculate_gains(X, np.array([i]))[0]
             self.function._select_next(X[i], gain, int(i))
@@ -174,18 +165,14 @@ class FacilityLocation(FacilityLocationSelection):
     def fit(self, X: Distances, y: Any = None, **kwargs: Any) -> FacilityLocation:
         """Choose the medoids of one class: `selection`."""
         self._initialize(X)
-        optimizer = OPTIMIZERS[self.optimizer]
         options: dict[str, Any] = {"random_state": self.random_state}
-        if self.optimizer == "lazy":
-            optimizer = LazyGreedy
-        elif self.optimizer == "sieve":
-            optimizer = Sieve
-        elif self.optimizer == "greedi":
+        if self.optimizer == "greedi":
             # apricot's own defaults ask for k <= 8 * min(k // 4, n // 8), which
             # small budgets and budgets near n miss.
             options["m"] = min(8, X.shape[0])
             options["l"] = min(self.n_samples, -(-X.shape[0] // options["m"]))
-        optimizer(self, **options).select(X, self.n_samples)
+        optimizers = {**OPTIMIZERS, "lazy": LazyGreedy, "sieve": Sieve}
+        optimizers[self.optimizer](self, **options).select(X, self.n_samples)
         arrays = np.array(self.ranking), np.array(self.gains), self.owner
         self.selection = Selection(*arrays, X.summary[2])
         return self
@@ -197,18 +184,13 @@ class FacilityLocation(FacilityLocationSelection):
         self.owner = np.zeros(n, dtype=np.int64)
         self.mask, self.idxs = np.zeros(n, dtype=np.int8), np.arange(n)
         self.nearest = np.full(n, X.summary[1], dtype=np.float32)
-        self.make_room(X, np.empty((n, 0), dtype=np.float32))
-
-    def make_room(self, X: Distances, room: Array | None = None) -> None:
-        """Make room for the lists, where the rows are stored if they are."""
-        n = X.shape[0]
-        room = X.stored if room is None else room
-        if room is None:
-            share = min(2 * LIST_SHARE * n, memory_limit() / (4 * n))
-            room = np.empty((n, max(2, int(share))), dtype=np.float32)
+        room = X.stored if self.optimizer == "lazy" else np.empty((n, 0), np.float32)
+        if room is None:  # else lists lie in the place of the rows
+            width = min(n // 2, int(memory_limit() / (4 * n)))
+            room = np.empty((n, width), dtype=np.float32)
         half = room.shape[1] // 2
-        self.bounds, seen_at = np.full(n, -1.0), np.zeros(n, dtype=np.int64)
         lists = (room[:, :half], room.view(np.int32)[:, half : 2 * half])
+        self.bounds, seen_at = np.full(n, -1.0), np.zeros(n, dtype=np.int64)
         self.state = (*lists, np.full(n, -1), self.bounds, seen_at, self.nearest)
 
     def _calculate_gains(self, X: Distances, idxs: Array | None = None) -> Array:
@@ -220,7 +202,7 @@ class FacilityLocation(FacilityLocationSelection):
         return self.bounds[idxs]
 
     def _select_next(self, X: Array, gain: float, idx: int) -> None:
-        if idx in self.ranking:
+        if self.mask[idx]:
             # Where nothing gains any more apricot's queue hands out one example
             # again and again; any other gains as little.
             if len(self.idxs) == 0:
@@ -239,10 +221,8 @@ def is_on_gpu(gradients: Any) -> bool:
     return isinstance(gradients, torch.Tensor) and gradients.is_cuda
 
 
-def fits_on(device: torch.device | None, n: int) -> bool:
-    """Whether there is a device with room for the distances of n, twice."""
-    if device is None or device.type != "cuda":
-        return device is not None and 8 * n * n <= memory_limit()
+def fits_on(device: torch.device, n: int) -> bool:
+    """Whether a CUDA device has room for the distances of n, twice."""
     return 8 * n * n <= torch.cuda.mem_get_info(device)[0]
 
 
@@ -258,19 +238,17 @@ def choose_in_torch(distances: Distances, k: int, device: torch.device) -> Selec
     if distances.metric == "cosine":
         matrix.square_()
     left = len(points) * matrix.max().double()
-    matrix.fill_diagonal_(torch.inf)
-    nearest_other = matrix.min(dim=1).values
+    nearest_other = matrix.fill_diagonal_(torch.inf).min(dim=1).values
     matrix.fill_diagonal_(0.0)
     nearest = torch.full_like(nearest_other, torch.inf)
     owner = torch.zeros_like(nearest, dtype=torch.int64)
-    is_chosen, ranking, gains = torch.zeros_like(nearest, dtype=torch.bool), [], []
+    taken, ranking, gains = torch.zeros_like(nearest), [], []
     for place in range(k):
-        sums = matrix.sum(dim=1, dtype=torch.float64)
-        sums[is_chosen] = torch.inf
+        sums = matrix.sum(dim=1, dtype=torch.float64) + taken
         best = (sums == sums.min()).int().argmax()  # of equals the first
         owner[matrix[best] < nearest] = place
         nearest = torch.minimum(nearest, matrix[best])
-        is_chosen[best] = True
+        taken[best] = torch.inf
         ranking.append(best)
         gains.append(left - sums[best])
         left = sums[best]
