@@ -214,6 +214,8 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
     def _fit_filter(self, X: Any, y: ArrayLike, params: dict[str, Any]) -> np.ndarray:
         """Which rows the filter keeps, (n,), refused if it cannot be that."""
         given = EPICFilter() if self.filter is None else self.filter
+        if hasattr(given, "judge"):
+            raise TypeError(f"filter is the rule {given!r}; give EPICFilter(rule=...).")
         self.filter_ = clone(given)
         labels = label_array(y).ravel()
         if isinstance(given, BaseDetector) or not hasattr(given, "fit_predict"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,7 +16,12 @@ from sklearn.utils._param_validation import Interval, validate_parameter_constra
 from ._utils import RandomState, resolve_seed, warn_user
 from .gradients import Gradients, check_gradients, gradient_norm_change
 from .rules import Judgement, Memory, Rule, resolve_rule
-from .rules.base import check_judgement, refuse_shuffled, what_it_needs
+from .rules.base import (
+    check_judgement,
+    read_only,
+    refuse_shuffled,
+    what_it_needs,
+)
 from .validation import check_labels, refuse_other_order, warn_of_spellings
 
 # Parameters of every filter and schedule that drops; `rule` is checked as it is made.
@@ -294,7 +300,8 @@ class DropSchedule:
     def _judge(self, given: Any, checked: Gradients) -> Judgement:
         """Ask the rule; on a GPU it judges where the gradients are, if it can."""
         on_gpu = self.rule.takes_cuda and getattr(given, "is_cuda", False)
-        needed = what_it_needs(self.rule, given if on_gpu else checked, self.codes)
+        given = given if on_gpu else read_only(checked)
+        needed = what_it_needs(self.rule, given, self.codes)
         self._memory.keep = self.keep.copy()
         judgement = self.rule.judge(needed, self.codes, self._memory)
         return check_judgement(judgement, len(self.codes), self.rule)
@@ -326,11 +333,13 @@ class DropSchedule:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that later rounds depend on, as plain arrays and numbers.
+        """Give all that later rounds depend on, as numpy arrays and plain values.
 
         Returns
         -------
         dict
+            :meth:`EPICSubsetSampler.state_dict` has it as tensors, which
+            ``torch.load`` reads with its safe default.
         """
         return {
             "settings": self._settings(),
@@ -394,5 +403,12 @@ def _plain(value: Any) -> Any:
     """Return a parameter as a value that can be saved and compared."""
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, np.ndarray):
+        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return f"array of {value.dtype}, shape {value.shape}, sha256 {digest}"
+    if callable(value):
+        return getattr(value, "__qualname__", type(value).__qualname__)
     is_plain = value is None or isinstance(value, bool | int | float | str)
+    # NaN is not equal to itself, its text is.
+    is_plain = is_plain and value == value
     return value if is_plain else " ".join(repr(value).split())

@@ -7,7 +7,13 @@ import pytest
 
 from epic_sklearn import DropSchedule, OuterProductGradients, logit_gradients
 from epic_sklearn.gradients import gradient_norm_change
-from epic_sklearn.rules import IsolatedMedoids, Judgement, RandomDrop, Rule
+from epic_sklearn.rules import (
+    IsolatedMedoids,
+    Judgement,
+    Memory,
+    RandomDrop,
+    Rule,
+)
 from epic_sklearn.schedule import drop_within_floor
 from epic_sklearn.validation import check_labels
 
@@ -266,6 +272,7 @@ def answering(**changes):
         {"flagged": np.zeros(120)},
         {"flagged": np.array([5, 7])},
         {"details": {"size": np.zeros(7)}},
+        {"details": {"why": np.array(["far"] * 120)}},
     ],
 )
 def test_an_answer_that_does_not_fit_the_rows_is_refused_and_nothing_changes(changes):
@@ -291,7 +298,9 @@ def test_a_rule_reads_what_it_says_it_needs():
     for needs in ((), ("errors",), ("inputs",), ("errors", "inputs")):
         Reads.needs = needs
         DropSchedule(labels, rule=Reads(), warmup=0).step(0, given)
-    assert seen[0] is given and seen[3] is given
+    for whole in (seen[0], seen[3]):
+        np.testing.assert_array_equal(whole.errors, errors)
+        np.testing.assert_array_equal(whole.inputs, given.inputs)
     np.testing.assert_array_equal(seen[1], errors)
     np.testing.assert_array_equal(seen[2], np.ones((120, 2)))
     Reads.needs = ("errors",)
@@ -316,3 +325,67 @@ def test_gradients_that_show_another_order_are_refused():
             DropSchedule(labels, warmup=0).step(0, given[shuffled])
     # The net may tell apart more classes than the labels do.
     assert DropSchedule(labels > 0, warmup=0).step(0, errors) is not None
+
+
+def test_an_answer_that_is_no_judgement_says_what_to_return():
+    gradients, labels = problem()
+
+    class Pair(Rule):
+        def judge(self, gradients, codes, memory):
+            return np.zeros(120), np.zeros(120, dtype=bool)
+
+    with pytest.raises(TypeError, match=r"return Judgement\(score, flagged\)"):
+        DropSchedule(labels, rule=Pair(), warmup=0).step(0, gradients)
+
+
+def test_a_rule_cannot_change_the_gradients_that_it_was_given():
+    gradients, labels = problem()
+    given = gradients.copy()
+
+    class Writes(Rule):
+        def judge(self, gradients, codes, memory):
+            gradients -= gradients.mean(axis=0)
+
+    with pytest.raises(ValueError, match="read-only"):
+        DropSchedule(labels, rule=Writes(), warmup=0).step(0, given)
+    np.testing.assert_array_equal(given, gradients)
+
+
+def test_memory_takes_arrays_of_numbers_only():
+    memory = Memory(np.ones(3, dtype=bool))
+    memory["mean"] = [1, 2, 3]
+    assert isinstance(memory["mean"], np.ndarray)
+    for value in (["a"], {"a": 1}, None):
+        with pytest.raises(TypeError, match="arrays of numbers or bools only"):
+            memory.setdefault("other", value)
+
+
+class WithParameter(Rule):
+    def __init__(self, value=None):
+        self.value = value
+
+    def judge(self, gradients, codes, memory):
+        return Judgement(np.zeros(len(codes)), np.zeros(len(codes), dtype=bool))
+
+
+@pytest.mark.parametrize(
+    ("value", "other"),
+    [(np.nan, 1.0), (np.arange(5000), np.arange(5000) ** 2), (np.sum, np.max)],
+)
+def test_settings_are_compared_by_what_they_are(value, other):
+    gradients, labels = problem()
+    schedule = DropSchedule(labels, rule=WithParameter(value), warmup=0)
+    schedule.step(0, gradients)
+    state = schedule.state_dict()
+    DropSchedule(labels, rule=WithParameter(value), warmup=0).load_state_dict(state)
+    with pytest.raises(ValueError, match="other settings"):
+        changed = WithParameter(other)
+        DropSchedule(labels, rule=changed, warmup=0).load_state_dict(state)
+
+
+@pytest.mark.parametrize("needs", ["errors", ("logits",), ["errors"]])
+def test_needs_that_no_gradients_have_are_refused(needs):
+    rule = WithParameter()
+    rule.needs = needs
+    with pytest.raises(TypeError, match="it must be a tuple of some of"):
+        DropSchedule([0, 1], rule=rule)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -332,19 +331,3 @@ def check_labels(name: str, labels: list[Any], place: Place) -> np.ndarray:
             f"rows, such as {shortened(labels[0])!r}: these are no classes."
         )
     return array
-
-
-def spelled_alike(labels: np.ndarray) -> list[str]:
-    """Warn of classes that look like one class written in several ways."""
-    alike = defaultdict(list)
-    for label, n in sorted(Counter(map(str, labels.tolist())).items()):
-        # What is seen: no case, blanks, Unicode form, hidden marks.
-        plain = unicodedata.normalize("NFKC", label).casefold()
-        seen = (c for c in plain if unicodedata.category(c) != "Cf" and not c.isspace())
-        text = f"{label!a} ({n} row{'s' * (n > 1)})"  # ASCII: they may look the same
-        alike[unicodedata.normalize("NFKC", "".join(seen))].append(text)
-    groups = "; ".join(", ".join(group) for group in alike.values() if len(group) > 1)
-    return [
-        f"Classes differ only in blanks, case or Unicode form: {groups}. "
-        "If they are one class, write it in one way: each is judged by itself."
-    ] * bool(groups)

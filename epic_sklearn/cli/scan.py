@@ -30,7 +30,9 @@ from sklearn.preprocessing import StandardScaler
 from .. import gradients, report, rules
 from .._utils import learned_nothing
 from ..filters import EPICFilter
+from ..gradients import EXTRACTORS
 from ..rules.base import Rule, refuse_what_lacks
+from ..validation import spelled_alike
 from . import columns, tables
 from .arrays import NpzFile, open_by, read_gradients, read_probabilities
 from .columns import Unusable, refuse_if, unknown
@@ -38,11 +40,6 @@ from .commands import RULES
 from .output import Findings, check_outputs, write_all
 from .tables import format_of
 
-EXTRACTORS = {
-    "logit": gradients.LogitGradients,
-    "last_layer_input": gradients.LastLayerInputGradients,
-    "last_layer": gradients.LastLayerGradients,
-}
 HAVE_LAST_LAYER = ("logistic", "mlp")
 
 
@@ -373,7 +370,8 @@ def scan(o: SimpleNamespace) -> Findings:
         if isinstance(data, NpzFile) and o.out is not None:
             cut, notes = _arrays_to_cut(o, data)
         problem.notes += notes
-        problem.warnings += columns.spelled_alike(problem.labels)
+        if (alike := spelled_alike(problem.labels)) is not None:
+            problem.warnings.append(alike)
         stage.update(f"Looking at the gradients of {len(problem.labels):,} rows")
         start = time.perf_counter()
         detector = _fit(o, problem)

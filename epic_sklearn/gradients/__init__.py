@@ -15,9 +15,10 @@ from .features import (
     gradient_norm_change,
     mean_gradient,
 )
-from .sources import PrecomputedGradients, as_extractor
+from .sources import EXTRACTORS, PrecomputedGradients, as_extractor
 
 __all__ = [
+    "EXTRACTORS",
     "GradientExtractor",
     "Gradients",
     "LastLayerGradients",

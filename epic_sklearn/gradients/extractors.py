@@ -275,17 +275,7 @@ class LogitGradients(GradientExtractor):
 
     Parameters
     ----------
-    classifier : classifier, torch.nn.Module or None, default=None
-        See :class:`GradientExtractor`. None takes logistic regression.
-    batch_size : int, default=512
-        Examples a forward pass of a torch module.
-
-    Attributes
-    ----------
-    classifier_ : classifier or torch.nn.Module
-        The fitted model.
-    classes_ : ndarray of shape (C,)
-        Labels, in the order of the model's columns.
+    classifier, batch_size : see GradientExtractor
 
     Examples
     --------
@@ -315,15 +305,7 @@ class LastLayerInputGradients(GradientExtractor):
         A torch module whose output is that of its last ``torch.nn.Linear``, a
         TorchClassifier, scikit-learn's MLPClassifier, or a linear classifier
         with ``coef_``. None takes logistic regression.
-    batch_size : int, default=512
-        Examples a forward pass of a torch module.
-
-    Attributes
-    ----------
-    classifier_ : classifier or torch.nn.Module
-        The fitted model.
-    classes_ : ndarray of shape (C,)
-        Labels, in the order of the model's columns.
+    batch_size : see GradientExtractor
 
     Examples
     --------
@@ -353,17 +335,7 @@ class LastLayerGradients(GradientExtractor):
 
     Parameters
     ----------
-    classifier : classifier, torch.nn.Module or None, default=None
-        As for :class:`LastLayerInputGradients`.
-    batch_size : int, default=512
-        Examples a forward pass of a torch module.
-
-    Attributes
-    ----------
-    classifier_ : classifier or torch.nn.Module
-        The fitted model.
-    classes_ : ndarray of shape (C,)
-        Labels, in the order of the model's columns.
+    classifier, batch_size : see LastLayerInputGradients
 
     Examples
     --------

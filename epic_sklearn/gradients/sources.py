@@ -11,8 +11,20 @@ from sklearn.base import BaseEstimator
 from torch import nn
 
 from .._utils import DocLinks
-from .extractors import LastLayerGradients, LogitGradients
+from .extractors import (
+    GradientExtractor,
+    LastLayerGradients,
+    LastLayerInputGradients,
+    LogitGradients,
+)
 from .features import Gradients, check_gradients
+
+# What the parameter `gradients` of whatever trains may be.
+EXTRACTORS: dict[str, type[GradientExtractor]] = {
+    "logit": LogitGradients,
+    "last_layer_input": LastLayerInputGradients,
+    "last_layer": LastLayerGradients,
+}
 
 
 class PrecomputedGradients(DocLinks, BaseEstimator):
@@ -115,6 +127,8 @@ def as_extractor(given: Any, needs: Sequence[str] = ()) -> Any:
     wrapper = LogitGradients if set(needs) <= {"errors"} else LastLayerGradients
     if given is None:
         return wrapper()
+    if hasattr(given, "judge"):
+        raise TypeError(f"extractor is the rule {given!r}; give rule={given!r}.")
     if isinstance(given, type):
         raise TypeError(
             f"extractor is the class {given.__name__}; give an instance of it."

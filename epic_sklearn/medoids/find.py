@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed
 from ..gradients.features import Gradients, OuterProductGradients, check_gradients
+from ..validation import label_array, refuse_other_order
 from .distances import BLOCK_ROWS, METRICS, Distances
 from .greedy import (
     OPTIMIZER_NAMES,
@@ -145,7 +146,8 @@ def find_medoids(
             f"optimizer is {optimizer!r}, which can't be used from apricot: "
             f"{REFUSED[optimizer]}. Choose one of {OPTIMIZER_NAMES}."
         )
-    labels = column_or_1d(y)
+    refuse_other_order(gradients=gradients, y=y)
+    labels = column_or_1d(label_array(y))
     if len(labels) == 0:
         raise ValueError("y is empty: there is no class to choose medoids from.")
     checked: Any = check_gradients(gradients, len(labels))

@@ -13,9 +13,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import BaseDetector
+from ..gradients import EXTRACTORS
 from ..schedule import DropSchedule
 from ..training import EPICCallback, EPICClassifier, EPICSubsetSampler
-from ..training.net import EXTRACTORS
 
 
 class Outcome(NamedTuple):

@@ -11,7 +11,7 @@ from ..base import is_dataframe, nearest_kept
 from ..gradients import Gradients
 from ..projection import GradientPlane
 from ._decisions import fit_id
-from ._differences import Categories, differences
+from ._differences import differences
 from ._model import probabilities_of
 from ._thumbnails import n_that_fit, thumbnails
 
@@ -158,7 +158,6 @@ def page_data(
     gradients: Gradients,
     images: np.ndarray | None,
     names: list[str] | None,
-    categories: Categories | None = None,
 ) -> dict[str, Any]:
     """Collect what the page's script needs: lists, numbers and texts, for JSON.
 
@@ -186,7 +185,7 @@ def page_data(
         "differences": None,
     }
     if names is not None:
-        table["differences"] = differences(X, flagged, near, categories)
+        table["differences"] = differences(X, flagged, near)
     return {
         "fit": fit_id(detector),
         "labels": labels,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,6 @@ from ..base import is_dataframe, take_rows
 N_FEATURES = 12
 LONGEST_TEXT = 120
 BLOCK = 256
-
-Categories = Sequence[Sequence[str] | None]
 
 
 def resolve_names(X: Any, given: Any) -> list[str] | None:
@@ -68,12 +65,8 @@ def _values(X: Any, rows: np.ndarray) -> np.ndarray:
     return values
 
 
-def _as_text(value: Any, is_number: bool, texts: Sequence[str] | None) -> str:
-    if texts is not None:
-        text = texts[int(value)]
-        text = text if text.strip() else repr(text)
-    else:
-        text = f"{float(value):.5g}" if is_number else str(value)
+def _as_text(value: Any, is_number: bool) -> str:
+    text = f"{float(value):.5g}" if is_number else str(value)
     return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 
@@ -89,24 +82,16 @@ def _gaps(
     return gap
 
 
-def differences(
-    X: Any,
-    rows: np.ndarray,
-    others: np.ndarray,
-    categories: Categories | None = None,
-) -> list[list[Any]]:
+def differences(X: Any, rows: np.ndarray, others: np.ndarray) -> list[list[Any]]:
     """Find the features in which pairs of rows, of numbers (m,), differ most.
 
     Numbers are compared in standard deviations of their column; any other
-    values that differ, and one that is missing, count as one. `categories` has
-    for each column the texts that its values number, or None.
+    values that differ, and one that is missing, count as one.
 
     For each pair at most 12 times column number, value, other value and
     difference, one after another, the largest difference first.
     """
     is_number, spread = _scales(X)
-    texts = [None] * len(is_number) if categories is None else categories
-    is_number &= [each is None for each in texts]
     found = []
     for start in range(0, len(rows), BLOCK):
         ours = _values(X, rows[start : start + BLOCK])
@@ -116,8 +101,8 @@ def differences(
         for i, columns in enumerate(largest):
             pair: list[Any] = []
             for j in columns[gap[i, columns] > 0].tolist():
-                a = _as_text(ours[i, j], is_number[j], texts[j])
-                b = _as_text(theirs[i, j], is_number[j], texts[j])
+                a = _as_text(ours[i, j], is_number[j])
+                b = _as_text(theirs[i, j], is_number[j])
                 pair += [j, a, b, round(float(gap[i, j]), 2)]
             found.append(pair)
     return found

@@ -23,7 +23,7 @@ from ..gradients import check_gradients
 from ..validation import refuse_other_order
 from ._data import as_label, is_flagged, page_data
 from ._decisions import fit_id
-from ._differences import Categories, resolve_names
+from ._differences import resolve_names
 from ._model import model_warnings
 from ._thumbnails import check_images
 
@@ -177,7 +177,6 @@ def write_report(
     feature_names: ArrayLike | None = None,
     title: str | None = None,
     overwrite: bool = False,
-    categories: Categories | None = None,
     warnings: Sequence[str] | None = None,
 ) -> Path:
     """Write the audit page of a fitted filter.
@@ -189,9 +188,6 @@ def write_report(
     detector : EPICFilter
         Fitted.
     X, y, path, images, feature_names, title, overwrite : see EPICFilter.report
-    categories : sequence of (sequence of str or None), optional
-        For each column of X the texts that its values number, or None where they
-        are numbers.
     warnings : sequence of str, optional
         What the page says first; default: a warning where the model has learned
         nothing.
@@ -210,7 +206,7 @@ def write_report(
         names = None  # x0, x1, ... of an image say nothing
     gradients = check_gradients(detector.extractor_.compute(X, labels), len(labels))
     detector._refuse_other_rows(gradients)
-    data = page_data(detector, X, gradients, pictures, names, categories)
+    data = page_data(detector, X, gradients, pictures, names)
     if warnings is None:
         warnings = model_warnings(detector, X)
     page = render(_context(detector, title, warnings), data, environment)

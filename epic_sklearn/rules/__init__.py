@@ -34,6 +34,9 @@ __all__ = [
     "resolve_rule",
 ]
 
+# What rules may say that they need of the gradients.
+NEEDS = {"errors", "inputs"}
+
 
 def resolve_rule(given: Any) -> Rule:
     """Return a rule to work with: a checked clone, or the default one.
@@ -66,6 +69,11 @@ def resolve_rule(given: Any) -> Rule:
         raise TypeError(
             f"rule is {given!r}; give an instance of a rule, such as "
             "IsolatedMedoids(threshold=2) from epic_sklearn.rules, or None."
+        )
+    if not isinstance(given.needs, tuple) or not set(given.needs) <= NEEDS:
+        raise TypeError(
+            f"{type(given).__name__}.needs is {given.needs!r}; it must be a tuple of "
+            f"some of {sorted(NEEDS)}, such as ('errors',), or ()."
         )
     rule = clone(given)
     if hasattr(rule, "_parameter_constraints"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
@@ -37,11 +38,11 @@ class Judgement:
     details: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-class Memory(dict[str, np.ndarray]):
+class Memory(UserDict[str, np.ndarray]):
     """What a rule remembers of a training run: arrays, by names of its own.
 
-    Empty before the first round; saved and loaded with the schedule's state. Only
-    arrays of numbers and bools may be put into it.
+    Empty before the first round; saved and loaded with the schedule's state. What
+    is put into it becomes an array, and must be of numbers or bools.
 
     Parameters
     ----------
@@ -71,6 +72,15 @@ class Memory(dict[str, np.ndarray]):
     ) -> None:
         super().__init__()
         self.keep, self.seed, self.n_jobs = keep, seed, n_jobs
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(
+                f"A rule's memory[{name!r}] is {value!r}; it holds arrays of numbers "
+                "or bools only, which can be saved and loaded."
+            )
+        super().__setitem__(name, array)
 
 
 class Rule(DocLinks, BaseEstimator):
@@ -168,13 +178,25 @@ class TakesRule:
             `rule` is None.
         """
         of_rule = [name for name in params if name.startswith("rule__")]
-        if of_rule and params.get("rule", self.rule) is None:
+        rule = params.get("rule", self.rule)
+        if of_rule and not isinstance(rule, Rule):
             raise ValueError(
-                f"{', '.join(of_rule)} cannot be set: rule is None, which stands for "
-                "the default rule. Give one, such as rule=IsolatedMedoids() of "
-                "epic_sklearn.rules; then its parameters can be set and searched."
+                f"{', '.join(of_rule)} cannot be set: rule is {rule!r}. Give a rule, "
+                "such as rule=IsolatedMedoids() of epic_sklearn.rules (for which None "
+                "stands); then its parameters can be set and searched."
             )
         return super().set_params(**params)  # type: ignore[misc]
+
+
+def read_only(gradients: Any) -> Any:
+    """Gradients that a rule can't change by accident: they are the caller's."""
+    if isinstance(gradients, OuterProductGradients):
+        factors = read_only(gradients.errors), read_only(gradients.inputs)
+        return OuterProductGradients(*factors)
+    if isinstance(gradients, np.ndarray):
+        gradients = gradients.view()
+        gradients.flags.writeable = False
+    return gradients
 
 
 def refuse_what_lacks(rule: Rule, gives: Iterable[str] | None, way_out: str) -> None:
@@ -285,10 +307,10 @@ def refuse_shuffled(gradients: Gradients, codes: np.ndarray) -> None:
 def _proved_errors(errors: np.ndarray, codes: np.ndarray, rule: Rule) -> np.ndarray:
     """Return softmax minus one-hot (n, C), refuse what is not that of these labels."""
     column, is_error, surely = _label_columns(errors)
-    wrong = int((~is_error).sum())
     for code in np.unique(codes[surely]):
-        columns = column[surely & (codes == code)]
-        wrong += int((columns != columns[0]).sum())
+        rows = np.flatnonzero(surely & (codes == code))
+        is_error[rows[column[rows] != column[rows[0]]]] = False
+    wrong = int((~is_error).sum())
     if wrong:
         raise ValueError(
             f"{type(rule).__name__} looks at softmax minus one-hot, the gradient with "
@@ -300,18 +322,31 @@ def _proved_errors(errors: np.ndarray, codes: np.ndarray, rule: Rule) -> np.ndar
     return errors
 
 
-def check_judgement(judgement: Judgement, n: int, rule: Rule) -> Judgement:
+def check_judgement(judgement: Any, n: int, rule: Rule) -> Judgement:
     """Refuse what a rule may not answer: anything but one score and bool a row."""
-    score, flagged = np.asarray(judgement.score), np.asarray(judgement.flagged)
-    columns = {"score": score, "flagged": flagged, **judgement.details}
-    shapes = {name: np.shape(c) for name, c in columns.items() if np.shape(c) != (n,)}
-    if shapes or flagged.dtype != bool or not np.isfinite(score).all():
-        raise ValueError(
-            f"{type(rule).__name__}.judge gave a Judgement that cannot be used: score "
-            f"must be {n} finite numbers, flagged {n} bools, each of details {n} "
-            f"values; wrong shapes: {shapes}, type of flagged: {flagged.dtype}."
+    name = f"{type(rule).__name__}.judge"
+    if not isinstance(judgement, Judgement) or not isinstance(judgement.details, dict):
+        raise TypeError(
+            f"{name} gave {judgement!r}; let it return Judgement(score, flagged), or "
+            "Judgement(score, flagged, details) with a dictionary of arrays."
         )
-    return judgement
+    score, flagged = np.asarray(judgement.score), np.asarray(judgement.flagged)
+    details = {key: np.asarray(value) for key, value in judgement.details.items()}
+    for key, column in {"score": score, "flagged": flagged, **details}.items():
+        kinds = "b" if key == "flagged" else "biuf"
+        if column.shape != (n,) or column.dtype.kind not in kinds:
+            raise ValueError(
+                f"{name} gave a Judgement that cannot be used: {key} is an array of "
+                f"{column.dtype} of shape {column.shape}; it must be {n} "
+                f"{'bools' if key == 'flagged' else 'numbers'}, one an example."
+            )
+    if not np.isfinite(score).all():
+        bad = int((~np.isfinite(score)).sum())
+        raise ValueError(
+            f"{name} gave a Judgement that cannot be used: {bad} of {n} scores are NaN "
+            "or infinite."
+        )
+    return Judgement(score, flagged, details)
 
 
 def highest_in_each_class(

@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed, warn_if_nothing_learned, warn_user
-from ..gradients import Gradients
+from ..gradients import EXTRACTORS, Gradients
 from ..gradients.modules import forward, looks_like_probabilities
 from ..rules import Rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round, check_epochs
-from .net import EXTRACTORS, check_rule, training_loader
+from .net import check_rule, training_loader
 from .sampler import EPICSubsetSampler, labels_of
 
 # Examples a forward pass when gradients are taken.

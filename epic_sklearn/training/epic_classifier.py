@@ -15,11 +15,12 @@ from torch import nn
 
 from .._utils import RandomState, warn_if_nothing_learned, warn_user
 from ..base import to_numpy
+from ..gradients import EXTRACTORS
 from ..gradients.modules import forward
 from ..rules import Rule
 from ..rules.base import TakesRule
 from ..schedule import SCHEDULE_CONSTRAINTS, Round, check_epochs
-from .net import EXTRACTORS, EpochStart, check_rule
+from .net import EpochStart, check_rule
 from .sampler import EPICSubsetSampler
 from .torch_classifier import TorchClassifier
 

@@ -15,22 +15,11 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from ..gradients import (
-    GradientExtractor,
-    LastLayerGradients,
-    LastLayerInputGradients,
-    LogitGradients,
-)
+from ..gradients import EXTRACTORS, GradientExtractor
 from ..gradients.modules import forward, refuse_probabilities
 from ..rules import Rule, resolve_rule
 from ..rules.base import refuse_what_lacks
 from .sampler import EpochOrder
-
-EXTRACTORS: dict[str, type[GradientExtractor]] = {
-    "logit": LogitGradients,
-    "last_layer_input": LastLayerInputGradients,
-    "last_layer": LastLayerGradients,
-}
 
 
 def check_rule(rule: Rule | None, gradients: str) -> None:
