@@ -7,10 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import (
-    StrOptions,
-    validate_parameter_constraints,
-)
+from sklearn.utils._param_validation import StrOptions, validate_parameter_constraints
 from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
@@ -74,13 +71,13 @@ class EPICCallback(Callback):
 
     Parameters
     ----------
-    rule, gradients, warmup, every, stop, min_class_fraction, n_jobs : see \
-EPICClassifier
+    gradients : see EPICClassifier
+    rule, warmup, every, stop, min_class_fraction, n_jobs, random_state : see \
+DropSchedule
+        `random_state` also decides the orders of examples.
     clean_dataset : Dataset or None, default=None
         The training examples in the same order without augmentation, for a
         training set that augments its items; gradients are taken from it.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the orders of examples, and for rules that draw at random.
     verbose : int, default=0
         Above 0, one line a round.
 
@@ -89,10 +86,7 @@ EPICClassifier
     keep_ : ndarray of shape (n,), bool
         Which rows passed to ``fit`` are kept. Rows that the net's
         ``train_split`` sets aside are not trained on and count as kept.
-    dropped_at_epoch_ : ndarray of shape (n,), int
-        Epochs trained when the row was dropped, -1 where it is kept.
-    rounds_ : list of Round
-        One record a round.
+    dropped_at_epoch_, rounds_ : see DropSchedule
     sampler_ : EPICSubsetSampler
         What decides; its ``state_dict`` can be saved.
 
@@ -152,17 +146,7 @@ EPICClassifier
         self.verbose = verbose
 
     def initialize(self) -> EPICCallback:
-        """Check the parameters and forget earlier runs.
-
-        Returns
-        -------
-        self : EPICCallback
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range, or the rule can't use the gradients.
-        """
+        """Check the parameters (ValueError) and forget earlier runs."""
         validate_parameter_constraints(
             self._parameter_constraints,
             self.get_params(deep=False),
@@ -174,20 +158,8 @@ EPICClassifier
         self._taken_over_: dict[str, Any] | None = None
         return self
 
-    def on_train_begin(
-        self, net: Any, X: Any = None, y: Any = None, **kwargs: Any
-    ) -> None:
-        """Take over which examples the net's training loader visits.
-
-        Parameters
-        ----------
-        net, X, y, **kwargs : see skorch's Callback
-
-        Raises
-        ------
-        ValueError
-            If the net's training loader has a sampler or batch sampler already.
-        """
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Take over which examples the net's training loader visits."""
         _refuse_other_samplers(net)
         if len(net.history) == 0 and self.warmup >= net.max_epochs:
             warn_user(
@@ -204,15 +176,8 @@ EPICClassifier
         self._shuffle_ = vars(net).pop("iterator_train__shuffle", None) is not False
         net.iterator_train__sampler = _LateSampler(self)
 
-    def on_train_end(
-        self, net: Any, X: Any = None, y: Any = None, **kwargs: Any
-    ) -> None:
-        """Give the loader back as it was; warn if there was nothing to drop by.
-
-        Parameters
-        ----------
-        net, X, y, **kwargs : see skorch's Callback
-        """
+    def on_train_end(self, net: Any, X: Any, y: Any, **kwargs: Any) -> None:
+        """Give the loader back as it was; warn if there was nothing to drop by."""
         vars(net).pop("iterator_train__sampler", None)
         vars(net).update(self._taken_over_ or {})
         self._taken_over_ = None
@@ -222,21 +187,8 @@ EPICClassifier
             assert labels is not None  # the net has trained on them
             warn_if_nothing_learned(type(self).__name__, labels, logits)
 
-    def on_epoch_begin(
-        self, net: Any, dataset_train: Any = None, **kwargs: Any
-    ) -> None:
-        """Drop what the rule flags if a round is due.
-
-        Parameters
-        ----------
-        net, dataset_train, **kwargs : see skorch's Callback
-
-        Raises
-        ------
-        ValueError
-            If the training set is not the one that training began with, or
-            gradients are not finite.
-        """
+    def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
+        """Drop what the rule flags if a round is due."""
         sampler = self._bind(dataset_train)
         epoch = len(net.history) - 1
         record = sampler.step(epoch, lambda: self._gradients(net, dataset_train))

@@ -103,13 +103,7 @@ def _digest(*arrays: np.ndarray) -> str:
 def read_checkpoint(
     path: Path, run: dict[str, str], max_epochs: int
 ) -> dict[str, Any] | None:
-    """Read a saved run, or None where there is no file.
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be read, is of another run, or holds more epochs.
-    """
+    """Read a saved run, or None without a file; ValueError if it is of another run."""
     if not path.exists():
         return None
     advice = (

@@ -38,8 +38,7 @@ class EPICClassifier(TakesRule, TorchClassifier):
 
     Parameters
     ----------
-    module : torch.nn.Module, class, callable or None, default=None
-        As for :class:`TorchClassifier`.
+    module : see TorchClassifier
     rule : Rule or None, default=None
         Which examples to drop; cloned, never changed. None is the paper's
         :class:`~epic_sklearn.rules.IsolatedMedoids`. A rule's own parameters are
@@ -48,27 +47,12 @@ class EPICClassifier(TakesRule, TorchClassifier):
         What the rule judges: the gradient with respect to the logits (published
         code), to the last layer's input (paper), or to its parameters. A rule that
         cannot use it is refused.
-    warmup : int, default=10
-        Epochs trained before the first round. Poisons separate only when the
-        net has learned; dropping earlier costs clean examples for nothing. With
-        a pre-trained feature extractor 1 is enough; 0 drops before training.
-    every : int, default=5
-        Epochs from round to round.
-    stop : int or None, default=None
-        Last epoch after which a round may come; None: until training ends.
-    min_class_fraction : float, default=0.5
-        Share of each class that is always kept. When reached, the least
-        suspicious examples are given back and one warning names the class.
-    max_epochs : int, default=40
-        Passes over the kept examples; above `warmup`.
-    lr, batch_size, optimizer, optimizer_params, lr_milestones, augment, \
-callbacks, device, checkpoint : see TorchClassifier
-    n_jobs : int, default=None
-        Classes worked on side by side, by rules that can.
-    random_state : int, RandomState instance or None, default=None
-        Decides initial weights, order of examples, dropout and augmentation.
-    verbose : int, default=0
-        Above 0, skorch's line an epoch, with the number of examples kept.
+    warmup, every, stop, min_class_fraction, n_jobs : see DropSchedule
+        `warmup` must be below `max_epochs`. Poisons separate only when the net has
+        learned; dropping earlier costs clean examples for nothing. With a
+        pre-trained feature extractor 1 is enough.
+    max_epochs, lr, batch_size, optimizer, optimizer_params, lr_milestones, augment, \
+callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
 
     Attributes
     ----------
@@ -76,17 +60,12 @@ callbacks, device, checkpoint : see TorchClassifier
         Which training examples were kept to the end.
     isolated_indices_ : ndarray of int
         Rows of the others.
-    dropped_at_epoch_ : ndarray of shape (n,), int
-        Epochs trained when the example was dropped, -1 where it was kept.
+    dropped_at_epoch_, details_, rounds_ : see DropSchedule
     isolation_score_ : ndarray of shape (n,)
         The rule's highest score of all rounds; every dropped example is above
         every kept one that was flagged in its class.
-    details_ : dict of str to ndarray of shape (n,)
-        What else the rule said in the last round; see the rule.
     rule_ : Rule
         The clone that judged.
-    rounds_ : list of Round
-        Epoch, examples kept and dropped, seconds and rho of each round.
     rho_ : float
         Change in the norm of the mean gradient that dropping causes (Theorem
         3.1), in the last round; 0 if there was none.
@@ -172,26 +151,7 @@ callbacks, device, checkpoint : see TorchClassifier
         self.n_jobs = n_jobs
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Train, dropping what the rule flags on the way.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            Training examples, finite.
-        y : array-like of shape (n,)
-            Labels: strings, integers or bools, at least two classes.
-
-        Returns
-        -------
-        self : EPICClassifier
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range (a `warmup` not below `max_epochs`
-            among them), the data cannot be used, the module does not fit them,
-            or training diverges.
-        """
+        """Train as :meth:`TorchClassifier.fit`, dropping what the rule flags."""
         super().fit(X, y)
         schedule = self._sampler.schedule
         self.keep_ = schedule.keep

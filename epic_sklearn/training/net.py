@@ -61,15 +61,7 @@ class MultilayerPerceptron(nn.Module):
 
 
 def make_module(given: Any, X: np.ndarray, n_classes: int) -> nn.Module:
-    """Copy or make the module, as TorchClassifier says, and try it on two examples.
-
-    Raises
-    ------
-    TypeError
-        If no module comes of it.
-    ValueError
-        If the module does not fit the data.
-    """
+    """Copy or make the module, as TorchClassifier says, and try it on two examples."""
     if given is None:
         module: Any = MultilayerPerceptron(X, n_classes)
     elif isinstance(given, nn.Module):
@@ -193,9 +185,7 @@ class EpochStart(Callback):
     ) -> None:
         self.sampler, self.extractor = sampler, extractor
 
-    def on_epoch_begin(
-        self, net: Any, dataset_train: Any = None, **kwargs: Any
-    ) -> None:
+    def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
         """Step; record how many examples are kept for skorch's table of epochs."""
 
         def gradients() -> Any:

@@ -31,13 +31,6 @@ def labels_of(source: Any) -> np.ndarray:
 
     A data set's attributes are not trusted: ``targets`` need not be what the items
     give (torchvision's ``target_transform``), nor ``labels`` one an example.
-
-    Raises
-    ------
-    ValueError
-        If a data set gives no labels.
-    TypeError
-        If its examples have no numbers.
     """
     if isinstance(source, DataLoader):
         source = source.dataset
@@ -136,7 +129,9 @@ class EPICSubsetSampler(EpochOrder):
         The data set that the loader draws from, or its labels. The items of a
         data set are read once for their labels, but for a ``TensorDataset``; where
         that is slow, pass the labels.
-    rule, warmup, every, stop, min_class_fraction, n_jobs : see EPICClassifier
+    rule, warmup, every, stop, min_class_fraction, n_jobs, random_state : see \
+DropSchedule
+        `random_state` also decides the orders of examples.
     shuffle : bool, default=True
         Whether each epoch has a new order, from the seed and the epoch.
     shard : bool, default=True
@@ -144,19 +139,12 @@ class EPICSubsetSampler(EpochOrder):
         as with torch's ``DistributedSampler``. False: each visits all that is
         kept, for a framework that shares a sampler out itself, as Lightning and
         accelerate do.
-    random_state : int, RandomState instance or None, default=None
-        Seed of the orders.
 
     Attributes
     ----------
     schedule : DropSchedule
         What decides.
-    keep : ndarray of shape (n,), bool
-        Which examples are kept.
-    dropped_at_epoch : ndarray of shape (n,), int
-        Epochs trained when the example was dropped, -1 where it is kept.
-    rounds : list of Round
-        One record a round.
+    keep, dropped_at_epoch, rounds : see DropSchedule
 
     Notes
     -----
@@ -246,28 +234,11 @@ class EPICSubsetSampler(EpochOrder):
         return self.schedule.rounds
 
     def step(self, epoch: int, gradients: Any | Callable[[], Any]) -> Round | None:
-        """Begin an epoch: drop what the rule flags if a round is due.
+        """Begin the epoch after `epoch` trained ones; :meth:`DropSchedule.step` first.
 
-        Parameters
-        ----------
-        epoch : int
-            Epochs trained so far: 0 before the first.
-        gradients : array-like of shape (n, d), OuterProductGradients or callable
-            Gradient features of all examples, in the data set's order; or a
-            function that computes them, called only if a round is due. Under
-            ``torch.distributed`` each process may give those of its own
-            :meth:`gradient_rows` only.
-
-        Returns
-        -------
-        Round or None
-            None if no round is due.
-
-        Raises
-        ------
-        ValueError
-            If the gradients have the wrong shape, are not finite, or lack what
-            the rule needs.
+        Gradients, or what the function gives, are in the data set's order. Under
+        ``torch.distributed`` each process may give those of its own
+        :meth:`gradient_rows` only.
         """
         self.epoch = int(epoch)
         self._has_stepped = True
@@ -293,13 +264,7 @@ class EPICSubsetSampler(EpochOrder):
         return super().__iter__()
 
     def gradient_rows(self) -> np.ndarray:
-        """Rows whose gradients this process computes: all of them on its own.
-
-        Returns
-        -------
-        ndarray of int
-            Contiguous; the processes' shares follow each other by rank.
-        """
+        """Contiguous rows whose gradients this process computes: all, on its own."""
         return rows_of_rank(self.n)
 
     def state_dict(self) -> dict[str, Any]:
@@ -307,31 +272,14 @@ class EPICSubsetSampler(EpochOrder):
 
         Save it with the net's and the optimizer's state, and torch's random
         state if the loop draws random numbers (dropout, augmentation); a run
-        resumed with all of them keeps what an unbroken one keeps.
-
-        Returns
-        -------
-        dict
-            Tensors and plain values: ``torch.save`` writes it, and
-            ``torch.load`` reads it with its safe default.
+        resumed with all of them keeps what an unbroken one keeps. Tensors and plain
+        values, which ``torch.load`` reads with its safe default.
         """
         schedule = to_tensors(self.schedule.state_dict())
         return {**super().state_dict(), "schedule": schedule}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a :meth:`state_dict`.
-
-        Parameters
-        ----------
-        state : dict
-            Saved by a sampler of the same labels, rule and settings. The saved
-            seed takes the place of this sampler's.
-
-        Raises
-        ------
-        ValueError
-            If it was saved for other labels or settings.
-        """
+        """Go on from a :meth:`state_dict`, as :meth:`DropSchedule.load_state_dict`."""
         self.schedule.load_state_dict(to_arrays(state["schedule"]))
         self._has_stepped = True
         super().load_state_dict(state)

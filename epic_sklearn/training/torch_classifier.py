@@ -32,12 +32,7 @@ from ..validation import (
     warn_of_spellings,
 )
 from .checkpoint import RunCheckpoint, describe_run, has_stopped
-from .net import (
-    AugmentingCollate,
-    EpochStart,
-    make_module,
-    training_loader,
-)
+from .net import AugmentingCollate, EpochStart, make_module, training_loader
 from .sampler import EpochOrder
 
 
@@ -199,34 +194,16 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         return self
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
-        """Predict class probabilities.
+        """Predict probabilities, shape (n, n_classes), of examples of shape (n, ...).
 
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            New examples.
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes)
-            Softmax of the logits, columns as in ``classes_``.
+        The softmax of the logits, columns as in ``classes_``.
         """
         check_is_fitted(self)
         logits, _, _ = forward(self.module_, self._module_input(X))
         return softmax(logits, axis=1)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """Predict labels.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            New examples.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-        """
+        """Predict labels, shape (n,), of examples of shape (n, ...)."""
         columns = self.predict_proba(X).argmax(axis=1)
         return self.classes_[columns]
 
