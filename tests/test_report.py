@@ -201,14 +201,6 @@ def test_a_missing_number_differs_from_one_that_is_there(tmp_path):
     data_of(EPICFilter(model, rule=Curious()).fit(X, y).report(X, y, tmp_path / "a"))
 
 
-def test_texts_that_a_column_numbers_are_shown_and_compared_as_texts():
-    X = np.array([[0.5, 2, 0], [0.5, 0, 1], [1.5, 2, 0]])
-    texts = [None, ["blue", "red", "x" * 200], ["", "b "]]
-    one, two = differences(X, np.array([0, 0]), np.array([1, 2]), texts)
-    assert one == [1, "x" * 119 + "…", "blue", 1.0, 2, "''", "b ", 1.0]
-    assert [two[0], *two[1:3]] == [0, "0.5", "1.5"] and len(two) == 4
-
-
 def test_categories_of_a_dataframe_are_shown_as_they_are():
     frame = pd.DataFrame({"colour": pd.Categorical(["red", "blue"]), "n": [1.0, 2.0]})
     (pair,) = differences(frame, np.array([0]), np.array([1]))

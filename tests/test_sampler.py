@@ -24,7 +24,7 @@ from training_problem import (
 )
 
 from epic_sklearn import EPICSubsetSampler
-from epic_sklearn.rules import IsolatedMedoids
+from epic_sklearn.rules import IsolatedMedoids, Judgement, Rule
 
 
 def test_loader_with_workers_sees_only_what_is_kept():
@@ -164,3 +164,19 @@ def test_a_data_set_without_numbers_is_refused():
 
     with pytest.raises(TypeError, match="Stream is an IterableDataset"):
         EPICSubsetSampler(Stream())
+
+
+def test_texts_among_a_rules_details_are_saved_and_loaded(tmp_path):
+    class Says(Rule):
+        def judge(self, gradients, codes, memory):
+            n = len(codes)
+            why = np.where(np.arange(n) % 2 == 0, "even", "odd")
+            return Judgement(np.zeros(n), np.zeros(n, dtype=bool), {"why": why})
+
+    labels = np.arange(20) % 2
+    sampler = EPICSubsetSampler(labels, rule=Says(), warmup=0, random_state=0)
+    sampler.step(0, np.ones((20, 2)))
+    torch.save(sampler.state_dict(), tmp_path / "state.pt")
+    again = EPICSubsetSampler(labels, rule=Says(), warmup=0, random_state=0)
+    again.load_state_dict(torch.load(tmp_path / "state.pt"))
+    assert again.schedule.details["why"].tolist() == ["even", "odd"] * 10

@@ -272,7 +272,7 @@ def answering(**changes):
         {"flagged": np.zeros(120)},
         {"flagged": np.array([5, 7])},
         {"details": {"size": np.zeros(7)}},
-        {"details": {"why": np.array(["far"] * 120)}},
+        {"details": {"why": np.array([None] * 120)}},
     ],
 )
 def test_an_answer_that_does_not_fit_the_rows_is_refused_and_nothing_changes(changes):

@@ -322,6 +322,10 @@ def _proved_errors(errors: np.ndarray, codes: np.ndarray, rule: Rule) -> np.ndar
     return errors
 
 
+# Kinds of arrays that the parts of an answer may be.
+_ANSWERS = {"score": ("biuf", "numbers"), "flagged": ("b", "bools")}
+
+
 def check_judgement(judgement: Any, n: int, rule: Rule) -> Judgement:
     """Refuse what a rule may not answer: anything but one score and bool a row."""
     name = f"{type(rule).__name__}.judge"
@@ -333,12 +337,12 @@ def check_judgement(judgement: Any, n: int, rule: Rule) -> Judgement:
     score, flagged = np.asarray(judgement.score), np.asarray(judgement.flagged)
     details = {key: np.asarray(value) for key, value in judgement.details.items()}
     for key, column in {"score": score, "flagged": flagged, **details}.items():
-        kinds = "b" if key == "flagged" else "biuf"
+        kinds, wanted = _ANSWERS.get(key, ("biufU", "numbers or texts"))
         if column.shape != (n,) or column.dtype.kind not in kinds:
             raise ValueError(
                 f"{name} gave a Judgement that cannot be used: {key} is an array of "
-                f"{column.dtype} of shape {column.shape}; it must be {n} "
-                f"{'bools' if key == 'flagged' else 'numbers'}, one an example."
+                f"{column.dtype} of shape {column.shape}; it must be {n} {wanted}, one "
+                "an example."
             )
     if not np.isfinite(score).all():
         bad = int((~np.isfinite(score)).sum())

@@ -38,7 +38,8 @@ def to_tensors(state: Any) -> Any:
     if isinstance(state, list | tuple):
         return type(state)(map(to_tensors, state))
     if isinstance(state, np.ndarray):
-        return torch.from_numpy(state.copy())
+        is_text = state.dtype.kind == "U"  # a rule's detail; there is no such tensor
+        return state.tolist() if is_text else torch.from_numpy(state.copy())
     return state.item() if isinstance(state, np.generic) else state
 
 
