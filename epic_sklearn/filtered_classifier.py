@@ -263,33 +263,13 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
 
     @available_if(_classifier_has("predict_proba"))
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Predict probabilities of new examples.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or dataframe of shape (n, ...)
-            New examples.
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes)
-        """
+        """Predict probabilities (n, n_classes) of new examples; see :meth:`predict`."""
         check_is_fitted(self)
         return self.classifier_.predict_proba(X)
 
     @available_if(_classifier_has("decision_function"))
     def decision_function(self, X: Any) -> np.ndarray:
-        """Give the classifier's decision function of new examples.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or dataframe of shape (n, ...)
-            New examples.
-
-        Returns
-        -------
-        ndarray
-        """
+        """Give the classifier's own scores of new examples; see :meth:`predict`."""
         check_is_fitted(self)
         return self.classifier_.decision_function(X)
 

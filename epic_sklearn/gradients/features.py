@@ -163,48 +163,14 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
 
 
 def mean_gradient(gradients: Gradients) -> np.ndarray:
-    """Return the mean gradient over all examples, flattened, in float64.
-
-    Parameters
-    ----------
-    gradients : ndarray of shape (n, d) or OuterProductGradients
-        Gradient features, at least one row.
-
-    Returns
-    -------
-    ndarray of shape (d,)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.gradients import mean_gradient
-    >>> mean_gradient(np.array([[1.0, 0.0], [3.0, 2.0]]))
-    array([2., 1.])
-    """
+    """Return the mean gradient over all examples, flattened (d,), in float64."""
     if isinstance(gradients, OuterProductGradients):
         return gradients.mean().astype(np.float64)
     return gradients.mean(axis=0, dtype=np.float64)
 
 
 def gradient_lengths(gradients: Gradients) -> np.ndarray:
-    """Euclidean norm of each example's gradient.
-
-    Parameters
-    ----------
-    gradients : ndarray of shape (n, d) or OuterProductGradients
-        Gradient features.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.gradients import gradient_lengths
-    >>> gradient_lengths(np.array([[3.0, 4.0]]))
-    array([5.])
-    """
+    """Euclidean norm (n,) of each example's gradient."""
     if isinstance(gradients, OuterProductGradients):
         return gradient_lengths(gradients.errors) * gradient_lengths(gradients.inputs)
     return np.linalg.norm(gradients, axis=1)
@@ -217,17 +183,7 @@ def gradient_norm_change(gradients: Gradients, keep: np.ndarray) -> float:
     the kept examples has dynamics close to training on all of them while this
     is small against the norm itself.
 
-    Parameters
-    ----------
-    gradients : ndarray of shape (n, d) or OuterProductGradients
-        Gradient features of all examples.
-    keep : ndarray of shape (n,), bool
-        What is kept, at least one example.
-
-    Returns
-    -------
-    float
-        In the gradients' own unit, >= 0.
+    In the gradients' own unit; `keep` (n,) must keep at least one example.
 
     Examples
     --------

@@ -174,23 +174,9 @@ def forward(
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Logits of every example, in example order, in evaluation mode.
 
-    Parameters
-    ----------
-    module : nn.Module
-        Gives logits (n, C).
-    data : array-like, tensor, Dataset or DataLoader
-        The examples.
-    batch_size : int
-        Examples a batch.
-    with_inputs : bool
-        Also return the input of the last linear layer.
-
-    Returns
-    -------
-    logits : ndarray of shape (n, C), float64
-    labels : ndarray of shape (n,) or None
-        What the data set gives as its second item.
-    inputs : ndarray of shape (n, H), float64, or None
+    Of an array, tensor, Dataset or DataLoader. Returns logits (n, C), float64; the
+    labels (n,) that the data set gives, or None; and, asked for `with_inputs`, the
+    inputs (n, H) of the last linear layer, float64, else None.
 
     Raises
     ------
