@@ -37,10 +37,10 @@ class SleeperAgent(GradientAttack):
 
     Parameters
     ----------
-    n_poisons, eps, n_steps, step_size, base_selection, augment, batch_size, clip, \
-random_state, verbose
-        See :class:`GradientMatching`; by default, base examples are those of the
-        largest loss gradients. The trigger and the sources are drawn, too.
+    n_poisons, eps, n_steps, step_size, base_selection : see GradientMatching
+        By default, base examples are those of the largest loss gradients.
+    augment, batch_size, clip, random_state, verbose : see GradientMatching
+        The trigger and the sources are drawn, too.
     trigger : PatchTrigger or None, default=None
         None draws a random patch for the lower right corner, a quarter of the
         images high, of values within `clip`, or in [0, 1] if that is None.
