@@ -20,7 +20,7 @@ from tqdm import tqdm
 from .._utils import RandomState, resolve_seed
 from ..gradients.features import Gradients, OuterProductGradients, check_gradients
 from ..validation import label_array, refuse_other_order
-from .distances import BLOCK_ROWS, METRICS, Distances
+from .distances import BLOCK_ROWS, METRICS, Distances, memory_limit
 from .greedy import (
     OPTIMIZER_NAMES,
     REFUSED,
@@ -30,6 +30,8 @@ from .greedy import (
     fits_on,
     is_on_gpu,
 )
+
+LARGE = 1000  # a smaller class is over before a thread of its own pays
 
 
 @dataclass(frozen=True)
@@ -199,8 +201,9 @@ def find_medoids_within(
     budgets = [budgets[codes[rows[0]]] for rows in classes]
     shown = tqdm(classes, "medoids", unit="class", disable=not verbose)
     how = (metric, optimizer, seed, device)
-    if max_class_size is None or max(map(len, classes)) <= max_class_size:
-        found = choose_in_groups(gradients, shown, budgets, how, n_jobs)
+    largest = max(map(len, classes))
+    if max_class_size is None or largest <= max_class_size:
+        found = choose_in_groups(gradients, shown, budgets, how, n_jobs, largest)
     else:
         found = [
             choose_in_parts(gradients[rows], budget, how, max_class_size, n_jobs)
@@ -228,14 +231,26 @@ def choose_in_groups(
     budgets: Sequence[int],
     how: tuple[Any, ...],
     n_jobs: int | None,
+    largest: int,
 ) -> list[Selection]:
     """Choose medoids of each group of rows: side by side, or each in threads.
 
     Gradients travel inside their task: joblib's dask backend puts arrays that are
     arguments into one worker's memory beforehand, which are lost if that dies.
     """
-    n_threads = 1 if effective_n_jobs(n_jobs) > 1 else torch.get_num_threads()
-    return Parallel(n_jobs=n_jobs, prefer="threads")(
+    n_threads, kind = 1, {"prefer": "threads"}
+    if effective_n_jobs(n_jobs) == 1:
+        # With this process's threads: several large groups, while their distances
+        # fit working_memory together, or the rows of one.
+        n_threads, kind = torch.get_num_threads(), {"backend": "threading"}
+        fit = int(memory_limit() / (4 * largest**2))
+        n_jobs = (
+            min(n_threads, len(budgets), fit)
+            if largest >= LARGE and how[3] is None
+            else 1
+        )
+        n_threads //= (n_jobs := max(1, n_jobs))
+    return Parallel(n_jobs=n_jobs, **kind)(
         delayed(partial(choose_in_class, gradients[rows], budget, how, n_threads))()
         for rows, budget in zip(groups, budgets, strict=True)
     )
@@ -259,7 +274,8 @@ def choose_in_parts(
         return choose_in_class(gradients, budget, how, n_threads)
     order = np.random.RandomState(seed).permutation(n)
     parts = [np.sort(part) for part in np.array_split(order, -(-n // max_size))]
-    chosen = choose_in_groups(gradients, parts, [budget] * len(parts), how, n_jobs)
+    budgets = [budget] * len(parts)
+    chosen = choose_in_groups(gradients, parts, budgets, how, n_jobs, max_size)
     medoids = [part[one.ranking] for part, one in zip(parts, chosen, strict=True)]
     candidates = np.sort(np.concatenate(medoids))
     final = choose_in_class(gradients[candidates], budget, how, n_threads)
