@@ -271,9 +271,7 @@ def test_a_page_is_made_of_results_only(tmp_path, capsys):
 
 
 def test_every_result_in_the_docs_is_of_a_defence_that_the_code_knows():
-    # A run begun under earlier names is still writing to home/, and goes on by them.
     paths = sorted((ROOT / "docs" / "results").rglob("*.jsonl"))
-    paths = [path for path in paths if path.parent.name != "home"]
     assert paths
     for path in paths:
         records = read_records(path)
