@@ -226,18 +226,7 @@ class DropSchedule:
         return score
 
     def is_due(self, epoch: int) -> bool:
-        """Say whether a round comes after `epoch` epochs of training.
-
-        Parameters
-        ----------
-        epoch : int
-            Epochs trained so far.
-
-        Returns
-        -------
-        bool
-            False also for a round that has been run.
-        """
+        """Say whether a round, not yet run, comes after `epoch` epochs."""
         if self.rounds and epoch <= self.rounds[-1].epoch:
             return False
         if epoch < self.warmup or (self.stop is not None and epoch > self.stop):
@@ -358,17 +347,9 @@ class DropSchedule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a :meth:`state_dict`.
 
-        Parameters
-        ----------
-        state : dict
-            Saved by a schedule of the same labels, rule and settings. Its `stop`
-            may differ, so that a run can be prolonged, and its seed takes the
-            place of this one's.
-
-        Raises
-        ------
-        ValueError
-            If it was saved for other labels or settings; nothing has changed.
+        That of a schedule of the same labels, rule and settings; others raise
+        ValueError, and change nothing. Its `stop` may differ, so that a run can be
+        prolonged, and its seed takes the place of this one's.
         """
         if not np.array_equal(state["codes"], self.codes):
             raise ValueError(
