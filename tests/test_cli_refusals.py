@@ -88,7 +88,7 @@ def test_pickles_are_never_loaded(folder, capsys):
         (["--exclude", "petal width"], "did you mean 'petal width (cm)'?"),
         (["--features", "species"], "is the label"),
         (["--set", "subset_size=0"], "'subset_size' parameter of IsolatedMedoids must"),
-        (["--set", "subset_size=0"], "defaults: cluster_on=all, max_class_size=None"),
+        (["--set", "subset_size=0"], "defaults: cluster_on=all, max_class_size=20000"),
         (["--set", "threshold=few"], "Got 'few' instead"),
         (["--set", "treshold=2"], "did you mean 'threshold'?"),
         (["--set", "threshold"], "give NAME=VALUE"),

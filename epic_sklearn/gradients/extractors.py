@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, clone
@@ -321,9 +322,10 @@ class LastLayerInputGradients(GradientExtractor):
         if module is None:
             _, weight = last_layer(model, X)
         else:
-            weight = last_linear(module).weight.detach().double().cpu().numpy()
+            layer = last_linear(module).weight.detach().cpu()
+            weight = (layer if layer.dtype is torch.float64 else layer.float()).numpy()
         errors, _, labels = self._errors(model, X, y, with_inputs=True)
-        return errors @ weight, labels
+        return errors.astype(weight.dtype) @ weight, labels
 
 
 class LastLayerGradients(GradientExtractor):
@@ -351,5 +353,5 @@ class LastLayerGradients(GradientExtractor):
     def _compute(self, model: Any, X: Any, y: Any) -> tuple[Gradients, np.ndarray]:
         errors, inputs, labels = self._errors(model, X, y, with_inputs=True)
         assert inputs is not None  # asked for
-        with_bias = np.column_stack([inputs, np.ones(len(errors))])
+        with_bias = np.hstack([inputs, np.ones((len(errors), 1), inputs.dtype)])
         return OuterProductGradients(errors, with_bias), labels

@@ -176,7 +176,7 @@ def forward(
 
     Of an array, tensor, Dataset or DataLoader. Returns logits (n, C), float64; the
     labels (n,) that the data set gives, or None; and, asked for `with_inputs`, the
-    inputs (n, H) of the last linear layer, float64, else None.
+    inputs (n, H) of the last linear layer, float32 unless it is float64, else None.
 
     Raises
     ------
@@ -203,7 +203,9 @@ def forward(
                 _check_logits(module, output, size_of(x))
                 if with_inputs:
                     _check_is_last(module, captured.get("output"), output)
-                    inputs.append(captured["input"].double().cpu())
+                    layer = captured["input"].cpu()
+                    is_double = layer.dtype is torch.float64
+                    inputs.append(layer if is_double else layer.float())
                 logits.append(output.double().cpu())
                 labels.append(y)
     finally:

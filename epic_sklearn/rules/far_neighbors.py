@@ -10,7 +10,7 @@ from scipy.stats import norm
 from sklearn.utils._param_validation import Interval
 
 from ..gradients import OuterProductGradients
-from ..medoids import neighbor_distances
+from ..medoids import MAX_CLASS_SIZE, SIZE, approximate, neighbor_distances
 from .base import Judgement, Memory, Rule
 
 # Colliding groups of up to as many examples are seen as groups.
@@ -47,7 +47,11 @@ def _log_lengths(errors: np.ndarray) -> np.ndarray:
 
 
 def neighbor_isolation(
-    gradients: OuterProductGradients, codes: np.ndarray
+    gradients: OuterProductGradients,
+    codes: np.ndarray,
+    *,
+    max_class_size: int | None = MAX_CLASS_SIZE,
+    seed: int = 0,
 ) -> np.ndarray:
     """Score how isolated each example is among the neighbours of its class.
 
@@ -69,6 +73,11 @@ def neighbor_isolation(
         The last layer's gradients of n examples.
     codes : ndarray of shape (n,), int
         Class of each example, 0, 1, ...
+    max_class_size : int or None, default=20_000
+        In larger classes neighbours are looked for among a part of the class only,
+        four times: distances are approximate, never too small. None: among all.
+    seed : int, default=0
+        For how such classes are split.
 
     Returns
     -------
@@ -79,7 +88,9 @@ def neighbor_isolation(
     Notes
     -----
     Distances are made in blocks: memory grows with n, time with the square of the
-    classes' sizes.
+    classes' sizes up to `max_class_size` and with n beyond. There each example is
+    compared with those of its cell in four random projection trees (Dasgupta and
+    Freund, 2008), so that groups that collide stay together.
 
     Examples
     --------
@@ -101,7 +112,12 @@ def neighbor_isolation(
         return score
     _, codes = np.unique(codes[rows], return_inverse=True)
     halves = neighbor_distances(
-        gradients.inputs[rows], codes, (1, N_NEIGHBORS), metric="cosine"
+        gradients.inputs[rows],
+        codes,
+        (1, N_NEIGHBORS),
+        metric="cosine",
+        max_class_size=max_class_size,
+        seed=seed,
     )
     # Half the square of the distance between rows scaled to length 1.
     first, last = np.log(np.sqrt(2 * halves).clip(SAME_DIRECTION)).T
@@ -124,10 +140,18 @@ class FarNeighbors(Rule):
     cutoff : float, default=2.0
         Score above which an example is dropped, in robust standard deviations of
         its class; lower drops more, 4.25 or more nothing.
+    max_class_size : int or None, default=20_000
+        Largest class whose neighbours are found exactly; see
+        :func:`neighbor_isolation`. None: all are.
 
     See Also
     --------
     IsolatedMedoids : The paper's rule.
+
+    Notes
+    -----
+    Where a class is larger than `max_class_size`, the details have a column
+    ``approximate``, True for its rows.
 
     Examples
     --------
@@ -149,13 +173,20 @@ class FarNeighbors(Rule):
     to_drop_less: ClassVar[str] = "Raise cutoff"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "cutoff": [Interval(Real, 0, None, closed="neither")]
+        "cutoff": [Interval(Real, 0, None, closed="neither")],
+        "max_class_size": SIZE,
     }
 
-    def __init__(self, cutoff: float = 2.0) -> None:
+    def __init__(
+        self, cutoff: float = 2.0, *, max_class_size: int | None = MAX_CLASS_SIZE
+    ) -> None:
         self.cutoff = cutoff
+        self.max_class_size = max_class_size
 
     def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Flag what scores above `cutoff`; see :meth:`Rule.judge`."""
-        score = neighbor_isolation(gradients, codes)
-        return Judgement(score, score > self.cutoff)
+        score = neighbor_isolation(
+            gradients, codes, max_class_size=self.max_class_size, seed=memory.seed
+        )
+        details = approximate(codes, self.max_class_size)
+        return Judgement(score, score > self.cutoff, details)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_convert
 
 from ..gradients import EXTRACTORS, GradientExtractor
 from ..gradients.modules import forward, refuse_probabilities
@@ -152,25 +152,35 @@ class Batches(Sampler[list[int]]):
 
 
 def training_loader(
-    dataset: Dataset, sampler: Sampler[int], batch_size: int, **kwargs: Any
+    dataset: Dataset,
+    sampler: Sampler[int],
+    batch_size: int,
+    of_arrays: bool = False,
+    **kwargs: Any,
 ) -> DataLoader:
-    """Make a DataLoader over the sampler's rows, in place of skorch's default."""
+    """Make a DataLoader over the sampler's rows, in place of skorch's default.
+
+    A data set `of_arrays` is asked for a batch's rows at once: one by one costs more
+    than a step of a small net.
+    """
     if batch_size < 1:  # skorch's -1: everything at once
         batch_size = len(dataset)  # type: ignore[arg-type]
     kwargs.pop("shuffle", None)
     batches = Batches(sampler, batch_size, kwargs.pop("drop_last", False))
+    if of_arrays:
+        return DataLoader(dataset, sampler=batches, batch_size=None, **kwargs)
     return DataLoader(dataset, batch_sampler=batches, **kwargs)
 
 
 class AugmentingCollate:
-    """Collate a training batch and change its inputs by the user's function."""
+    """Change the inputs of a training batch by the user's function."""
 
     def __init__(self, augment: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self.augment = augment
 
     def __call__(self, items: list[Any]) -> Any:
-        """Collate, then augment the first part of the batch."""
-        x, *rest = default_collate(items)
+        """Make tensors of a batch of arrays, then augment the first."""
+        x, *rest = default_convert(items)
         return [self.augment(x), *rest]
 
 

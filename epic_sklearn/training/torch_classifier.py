@@ -277,7 +277,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         params = self.optimizer_params
         if params is None and self.optimizer is torch.optim.SGD:
             params = {"momentum": 0.9, "nesterov": True}
-        loader_options: dict[str, Any] = {"sampler": start.sampler}
+        loader_options: dict[str, Any] = {"sampler": start.sampler, "of_arrays": True}
         if self.augment is not None:
             loader_options["collate_fn"] = AugmentingCollate(self.augment)
         callbacks = [("epic_epoch_start", start), *self._named_callbacks()]
