@@ -6,11 +6,11 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.stats import median_abs_deviation
-from sklearn.neighbors import NearestNeighbors
+from scipy.stats import norm
 from sklearn.utils._param_validation import Interval
 
 from ..gradients import OuterProductGradients
+from ..medoids import neighbor_distances
 from .base import Judgement, Memory, Rule
 
 # Colliding groups of up to as many examples are seen as groups.
@@ -21,20 +21,20 @@ LARGEST_Z = 3.0
 SAME_DIRECTION = 1e-6
 
 
-def _robust_z(logarithms: np.ndarray) -> np.ndarray:
-    """Deviations (n,) from the median, in robust standard deviations, within +-3."""
-    spread = median_abs_deviation(logarithms, scale="normal")
+def _robust_z(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Deviations (n,) from the class's median in robust standard deviations, +-3."""
+    away = values - _medians(values, codes)[codes]
+    spread = _medians(np.abs(away), codes) / norm.ppf(0.75)
     # Differences of logarithms below 1e-6 are rounding.
-    z = (logarithms - np.median(logarithms)) / max(float(spread), 1e-6)
-    return np.clip(z, -LARGEST_Z, LARGEST_Z)
+    return np.clip(away / spread.clip(1e-6)[codes], -LARGEST_Z, LARGEST_Z)
 
 
-def _directions(inputs: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1, in float64; a zero row stays zero."""
-    rows = inputs.astype(np.float64)
-    rows /= np.abs(rows).max(axis=1, keepdims=True, initial=1e-300)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, lengths, out=rows, where=lengths > 0)
+def _medians(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Median (C,) of the values of each class, of which none is empty."""
+    order, sizes = np.lexsort((values, codes)), np.bincount(codes)
+    begin = np.cumsum(sizes) - sizes
+    middle = [order[begin + (sizes - 1) // 2], order[begin + sizes // 2]]
+    return values[middle].mean(axis=0)
 
 
 def _log_lengths(errors: np.ndarray) -> np.ndarray:
@@ -44,15 +44,6 @@ def _log_lengths(errors: np.ndarray) -> np.ndarray:
     return np.log(largest) + np.log(
         np.linalg.norm(rows / largest[:, None], axis=1).clip(1e-300)
     )
-
-
-def _log_isolation(inputs: np.ndarray) -> np.ndarray:
-    """log(d_10 * d_10 / d_1), d_k the distance to the k-th nearest direction."""
-    directions = _directions(inputs)
-    neighbors = NearestNeighbors(n_neighbors=N_NEIGHBORS, algorithm="brute")
-    distances, _ = neighbors.fit(directions).kneighbors()
-    first, last = np.log(distances[:, [0, -1]].clip(SAME_DIRECTION)).T
-    return 2 * last - first
 
 
 def neighbor_isolation(
@@ -87,8 +78,8 @@ def neighbor_isolation(
 
     Notes
     -----
-    Distances are computed in blocks by scikit-learn: memory grows with n, time with
-    the square of the classes' sizes.
+    Distances are made in blocks: memory grows with n, time with the square of the
+    classes' sizes.
 
     Examples
     --------
@@ -105,13 +96,18 @@ def neighbor_isolation(
     (array([ True,  True,  True,  True]), 0.02)
     """
     score = np.zeros(len(codes))
-    for code in np.unique(codes):
-        rows = np.flatnonzero(codes == code)
-        if len(rows) <= N_NEIGHBORS:
-            continue
-        geometry = _robust_z(_log_isolation(gradients.inputs[rows]))
-        error = _robust_z(_log_lengths(gradients.errors[rows]))
-        score[rows] = (geometry + error) / np.sqrt(2)
+    rows = np.flatnonzero(np.bincount(codes)[codes] > N_NEIGHBORS)
+    if len(rows) == 0:
+        return score
+    _, codes = np.unique(codes[rows], return_inverse=True)
+    halves = neighbor_distances(
+        gradients.inputs[rows], codes, (1, N_NEIGHBORS), metric="cosine"
+    )
+    # Half the square of the distance between rows scaled to length 1.
+    first, last = np.log(np.sqrt(2 * halves).clip(SAME_DIRECTION)).T
+    geometry = _robust_z(2 * last - first, codes)
+    error = _robust_z(_log_lengths(gradients.errors[rows]), codes)
+    score[rows] = (geometry + error) / np.sqrt(2)
     return score
 
 
