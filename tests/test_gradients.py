@@ -1,5 +1,7 @@
 """Extractors against torch.autograd, one example at a time."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -472,3 +474,23 @@ def test_factors_of_whole_numbers_do_not_overflow():
     checked = check_gradients(OuterProductGradients(errors, inputs), 2)
     assert checked.toarray()[0, 0] == -12000
     assert OuterProductGradients(errors.tolist(), inputs.tolist()).shape == (2, 4)
+
+
+class Named(nn.Module):
+    """Gives its logits under a name, as transformers do."""
+
+    def __init__(self, net, wrap):
+        super().__init__()
+        self.net, self.wrap = net, wrap
+
+    def forward(self, x):
+        return self.wrap(self.net(x))
+
+
+@pytest.mark.parametrize("wrap", [dict, SimpleNamespace], ids=["entry", "attribute"])
+@pytest.mark.parametrize("extractor", [LogitGradients, LastLayerInputGradients])
+def test_logits_may_be_named_so(net, data, extractor, wrap):
+    named = Named(net, lambda logits: wrap(loss=None, logits=logits))
+    np.testing.assert_array_equal(extractor(named)(*data), extractor(net)(*data))
+    with pytest.raises(ValueError, match="an entry or attribute 'logits'"):
+        LogitGradients(Named(net, lambda logits: {"scores": logits}))(*data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,22 +50,34 @@ def input_dtype(module: nn.Module) -> torch.dtype:
 
 def to_module(module: nn.Module, x: Any) -> Any:
     """Move a batch to the module's device, and real numbers to its precision."""
-    if isinstance(x, dict):
+    if isinstance(x, Mapping):
         return {name: to_module(module, part) for name, part in x.items()}
+    if not isinstance(x, torch.Tensor):
+        return x
     parameter = next(module.parameters(), None)
     device = x.device if parameter is None else parameter.device
     return x.to(device, input_dtype(module) if x.is_floating_point() else None)
 
 
+def logits_of(output: Any) -> Any:
+    """Give the logits that a module returned: its output, or what it names so.
+
+    As an entry ``"logits"`` of a dictionary or as an attribute, as transformers do.
+    """
+    if isinstance(output, Mapping):
+        return output.get("logits", output)
+    return getattr(output, "logits", output)
+
+
 def apply(module: nn.Module, x: Any) -> torch.Tensor:
     """Call the module on a batch; a dictionary is its keyword arguments."""
     x = to_module(module, x)
-    return module(**x) if isinstance(x, dict) else module(x)
+    return logits_of(module(**x) if isinstance(x, Mapping) else module(x))
 
 
 def size_of(x: Any) -> int:
     """Examples in a batch."""
-    return len(next(iter(x.values())) if isinstance(x, dict) else x)
+    return len(next(iter(x.values())) if isinstance(x, Mapping) else x)
 
 
 def cast_for(module: nn.Module, X: Any) -> np.ndarray:
@@ -264,7 +276,7 @@ def _check_logits(module: nn.Module, output: Any, n: int) -> None:
         raise ValueError(
             f"{type(module).__name__} gave an output of shape {shape} for {n} "
             "examples; it must give logits, shape (n, n_classes) with at least 2 "
-            "columns."
+            "columns, or name them so: an entry or attribute 'logits'."
         )
 
 
