@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from .._utils import warn_user
+from .head import Head, LastLayer
 
 # Options of a user's DataLoader that say how batches are made, not of which examples.
 LOADER_OPTIONS = (
@@ -25,6 +26,8 @@ LOADER_OPTIONS = (
     "multiprocessing_context",
     "prefetch_factor",
 )
+# What a dictionary names its labels, as transformers does.
+LABEL_NAMES = ("labels", "label", "label_ids")
 # Rows from which the spread of a feature can be told.
 FEWEST_TO_TELL = 10
 
@@ -158,76 +161,51 @@ def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
 
 
 def inputs_and_labels(batch: Any) -> tuple[Any, Any]:
-    """Split a batch into the module's input and, where there are any, labels."""
+    """Split an item or batch into the module's input and, where it has any, labels."""
+    if isinstance(batch, Mapping):
+        name = next((name for name in LABEL_NAMES if name in batch), None)
+        inputs = {key: part for key, part in batch.items() if key != name}
+        return inputs, None if name is None else batch[name]
     if not isinstance(batch, list | tuple):
         return batch, None
     return batch[0], batch[1] if len(batch) > 1 else None
 
 
-def last_linear(module: nn.Module) -> nn.Linear:
-    """Find the last linear layer: the one that gives the logits.
-
-    Raises
-    ------
-    ValueError
-        If the module has none.
-    """
-    layers = [part for part in module.modules() if isinstance(part, nn.Linear)]
-    if not layers:
-        raise ValueError(
-            f"{type(module).__name__} has no torch.nn.Linear layer, so it has no "
-            "last-layer gradients; use LogitGradients."
-        )
-    return layers[-1]
-
-
 def forward(
     module: nn.Module, data: Any, batch_size: int = 512, with_inputs: bool = False
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+) -> tuple[np.ndarray, np.ndarray | None, LastLayer | None]:
     """Logits of every example, in example order, in evaluation mode.
 
     Of an array, tensor, Dataset or DataLoader. Returns logits (n, C), float64; the
     labels (n,) that the data set gives, or None; and, asked for `with_inputs`, the
-    inputs (n, H) of the last linear layer, float64, else None.
+    last layer's inputs and weight, else None.
 
     Raises
     ------
     ValueError
         If the output is not one row of at least two logits an example, or,
-        asked for inputs, if it is not the last linear layer's output.
+        asked for inputs, if it is not a linear layer's output.
     """
     if not isinstance(data, torch.Tensor | Dataset | DataLoader):
         data = torch.from_numpy(cast_for(module, data))
-    logits, labels, inputs = [], [], []
-    captured: dict[str, torch.Tensor] = {}
-    hook = None
-    if with_inputs:
-
-        def capture(_: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
-            captured.update(input=args[0], output=output)
-
-        hook = last_linear(module).register_forward_hook(capture)
-    try:
-        with evaluation_mode(module), torch.no_grad():
-            for batch in ordered_batches(data, batch_size):
-                x, y = inputs_and_labels(batch)
-                output = apply(module, x)
-                _check_logits(module, output, size_of(x))
-                if with_inputs:
-                    _check_is_last(module, captured.get("output"), output)
-                    inputs.append(captured["input"].double().cpu())
-                logits.append(output.double().cpu())
-                labels.append(y)
-    finally:
-        if hook is not None:
-            hook.remove()
+    logits, labels = [], []
+    head = Head(module) if with_inputs else None
+    with head or nullcontext(), evaluation_mode(module), torch.no_grad():
+        for batch in ordered_batches(data, batch_size):
+            x, y = inputs_and_labels(batch)
+            output = apply(module, x)
+            _check_logits(module, output, size_of(x))
+            if head is not None:
+                head.take(output)
+            logits.append(output.double().cpu())
+            labels.append(y)
     if not logits:
         raise ValueError("There are no examples to take gradients of.")
     has_labels = all(label is not None for label in labels)
     return (
         torch.cat(logits).numpy(),
         np.concatenate([np.asarray(y) for y in labels]) if has_labels else None,
-        torch.cat(inputs).numpy() if with_inputs else None,
+        head.last_layer() if head is not None else None,
     )
 
 
@@ -277,16 +255,4 @@ def _check_logits(module: nn.Module, output: Any, n: int) -> None:
             f"{type(module).__name__} gave an output of shape {shape} for {n} "
             "examples; it must give logits, shape (n, n_classes) with at least 2 "
             "columns, or name them so: an entry or attribute 'logits'."
-        )
-
-
-def _check_is_last(
-    module: nn.Module, of_linear: torch.Tensor | None, output: torch.Tensor
-) -> None:
-    if of_linear is None or not torch.equal(of_linear, output):
-        raise ValueError(
-            f"The torch.nn.Linear that {type(module).__name__} registers last does not "
-            "give its output: something comes after it, such as a softmax, or another "
-            "layer is the head. Let the module return logits and define the head last, "
-            "or use LogitGradients."
         )
