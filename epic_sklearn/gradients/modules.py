@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import inspect
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -11,23 +12,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import assert_all_finite, check_array
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from .._utils import warn_user
 from .head import Head, LastLayer
+from .items import inputs_and_labels, is_dataset, ordered_batches, size_of
 
-# Options of a user's DataLoader that say how batches are made, not of which examples.
-LOADER_OPTIONS = (
-    "num_workers",
-    "collate_fn",
-    "pin_memory",
-    "timeout",
-    "worker_init_fn",
-    "multiprocessing_context",
-    "prefetch_factor",
-)
-# What a dictionary names its labels, as transformers does.
-LABEL_NAMES = ("labels", "label", "label_ids")
 # Rows from which the spread of a feature can be told.
 FEWEST_TO_TELL = 10
 
@@ -73,14 +62,16 @@ def logits_of(output: Any) -> Any:
 
 
 def apply(module: nn.Module, x: Any) -> torch.Tensor:
-    """Call the module on a batch; a dictionary is its keyword arguments."""
+    """Call the module on a batch; a dictionary is its keyword arguments.
+
+    One that has a single entry, of a name that the module doesn't know, is its input.
+    """
     x = to_module(module, x)
+    if isinstance(x, Mapping) and len(x) == 1:
+        (name,) = x
+        if name not in inspect.signature(module.forward).parameters:
+            x = x[name]
     return logits_of(module(**x) if isinstance(x, Mapping) else module(x))
-
-
-def size_of(x: Any) -> int:
-    """Examples in a batch."""
-    return len(next(iter(x.values())) if isinstance(x, Mapping) else x)
 
 
 def cast_for(module: nn.Module, X: Any) -> np.ndarray:
@@ -125,52 +116,6 @@ def _check_told_apart(X: np.ndarray) -> None:
         )
 
 
-def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
-    """Batches of `data` in the order of its examples.
-
-    A gradient belongs to the example with the same number. A loader that
-    shuffles, samples or drops its last batch breaks that without any error, so
-    of a `DataLoader` only the data set and how batches are made are used.
-
-    Parameters
-    ----------
-    data : tensor, Dataset or DataLoader
-        The examples.
-    batch_size : int
-        For everything but a DataLoader, which brings its own.
-
-    Returns
-    -------
-    iterable of batches
-    """
-    if isinstance(data, DataLoader):
-        options = {name: getattr(data, name) for name in LOADER_OPTIONS}
-        if isinstance(data.dataset, IterableDataset):  # workers would mix the order
-            options = {"collate_fn": data.collate_fn}
-        gives_batches = data.batch_sampler is None  # the data set itself
-        options["batch_size"] = None if gives_batches else data.batch_size or batch_size
-        return DataLoader(
-            data.dataset, shuffle=False, generator=torch.Generator(), **options
-        )
-    if not isinstance(data, Dataset):  # slices, not a collection of single items
-        return data.split(batch_size)
-    # A loader without a generator draws a seed from torch's global one.
-    return DataLoader(
-        data, batch_size=batch_size, shuffle=False, generator=torch.Generator()
-    )
-
-
-def inputs_and_labels(batch: Any) -> tuple[Any, Any]:
-    """Split an item or batch into the module's input and, where it has any, labels."""
-    if isinstance(batch, Mapping):
-        name = next((name for name in LABEL_NAMES if name in batch), None)
-        inputs = {key: part for key, part in batch.items() if key != name}
-        return inputs, None if name is None else batch[name]
-    if not isinstance(batch, list | tuple):
-        return batch, None
-    return batch[0], batch[1] if len(batch) > 1 else None
-
-
 def forward(
     module: nn.Module, data: Any, batch_size: int = 512, with_inputs: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None, LastLayer | None]:
@@ -186,7 +131,7 @@ def forward(
         If the output is not one row of at least two logits an example, or,
         asked for inputs, if it is not a linear layer's output.
     """
-    if not isinstance(data, torch.Tensor | Dataset | DataLoader):
+    if not (isinstance(data, torch.Tensor) or is_dataset(data)):
         data = torch.from_numpy(cast_for(module, data))
     logits, labels = [], []
     head = Head(module) if with_inputs else None
