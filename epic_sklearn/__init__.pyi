@@ -24,10 +24,12 @@ from .plotting import (
 )
 from .rules import flag_isolated, isolation_score
 from .schedule import DropSchedule, Round
+from .tracing import Trace, trace
 from .training import (
     EPICCallback,
     EPICClassifier,
     EPICSubsetSampler,
+    RememberStates,
     TorchClassifier,
 )
 
@@ -49,8 +51,10 @@ __all__ = [
     "Medoids",
     "OuterProductGradients",
     "PrecomputedGradients",
+    "RememberStates",
     "Round",
     "TorchClassifier",
+    "Trace",
     "TradeoffDisplay",
     "attack_success_rate",
     "attacks",
@@ -64,4 +68,5 @@ __all__ = [
     "make_attack_success_scorer",
     "poison_recall",
     "rules",
+    "trace",
 ]
