@@ -75,14 +75,10 @@ def make_rule(kind: type[Rule], run: Run, **own: Any) -> Rule:
     parameters = kind().get_params()
     if "subset_size" in parameters:
         own.setdefault("subset_size", run.problem.scenario.subset_size)
-    if "drop_fraction" in parameters and "drop_fraction" not in own:
+    is_rival = kind is not FarNeighbors
+    if is_rival and "drop_fraction" in parameters and "drop_fraction" not in own:
         own["drop_fraction"] = run.record(EPIC)["dropped"]
     return kind(**own)
-
-
-def gradients_for(kind: type[Rule]) -> str:
-    """Name the smallest gradients that a rule can use."""
-    return "logit" if set(kind.needs) <= {"errors"} else "last_layer"
 
 
 def in_rounds(kind: type[Rule], run: Run, **options: Any) -> Defended:
@@ -97,7 +93,7 @@ def in_rounds(kind: type[Rule], run: Run, **options: Any) -> Defended:
         run.trial.labels,
         EPICClassifier,
         rule=rule,
-        **{"gradients": gradients_for(kind), **rounds, **others},
+        **{**rounds, **others},
     )
     assert isinstance(classifier, EPICClassifier)
     return Defended(classifier, run.problem.victim, classifier.keep_)
@@ -275,5 +271,4 @@ def _check(kind: type[Rule], options: dict[str, Any]) -> None:
     """Let the estimator refuse options before any work."""
     own, others = split_options(kind, options)
     # Each scenario has its own epochs.
-    given = {"gradients": gradients_for(kind), "max_epochs": 10**6, **others}
-    EPICClassifier(rule=kind(**own), **given)._check_parameters()
+    EPICClassifier(rule=kind(**own), max_epochs=10**6, **others)._check_parameters()

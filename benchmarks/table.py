@@ -48,12 +48,15 @@ def measure(run: Run) -> Record:
         resumed |= run.record(NONE)["resumed"]
     trial, problem, keep = run.trial, run.problem, defended.keep
     classifier, victim = defended.classifier, defended.victim
-    targets = classifier.predict(victim.inputs(trial.targets))
+    probability = classifier.predict_proba(victim.inputs(trial.targets))
+    targets = classifier.classes_[probability.argmax(axis=1)]
     test_inputs = problem.test_inputs
     if victim is not problem.victim and problem.test_images is not None:
         test_inputs = victim.inputs(problem.test_images)
     result = {
         "success": attack_success_rate(targets, trial.adversarial_label),
+        # Of the adversarial label: success alone hides near misses.
+        "probability": np.mean(probability[:, trial.adversarial_label]),
         "still_correct": np.mean(targets == trial.true_label),
         "accuracy": classifier.score(test_inputs, problem.test_labels),
         "poisons_left": 1 - poison_recall(keep, trial.poison_index),

@@ -142,7 +142,7 @@ def _classifier_of(model: TorchClassifier, module: nn.Module) -> TorchClassifier
 def _extractor(given: Any, y: np.ndarray) -> Any:
     if isinstance(given, BaseEstimator) and not hasattr(given, "compute"):
         given = FrozenEstimator(given)
-    extractor = as_extractor(given, ("errors", "inputs"))
+    extractor = as_extractor(given, "last_layer")
     is_ours = isinstance(extractor, GradientExtractor)
     if is_ours and isinstance(extractor.classifier, nn.Module | FrozenEstimator):
         # By all labels: those of some rows need not be all that there are.
