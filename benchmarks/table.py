@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,16 @@ def measure(run: Run) -> Record:
     }
     rounded = {name: round(float(value), 5) for name, value in result.items()}
     return {"poisons": len(trial.poison_index), **rounded, "resumed": resumed}
+
+
+def make_problem(args: argparse.Namespace, name: str) -> Trials:
+    """Read a scenario's data, and get its clean nets where they are needed."""
+    scenario, cache = SCENARIOS[args.scale][name], args.cache / args.scale
+    ready = args.trials_file
+    if ready is not None and holds_features(ready):
+        return FeatureProblem(name, scenario, cache, ready)
+    data = read_cifar10(args.cifar10)
+    return Problem(name, scenario, data, args.seed, cache, ready)
 
 
 class Table:
@@ -121,14 +132,7 @@ class Table:
     def make_problem(self) -> Trials:
         """Read the data and get the clean nets, once and only if needed."""
         if self.problem is None:
-            args, name = self.args, self.scenario
-            scenario, cache = SCENARIOS[args.scale][name], args.cache / args.scale
-            ready = args.trials_file
-            if ready is not None and holds_features(ready):
-                self.problem = FeatureProblem(name, scenario, cache, ready)
-            else:
-                data = read_cifar10(args.cifar10)
-                self.problem = Problem(name, scenario, data, args.seed, cache, ready)
+            self.problem = make_problem(self.args, self.scenario)
         return self.problem
 
     def run(self) -> None:
@@ -207,19 +211,24 @@ def npz_file(text: str) -> Path:
     return path
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what is attacked, with what data, and where results go."""
+def add_common_arguments(
+    parser: argparse.ArgumentParser, more: Iterable[str] = ()
+) -> None:
+    """Say what is attacked, with what data, and where results go.
+
+    `more` are scenarios beyond those on CIFAR-10.
+    """
     add = parser.add_argument
     names = list(SCENARIOS["gpu"])
     others = [name for name in SCENARIOS["cpu"] if name not in names]
     add(
         "--scenario",
         nargs="+",
-        choices=names + others,
+        choices=[*names, *others, *more],
         default=names,
         metavar="NAME",
         help=f"attacks: {', '.join(names)} (default: all of these); on cpu also "
-        f"{', '.join(others)}",
+        f"{', '.join([*others, *more])}",
     )
     scales = "small parts of CIFAR-10 and small nets, or all of it and ResNet-18"
     add("--scale", choices=list(SCENARIOS), default="cpu", help=scales)

@@ -20,6 +20,7 @@ from .plotting import (
     ClusterSizeDisplay,
     DropHistoryDisplay,
     GradientSpaceDisplay,
+    TraceDisplay,
     TradeoffDisplay,
 )
 from .rules import flag_isolated, isolation_score
@@ -55,6 +56,7 @@ __all__ = [
     "Round",
     "TorchClassifier",
     "Trace",
+    "TraceDisplay",
     "TradeoffDisplay",
     "attack_success_rate",
     "attacks",
