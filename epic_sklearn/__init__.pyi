@@ -1,4 +1,5 @@
 from . import attacks, datasets, gradients, rules
+from .attacks import attack_report
 from .filtered_classifier import FilteredClassifier
 from .filters import EPICFilter, EPICResampler
 from .gradients import (
@@ -52,6 +53,7 @@ __all__ = [
     "Round",
     "TorchClassifier",
     "TradeoffDisplay",
+    "attack_report",
     "attack_success_rate",
     "attacks",
     "clean_retention",

@@ -169,6 +169,28 @@ def last_linear(module: nn.Module) -> nn.Linear:
     return layers[-1]
 
 
+class Body(nn.Module):
+    """What a module gives its last linear layer, which must give the output."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        last_linear(module)
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Input (n, H) of the last layer, of a batch (n, ...)."""
+        found: list[torch.Tensor] = []
+        hook = last_linear(self.module).register_forward_hook(
+            lambda _, args, output: found.extend([args[0], output])
+        )
+        try:
+            output = apply(self.module, x)
+        finally:
+            hook.remove()
+        _check_is_last(self.module, found[-1] if found else None, output)
+        return found[0]
+
+
 def forward(
     module: nn.Module, data: Any, batch_size: int = 512, with_inputs: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
