@@ -31,7 +31,7 @@ from .gradients import (
 from .gradients.sources import CallableGradients
 from .medoids import distances_between
 from .rules import Rule, resolve_rule
-from .rules.base import TakesRule, refuse_what_lacks
+from .rules.base import TakesRule, preferred_gradients, refuse_what_lacks
 from .schedule import DROP_CONSTRAINTS, DropSchedule, Round
 from .validation import check_labels, label_array, refuse_masked, refuse_other_order
 
@@ -214,7 +214,11 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
 
     def _extractor(self, rule: Rule) -> Any:
         """Where gradients come from; refused if the rule could not use them."""
-        extractor = as_extractor(self.extractor, rule.needs)
+        extractor = as_extractor(
+            self.extractor,
+            preferred_gradients(rule),
+            may_fall_back="inputs" not in rule.needs,
+        )
         refuse_what_lacks(
             rule,
             getattr(extractor, "gives", None),
