@@ -59,15 +59,6 @@ def warn_user(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=level)
 
 
-def as_frame(columns: Any, index: Any = None) -> Any:
-    """Make a pandas DataFrame; an ImportError says what to install."""
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError("A frame needs pandas: pip install pandas.") from error
-    return pd.DataFrame(columns, index=index)
-
-
 # Parts of the package whose public names are not at the top.
 SUBPACKAGES = ("attacks", "rules")
 

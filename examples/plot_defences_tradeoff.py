@@ -47,7 +47,8 @@ rules = {
     "random": RandomDrop(drop_fraction=0.15),
 }
 defences = {
-    name: EPICFilter(gradients, rule=rule, random_state=0) for name, rule in rules.items()
+    name: EPICFilter(gradients, rule=rule, random_state=0)
+    for name, rule in rules.items()
 }
 defences["isolated medoids"].set_params(n_rounds=5)
 

@@ -117,7 +117,9 @@ poisons = reports["10 rows near the target"].poisons[0]
 tampered = poisons.insert_into(X_train)
 detector = EPICFilter(gradients, rule=FarNeighbors()).fit(tampered, y_train)
 most_isolated = np.argsort(-detector.isolation_score_)[:12]
-print("poisons among the 12 most isolated:", np.isin(most_isolated, poisons.indices).sum())
+print(
+    "poisons among the 12 most isolated:", np.isin(most_isolated, poisons.indices).sum()
+)
 with tempfile.TemporaryDirectory() as folder:
     page = detector.report(tampered, y_train, Path(folder, "audit.html"))
     print(f"{page.name}: {page.stat().st_size / 1000:.0f} kB")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._utils import as_frame
+from ..frames import as_frame
 from ..metrics import wilson_interval
 from .poisons import Poisons
 
