@@ -136,8 +136,6 @@ def _check_gradients(o: SimpleNamespace) -> None:
         way_out = "Leave --gradient-of out, or give --gradient-of last_layer."
     elif o.probabilities is not None:
         gives = ("errors",)
-    elif o.gradients is not None and len(o.rule.needs) > 1:
-        gives = o.rule.needs[:1]  # an array is one or the other
     try:
         refuse_what_lacks(o.rule, gives, way_out)
     except ValueError as error:
