@@ -29,7 +29,7 @@ from epic_sklearn import (
     poison_recall,
 )
 from epic_sklearn.datasets import make_poisoned_digits
-from epic_sklearn.demo import EPIC, HEAD, N_TARGETS
+from epic_sklearn.demo import HEAD, N_TARGETS
 from epic_sklearn.rules import FarNeighbors, HighLoss, RandomDrop
 
 head = functools.partial(nn.Linear, 64, 10)
