@@ -13,12 +13,13 @@ from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import _num_samples
 from torch import nn
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from .base import refuse_lazy, take_rows, to_numpy
 from .gradients import Gradients, check_gradients
 from .gradients.features import inner_products, unit_gradients
+from .gradients.items import is_dataset, read_items
 from .gradients.modules import forward
 from .training.remember import states_of
 from .training.sampler import labels_of
@@ -123,7 +124,8 @@ def trace(
         last. Modules must give logits. An extractor, or a function (X, y) ->
         gradients, decides itself what a gradient is.
     X, y : array-like of shape (n, ...) and (n,)
-        The training set. X may be a torch Dataset, y then None for its own labels.
+        The training set. X may be a torch Dataset or DataLoader, or a Hugging Face
+        Dataset, y then None for its own labels.
         Rows that :class:`EPICClassifier` dropped are ranked like any others.
     examples : array-like of shape (m, ...)
         What was predicted.
@@ -207,8 +209,9 @@ def _check_rows(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     refuse_lazy(X=X, y=y)
     refuse_other_order(X=X, y=y)
     labels = column_or_1d(label_array(to_numpy(labels_of(X) if y is None else y)))
-    if _num_samples(X) != len(labels):
-        raise ValueError(f"X has {_num_samples(X)} rows and y {len(labels)} labels.")
+    n = _num_samples(X.dataset if isinstance(X, DataLoader) else X)
+    if n != len(labels):
+        raise ValueError(f"X has {n} rows and y {len(labels)} labels.")
     return labels, *check_labels(labels)
 
 
@@ -249,7 +252,7 @@ def _check_given(
 
 
 def _take(X: Any, rows: np.ndarray) -> Any:
-    return Subset(X, rows.tolist()) if isinstance(X, Dataset) else take_rows(X, rows)
+    return read_items(X, rows.tolist()) if is_dataset(X) else take_rows(X, rows)
 
 
 def _predict(extractor: Any, examples: Any) -> np.ndarray:
