@@ -75,8 +75,7 @@ def make_rule(kind: type[Rule], run: Run, **own: Any) -> Rule:
     parameters = kind().get_params()
     if "subset_size" in parameters:
         own.setdefault("subset_size", run.problem.scenario.subset_size)
-    is_rival = kind is not FarNeighbors
-    if is_rival and "drop_fraction" in parameters and "drop_fraction" not in own:
+    if "drop_fraction" in parameters and "drop_fraction" not in own:
         own["drop_fraction"] = run.record(EPIC)["dropped"]
     return kind(**own)
 

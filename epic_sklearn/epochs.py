@@ -71,8 +71,8 @@ class Epochs:
                 "follows."
             )
         if max_epochs is not None and warmup is None:
-            end = max_epochs if stop is None else min(max_epochs, stop + 1)
-            warmup = min(max(1, math.ceil(rule.begins * max_epochs)), max(end - 1, 0))
+            warmup = max(1, math.ceil(rule.begins * max_epochs))
+            warmup = warmup if stop is None else min(warmup, stop)
         assert warmup is not None
         if stop is not None and stop < warmup:
             raise ValueError(

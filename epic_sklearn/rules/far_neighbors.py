@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval
 
 from ..gradients import Gradients, OuterProductGradients
 from ..medoids import neighbor_distances
-from .base import Judgement, Memory, Rule, highest_in_each_class
+from .base import Judgement, Memory, Rule
 
 # Colliding groups of up to as many examples are seen as groups.
 N_NEIGHBORS = 10
@@ -114,20 +114,17 @@ def neighbor_isolation(gradients: Gradients, codes: np.ndarray) -> np.ndarray:
 class FarNeighbors(Rule):
     """Drop what is far from its class, or in a tight group, and fitted badly.
 
-    Ours, not the paper's, and the default: :func:`neighbor_isolation` is averaged
-    over the rounds so far, and the examples of each class with the highest average
-    are dropped. Averaging is what makes a small share enough: a poison that works
-    is isolated in round after round, most clean examples in one or two. It finds
-    groups of up to 10 poisons that collide on one point, too, and costs fewer clean
+    Ours, not the paper's, and the default. :func:`neighbor_isolation` is averaged
+    over the rounds so far and compared with `cutoff`: a poison that works is
+    isolated in round after round, most clean examples in one or two. It finds groups
+    of up to 10 poisons that collide on one point, too, and costs fewer clean
     examples than :class:`IsolatedMedoids`.
 
     Parameters
     ----------
-    drop_fraction : float, default=0.05
-        Share of each class that is dropped in a round, rounded down, in [0, 1]. A
-        price, not a guess of how many poisons there are: it goes from clean classes
-        as well, and a little more in all, as the averages change from round to
-        round.
+    cutoff : float, default=2.0
+        Mean score above which an example is dropped, in robust standard deviations
+        of its class; lower drops more, 4.25 or more nothing.
 
     See Also
     --------
@@ -159,21 +156,20 @@ class FarNeighbors(Rule):
         "robust standard deviations of its class, at most 4.25, averaged over the "
         "rounds"
     )
-    to_drop_less: ClassVar[str] = "Lower drop_fraction"
+    to_drop_less: ClassVar[str] = "Raise cutoff"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "drop_fraction": [Interval(Real, 0, 1, closed="both")]
+        "cutoff": [Interval(Real, 0, None, closed="neither")]
     }
 
-    def __init__(self, drop_fraction: float = 0.05) -> None:
-        self.drop_fraction = drop_fraction
+    def __init__(self, cutoff: float = 2.0) -> None:
+        self.cutoff = cutoff
 
     def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
-        """Flag the highest averages of each class; see :meth:`Rule.judge`."""
+        """Flag means above `cutoff`; see :meth:`Rule.judge`."""
         n_rounds = 1 + int(memory.get("rounds", 0))
         score = neighbor_isolation(gradients, codes)
         mean = memory.get("mean", np.zeros(len(codes)))
         mean = mean + (score - mean) / n_rounds
         memory.update(mean=mean, rounds=np.array(n_rounds))
-        flagged = highest_in_each_class(mean, codes, self.drop_fraction)
-        return Judgement(mean, flagged)
+        return Judgement(mean, mean > self.cutoff)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
@@ -161,13 +162,20 @@ DropSchedule
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Take over which examples the net's training loader visits."""
         _refuse_other_samplers(net)
-        rule, epochs = resolve_rule(self.rule), (self.warmup, self.every, self.stop)
-        is_late = self.warmup is not None and self.warmup >= net.max_epochs
-        self._max_epochs_ = None if is_late else net.max_epochs
-        Epochs.of(rule, *epochs, self._max_epochs_)
+        warmup = self.warmup
+        is_late = (1 if warmup is None else warmup) >= net.max_epochs
+        if is_late:  # training may go on
+            warmup = 1 if warmup is None else warmup
+        self._epochs_ = Epochs.of(
+            resolve_rule(self.rule),
+            warmup,
+            self.every,
+            self.stop,
+            None if is_late else net.max_epochs,
+        )
         if len(net.history) == 0 and is_late:
             warn_user(
-                f"EPICCallback's warmup is {self.warmup} and the net's max_epochs "
+                f"EPICCallback's warmup is {warmup} and the net's max_epochs "
                 f"{net.max_epochs}: nothing will be dropped unless training goes on by "
                 "partial_fit."
             )
@@ -237,14 +245,11 @@ DropSchedule
             self.sampler_ = EPICSubsetSampler(
                 labels_of(dataset),
                 rule=self.rule,
-                warmup=self.warmup,
-                every=self.every,
-                stop=self.stop,
+                **asdict(self._epochs_),
                 min_class_fraction=self.min_class_fraction,
                 n_jobs=self.n_jobs,
                 shuffle=self._shuffle_,
                 random_state=resolve_seed(self.random_state),
-                max_epochs=self._max_epochs_,
             )
             self._rows_, self._n_rows_ = _rows_of(dataset)
             if self.clean_dataset is not None:
