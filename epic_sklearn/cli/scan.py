@@ -31,7 +31,7 @@ from .. import gradients, report, rules
 from .._utils import learned_nothing
 from ..filters import EPICFilter
 from ..gradients import EXTRACTORS
-from ..rules.base import Rule, refuse_what_lacks
+from ..rules.base import Rule, preferred_gradients, refuse_what_lacks
 from ..validation import spelled_alike
 from . import columns, tables
 from .arrays import NpzFile, open_by, read_gradients, read_probabilities
@@ -152,14 +152,14 @@ def _check_gradients(o: SimpleNamespace) -> None:
         )
 
 
-def open_data(o: SimpleNamespace) -> Any:
+def open_data(o: SimpleNamespace, needs_label: bool = True) -> Any:
     """Open a data file by its suffix."""
     names = [suffix + packed for suffix in tables.LINES for packed in ("", ".gz")]
     lines = {
         k: lambda path: tables.LinesFile(path, o.separator, o.encoding) for k in names
     }
     data = open_by(o.data, {**lines, ".parquet": tables.ParquetFile, ".npz": NpzFile})
-    if o.label not in data.names:
+    if needs_label and o.label not in data.names:
         raise unknown(data.kind, o.label, data.names, data.hint)
     return data
 
@@ -225,7 +225,7 @@ def make_model(name: str, seed: int, X: Any, has_missing: bool = False) -> Pipel
     return TableModel([("encode", encode), ("classify", classifier)])
 
 
-def _with_model(o: SimpleNamespace, data: Any) -> Problem:
+def with_model(o: SimpleNamespace, data: Any) -> Problem:
     """Features, and a model to be fitted on them."""
     chosen, model = choose_features(data, o), o.model or "logistic"
     labels, raw = data.read(o.label, chosen)
@@ -245,9 +245,11 @@ def _with_model(o: SimpleNamespace, data: Any) -> Problem:
     problem.X, problem.names = _join(used)
     has_missing = any(column.what.endswith("missing") for column in used)
     made = make_model(model, o.seed, problem.X, has_missing)
-    problem.extractor = gradients.as_extractor(made, o.rule.needs)
-    if o.gradient_of is not None:
-        problem.extractor = EXTRACTORS[o.gradient_of](made)
+    problem.extractor = gradients.as_extractor(
+        made,
+        o.gradient_of or preferred_gradients(o.rule),
+        may_fall_back=o.gradient_of is None and "inputs" not in o.rule.needs,
+    )
     kind = next(k for k, each in EXTRACTORS.items() if type(problem.extractor) is each)
     if kind == "logit":
         problem.notes += _few_classes(len(set(problem.labels.tolist())))
@@ -364,7 +366,7 @@ def scan(o: SimpleNamespace) -> Findings:
     console = Console(stderr=True, quiet=not o.verbose)
     with console.status(Text(f"Reading {o.data.name}")) as stage:
         data = open_data(o)
-        problem = (_from_elsewhere if o.elsewhere else _with_model)(o, data)
+        problem = (_from_elsewhere if o.elsewhere else with_model)(o, data)
         images = None if o.images is None else _images(o, data, len(problem.labels))
         cut, notes = set[str](), list[str]()
         if isinstance(data, NpzFile) and o.out is not None:
