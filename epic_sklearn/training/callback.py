@@ -229,6 +229,10 @@ DropSchedule
         """One record a round."""
         return self._bound.rounds
 
+    def to_frame(self) -> Any:
+        """As :meth:`EPICFilter.to_frame`, of the rows trained on, by row number."""
+        return self._bound.to_frame().set_axis(self._rows_)
+
     @property
     def _bound(self) -> EPICSubsetSampler:
         sampler = getattr(self, "sampler_", None)
