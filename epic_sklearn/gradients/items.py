@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+)
 
 from ..validation import label_array
 
@@ -137,3 +143,30 @@ def item_labels(data: Any) -> np.ndarray:
             "themselves."
         )
     return label_array(labels)
+
+
+class _Read(Dataset):
+    """Items that have been read."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __getitem__(self, i: int) -> Any:
+        return self.items[i]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def read_items(data: Any, rows: list[int]) -> Any:
+    """Read some rows of a data set, each once, into another, or of a loader."""
+    if is_hugging_face(data):
+        return data.select(rows)
+    is_loader = isinstance(data, DataLoader)
+    workers = {k: getattr(data, k) for k in WORKER_OPTIONS} if is_loader else {}
+    some: Dataset = Subset(data.dataset if is_loader else data, rows)
+    how: dict[str, Any] = {"collate_fn": list, "generator": torch.Generator()}
+    read = _Read([x for part in DataLoader(some, 64, **how, **workers) for x in part])
+    if not is_loader:
+        return read
+    return DataLoader(read, data.batch_size or 512, collate_fn=data.collate_fn)
