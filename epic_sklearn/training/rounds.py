@@ -172,7 +172,7 @@ DropSchedule
 def like(loader: DataLoader, data: Any, batch_size: int | None) -> DataLoader:
     """Make a loader of `data` in its order, with the workers of another."""
     options = {name: getattr(loader, name) for name in LOADER_OPTIONS}
-    return DataLoader(data, batch_size, **options)
+    return DataLoader(data, batch_size or 512, **options)
 
 
 def _check_clean(clean: Any, dataset: Any, schedule: DropSchedule) -> None:
