@@ -20,14 +20,17 @@ from .plotting import (
     ClusterSizeDisplay,
     DropHistoryDisplay,
     GradientSpaceDisplay,
+    TraceDisplay,
     TradeoffDisplay,
 )
 from .rules import flag_isolated, isolation_score
 from .schedule import DropSchedule, Round
+from .tracing import Trace, trace
 from .training import (
     EPICCallback,
     EPICClassifier,
     EPICSubsetSampler,
+    RememberStates,
     TorchClassifier,
 )
 
@@ -49,8 +52,11 @@ __all__ = [
     "Medoids",
     "OuterProductGradients",
     "PrecomputedGradients",
+    "RememberStates",
     "Round",
     "TorchClassifier",
+    "Trace",
+    "TraceDisplay",
     "TradeoffDisplay",
     "attack_success_rate",
     "attacks",
@@ -64,4 +70,5 @@ __all__ = [
     "make_attack_success_scorer",
     "poison_recall",
     "rules",
+    "trace",
 ]

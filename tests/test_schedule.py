@@ -111,9 +111,10 @@ def test_state_goes_on_where_it_was_saved(cluster_on):
 
 def test_state_of_other_data_or_options_is_refused():
     labels = problem()[1]
-    state = DropSchedule(labels, warmup=1, every=2).state_dict()
+    rule = IsolatedMedoids()
+    state = DropSchedule(labels, rule=rule, warmup=1, every=2).state_dict()
     with pytest.raises(ValueError, match="other labels"):
-        DropSchedule(labels[::-1], warmup=1, every=2).load_state_dict(state)
+        DropSchedule(labels[::-1], rule=rule, warmup=1, every=2).load_state_dict(state)
     with pytest.raises(ValueError, match=r"rule__threshold.*\(1, 2\)"):
         other = IsolatedMedoids(threshold=2)
         DropSchedule(labels, rule=other, warmup=1, every=2).load_state_dict(state)

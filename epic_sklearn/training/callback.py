@@ -114,9 +114,14 @@ DropSchedule
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Take over which examples the net's training loader visits."""
         _refuse_other_samplers(net)
-        if len(net.history) == 0 and self.warmup >= net.max_epochs:
+        warmup = self.warmup
+        is_late = (1 if warmup is None else warmup) >= net.max_epochs
+        if is_late:  # training may go on
+            warmup = 1 if warmup is None else warmup
+        self._plan(warmup, None if is_late else net.max_epochs)
+        if len(net.history) == 0 and is_late:
             warn_user(
-                f"EPICCallback's warmup is {self.warmup} and the net's max_epochs "
+                f"EPICCallback's warmup is {warmup} and the net's max_epochs "
                 f"{net.max_epochs}: nothing will be dropped unless training goes on by "
                 "partial_fit."
             )

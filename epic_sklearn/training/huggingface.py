@@ -19,7 +19,7 @@ class EPICTrainerCallback(EPICRounds, TrainerCallback, ExportableState):
 
     One line for any Trainer whose model gives ``logits``, one row an example::
 
-        Trainer(..., callbacks=[EPICTrainerCallback(warmup=1, every=1)])
+        Trainer(..., callbacks=[EPICTrainerCallback()])
 
     The callback takes over which training examples are visited and in what order; a
     Trainer with a sampler of its own is refused. Labels are read from the items of the
@@ -34,8 +34,8 @@ class EPICTrainerCallback(EPICRounds, TrainerCallback, ExportableState):
     ----------
     rule, gradients, warmup, every, stop, min_class_fraction, clean_dataset, n_jobs, \
 verbose : see EPICCallback
-        `warmup` must be below the epochs that are trained; 1 does for fine-tuning.
-        Gradients are taken in batches of ``per_device_eval_batch_size``.
+        `warmup` must be below the epochs that are trained; None, and `every`, follow
+        from them. Gradients are taken in batches of ``per_device_eval_batch_size``.
     random_state : int, RandomState instance or None, default=None
         None takes the Trainer's ``data_seed`` or ``seed``.
 
@@ -49,10 +49,9 @@ verbose : see EPICCallback
 
     Examples
     --------
-    >>> from epic_sklearn.rules import FarNeighbors
     >>> from epic_sklearn.training.huggingface import EPICTrainerCallback
-    >>> EPICTrainerCallback(FarNeighbors(), gradients="last_layer", warmup=1, every=1)
-    EPICTrainerCallback(every=1, gradients='last_layer', rule=FarNeighbors(), warmup=1)
+    >>> EPICTrainerCallback(warmup=1, every=1)
+    EPICTrainerCallback(every=1, warmup=1)
     """
 
     def state(self) -> dict[str, Any]:
@@ -97,7 +96,8 @@ verbose : see EPICCallback
                 "without its rule; leave it at False: what was dropped is restored "
                 "anyway."
             )
-        self._check_parameters(state.num_train_epochs)
+        self._check_parameters()
+        self._plan(self.warmup, state.num_train_epochs)
         batches, options = take_over(train_dataloader, name)
         seed = args.seed if args.data_seed is None else args.data_seed
         if self.random_state is not None:

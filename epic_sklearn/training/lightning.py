@@ -18,7 +18,7 @@ class EPICLightningCallback(EPICRounds, Callback):
 
     One line for any module whose ``forward(x)`` gives logits::
 
-        Trainer(..., callbacks=[EPICLightningCallback(warmup=10, every=5)])
+        Trainer(..., callbacks=[EPICLightningCallback()])
 
     The callback takes over which training examples are visited and in what order: in
     place of torch's random or sequential sampler, or of what Lightning makes of it for
@@ -31,7 +31,8 @@ class EPICLightningCallback(EPICRounds, Callback):
     ----------
     rule, gradients, warmup, every, stop, min_class_fraction, clean_dataset, n_jobs, \
 random_state, verbose : see EPICCallback
-        `warmup` must be below the Trainer's ``max_epochs``.
+        `warmup` must be below the Trainer's ``max_epochs``; None, and `every`, follow
+        from them.
 
     Attributes
     ----------
@@ -87,8 +88,9 @@ random_state, verbose : see EPICCallback
             If a parameter is out of range, something else chooses the examples, or
             the checkpoint is of other data or settings.
         """
-        known = trainer.max_epochs is not None and trainer.max_epochs > 0
-        self._check_parameters(trainer.max_epochs if known else None)
+        self._check_parameters()
+        max_epochs = trainer.max_epochs or -1  # -1 is without end
+        self._plan(self.warmup, max_epochs if max_epochs > 0 else None)
         if not is_overridden("forward", pl_module):
             raise TypeError(
                 f"{type(pl_module).__name__} has no forward; let forward(x) give the "

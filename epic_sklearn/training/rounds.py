@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,13 +24,14 @@ from torch.utils.data.distributed import DistributedSampler
 from tqdm import tqdm
 
 from .._utils import RandomState, warn_if_nothing_learned
+from ..epochs import Epochs
 from ..gradients import EXTRACTORS, Gradients
-from ..gradients.items import LOADER_OPTIONS, inputs_and_labels
+from ..gradients.items import inputs_and_labels, like
 from ..gradients.modules import forward
-from ..rules import Rule
-from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round, check_epochs
+from ..rules import Rule, resolve_rule
+from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
 from .distributed import decide_once, place
-from .net import check_rule
+from .net import gradients_for
 from .sampler import EPICSubsetSampler, labels_of
 
 
@@ -53,7 +55,7 @@ DropSchedule
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **SCHEDULE_CONSTRAINTS,
-        "gradients": [StrOptions(set(EXTRACTORS))],
+        "gradients": [StrOptions(set(EXTRACTORS)), None],
         "clean_dataset": "no_validation",
         "verbose": ["verbose"],
     }
@@ -61,9 +63,9 @@ DropSchedule
     def __init__(
         self,
         rule: Rule | None = None,
-        gradients: str = "logit",
-        warmup: int = 10,
-        every: int = 5,
+        gradients: str | None = None,
+        warmup: int | None = None,
+        every: int | None = None,
         stop: int | None = None,
         min_class_fraction: float = 0.5,
         clean_dataset: Dataset | None = None,
@@ -108,14 +110,17 @@ DropSchedule
             )
         return sampler
 
-    def _check_parameters(self, max_epochs: int | None = None) -> None:
+    def _check_parameters(self) -> None:
         validate_parameter_constraints(
             self._parameter_constraints,
             {name: getattr(self, name) for name in self._parameter_constraints},
             type(self).__name__,
         )
-        check_epochs(self.warmup, self.stop, max_epochs)
-        check_rule(self.rule, self.gradients)
+        self._gradients_ = gradients_for(self.rule, self.gradients)
+
+    def _plan(self, warmup: int | None, max_epochs: int | None) -> None:
+        rule = resolve_rule(self.rule)
+        self._epochs_ = Epochs.of(rule, warmup, self.every, self.stop, max_epochs)
 
     def _begin(self, dataset: Any, seed: int, **options: Any) -> EPICSubsetSampler:
         """Make the sampler for a training set."""
@@ -124,9 +129,7 @@ DropSchedule
         self.sampler_ = EPICSubsetSampler(
             labels,
             rule=self.rule,
-            warmup=self.warmup,
-            every=self.every,
-            stop=self.stop,
+            **asdict(self._epochs_),
             min_class_fraction=self.min_class_fraction,
             n_jobs=self.n_jobs,
             random_state=seed,
@@ -154,7 +157,7 @@ DropSchedule
         if len(rows) < len(schedule.codes):
             data = Subset(data, rows.tolist())
         labels = schedule.classes[schedule.codes[rows]]
-        extractor = EXTRACTORS[self.gradients](module)
+        extractor = EXTRACTORS[self._gradients_](module)
         return extractor.compute(like(loader, data, batch_size), labels)
 
     def _warn_if_nothing_learned(
@@ -167,12 +170,6 @@ DropSchedule
         logits, labels, _ = forward(module, like(loader, loader.dataset, batch_size))
         assert labels is not None  # the net has trained on them
         warn_if_nothing_learned(type(self).__name__, labels, logits)
-
-
-def like(loader: DataLoader, data: Any, batch_size: int | None) -> DataLoader:
-    """Make a loader of `data` in its order, with the workers of another."""
-    options = {name: getattr(loader, name) for name in LOADER_OPTIONS}
-    return DataLoader(data, batch_size or 512, **options)
 
 
 def _check_clean(clean: Any, dataset: Any, schedule: DropSchedule) -> None:

@@ -99,9 +99,10 @@ class EPICSubsetSampler(EpochOrder):
         The data set that the loader draws from, or its labels. The items of a
         data set are read once for their labels, but for a ``TensorDataset``; where
         that is slow, pass the labels.
-    rule, warmup, every, stop, min_class_fraction, n_jobs, random_state : see \
-DropSchedule
-        `random_state` also decides the orders of examples.
+    rule, warmup, every, stop, min_class_fraction, n_jobs, random_state, max_epochs : \
+see DropSchedule
+        Give `max_epochs`, or `warmup` and `every`. `random_state` also decides the
+        orders of examples.
     shuffle : bool, default=True
         Whether each epoch has a new order, from the seed and the epoch.
     shard : bool, default=True
@@ -160,14 +161,15 @@ DropSchedule
         dataset_or_labels: Any,
         *,
         rule: Rule | None = None,
-        warmup: int = 10,
-        every: int = 5,
+        warmup: int | None = None,
+        every: int | None = None,
         stop: int | None = None,
         min_class_fraction: float = 0.5,
         n_jobs: int | None = None,
         shuffle: bool = True,
         shard: bool = True,
         random_state: RandomState = None,
+        max_epochs: int | None = None,
     ) -> None:
         validate_parameter_constraints(
             {"shuffle": ["boolean"], "shard": ["boolean"]},
@@ -184,6 +186,7 @@ DropSchedule
             min_class_fraction=min_class_fraction,
             n_jobs=n_jobs,
             random_state=seed,
+            max_epochs=max_epochs,
         )
         super().__init__(len(self.schedule.codes), seed, shuffle, shard)
         self._has_stepped = False
