@@ -28,7 +28,7 @@ from .gradients import (
     check_gradients,
     gradient_lengths,
 )
-from .gradients.items import is_dataset, item_labels, take_items
+from .gradients.items import is_dataset, item_labels, n_items, take_items
 from .gradients.sources import CallableGradients
 from .medoids import distances_between
 from .rules import Rule, resolve_rule
@@ -280,8 +280,8 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         """Validate; dataframes and sparse matrices stay what they are."""
-        if y is None and is_dataset(X):
-            y = item_labels(X)
+        if is_dataset(X):
+            y = item_labels(X) if y is None else y
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
@@ -291,7 +291,7 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
         refuse_other_order(X=X, y=y)
         X = self._check_X(X, reset=True)
         labels = column_or_1d(label_array(to_numpy(y)), warn=True)
-        check_consistent_length(getattr(X, "dataset", X), labels)
+        check_consistent_length(range(n_items(X)) if is_dataset(X) else X, labels)
         check_labels(labels)
         check_classification_targets(labels)
         return X, labels

@@ -92,8 +92,9 @@ def test_items_are_read_once_for_labels_a_round_and_an_epoch_and_not_kept():
     def net(n_features):
         return nn.Sequential(nn.Linear(n_features, 4), nn.ReLU(), nn.Linear(4, 3))
 
+    small = {"batch_size": 8, "lr": 1e-5}
     tracemalloc.start()
-    model = EPICClassifier(net, **{**SETTINGS, **OPTIONS, "batch_size": 8}).fit(data)
+    model = EPICClassifier(net, **{**SETTINGS, **OPTIONS, **small}).fit(data)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < len(X) * size * 4 / 3  # what all items hold is three times that

@@ -103,6 +103,11 @@ def inputs_and_labels(batch: Any) -> tuple[Any, Any]:
     return batch[0], batch[1] if len(batch) > 1 else None
 
 
+def n_items(data: Any) -> int:
+    """Count the items of a data set, or of a loader's."""
+    return len(data.dataset if isinstance(data, DataLoader) else data)  # type: ignore[arg-type]
+
+
 def like(loader: DataLoader, data: Any, batch_size: int | None) -> DataLoader:
     """Make a loader of `data` in its order, with the workers of another."""
     options = {name: getattr(loader, name) for name in LOADER_OPTIONS}
@@ -156,8 +161,10 @@ class CodedItems(Dataset):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape (n, ...) of all inputs; (n,) where an input is a dictionary."""
+        """Shape (n, ...) of all inputs; (n,) where an input has several entries."""
         x = inputs_and_labels(self.items[0])[0]
+        if isinstance(x, Mapping) and len(x) == 1:
+            (x,) = x.values()
         return len(self), *getattr(x, "shape", ())
 
     def loader(self, batch_size: int, n: int | None = None) -> DataLoader:

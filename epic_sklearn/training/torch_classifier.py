@@ -25,7 +25,7 @@ from torch.utils.data import default_collate
 
 from .._utils import DocLinks, RandomState, resolve_seed
 from ..base import refuse_lazy, to_numpy
-from ..gradients.items import CodedItems, is_dataset, item_labels
+from ..gradients.items import CodedItems, is_dataset, item_labels, n_items
 from ..gradients.modules import cast_for, forward, input_dtype
 from ..validation import (
     check_labels,
@@ -267,9 +267,8 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     def _check_items(self, X: Any, y: Any) -> tuple[Any, np.ndarray, np.ndarray]:
         """Read the labels of a data set where they are not given."""
         labels = item_labels(X) if y is None else label_array(to_numpy(y))
-        n = len(getattr(X, "dataset", X))
-        if len(labels) != n:
-            raise ValueError(f"X has {n} items and y {len(labels)} labels.")
+        if len(labels) != n_items(X):
+            raise ValueError(f"X has {n_items(X)} items and y {len(labels)} labels.")
         check_classification_targets(labels)
         warn_of_spellings(labels)
         classes, codes = check_labels(labels)
