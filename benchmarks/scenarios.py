@@ -219,6 +219,7 @@ CPU = {
         attack=functools.partial(BullseyePolytope, n_poisons=25, eps=0.1),
         training=Training(20, lr=0.005, augment=False),
         rounds=fixed_rounds(4, 1, 12),
+        second_guess=True,
         **CPU_HOME_TRANSFER,
     ),
     # With half of the poisons, or half of eps, the attack does not work here.

@@ -1,4 +1,5 @@
 from . import attacks, datasets, gradients, rules
+from .attacks import attack_report
 from .filtered_classifier import FilteredClassifier
 from .filters import EPICFilter, EPICResampler
 from .gradients import (
@@ -58,6 +59,7 @@ __all__ = [
     "Trace",
     "TraceDisplay",
     "TradeoffDisplay",
+    "attack_report",
     "attack_success_rate",
     "attacks",
     "clean_retention",

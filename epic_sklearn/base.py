@@ -22,6 +22,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
 from ._utils import DocLinks, RandomState
+from .frames import RowsToFrame, index_of
 from .gradients import (
     Gradients,
     as_extractor,
@@ -147,7 +148,7 @@ def nearest_kept(
     return nearest
 
 
-class BaseDetector(TakesRule, DocLinks, BaseEstimator):
+class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
     """Finds training rows to drop, by a rule; base of EPICFilter and EPICResampler."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -276,7 +277,7 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
         self.rounds_ = schedule.rounds
         self.rho_ = schedule.rounds[-1].rho
         self.dropped_at_round_ = schedule.dropped_at_epoch
-        self._codes = schedule.codes
+        self._codes, self._predictions = schedule.codes, schedule._predictions
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         """Validate; dataframes and sparse matrices stay what they are."""
@@ -289,6 +290,7 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
             )
         refuse_lazy(X=X, y=y)
         refuse_other_order(X=X, y=y)
+        self._index = index_of(X, y)
         X = self._check_X(X, reset=True)
         labels = column_or_1d(label_array(to_numpy(y)), warn=True)
         check_consistent_length(range(n_items(X)) if is_dataset(X) else X, labels)

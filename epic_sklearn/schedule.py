@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, validate_parameter_constra
 
 from ._utils import RandomState, resolve_seed, warn_user
 from .epochs import EPOCH_CONSTRAINTS, Epochs
+from .frames import RowsToFrame, index_of, predictions_of
 from .gradients import Gradients, check_gradients, gradient_norm_change
 from .rules import Judgement, Memory, Rule, resolve_rule
 from .rules.base import (
@@ -91,7 +92,7 @@ def drop_within_floor(
     return keep, floored
 
 
-class DropSchedule:
+class DropSchedule(RowsToFrame):
     """The rounds of dropping along the epochs of one training run.
 
     After `warmup` epochs, and then after every `every` further ones up to
@@ -187,6 +188,7 @@ class DropSchedule:
         self.min_class_fraction = min_class_fraction
         self.classes, self.codes = check_labels(labels)
         warn_of_spellings(self.classes[self.codes])
+        self._index = index_of(labels)
         self._labels = labels  # whose index, if any, gradients must not contradict
         n = len(self.codes)
         self.keep = np.ones(n, dtype=bool)
@@ -257,6 +259,7 @@ class DropSchedule:
         self._score = np.maximum(self._score, score) if self.rounds else score
         self._was_flagged |= judgement.flagged
         self.details = dict(judgement.details)
+        self._predictions = predictions_of(checked, self.codes, len(self.classes))
         before = self.keep
         self.keep, floored = drop_within_floor(
             before, judgement.flagged, self._score, self.codes, self.min_class_fraction

@@ -90,7 +90,7 @@ def test_sampler_reads_labels_from_a_dataset_as_from_an_array():
         np.testing.assert_array_equal(sampler.schedule.classes, [0, 1, 2])
         assert len(sampler) == len(labels)
     with pytest.raises(ValueError, match="gives no labels"):
-        EPICSubsetSampler(TensorDataset(torch.tensor(X)))
+        EPICSubsetSampler(TensorDataset(torch.tensor(X)), warmup=1)
 
 
 class Transformed(Dataset):
@@ -167,7 +167,7 @@ def test_a_data_set_without_numbers_is_refused():
             return iter([])
 
     with pytest.raises(TypeError, match="Stream is an IterableDataset"):
-        EPICSubsetSampler(Stream())
+        EPICSubsetSampler(Stream(), warmup=1)
 
 
 def test_texts_among_a_rules_details_are_saved_and_loaded(tmp_path):

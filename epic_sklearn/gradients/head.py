@@ -54,8 +54,8 @@ class Head:
         key = layer if output.ndim == 2 else layer.out_features
         self._calls[key] = (layer, args[0], output)
 
-    def take(self, logits: torch.Tensor) -> None:
-        """Keep the inputs of the layer that has just given these logits (n, C)."""
+    def take(self, logits: torch.Tensor) -> torch.Tensor:
+        """Keep and give the inputs of the layer that gave these logits (n, C)."""
         calls, self._calls = self._calls, {}
         for layer, x, output in calls.values():
             if output.shape[-1] != logits.shape[1] or len(output) != len(logits):
@@ -66,9 +66,10 @@ class Head:
                 rows = torch.arange(len(x), device=x.device)
                 places = is_taken.int().argmax(dim=1).to(x.device)
                 of_all = x.reshape(len(x), -1, x.shape[-1])
-                self._inputs.append(of_all[rows, places].double().cpu())
+                inputs = of_all[rows, places]
+                self._inputs.append(inputs.detach().double().cpu())
                 self._layer = layer
-                return
+                return inputs
         raise ValueError(
             f"No torch.nn.Linear of {type(self.module).__name__} gives its output: "
             "something comes after the last one, such as a softmax. Let the module "

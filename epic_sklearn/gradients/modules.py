@@ -116,6 +116,20 @@ def _check_told_apart(X: np.ndarray) -> None:
         )
 
 
+class Body(nn.Module):
+    """What a module gives the linear layer that gives its logits; see `Head`."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        Head(module)  # refuses a module without one
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Input (n, H) of the last layer, of a batch (n, ...)."""
+        with Head(self.module) as head:
+            return head.take(apply(self.module, x))
+
+
 def forward(
     module: nn.Module, data: Any, batch_size: int = 512, with_inputs: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None, LastLayer | None]:

@@ -15,18 +15,19 @@ from .base import Judgement, Memory, Rule
 
 # Colliding groups of up to as many examples are seen as groups.
 N_NEIGHBORS = 10
-# Most that either half of the score counts: neither decides alone.
-LARGEST_Z = 3.0
 # Directions closer than this are copies; float32 features can't tell them apart.
 SAME_DIRECTION = 1e-6
+# Most that the geometry counts: alone it does not pass a cutoff of 2.
+LARGEST_Z = 3.0
+# Differences of logarithms below are rounding.
+SAME = 1e-6
 
 
 def _robust_z(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Deviations (n,) from the class's median in robust standard deviations, +-3."""
     away = values - _medians(values, codes)[codes]
     spread = _medians(np.abs(away), codes) / norm.ppf(0.75)
-    # Differences of logarithms below 1e-6 are rounding.
-    return np.clip(away / spread.clip(1e-6)[codes], -LARGEST_Z, LARGEST_Z)
+    return np.clip(away / spread.clip(SAME)[codes], -LARGEST_Z, LARGEST_Z)
 
 
 def _medians(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -35,6 +36,19 @@ def _medians(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     begin = np.cumsum(sizes) - sizes
     middle = [order[begin + (sizes - 1) // 2], order[begin + sizes // 2]]
     return values[middle].mean(axis=0)
+
+
+def _normal_scores(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Deviations (n,) that the values' ranks in their classes have in a normal law."""
+    order, sizes = np.lexsort((values, codes)), np.bincount(codes)
+    by_class, by_value = codes[order], values[order]
+    changes = (np.diff(by_class) != 0) | (np.diff(by_value) > SAME)
+    tie = np.concatenate([[0], np.cumsum(changes)])
+    places = np.arange(len(values)) - (np.cumsum(sizes) - sizes)[by_class]
+    mean_place = np.bincount(tie, places) / np.bincount(tie)
+    scores = np.empty(len(values))
+    scores[order] = norm.ppf((mean_place[tie] + 0.5) / sizes[by_class])
+    return scores
 
 
 def _log_lengths(errors: np.ndarray) -> np.ndarray:
@@ -52,10 +66,12 @@ def neighbor_isolation(gradients: Gradients, codes: np.ndarray) -> np.ndarray:
     The last layer's gradient is an outer product, error times input. With d_k the
     distance from an example's input to the k-th nearest of its class, both scaled
     to length 1, and e the length of its error, the score is
-    ``(z(log(d_10 * d_10 / d_1)) + z(log(e))) / sqrt(2)``, where z are robust
-    deviations in the class: from the median, in units of 1.4826 median absolute
-    deviations, cut at 3. Of gradients that are plain arrays, direction and length
-    take the places of input and error.
+    ``(z(log(d_10 * d_10 / d_1)) + 2 * q(e)) / sqrt(5)``. Here z are robust deviations
+    in the class: from the median, in units of 1.4826 median absolute deviations, cut
+    at 3; how far away a row is tells poisons apart. q are normal scores: the error of
+    rank r (from 1) among n becomes the (r - 1/2) / n quantile of the standard normal
+    distribution; errors have a largest length, and pile up there. Of gradients that
+    are plain arrays, direction and length take the places of input and error.
 
     d_10 is large for an example far from its class, d_10 / d_1 for a member of a
     group of up to 10 that lie closer to each other than to the rest: poisons that
@@ -72,7 +88,7 @@ def neighbor_isolation(gradients: Gradients, codes: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n,), float64
-        In robust standard deviations, within +-4.25. 0 in classes of at most 10
+        In standard deviations of the class, roughly. 0 in classes of at most 10
         examples, which are too few to tell.
 
     Notes
@@ -106,8 +122,8 @@ def neighbor_isolation(gradients: Gradients, codes: np.ndarray) -> np.ndarray:
     # Half the square of the distance between rows scaled to length 1.
     first, last = np.log(np.sqrt(2 * halves).clip(SAME_DIRECTION)).T
     geometry = _robust_z(2 * last - first, codes)
-    error = _robust_z(_log_lengths(errors[rows]), codes)
-    score[rows] = (geometry + error) / np.sqrt(2)
+    error = _normal_scores(_log_lengths(errors[rows]), codes)
+    score[rows] = (geometry + 2 * error) / np.sqrt(5)
     return score
 
 
@@ -123,8 +139,7 @@ class FarNeighbors(Rule):
     Parameters
     ----------
     cutoff : float, default=2.0
-        Mean score above which an example is dropped, in robust standard deviations
-        of its class; lower drops more, 4.25 or more nothing.
+        Mean score above which an example is dropped; lower drops more.
 
     See Also
     --------
@@ -153,8 +168,7 @@ class FarNeighbors(Rule):
         "fitted badly"
     )
     score_is: ClassVar[str] = (
-        "robust standard deviations of its class, at most 4.25, averaged over the "
-        "rounds"
+        "standard deviations of its class, roughly, averaged over the rounds"
     )
     to_drop_less: ClassVar[str] = "Raise cutoff"
 

@@ -165,6 +165,10 @@ DropSchedule
         epochs[self._rows_] = self._bound.dropped_at_epoch
         return epochs
 
+    def to_frame(self) -> Any:
+        """As :meth:`EPICFilter.to_frame`, of the rows trained on, by row number."""
+        return super().to_frame().set_axis(self._rows_)
+
     def _bind(self, dataset: Any) -> None:
         """Make the sampler when the training set is first seen."""
         if self.sampler_ is None:

@@ -14,6 +14,7 @@ from torch import nn
 
 from .._utils import RandomState, warn_if_nothing_learned, warn_user
 from ..epochs import Epochs
+from ..frames import RowsToFrame, index_of
 from ..gradients import EXTRACTORS
 from ..gradients.modules import forward
 from ..rules import Rule, resolve_rule
@@ -24,7 +25,7 @@ from .sampler import EPICSubsetSampler
 from .torch_classifier import TorchClassifier
 
 
-class EPICClassifier(TakesRule, TorchClassifier):
+class EPICClassifier(RowsToFrame, TakesRule, TorchClassifier):
     """Train a torch module and drop poisoned examples while it trains.
 
     EPIC (paper, Algorithm 1): train for `warmup` epochs; then, every `every`
@@ -157,6 +158,8 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         self.dropped_at_epoch_ = schedule.dropped_at_epoch
         self.isolation_score_ = schedule.isolation_score
         self.details_ = schedule.details
+        self._codes, self._predictions = schedule.codes, schedule._predictions
+        self._index = index_of(X, y)
         self.rule_ = schedule.rule
         self.rounds_: list[Round] = schedule.rounds
         self.rho_ = self.rounds_[-1].rho if self.rounds_ else 0.0

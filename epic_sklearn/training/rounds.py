@@ -99,6 +99,10 @@ DropSchedule
         """One record a round."""
         return self._bound.rounds
 
+    def to_frame(self) -> Any:
+        """As :meth:`EPICFilter.to_frame`, of the training rows by their number."""
+        return self._bound.to_frame()
+
     @property
     def _bound(self) -> EPICSubsetSampler:
         sampler = getattr(self, "sampler_", None)

@@ -196,6 +196,10 @@ see DropSchedule
         """Which examples are kept, shape (n,), bool."""
         return self.schedule.keep
 
+    def to_frame(self) -> Any:
+        """As :meth:`EPICFilter.to_frame`."""
+        return self.schedule.to_frame()
+
     @property
     def dropped_at_epoch(self) -> np.ndarray:
         """Epochs trained when dropped, -1 where kept, shape (n,)."""
