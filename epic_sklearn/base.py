@@ -22,16 +22,18 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
 from ._utils import DocLinks, RandomState
+from .frames import RowsToFrame, index_of
 from .gradients import (
     Gradients,
     as_extractor,
     check_gradients,
     gradient_lengths,
 )
+from .gradients.items import is_dataset, item_labels, n_items, take_items
 from .gradients.sources import CallableGradients
 from .medoids import distances_between
 from .rules import Rule, resolve_rule
-from .rules.base import TakesRule, refuse_what_lacks
+from .rules.base import TakesRule, preferred_gradients, refuse_what_lacks
 from .schedule import DROP_CONSTRAINTS, DropSchedule, Round
 from .validation import check_labels, label_array, refuse_masked, refuse_other_order
 
@@ -85,7 +87,9 @@ def to_numpy(values: Any) -> Any:
 
 
 def take_rows(X: Any, rows: np.ndarray) -> Any:
-    """Rows of an array, dataframe, list or sparse matrix."""
+    """Rows of an array, dataframe, list, sparse matrix or data set."""
+    if is_dataset(X):
+        return take_items(X, rows)
     return X.tocsr()[rows] if scipy.sparse.issparse(X) else _safe_indexing(X, rows)
 
 
@@ -144,7 +148,7 @@ def nearest_kept(
     return nearest
 
 
-class BaseDetector(TakesRule, DocLinks, BaseEstimator):
+class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
     """Finds training rows to drop, by a rule; base of EPICFilter and EPICResampler."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -214,7 +218,11 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
 
     def _extractor(self, rule: Rule) -> Any:
         """Where gradients come from; refused if the rule could not use them."""
-        extractor = as_extractor(self.extractor, rule.needs)
+        extractor = as_extractor(
+            self.extractor,
+            preferred_gradients(rule),
+            may_fall_back="inputs" not in rule.needs,
+        )
         refuse_what_lacks(
             rule,
             getattr(extractor, "gives", None),
@@ -269,10 +277,12 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
         self.rounds_ = schedule.rounds
         self.rho_ = schedule.rounds[-1].rho
         self.dropped_at_round_ = schedule.dropped_at_epoch
-        self._codes = schedule.codes
+        self._codes, self._predictions = schedule.codes, schedule._predictions
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         """Validate; dataframes and sparse matrices stay what they are."""
+        if is_dataset(X):
+            y = item_labels(X) if y is None else y
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
@@ -280,9 +290,10 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
             )
         refuse_lazy(X=X, y=y)
         refuse_other_order(X=X, y=y)
+        self._index = index_of(X, y)
         X = self._check_X(X, reset=True)
         labels = column_or_1d(label_array(to_numpy(y)), warn=True)
-        check_consistent_length(X, labels)
+        check_consistent_length(range(n_items(X)) if is_dataset(X) else X, labels)
         check_labels(labels)
         check_classification_targets(labels)
         return X, labels
@@ -290,6 +301,13 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
     def _check_X(self, X: Any, reset: bool) -> Any:
         """Validate rows: numbers are checked, all else is the model's business."""
         refuse_lazy(X=X)
+        if is_dataset(X):
+            if self.extractor is None:
+                raise TypeError(
+                    f"X is a {type(X).__name__}, which logistic regression can't take; "
+                    "give a torch module or a TorchClassifier as extractor."
+                )
+            return X
         X = to_numpy(X)
         if is_text(X):
             if reset:  # a row is one text: there are no features to name

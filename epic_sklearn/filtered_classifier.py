@@ -33,6 +33,7 @@ from .base import (
     to_numpy,
 )
 from .filters import EPICFilter
+from .frames import as_frame
 from .validation import (
     label_array,
     refuse_masked,
@@ -199,6 +200,13 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
             if hasattr(self.classifier_, name):
                 setattr(self, name, getattr(self.classifier_, name))
         return self
+
+    def to_frame(self) -> Any:
+        """As :meth:`EPICFilter.to_frame`; of other filters, the column ``keep``."""
+        check_is_fitted(self)
+        if hasattr(self.filter_, "to_frame"):
+            return self.filter_.to_frame()
+        return as_frame({"keep": self.keep_})
 
     def _check_order(self) -> None:
         """Refuse what predicts no labels in the classifier's place."""

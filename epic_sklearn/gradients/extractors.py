@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, clone
@@ -22,10 +21,10 @@ from torch import nn
 from .._utils import DocLinks
 from ..validation import label_array
 from .features import Gradients, OuterProductGradients, check_gradients
+from .head import LastLayer
 from .last_layer import final_model, last_layer, torch_module_of
 from .modules import (
     forward,
-    last_linear,
     refuse_probabilities,
     warn_of_column_order,
 )
@@ -90,6 +89,20 @@ def _check_probabilities(probabilities: np.ndarray, codes: np.ndarray) -> None:
             "or don't sum to 1; give probabilities of the classes, of logits their "
             "softmax."
         )
+
+
+def _checked_labels(y: Any, of_items: np.ndarray | None) -> Any:
+    """Refuse labels that are not those which a data set's items give."""
+    given = np.asarray(y)
+    if of_items is not None and given.shape == of_items.shape:
+        are_comparable = all(a.dtype.kind in "iub" for a in (given, of_items))
+        n_other = int((given != of_items).sum()) if are_comparable else 0
+        if n_other:
+            raise ValueError(
+                f"{n_other} of {len(given)} labels in y are not those that the data "
+                "set's items give; leave y out, or give a data set without labels."
+            )
+    return y
 
 
 class GradientExtractor(DocLinks, BaseEstimator):
@@ -242,19 +255,19 @@ class GradientExtractor(DocLinks, BaseEstimator):
 
     def _errors(
         self, model: Any, X: Any, y: Any, with_inputs: bool = False
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        """Logit gradients, inputs of the last layer where asked, labels."""
+    ) -> tuple[np.ndarray, LastLayer | None, np.ndarray]:
+        """Logit gradients, the last layer where asked, labels."""
         module = torch_module_of(model)
         if module is None:
             probabilities = model.predict_proba(X)
             labels = y
-            inputs = last_layer(model, X)[0] if with_inputs else None
+            layer = LastLayer(*last_layer(model, X)) if with_inputs else None
         else:
             data = getattr(model, "_module_input", lambda X: X)(X)
-            logits, labels, inputs = forward(module, data, self.batch_size, with_inputs)
+            logits, labels, layer = forward(module, data, self.batch_size, with_inputs)
             refuse_probabilities(module, logits)
             probabilities = softmax(logits, axis=1)
-            labels = labels if y is None else y
+            labels = labels if y is None else _checked_labels(y, labels)
         if labels is None:
             raise ValueError("y is missing: gradients depend on the labels.")
         labels = column_or_1d(label_array(labels))
@@ -265,7 +278,7 @@ class GradientExtractor(DocLinks, BaseEstimator):
         codes = self._codes(labels, probabilities.shape[1])
         if module is not None:
             warn_of_column_order(probabilities, codes, labels)
-        return logit_gradients(probabilities, codes), inputs, labels
+        return logit_gradients(probabilities, codes), layer, labels
 
 
 class LogitGradients(GradientExtractor):
@@ -303,7 +316,7 @@ class LastLayerInputGradients(GradientExtractor):
     Parameters
     ----------
     classifier : classifier, torch.nn.Module or None, default=None
-        A torch module whose output is that of its last ``torch.nn.Linear``, a
+        A torch module whose output is that of one of its ``torch.nn.Linear``, a
         TorchClassifier, scikit-learn's MLPClassifier, or a linear classifier
         with ``coef_``. None takes logistic regression.
     batch_size : see GradientExtractor
@@ -318,14 +331,9 @@ class LastLayerInputGradients(GradientExtractor):
     """
 
     def _compute(self, model: Any, X: Any, y: Any) -> tuple[Gradients, np.ndarray]:
-        module = torch_module_of(model)
-        if module is None:
-            _, weight = last_layer(model, X)
-        else:
-            layer = last_linear(module).weight.detach().cpu()
-            weight = (layer if layer.dtype is torch.float64 else layer.float()).numpy()
-        errors, _, labels = self._errors(model, X, y, with_inputs=True)
-        return errors.astype(weight.dtype) @ weight, labels
+        errors, layer, labels = self._errors(model, X, y, with_inputs=True)
+        assert layer is not None  # asked for
+        return errors.astype(layer.weight.dtype) @ layer.weight, labels
 
 
 class LastLayerGradients(GradientExtractor):
@@ -351,7 +359,8 @@ class LastLayerGradients(GradientExtractor):
     gives = ("errors", "inputs")
 
     def _compute(self, model: Any, X: Any, y: Any) -> tuple[Gradients, np.ndarray]:
-        errors, inputs, labels = self._errors(model, X, y, with_inputs=True)
-        assert inputs is not None  # asked for
-        with_bias = np.hstack([inputs, np.ones((len(errors), 1), inputs.dtype)])
+        errors, layer, labels = self._errors(model, X, y, with_inputs=True)
+        assert layer is not None  # asked for
+        ones = np.ones((len(errors), 1), layer.inputs.dtype)
+        with_bias = np.hstack([layer.inputs, ones])
         return OuterProductGradients(errors, with_bias), labels

@@ -1,4 +1,4 @@
-"""Our rule: distances to neighbours in the last layer's gradient."""
+"""Our rule, the default: distances to neighbours, averaged over the rounds."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ import numpy as np
 from scipy.stats import norm
 from sklearn.utils._param_validation import Interval
 
-from ..gradients import OuterProductGradients
+from ..gradients import Gradients, OuterProductGradients
 from ..medoids import MAX_CLASS_SIZE, SIZE, approximate, neighbor_distances
 from .base import Judgement, Memory, Rule
 
 # Colliding groups of up to as many examples are seen as groups.
 N_NEIGHBORS = 10
-# Most that either half of the score counts: alone it just passes a cutoff of 2.
-LARGEST_Z = 3.0
 # Directions closer than this are copies; float32 features can't tell them apart.
 SAME_DIRECTION = 1e-6
+# Most that the geometry counts: alone it does not pass a cutoff of 2.
+LARGEST_Z = 3.0
+# Differences of logarithms below are rounding.
+SAME = 1e-6
 
 
 def _robust_z(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Deviations (n,) from the class's median in robust standard deviations, +-3."""
     away = values - _medians(values, codes)[codes]
     spread = _medians(np.abs(away), codes) / norm.ppf(0.75)
-    # Differences of logarithms below 1e-6 are rounding.
-    return np.clip(away / spread.clip(1e-6)[codes], -LARGEST_Z, LARGEST_Z)
+    return np.clip(away / spread.clip(SAME)[codes], -LARGEST_Z, LARGEST_Z)
 
 
 def _medians(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -35,6 +36,19 @@ def _medians(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     begin = np.cumsum(sizes) - sizes
     middle = [order[begin + (sizes - 1) // 2], order[begin + sizes // 2]]
     return values[middle].mean(axis=0)
+
+
+def _normal_scores(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Deviations (n,) that the values' ranks in their classes have in a normal law."""
+    order, sizes = np.lexsort((values, codes)), np.bincount(codes)
+    by_class, by_value = codes[order], values[order]
+    changes = (np.diff(by_class) != 0) | (np.diff(by_value) > SAME)
+    tie = np.concatenate([[0], np.cumsum(changes)])
+    places = np.arange(len(values)) - (np.cumsum(sizes) - sizes)[by_class]
+    mean_place = np.bincount(tie, places) / np.bincount(tie)
+    scores = np.empty(len(values))
+    scores[order] = norm.ppf((mean_place[tie] + 0.5) / sizes[by_class])
+    return scores
 
 
 def _log_lengths(errors: np.ndarray) -> np.ndarray:
@@ -47,7 +61,7 @@ def _log_lengths(errors: np.ndarray) -> np.ndarray:
 
 
 def neighbor_isolation(
-    gradients: OuterProductGradients,
+    gradients: Gradients,
     codes: np.ndarray,
     *,
     max_class_size: int | None = MAX_CLASS_SIZE,
@@ -58,9 +72,12 @@ def neighbor_isolation(
     The last layer's gradient is an outer product, error times input. With d_k the
     distance from an example's input to the k-th nearest of its class, both scaled
     to length 1, and e the length of its error, the score is
-    ``(z(log(d_10 * d_10 / d_1)) + z(log(e))) / sqrt(2)``, where z are robust
-    deviations in the class: from the median, in units of 1.4826 median absolute
-    deviations, cut at 3.
+    ``(z(log(d_10 * d_10 / d_1)) + 2 * q(e)) / sqrt(5)``. Here z are robust deviations
+    in the class: from the median, in units of 1.4826 median absolute deviations, cut
+    at 3; how far away a row is tells poisons apart. q are normal scores: the error of
+    rank r (from 1) among n becomes the (r - 1/2) / n quantile of the standard normal
+    distribution; errors have a largest length, and pile up there. Of gradients that
+    are plain arrays, direction and length take the places of input and error.
 
     d_10 is large for an example far from its class, d_10 / d_1 for a member of a
     group of up to 10 that lie closer to each other than to the rest: poisons that
@@ -69,8 +86,8 @@ def neighbor_isolation(
 
     Parameters
     ----------
-    gradients : OuterProductGradients
-        The last layer's gradients of n examples.
+    gradients : OuterProductGradients or ndarray of shape (n, d)
+        Gradients of n examples.
     codes : ndarray of shape (n,), int
         Class of each example, 0, 1, ...
     max_class_size : int or None, default=20_000
@@ -82,7 +99,7 @@ def neighbor_isolation(
     Returns
     -------
     ndarray of shape (n,), float64
-        In robust standard deviations, within +-4.25. 0 in classes of at most 10
+        In standard deviations of the class, roughly. 0 in classes of at most 10
         examples, which are too few to tell.
 
     Notes
@@ -106,13 +123,17 @@ def neighbor_isolation(
     >>> score[:4] > 2, float(np.mean(score[4:] > 2).round(2))
     (array([ True,  True,  True,  True]), 0.02)
     """
+    if isinstance(gradients, OuterProductGradients):
+        inputs, errors = gradients.inputs, gradients.errors
+    else:
+        inputs = errors = gradients
     score = np.zeros(len(codes))
     rows = np.flatnonzero(np.bincount(codes)[codes] > N_NEIGHBORS)
     if len(rows) == 0:
         return score
     _, codes = np.unique(codes[rows], return_inverse=True)
     halves = neighbor_distances(
-        gradients.inputs[rows],
+        inputs[rows],
         codes,
         (1, N_NEIGHBORS),
         metric="cosine",
@@ -122,24 +143,24 @@ def neighbor_isolation(
     # Half the square of the distance between rows scaled to length 1.
     first, last = np.log(np.sqrt(2 * halves).clip(SAME_DIRECTION)).T
     geometry = _robust_z(2 * last - first, codes)
-    error = _robust_z(_log_lengths(gradients.errors[rows]), codes)
-    score[rows] = (geometry + error) / np.sqrt(2)
+    error = _normal_scores(_log_lengths(errors[rows]), codes)
+    score[rows] = (geometry + 2 * error) / np.sqrt(5)
     return score
 
 
 class FarNeighbors(Rule):
     """Drop what is far from its class, or in a tight group, and fitted badly.
 
-    Ours, not the paper's: :func:`neighbor_isolation` is compared with `cutoff`. It
-    costs fewer clean examples than :class:`IsolatedMedoids` and finds groups of up
-    to 10 poisons that collide on one point. Clean exact copies look like such a
-    group: drop duplicates first.
+    Ours, not the paper's, and the default. :func:`neighbor_isolation` is averaged
+    over the rounds so far and compared with `cutoff`: a poison that works is
+    isolated in round after round, most clean examples in one or two. It finds groups
+    of up to 10 poisons that collide on one point, too, and costs fewer clean
+    examples than :class:`IsolatedMedoids`.
 
     Parameters
     ----------
     cutoff : float, default=2.0
-        Score above which an example is dropped, in robust standard deviations of
-        its class; lower drops more, 4.25 or more nothing.
+        Mean score above which an example is dropped; lower drops more.
     max_class_size : int or None, default=20_000
         Largest class whose neighbours are found exactly; see
         :func:`neighbor_isolation`. None: all are.
@@ -150,8 +171,9 @@ class FarNeighbors(Rule):
 
     Notes
     -----
-    Where a class is larger than `max_class_size`, the details have a column
-    ``approximate``, True for its rows.
+    Clean exact copies look like a colliding group: drop duplicates first. Classes
+    of at most 10 examples are too small to judge. Where a class is larger than
+    `max_class_size`, the details have a column ``approximate``, True for its rows.
 
     Examples
     --------
@@ -164,12 +186,15 @@ class FarNeighbors(Rule):
     False
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("errors", "inputs")
+    prefers: ClassVar[str | None] = "last_layer"
+    begins: ClassVar[float] = 1 / 12
     flags: ClassVar[str] = (
         "examples far from their class, or in a tight group of up to 10, that are "
         "fitted badly"
     )
-    score_is: ClassVar[str] = "robust standard deviations of its class, at most 4.25"
+    score_is: ClassVar[str] = (
+        "standard deviations of its class, roughly, averaged over the rounds"
+    )
     to_drop_less: ClassVar[str] = "Raise cutoff"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -184,9 +209,13 @@ class FarNeighbors(Rule):
         self.max_class_size = max_class_size
 
     def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
-        """Flag what scores above `cutoff`; see :meth:`Rule.judge`."""
+        """Flag means above `cutoff`; see :meth:`Rule.judge`."""
+        n_rounds = 1 + int(memory.get("rounds", 0))
         score = neighbor_isolation(
             gradients, codes, max_class_size=self.max_class_size, seed=memory.seed
         )
+        mean = memory.get("mean", np.zeros(len(codes)))
+        mean = mean + (score - mean) / n_rounds
+        memory.update(mean=mean, rounds=np.array(n_rounds))
         details = approximate(codes, self.max_class_size)
-        return Judgement(score, score > self.cutoff, details)
+        return Judgement(mean, mean > self.cutoff, details)

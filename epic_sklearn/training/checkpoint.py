@@ -57,7 +57,7 @@ def _those(callbacks: list[tuple[str, Any]], kind: type[Callback]) -> list[Any]:
 
 
 def describe_run(
-    estimator: Any, net: Any, sampler: Any, X: np.ndarray, codes: np.ndarray
+    estimator: Any, net: Any, sampler: Any, X: Any, codes: np.ndarray
 ) -> dict[str, str]:
     """Describe what a run that goes on must share with the one that was saved.
 
@@ -80,7 +80,8 @@ def describe_run(
         "learning rates": _name_of(
             [{k: _name_of(v) for k, v in given.items()} for given in schedulers]
         ),
-        "X": _digest(X),
+        # Of a data set all would have to be read.
+        "X": _digest(X) if isinstance(X, np.ndarray) else f"{len(X)} items",
         "y": _digest(codes),
     }
 
@@ -165,6 +166,8 @@ class RunCheckpoint(Callback):
         stoppers = _those(net.callbacks_, EarlyStopping)
         for callback, saved in zip(stoppers, state["stoppers"], strict=False):
             vars(callback).update(saved)
+        if hasattr(net, "remembered_"):  # see RememberStates
+            net.remembered_ = state["remembered"]
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Write the run's state; an interrupted write leaves the last one whole."""
@@ -181,6 +184,7 @@ class RunCheckpoint(Callback):
                 to_tensors(callback.lr_scheduler_.state_dict())
                 for callback in _those(net.callbacks_, LRScheduler)
             ],
+            "remembered": getattr(net, "remembered_", []),
             "stoppers": [
                 {k: to_tensors(v) for k, v in vars(callback).items() if k[-1] == "_"}
                 for callback in _those(net.callbacks_, EarlyStopping)

@@ -6,19 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.dataset import Dataset as SkorchDataset
-from torch.utils.data import (
-    DataLoader,
-    Dataset,
-    IterableDataset,
-    Sampler,
-    TensorDataset,
-)
+from torch.utils.data import Sampler
 
 from .._utils import RandomState, resolve_seed, warn_user
 from ..base import to_numpy
+from ..gradients.items import is_dataset, item_labels
 from ..rules import Rule
 from ..schedule import DropSchedule, Round
 from ..validation import label_array
@@ -27,38 +21,13 @@ from .distributed import decide_once, gather_gradients, place, rows_of_rank
 
 
 def labels_of(source: Any) -> np.ndarray:
-    """Labels of a data set in its own order, or the labels themselves.
-
-    A data set's attributes are not trusted: ``targets`` need not be what the items
-    give (torchvision's ``target_transform``), nor ``labels`` one an example.
-    """
-    if isinstance(source, DataLoader):
-        source = source.dataset
-    if not isinstance(source, Dataset):  # a pandas series keeps its index
-        return source if hasattr(source, "iloc") else label_array(to_numpy(source))
-    if isinstance(source, IterableDataset):
-        raise TypeError(
-            f"{type(source).__name__} is an IterableDataset, whose examples have no "
-            "numbers that could be left out; give a data set with __getitem__ and "
-            "__len__."
-        )
-    # Not of subclasses, whose items may be others.
-    if type(source) is TensorDataset and len(source.tensors) > 1:
-        return to_numpy(source.tensors[1])
-    stored = getattr(source, "y", None) if type(source) is SkorchDataset else None
-    if stored is not None:
-        return np.asarray(to_numpy(stored))
-    labels = []
-    with torch.random.fork_rng(devices=[]):  # items may be augmented at random
-        for i in range(len(source)):  # type: ignore[arg-type]
-            item = source[i]
-            if not isinstance(item, list | tuple) or len(item) < 2:
-                raise ValueError(
-                    f"{type(source).__name__} gives no labels; its items must be "
-                    "(x, label) pairs, or pass the labels themselves."
-                )
-            labels.append(item[1].tolist() if hasattr(item[1], "tolist") else item[1])
-    return np.asarray(labels)
+    """Labels that a data set's items give, or the labels themselves, as an array."""
+    if type(source) is SkorchDataset and source.y is not None:
+        return np.asarray(to_numpy(source.y))
+    if is_dataset(source):
+        return item_labels(source)
+    # A pandas series keeps its index.
+    return source if hasattr(source, "iloc") else label_array(to_numpy(source))
 
 
 class EpochOrder(Sampler[int]):
@@ -87,11 +56,12 @@ class EpochOrder(Sampler[int]):
             rows = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
         return rows[self.keep[rows]]
 
-    def _place(self) -> tuple[int, int]:
+    def place(self) -> tuple[int, int]:
+        """Which share of the examples is visited, and of how many."""
         return place() if self.shard else (0, 1)
 
     def __iter__(self) -> Iterator[int]:
-        rank, size = self._place()
+        rank, size = self.place()
         self._n_passes += 1
         # As many for each process, or they would wait for each other: the
         # first of the order come twice.
@@ -99,7 +69,7 @@ class EpochOrder(Sampler[int]):
         return iter(rows[rank::size].tolist())
 
     def __len__(self) -> int:
-        return -(-int(self.keep.sum()) // self._place()[1])
+        return -(-int(self.keep.sum()) // self.place()[1])
 
     def step(self, epoch: int, gradients: Any) -> Round | None:
         """Begin the epoch after `epoch` trained ones; drop nothing."""
@@ -129,9 +99,10 @@ class EPICSubsetSampler(EpochOrder):
         The data set that the loader draws from, or its labels. The items of a
         data set are read once for their labels, but for a ``TensorDataset``; where
         that is slow, pass the labels.
-    rule, warmup, every, stop, min_class_fraction, n_jobs, random_state : see \
-DropSchedule
-        `random_state` also decides the orders of examples.
+    rule, warmup, every, stop, min_class_fraction, n_jobs, random_state, max_epochs : \
+see DropSchedule
+        Give `max_epochs`, or `warmup` and `every`. `random_state` also decides the
+        orders of examples.
     shuffle : bool, default=True
         Whether each epoch has a new order, from the seed and the epoch.
     shard : bool, default=True
@@ -190,14 +161,15 @@ DropSchedule
         dataset_or_labels: Any,
         *,
         rule: Rule | None = None,
-        warmup: int = 10,
-        every: int = 5,
+        warmup: int | None = None,
+        every: int | None = None,
         stop: int | None = None,
         min_class_fraction: float = 0.5,
         n_jobs: int | None = None,
         shuffle: bool = True,
         shard: bool = True,
         random_state: RandomState = None,
+        max_epochs: int | None = None,
     ) -> None:
         validate_parameter_constraints(
             {"shuffle": ["boolean"], "shard": ["boolean"]},
@@ -214,6 +186,7 @@ DropSchedule
             min_class_fraction=min_class_fraction,
             n_jobs=n_jobs,
             random_state=seed,
+            max_epochs=max_epochs,
         )
         super().__init__(len(self.schedule.codes), seed, shuffle, shard)
         self._has_stepped = False
@@ -222,6 +195,10 @@ DropSchedule
     def keep(self) -> np.ndarray:
         """Which examples are kept, shape (n,), bool."""
         return self.schedule.keep
+
+    def to_frame(self) -> Any:
+        """As :meth:`EPICFilter.to_frame`."""
+        return self.schedule.to_frame()
 
     @property
     def dropped_at_epoch(self) -> np.ndarray:
