@@ -12,16 +12,18 @@ from ..base import is_dataframe, take_rows
 
 N_FEATURES = 12
 LONGEST_TEXT = 120
+LONG = 60  # texts from which a column is shown by itself
 BLOCK = 256
 
 
 def resolve_names(X: Any, given: Any) -> list[str] | None:
     """Names of the columns of X, one each, or None where X is no table."""
-    if X.ndim != 2 if hasattr(X, "ndim") else len(X.shape) != 2:
+    shape = tuple(getattr(X, "shape", ()))
+    if len(shape) != 2:
         if given is not None:
             raise ValueError(
-                f"feature_names is given, but X has shape {tuple(X.shape)} and no "
-                "columns; leave it out."
+                f"feature_names is given, but X has shape {shape} and no columns; "
+                "leave it out."
             )
         return None
     n = X.shape[1]
@@ -34,6 +36,21 @@ def resolve_names(X: Any, given: Any) -> list[str] | None:
             "column."
         )
     return names
+
+
+def without_long_texts(
+    X: Any, names: list[str], rows: np.ndarray
+) -> tuple[Any, list[str], dict[str, Any]]:
+    """Split a dataframe: columns to compare, their names, and those of long texts."""
+    long, compared = {}, []
+    for name, column in zip(names, X.columns, strict=True):
+        values = np.asarray(take_rows(X[column], rows)).tolist()
+        if any(isinstance(value, str) and len(value) > LONG for value in values):
+            long[name] = X[column]
+        else:
+            compared.append((name, column))
+    kept = X[[column for _, column in compared]]
+    return kept, [name for name, _ in compared], long
 
 
 def _scales(X: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -147,7 +147,7 @@ class FarNeighbors(Rule):
     needs: ClassVar[tuple[str, ...]] = ("errors", "inputs")
     flags: ClassVar[str] = (
         "examples far from their class, or in a tight group of up to 10, that are "
-        "fitted badly"
+        "fitted badly: with a score above `cutoff`"
     )
     score_is: ClassVar[str] = "robust standard deviations of its class, at most 4.25"
     to_drop_less: ClassVar[str] = "Raise cutoff"

@@ -16,10 +16,11 @@ from tqdm import tqdm
 from .._utils import RandomState, resolve_seed, warn_if_nothing_learned, warn_user
 from ..gradients import EXTRACTORS, Gradients
 from ..gradients.modules import forward, looks_like_probabilities
+from ..report import Case, Reviewable
 from ..rules import Rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round, check_epochs
 from .net import check_rule, training_loader
-from .sampler import EPICSubsetSampler, labels_of
+from .sampler import EPICSubsetSampler, digest_of, labels_of
 
 # Examples a forward pass when gradients are taken.
 GRADIENT_BATCH = 512
@@ -59,7 +60,7 @@ def _loader(net: Any, data: Any) -> DataLoader:
     return DataLoader(data, **options)
 
 
-class EPICCallback(Callback):
+class EPICCallback(Reviewable, Callback):
     """Drop what a rule flags while a skorch net trains.
 
     For your own ``NeuralNetClassifier``: with the criterion
@@ -86,6 +87,8 @@ DropSchedule
     keep_ : ndarray of shape (n,), bool
         Which rows passed to ``fit`` are kept. Rows that the net's
         ``train_split`` sets aside are not trained on and count as kept.
+    isolated_indices_ : ndarray of int
+        Rows of the others.
     dropped_at_epoch_, rounds_ : see DropSchedule
     sampler_ : EPICSubsetSampler
         What decides; its ``state_dict`` can be saved.
@@ -120,6 +123,12 @@ DropSchedule
         "clean_dataset": [Dataset, None],
         "verbose": ["verbose"],
     }
+
+    _way_back: ClassVar[str] = (
+        "Give the file to `EPICCallback.apply_decisions` (of the net's `callbacks_`), "
+        "then train anew on what is left, without the callback: "
+        "`net.set_params(callbacks__NAME=None).fit(X[epic.keep_], y[epic.keep_])`."
+    )
 
     def __init__(
         self,
@@ -158,8 +167,11 @@ DropSchedule
         self._taken_over_: dict[str, Any] | None = None
         return self
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:
         """Take over which examples the net's training loader visits."""
+        self._net_ = net
+        if self.sampler_ is None:
+            self._seen_ = digest_of(X)
         _refuse_other_samplers(net)
         if len(net.history) == 0 and self.warmup >= net.max_epochs:
             warn_user(
@@ -199,7 +211,7 @@ DropSchedule
             )
 
     @property
-    def keep_(self) -> np.ndarray:
+    def keep_(self) -> np.ndarray:  # type: ignore[override]
         """Which rows passed to ``fit`` are kept, shape (n,), bool."""
         keep = np.ones(self._n_rows_, dtype=bool)
         keep[self._rows_] = self._bound.keep
@@ -213,9 +225,37 @@ DropSchedule
         return epochs
 
     @property
+    def isolated_indices_(self) -> np.ndarray:  # type: ignore[override]
+        """Row numbers of those that are not kept."""
+        return np.flatnonzero(~self.keep_)
+
+    @property
     def rounds_(self) -> list[Round]:
         """One record a round."""
         return self._bound.rounds
+
+    @property
+    def _schedule(self) -> DropSchedule:  # type: ignore[override]
+        return self._bound.schedule
+
+    def _judged(self) -> tuple[np.ndarray, int]:
+        return self._rows_, self._n_rows_
+
+    def _keep_as_decided(self) -> None:
+        pass  # `keep_` is the sampler's
+
+    def _digest(self, seen: Any) -> str | None:
+        return digest_of(seen)
+
+    def _case(self, X: Any, y: Any, *args: Any, **kwargs: Any) -> Case:
+        y = labels_of(X) if y is None else y  # in the items of a data set
+        return super()._case(X, y, *args, **kwargs)
+
+    def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
+        net, rows = self._net_, self._rows_
+        dataset = Subset(net.get_dataset(seen, labels), rows.tolist())
+        found = net.predict_proba(seen)[rows]
+        return self._gradients(net, dataset), (found, np.arange(found.shape[1]))
 
     @property
     def _bound(self) -> EPICSubsetSampler:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import (
@@ -19,9 +22,11 @@ from torch.utils.data import (
 
 from .._utils import RandomState, resolve_seed, warn_user
 from ..base import to_numpy
+from ..gradients import Gradients, check_gradients
+from ..report import Page, Reviewable
 from ..rules import Rule
 from ..schedule import DropSchedule, Round
-from ..validation import label_array
+from ..validation import digest, label_array
 from .checkpoint import to_arrays, to_tensors
 from .distributed import decide_once, gather_gradients, place, rows_of_rank
 
@@ -116,7 +121,21 @@ class EpochOrder(Sampler[int]):
         self.shuffle = bool(state["shuffle"])
 
 
-class EPICSubsetSampler(EpochOrder):
+def digest_of(source: Any) -> str | None:
+    """Name what the examples of a data set are; None where only its items tell."""
+    if type(source) is TensorDataset:
+        source = source.tensors[0]
+    elif type(source) is SkorchDataset:
+        source = source.X
+    if isinstance(source, Dataset | DataLoader):
+        return None
+    if isinstance(source, dict):
+        return digest(*(source[name] for name in sorted(source)))
+    is_several = isinstance(source, list | tuple) and hasattr(source[0], "shape")
+    return digest(*source) if is_several else digest(source)
+
+
+class EPICSubsetSampler(Reviewable, EpochOrder):
     """Drop isolated examples in your own torch loop.
 
     Give it to a ``DataLoader`` (with any number of workers) and call
@@ -185,6 +204,12 @@ DropSchedule
     True
     """
 
+    _way_back: ClassVar[str] = (
+        "Give the file to `EPICSubsetSampler.apply_decisions` and go on: the sampler "
+        "visits what is left. To train anew on it: "
+        "`DataLoader(Subset(dataset, sampler.keep.nonzero()[0]), shuffle=True)`."
+    )
+
     def __init__(
         self,
         dataset_or_labels: Any,
@@ -217,6 +242,8 @@ DropSchedule
         )
         super().__init__(len(self.schedule.codes), seed, shuffle, shard)
         self._has_stepped = False
+        is_dataset = isinstance(dataset_or_labels, Dataset)  # or labels alone
+        self._seen_ = digest_of(dataset_or_labels) if is_dataset else None
 
     @property
     def keep(self) -> np.ndarray:
@@ -262,6 +289,50 @@ DropSchedule
                 "order. Call it before each epoch."
             )
         return super().__iter__()
+
+    def report(  # type: ignore[override]
+        self,
+        X: Any,
+        y: ArrayLike,
+        path: str | PathLike[str],
+        *,
+        gradients: Any | Callable[[], Any],
+        images: ArrayLike | None = None,
+        feature_names: ArrayLike | None = None,
+        title: str | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write the audit page, see :meth:`EPICFilter.report`.
+
+        Parameters
+        ----------
+        X, y : array-like or dataframe of shape (n, ...), array-like of shape (n,)
+            All examples in their order, and their labels. X may be the data set.
+        gradients : array-like, OuterProductGradients or callable
+            As for :meth:`step`, of the net as it is now.
+        path, images, feature_names, title, overwrite : see EPICFilter.report
+
+        Returns
+        -------
+        pathlib.Path
+        """
+
+        def look(seen: Any, labels: np.ndarray) -> tuple[Gradients, None]:
+            given = gradients() if callable(gradients) else gradients
+            return check_gradients(given, self.n), None
+
+        page = Page(title=title, images=images, feature_names=feature_names)
+        return self._write_page(X, y, path, page, overwrite, look=look)
+
+    @property
+    def _schedule(self) -> DropSchedule:  # type: ignore[override]
+        return self.schedule
+
+    def _keep_as_decided(self) -> None:
+        pass  # `keep` is the schedule's
+
+    def _digest(self, seen: Any) -> str | None:
+        return digest_of(seen)
 
     def gradient_rows(self) -> np.ndarray:
         """Contiguous rows whose gradients this process computes: all, on its own."""

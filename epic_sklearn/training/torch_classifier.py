@@ -22,14 +22,14 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import LRScheduler
 from torch import nn
 
-from .._utils import DocLinks, RandomState, resolve_seed
+from .._utils import DocLinks, RandomState, resolve_seed, warn_user
 from ..base import refuse_lazy, to_numpy
 from ..gradients.modules import cast_for, forward
 from ..validation import (
     check_labels,
     label_array,
     refuse_other_order,
-    warn_of_spellings,
+    spelled_alike,
 )
 from .checkpoint import RunCheckpoint, describe_run, has_stopped
 from .net import AugmentingCollate, EpochStart, make_module, training_loader
@@ -179,7 +179,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         self._check_parameters()
         data, classes, codes = self._check_X_y(X, y)
         seed = resolve_seed(self.random_state)
-        start = self._epoch_start(codes, seed)
+        start = self._epoch_start(classes[codes], seed)
         device = str(self.device)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -258,12 +258,13 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             self, to_numpy(X), y, allow_nd=True, ensure_min_samples=2
         )
         check_classification_targets(labels)
-        warn_of_spellings(labels)
         self._input_shape = data.shape[1:]
         return data, *check_labels(labels)
 
-    def _epoch_start(self, codes: np.ndarray, seed: int) -> EpochStart:
-        return EpochStart(EpochOrder(len(codes), seed))
+    def _epoch_start(self, labels: np.ndarray, seed: int) -> EpochStart:
+        if (alike := spelled_alike(labels)) is not None:
+            warn_user(alike)
+        return EpochStart(EpochOrder(len(labels), seed))
 
     def _named_callbacks(self) -> list[tuple[str, Any]]:
         return [
