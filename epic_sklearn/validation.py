@@ -89,7 +89,8 @@ def plain(value: Any) -> Any:
     return " ".join(repr(list(value) if isinstance(value, tuple) else value).split())
 
 
-def _is_missing(label: Any) -> bool:
+def is_missing(label: Any) -> bool:
+    """Whether a value is None, NaN or pandas' NA."""
     try:
         return label is None or bool(label != label)
     except TypeError:  # pandas' NA has no truth value
@@ -252,7 +253,7 @@ def check_labels(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     if array.dtype.kind == "f":
         is_missing = np.isnan(array)
     else:
-        is_missing = np.array([_is_missing(label) for label in array.tolist()])
+        is_missing = np.array([is_missing(label) for label in array.tolist()])
     if is_missing.any():
         raise ValueError(
             f"y contains NaN or None in {int(is_missing.sum())} of {len(array)} rows; "

@@ -53,7 +53,8 @@ class Findings:
     def look_again(self) -> None:
         """Look at the rows again; rho is then that of the decided rows."""
         case = self.detector._case(self.problem.X, self.problem.labels)
-        self.case = replace(case, way_back=WAY_BACK)
+        settings = {**case.settings, "extractor": self.problem.source}
+        self.case = replace(case, way_back=WAY_BACK, settings=settings)
         self.rho = gradient_norm_change(case.gradients, self.detector.keep_)
 
     def name(self, row: int) -> str:
@@ -206,6 +207,7 @@ def _suspicious_table(findings: Findings, how: dict[str, Any]) -> Table:
     for row in findings.suspicious().tolist():
         X = problem.X.iloc[row] if hasattr(problem.X, "iloc") else problem.X[row]
         values = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in list(X[:9])]
+        values = [text.removesuffix(" 00:00:00") for text in values]
         table.add_row(
             printable(findings.name(row)),
             printable(problem.labels[row]),
@@ -274,7 +276,7 @@ def _write_report(findings: Findings, data: Any, images: Any, path: Path) -> Non
         problem.warnings,
         kind,
         name_of,
-        findings.asides(),
+        {k: texts for k, texts in findings.asides().items() if k != kind},
         [(column.name, column.what) for column in problem.columns],
     )
     write_page(case, page, path, environment())

@@ -238,6 +238,8 @@ def _with_model(o: SimpleNamespace, data: Any) -> Problem:
     named = split_names(o.as_text, data), split_names(o.features, data)
     how = columns.Reading(o.decimal, o.thousands, o.missing, o.date_format, *named)
     problem.columns += columns.type_columns(raw, how, data.place, data.names)
+    order = {name: place for place, name in enumerate(data.names)}
+    problem.columns.sort(key=lambda each: order.get(each.name, len(order)))
     used = [column for column in problem.columns if column.values is not None]
     if not used:
         besides = f"is left in {data.path} besides the label {o.label!r}"

@@ -10,6 +10,7 @@ from scipy.stats import rankdata
 
 from ..base import is_dataframe, is_text, nearest_kept, take_rows
 from ..projection import GradientPlane
+from ..validation import is_missing
 from ._case import Case, Page
 from ._decisions import fit_id
 from ._differences import differences, without_long_texts
@@ -163,7 +164,7 @@ def _texts(asides: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any]]:
     found = []
     for name, column in asides.items():
         values = np.asarray(take_rows(column, rows)).tolist()
-        texts = ["" if v is None or v != v else as_label(v, longest) for v in values]
+        texts = ["" if is_missing(v) else as_label(v, longest) for v in values]
         shown = dict(zip(rows.tolist(), texts, strict=True))
         found.append({"name": as_label(name), "values": shown})
     return found
@@ -186,12 +187,12 @@ def page_data(
     needed = np.unique(np.concatenate([flagged, near]))
     labels, predictions = _labels_and_predictions(case, flagged)
     score_name, score_texts = shown_scores(score[flagged])
-    rows, asides, X = case.rows, dict(page.asides), case.X
+    rows, asides, X = case.rows, page.asides, case.X
     if is_text(X):
-        asides["Text"] = X
+        asides = {"Text": X, **asides}
     elif is_dataframe(X):
         X, names, long = without_long_texts(X, names or [], rows[needed])
-        asides |= long
+        asides = {**long, **asides}
     return {
         "fit": fit_id(schedule),
         "labels": labels,

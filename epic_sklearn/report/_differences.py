@@ -9,6 +9,7 @@ import scipy.sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from ..base import is_dataframe, take_rows
+from ..validation import is_missing
 
 N_FEATURES = 12
 LONGEST_TEXT = 120
@@ -83,7 +84,9 @@ def _values(X: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def _as_text(value: Any, is_number: bool) -> str:
-    text = f"{float(value):.5g}" if is_number else str(value)
+    if is_missing(value):
+        return "missing"
+    text = f"{float(value):.5g}" if is_number else str(value).removesuffix(" 00:00:00")
     return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 

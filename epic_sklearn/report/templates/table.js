@@ -7,7 +7,7 @@ const isNumbered = ["Row", "Line"].includes(data.rowKind);
 const columns = [
   isNumbered ? { name: data.rowKind, width: 4.5, key: (i) => table.row[i], number: true,
     content: (i) => nameOf(table.row[i]) }
-    : { name: data.rowKind, width: 7, key: (i) => nameOf(table.row[i]) },
+    : { name: data.rowKind, width: 6, key: (i) => nameOf(table.row[i]) },
   data.thumbnails === null ? null
     : { name: "Example, nearest kept", width: 8, content: pairOf },
   { name: "Label", width: 6.5, key: labelOf },
