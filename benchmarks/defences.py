@@ -80,11 +80,6 @@ def make_rule(kind: type[Rule], run: Run, **own: Any) -> Rule:
     return kind(**own)
 
 
-def gradients_for(kind: type[Rule]) -> str:
-    """Name the smallest gradients that a rule can use."""
-    return "logit" if set(kind.needs) <= {"errors"} else "last_layer"
-
-
 def in_rounds(kind: type[Rule], run: Run, **options: Any) -> Defended:
     """Let a rule drop while the victim trains."""
     own, others = split_options(kind, options)
@@ -97,7 +92,7 @@ def in_rounds(kind: type[Rule], run: Run, **options: Any) -> Defended:
         run.trial.labels,
         EPICClassifier,
         rule=rule,
-        **{"gradients": gradients_for(kind), **rounds, **others},
+        **{**rounds, **others},
     )
     assert isinstance(classifier, EPICClassifier)
     return Defended(classifier, run.problem.victim, classifier.keep_)
@@ -275,5 +270,4 @@ def _check(kind: type[Rule], options: dict[str, Any]) -> None:
     """Let the estimator refuse options before any work."""
     own, others = split_options(kind, options)
     # Each scenario has its own epochs.
-    given = {"gradients": gradients_for(kind), "max_epochs": 10**6, **others}
-    EPICClassifier(rule=kind(**own), **given)._check_parameters()
+    EPICClassifier(rule=kind(**own), max_epochs=10**6, **others)._check_parameters()

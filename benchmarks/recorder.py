@@ -55,8 +55,9 @@ class Recorder(Callback):
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Record this epoch."""
-        logits, _, inputs = forward(net.module_, self.X, with_inputs=True)
-        assert inputs is not None
+        logits, _, last_layer = forward(net.module_, self.X, with_inputs=True)
+        assert last_layer is not None
+        inputs = last_layer.inputs
         errors = softmax(logits, axis=1)
         errors[:, self.label] -= 1
         one_class = np.zeros(len(self.rows), dtype=int)

@@ -140,6 +140,20 @@ CPU_HOME: dict[str, Any] = {
     "training": Training(12, lr=0.1, one_cycle=True),
     "rounds": fixed_rounds(3, 1, 11),
 }
+# The same on features: pre-trained on half of the images, then a part of the rest.
+CPU_HOME_TRANSFER: dict[str, Any] = {
+    **CPU_TRANSFER,
+    "classes": CPU_HOME["classes"],
+    "n_pretrain": 10_000,
+    "n_per_class": 625,
+    "n_test": 3000,
+}
+CPU_HOME_HEAD: dict[str, Any] = {
+    **CPU_HOME_TRANSFER,
+    "kind": TRANSFER,
+    "training": CPU_HEAD["training"],
+    "rounds": CPU_HEAD["rounds"],
+}
 CPU = {
     # On so small a training set 1% of poisons turn a target only into a class that
     # it resembles.
@@ -183,6 +197,30 @@ CPU = {
         title="gradient matching, 200 poisons in 20,000 of 4 classes, eps 16/255",
         attack=functools.partial(matching, n_poisons=200, eps=16 / 255, n_steps=100),
         **CPU_HOME,
+    ),
+    "home-bullseye-polytope": Scenario(
+        title="bullseye polytope, 5 poisons in 2,500 of 4 classes, eps 0.1",
+        attack=functools.partial(BullseyePolytope, n_poisons=5, eps=0.1),
+        **CPU_HOME_HEAD,
+    ),
+    "home-feature-collision-5": Scenario(
+        title="feature collision, 5 poisons in 2,500 of 4 classes, eps 0.1",
+        attack=functools.partial(FeatureCollision, n_poisons=5, eps=0.1),
+        **CPU_HOME_HEAD,
+    ),
+    "home-feature-collision-1": Scenario(
+        title="feature collision, 1 poison in 100 of 4 classes, eps 0.1",
+        attack=functools.partial(FeatureCollision, n_poisons=1, eps=0.1),
+        **{**CPU_HOME_HEAD, "n_per_class": 25},
+    ),
+    "home-bullseye-polytope-finetuning": Scenario(
+        title="bullseye polytope, 25 poisons in 2,500 of 4 classes, eps 0.1",
+        kind=FINE_TUNING,
+        attack=functools.partial(BullseyePolytope, n_poisons=25, eps=0.1),
+        training=Training(20, lr=0.005, augment=False),
+        rounds=fixed_rounds(4, 1, 12),
+        second_guess=True,
+        **CPU_HOME_TRANSFER,
     ),
     # With half of the poisons, or half of eps, the attack does not work here.
     "sleeper-agent": Scenario(

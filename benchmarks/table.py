@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,15 @@ def measure(run: Run) -> Record:
         resumed |= run.record(NONE)["resumed"]
     trial, problem, keep = run.trial, run.problem, defended.keep
     classifier, victim = defended.classifier, defended.victim
-    targets = classifier.predict(victim.inputs(trial.targets))
+    probability = classifier.predict_proba(victim.inputs(trial.targets))
+    targets = classifier.classes_[probability.argmax(axis=1)]
     test_inputs = problem.test_inputs
     if victim is not problem.victim and problem.test_images is not None:
         test_inputs = victim.inputs(problem.test_images)
     result = {
         "success": attack_success_rate(targets, trial.adversarial_label),
+        # Of the adversarial label: success alone hides near misses.
+        "probability": np.mean(probability[:, trial.adversarial_label]),
         "still_correct": np.mean(targets == trial.true_label),
         "accuracy": classifier.score(test_inputs, problem.test_labels),
         "poisons_left": 1 - poison_recall(keep, trial.poison_index),
@@ -62,6 +66,16 @@ def measure(run: Run) -> Record:
     }
     rounded = {name: round(float(value), 5) for name, value in result.items()}
     return {"poisons": len(trial.poison_index), **rounded, "resumed": resumed}
+
+
+def make_problem(args: argparse.Namespace, name: str) -> Trials:
+    """Read a scenario's data, and get its clean nets where they are needed."""
+    scenario, cache = SCENARIOS[args.scale][name], args.cache / args.scale
+    ready = args.trials_file
+    if ready is not None and holds_features(ready):
+        return FeatureProblem(name, scenario, cache, ready)
+    data = read_cifar10(args.cifar10)
+    return Problem(name, scenario, data, args.seed, cache, ready)
 
 
 class Table:
@@ -118,14 +132,7 @@ class Table:
     def make_problem(self) -> Trials:
         """Read the data and get the clean nets, once and only if needed."""
         if self.problem is None:
-            args, name = self.args, self.scenario
-            scenario, cache = SCENARIOS[args.scale][name], args.cache / args.scale
-            ready = args.trials_file
-            if ready is not None and holds_features(ready):
-                self.problem = FeatureProblem(name, scenario, cache, ready)
-            else:
-                data = read_cifar10(args.cifar10)
-                self.problem = Problem(name, scenario, data, args.seed, cache, ready)
+            self.problem = make_problem(self.args, self.scenario)
         return self.problem
 
     def run(self) -> None:
@@ -204,19 +211,24 @@ def npz_file(text: str) -> Path:
     return path
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what is attacked, with what data, and where results go."""
+def add_common_arguments(
+    parser: argparse.ArgumentParser, more: Iterable[str] = ()
+) -> None:
+    """Say what is attacked, with what data, and where results go.
+
+    `more` are scenarios beyond those on CIFAR-10.
+    """
     add = parser.add_argument
     names = list(SCENARIOS["gpu"])
     others = [name for name in SCENARIOS["cpu"] if name not in names]
     add(
         "--scenario",
         nargs="+",
-        choices=names + others,
+        choices=[*names, *others, *more],
         default=names,
         metavar="NAME",
         help=f"attacks: {', '.join(names)} (default: all of these); on cpu also "
-        f"{', '.join(others)}",
+        f"{', '.join([*others, *more])}",
     )
     scales = "small parts of CIFAR-10 and small nets, or all of it and ResNet-18"
     add("--scale", choices=list(SCENARIOS), default="cpu", help=scales)

@@ -1,4 +1,5 @@
 from . import attacks, datasets, gradients, rules
+from .attacks import attack_report
 from .filtered_classifier import FilteredClassifier
 from .filters import EPICFilter, EPICResampler
 from .gradients import (
@@ -20,14 +21,17 @@ from .plotting import (
     ClusterSizeDisplay,
     DropHistoryDisplay,
     GradientSpaceDisplay,
+    TraceDisplay,
     TradeoffDisplay,
 )
 from .rules import flag_isolated, isolation_score
 from .schedule import DropSchedule, Round
+from .tracing import Trace, trace
 from .training import (
     EPICCallback,
     EPICClassifier,
     EPICSubsetSampler,
+    RememberStates,
     TorchClassifier,
 )
 
@@ -49,9 +53,13 @@ __all__ = [
     "Medoids",
     "OuterProductGradients",
     "PrecomputedGradients",
+    "RememberStates",
     "Round",
     "TorchClassifier",
+    "Trace",
+    "TraceDisplay",
     "TradeoffDisplay",
+    "attack_report",
     "attack_success_rate",
     "attacks",
     "clean_retention",
@@ -64,4 +72,5 @@ __all__ = [
     "make_attack_success_scorer",
     "poison_recall",
     "rules",
+    "trace",
 ]

@@ -22,6 +22,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
 from ._utils import DocLinks, RandomState
+from .frames import RowsToFrame, index_of
 from .gradients import (
     Gradients,
     as_extractor,
@@ -29,7 +30,7 @@ from .gradients import (
 )
 from .medoids import distances_between
 from .rules import Rule, resolve_rule
-from .rules.base import TakesRule, refuse_what_lacks
+from .rules.base import TakesRule, preferred_gradients, refuse_what_lacks
 from .schedule import DROP_CONSTRAINTS, DropSchedule, Round
 from .validation import (
     check_labels,
@@ -148,7 +149,7 @@ def nearest_kept(
     return nearest
 
 
-class BaseDetector(TakesRule, DocLinks, BaseEstimator):
+class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
     """Finds training rows to drop, by a rule; base of EPICFilter and EPICResampler."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -220,7 +221,11 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
 
     def _extractor(self, rule: Rule) -> Any:
         """Where gradients come from; refused if the rule could not use them."""
-        extractor = as_extractor(self.extractor, rule.needs)
+        extractor = as_extractor(
+            self.extractor,
+            preferred_gradients(rule),
+            may_fall_back="inputs" not in rule.needs,
+        )
         refuse_what_lacks(
             rule,
             getattr(extractor, "gives", None),
@@ -259,7 +264,7 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
         self.rounds_ = schedule.rounds
         self.rho_ = schedule.rounds[-1].rho
         self.dropped_at_round_ = schedule.dropped_at_epoch
-        self._codes = schedule.codes
+        self._codes, self._predictions = schedule.codes, schedule._predictions
         self._schedule = schedule
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
@@ -271,6 +276,7 @@ class BaseDetector(TakesRule, DocLinks, BaseEstimator):
             )
         refuse_lazy(X=X, y=y)
         refuse_other_order(X=X, y=y)
+        self._index = index_of(X, y)
         X = self._check_X(X, reset=True)
         labels = column_or_1d(label_array(to_numpy(y)), warn=True)
         check_consistent_length(X, labels)

@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 from torch import nn
-from tqdm import tqdm
 
 from .datasets import PoisonedDigits, make_poisoned_digits
 from .gradients import LogitGradients
-from .metrics import attack_success_rate, clean_retention, poison_recall
 from .training import EPICClassifier, TorchClassifier
 
 N_TARGETS = 12
@@ -59,51 +57,30 @@ def run_demo(
     settings = {**HEAD, "random_state": random_state}
     head = functools.partial(nn.Linear, problem.features.shape[1], 10)
     undefended = TorchClassifier(head, **settings)
-    without = _train_all(problem, undefended, "train", verbose)
     epic = EPICClassifier(head, **EPIC, **settings)
-    with_epic = _train_all(problem, epic, "train with EPIC", verbose)
+    report = problem.report(
+        undefended,
+        {"EPIC": epic},
+        controls=False,
+        random_state=random_state,
+        verbose=verbose,
+    )
+    without, with_epic = report.records
     if figure is not None:
         _save_figure(problem, undefended, epic, figure)
+    crafted = sum(len(each.indices) for each in problem.trials)
     return {
         "attack_success_undefended": without["attack_success"],
         "attack_success_epic": with_epic["attack_success"],
-        "accuracy_undefended": without["accuracy"],
-        "accuracy_epic": with_epic["accuracy"],
-        "poisons_crafted": sum(len(each.indices) for each in problem.trials),
-        "poisons_left": round(with_epic["poisons_left"] * len(problem.trials)),
-        "clean_dropped_fraction": with_epic["clean_dropped"],
+        "accuracy_undefended": without["clean_accuracy"],
+        "accuracy_epic": with_epic["clean_accuracy"],
+        "poisons_crafted": crafted,
+        "poisons_left": round(with_epic["poisons_left"] * crafted),
+        "clean_dropped_fraction": with_epic["clean_lost"],
         "seconds": time.perf_counter() - start,
         "seconds_undefended": without["seconds"],
         "seconds_epic": with_epic["seconds"],
     }
-
-
-def _train_all(
-    problem: PoisonedDigits, classifier: TorchClassifier, name: str, verbose: int
-) -> dict[str, float]:
-    """Train once a target; the means of what came of it, and the seconds of all."""
-    start = time.perf_counter()
-    rows = []
-    for i, poisons in enumerate(tqdm(problem.trials, desc=name, disable=not verbose)):
-        features = problem.poisoned_features(i)
-        classifier.fit(features, problem.labels)
-        keep = getattr(classifier, "keep_", np.ones(len(features), dtype=bool))
-        predicted = classifier.predict(problem.extract(poisons.target[None]))
-        rows.append(
-            {
-                "attack_success": attack_success_rate(
-                    predicted, poisons.adversarial_label
-                ),
-                "accuracy": classifier.score(
-                    problem.test_features, problem.test_labels
-                ),
-                "poisons_left": len(poisons.indices)
-                * (1 - poison_recall(keep, poisons.indices)),
-                "clean_dropped": 1 - clean_retention(keep, poisons.indices),
-            }
-        )
-    means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-    return {**means, "seconds": time.perf_counter() - start}
 
 
 def as_table(results: dict[str, float]) -> str:

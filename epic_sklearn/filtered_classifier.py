@@ -33,6 +33,7 @@ from .base import (
     to_numpy,
 )
 from .filters import EPICFilter
+from .frames import as_frame
 from .gradients import default_classifier
 from .report import Case, Reviewable
 from .validation import (
@@ -264,6 +265,13 @@ class FilteredClassifier(
     def _case(self, X: Any, y: Any, *args: Any, **kwargs: Any) -> Case:
         case = self._detector()._case(X, y, *args, **kwargs)
         return replace(case, way_back=self._way_back)
+
+    def to_frame(self) -> Any:
+        """As :meth:`EPICFilter.to_frame`; of other filters, the column ``keep``."""
+        check_is_fitted(self)
+        if hasattr(self.filter_, "to_frame"):
+            return self.filter_.to_frame()
+        return as_frame({"keep": self.keep_})
 
     def _check_order(self) -> None:
         """Refuse what predicts no labels in the classifier's place."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
 from sklearn.utils._param_validation import Interval, validate_params
 
 # Labels of different kinds are never equal: a silent 0% attack success rate.
@@ -109,6 +110,19 @@ def attack_success_rate(
             )
         success = success[attacked]
     return float(success.mean())
+
+
+def wilson_interval(n_success: int, n_trials: int) -> tuple[float, float]:
+    """Wilson's 95% confidence interval of a proportion.
+
+    Examples
+    --------
+    >>> from epic_sklearn.metrics import wilson_interval
+    >>> [round(end, 2) for end in wilson_interval(9, 10)]
+    [0.6, 0.98]
+    """
+    low, high = binomtest(n_success, n_trials).proportion_ci(method="wilson")
+    return float(low), float(high)
 
 
 def _poison_mask(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from ._utils import RandomState, resolve_seed, warn_user
+from .epochs import EPOCH_CONSTRAINTS, Epochs
+from .frames import RowsToFrame, index_of, predictions_of
 from .gradients import Gradients, check_gradients, gradient_norm_change
 from .rules import Judgement, Memory, Rule, resolve_rule
 from .rules.base import (
@@ -37,26 +39,7 @@ DROP_CONSTRAINTS: dict[str, Any] = {
     "random_state": ["random_state"],
 }
 # Parameters of everything that drops along epochs.
-SCHEDULE_CONSTRAINTS: dict[str, Any] = {
-    **DROP_CONSTRAINTS,
-    "warmup": [Interval(Integral, 0, None, closed="left")],
-    "every": [Interval(Integral, 1, None, closed="left")],
-    "stop": [Interval(Integral, 0, None, closed="left"), None],
-}
-
-
-def check_epochs(warmup: int, stop: int | None, max_epochs: int | None = None) -> None:
-    """Refuse a schedule of which no round falls before the last epoch."""
-    if stop is not None and stop < warmup:
-        raise ValueError(
-            f"stop is {stop} and warmup {warmup}: the last epoch after which examples "
-            "may be dropped comes before the first. Give a stop >= warmup, or None."
-        )
-    if max_epochs is not None and warmup >= max_epochs:
-        raise ValueError(
-            f"warmup is {warmup} and max_epochs {max_epochs}: training would end "
-            "before anything is dropped. Give a warmup below max_epochs."
-        )
+SCHEDULE_CONSTRAINTS: dict[str, Any] = {**DROP_CONSTRAINTS, **EPOCH_CONSTRAINTS}
 
 
 @dataclass(frozen=True)
@@ -114,7 +97,7 @@ def drop_within_floor(
     return keep, floored
 
 
-class DropSchedule:
+class DropSchedule(RowsToFrame):
     """The rounds of dropping along the epochs of one training run.
 
     After `warmup` epochs, and then after every `every` further ones up to
@@ -128,11 +111,13 @@ class DropSchedule:
         Labels of the training examples, at least two classes.
     rule : Rule or None, default=None
         Which examples to drop. None: :class:`~epic_sklearn.rules.IsolatedMedoids`.
-    warmup : int, default=10
+    warmup : int or None, default=None
         Epochs trained before the first round; 0 drops before training, for a
-        model that is trained already.
-    every : int, default=5
-        Epochs from round to round.
+        model that is trained already. None: the share of `max_epochs` after which
+        the rule `begins`.
+    every : int or None, default=None
+        Epochs from round to round. None: about 13 rounds until `max_epochs`; one
+        where that is short or not known.
     stop : int or None, default=None
         Last epoch after which a round may come. None: no end.
     min_class_fraction : float, default=0.5
@@ -142,11 +127,16 @@ class DropSchedule:
         Classes worked on side by side, by rules that can.
     random_state : int, RandomState instance or None, default=None
         For rules that draw at random.
+    max_epochs : int or None, default=None
+        Epochs that the training will have; only asked for where `warmup` or
+        `every` follows from it.
 
     Attributes
     ----------
     rule : Rule
         The clone that judges.
+    epochs : Epochs
+        After which epochs rounds come: `warmup`, `every`, `stop`.
     keep : ndarray of shape (n,), bool
         What is kept.
     dropped_at_epoch : ndarray of shape (n,), int
@@ -179,12 +169,13 @@ class DropSchedule:
         labels: ArrayLike,
         *,
         rule: Rule | None = None,
-        warmup: int = 10,
-        every: int = 5,
+        warmup: int | None = None,
+        every: int | None = None,
         stop: int | None = None,
         min_class_fraction: float = 0.5,
         n_jobs: int | None = None,
         random_state: RandomState = None,
+        max_epochs: int | None = None,
     ) -> None:
         given = {
             "rule": rule,
@@ -196,12 +187,13 @@ class DropSchedule:
             "random_state": random_state,
         }
         validate_parameter_constraints(SCHEDULE_CONSTRAINTS, given, type(self).__name__)
-        check_epochs(warmup, stop)
         self.rule = resolve_rule(rule)
-        self.warmup, self.every, self.stop = warmup, every, stop
+        self.epochs = Epochs.of(self.rule, warmup, every, stop, max_epochs)
+        self._follows = warmup is None, every is None  # from max_epochs
         self.min_class_fraction = min_class_fraction
         self.classes, self.codes = check_labels(labels)
         warn_of_classes(self.classes[self.codes])
+        self._index = index_of(labels)
         self._labels = labels  # whose index, if any, gradients must not contradict
         n = len(self.codes)
         self.keep = np.ones(n, dtype=bool)
@@ -236,9 +228,7 @@ class DropSchedule:
         """Say whether a round, not yet run, comes after `epoch` epochs."""
         if self.rounds and epoch <= self.rounds[-1].epoch:
             return False
-        if epoch < self.warmup or (self.stop is not None and epoch > self.stop):
-            return False
-        return (epoch - self.warmup) % self.every == 0
+        return self.epochs.is_due(epoch)
 
     def step(self, epoch: int, gradients: Any | Callable[[], Any]) -> Round | None:
         """Drop what the rule flags, if a round is due.
@@ -276,6 +266,7 @@ class DropSchedule:
         self._score = np.maximum(self._score, score) if self.rounds else score
         self._was_flagged |= judgement.flagged
         self.details = dict(judgement.details)
+        self._predictions = predictions_of(checked, self.codes, len(self.classes))
         before, flagged = self.keep, judgement.flagged & ~self._decided
         self.keep, floored = drop_within_floor(
             before, flagged, self._score, self.codes, self.min_class_fraction
@@ -326,8 +317,8 @@ class DropSchedule:
         """Give what decides which examples are dropped, as plain values."""
         parameters = self.rule.get_params(deep=True).items()
         return {
-            "warmup": self.warmup,
-            "every": self.every,
+            "warmup": self.epochs.warmup,
+            "every": self.epochs.every,
             "min_class_fraction": self.min_class_fraction,
             "rule": type(self.rule).__name__,
             **{f"rule__{name}": plain(value) for name, value in parameters},
@@ -361,8 +352,9 @@ class DropSchedule:
         """Go on from a :meth:`state_dict`.
 
         That of a schedule of the same labels, rule and settings; others raise
-        ValueError, and change nothing. Its `stop` may differ, so that a run can be
-        prolonged, and its seed takes the place of this one's.
+        ValueError, and change nothing. Its `stop` and the length of its training may
+        differ, so that a run can be prolonged, and its seed takes the place of this
+        one's.
         """
         if not np.array_equal(state["codes"], self.codes):
             raise ValueError(
@@ -371,6 +363,9 @@ class DropSchedule:
                 "with the data that training began with."
             )
         ours, saved = self._settings(), state["settings"]
+        for name, follows in zip(("warmup", "every"), self._follows, strict=True):
+            if follows and name in saved:
+                ours[name] = saved[name]
         other = {
             name: (saved.get(name), ours.get(name))
             for name in {**saved, **ours}
@@ -381,6 +376,9 @@ class DropSchedule:
                 f"The saved state was made with other settings (saved, now): {other}; "
                 "resume with those that training began with."
             )
+        self.epochs = replace(
+            self.epochs, warmup=int(ours["warmup"]), every=int(ours["every"])
+        )
         self.keep = np.array(state["keep"], dtype=bool)
         self.dropped_at_epoch = np.array(state["dropped_at_epoch"])
         self.details = {name: np.array(v) for name, v in state["details"].items()}

@@ -251,12 +251,12 @@ def check_labels(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     if len(array) == 0:
         raise ValueError("There are no labels: y is empty.")
     if array.dtype.kind == "f":
-        is_missing = np.isnan(array)
+        none = np.isnan(array)
     else:
-        is_missing = np.array([is_missing(label) for label in array.tolist()])
-    if is_missing.any():
+        none = np.array([is_missing(label) for label in array.tolist()])
+    if none.any():
         raise ValueError(
-            f"y contains NaN or None in {int(is_missing.sum())} of {len(array)} rows; "
+            f"y contains NaN or None in {int(none.sum())} of {len(array)} rows; "
             "drop these rows, or label them."
         )
     try:

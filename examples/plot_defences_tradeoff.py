@@ -17,19 +17,10 @@ regression on frozen features of digits.
 # polytope*. A filter sees the poisoned set and its labels and drops what it will.
 
 import matplotlib.pyplot as plt
-import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from epic_sklearn import (
-    EPICFilter,
-    FilteredClassifier,
-    LastLayerGradients,
-    attack_success_rate,
-    clean_retention,
-    poison_recall,
-)
+from epic_sklearn import EPICFilter, LastLayerGradients
 from epic_sklearn.datasets import make_poisoned_digits
-from epic_sklearn.plotting import TradeoffDisplay
 from epic_sklearn.rules import (
     ActivationClustering,
     DeepKNN,
@@ -40,8 +31,7 @@ from epic_sklearn.rules import (
     SpectralSignatures,
 )
 
-N_TRIALS = 10
-problem = make_poisoned_digits(n_targets=N_TRIALS, random_state=0)
+problem = make_poisoned_digits(n_targets=10, random_state=0)
 model = LogisticRegression(C=10, max_iter=1000)
 gradients = LastLayerGradients(model)
 
@@ -55,45 +45,20 @@ rules = {
     "deep k-NN": DeepKNN(),
     "high loss": HighLoss(drop_fraction=0.15),
     "random": RandomDrop(drop_fraction=0.15),
-    "undefended": RandomDrop(drop_fraction=0.0),
 }
+defences = {
+    name: EPICFilter(gradients, rule=rule, random_state=0)
+    for name, rule in rules.items()
+}
+defences["isolated medoids"].set_params(n_rounds=5)
 
+# %%
+# A report trains the model on each set, without a filter and with each. With
+# ``controls=True``, the default, it would also train on as many rows dropped at random
+# as each filter dropped, and on all but the poisons.
 
-def measure(rule):
-    """Measure what a filter with this rule achieves and costs, over all trials."""
-    n_rounds = 5 if isinstance(rule, IsolatedMedoids) else 1
-    detector = EPICFilter(gradients, rule=rule, n_rounds=n_rounds, random_state=0)
-    read, rows = [], []
-    for trial, poisons in enumerate(problem.trials):
-        classifier = FilteredClassifier(model, detector)
-        classifier.fit(problem.poisoned_features(trial), problem.labels)
-        read.append(classifier.predict(problem.extract(poisons.target[None]))[0])
-        rows.append(
-            (
-                1 - poison_recall(classifier.keep_, poisons.indices),
-                1 - clean_retention(classifier.keep_, poisons.indices),
-                classifier.score(problem.test_features, problem.test_labels),
-            )
-        )
-    wanted = [poisons.adversarial_label for poisons in problem.trials]
-    left, lost, accuracy = np.mean(rows, axis=0)
-    return {
-        "attack_success": attack_success_rate(read, wanted),
-        "poisons_left": left,
-        "clean_lost": lost,
-        "clean_accuracy": accuracy,
-    }
-
-
-records = []
-for name, rule in rules.items():
-    records.append({"name": name, **measure(rule)})
-    print(
-        "{name:<22} success {attack_success:4.0%}  poisons left {poisons_left:4.0%}  "
-        "clean lost {clean_lost:4.0%}  accuracy {clean_accuracy:.1%}".format(
-            **records[-1]
-        )
-    )
+report = problem.report(model, defences, controls=False, random_state=0)
+print(report)
 
 # %%
 # Success against accuracy
@@ -103,9 +68,7 @@ for name, rule in rules.items():
 # tell the better filters apart. Nor can the accuracies: from the left of the figure to
 # the right it is two of 397 test digits.
 
-TradeoffDisplay.from_predictions(
-    [{**record, "n_trials": N_TRIALS} for record in records]
-)
+report.plot()
 plt.show()
 
 # %%
@@ -115,7 +78,7 @@ plt.show()
 # The lower left is best. What is dropped says more than accuracy where, as here, a
 # model can do without many examples.
 
-TradeoffDisplay.from_predictions(records, x="clean_lost", y="poisons_left")
+report.plot(x="clean_lost", y="poisons_left")
 plt.show()
 
 # %%

@@ -17,6 +17,7 @@ choice on five attacks that the search has not seen.
 # `epic_sklearn.attacks` do. Five are probes for the search, five are kept for the end.
 
 import warnings
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -135,24 +136,13 @@ plt.show()
 # Attacks that the search has not seen
 # ------------------------------------
 
-
-def against_unseen(model):
-    read, kept, accuracy = [], [], []
-    for trial, poisons in enumerate(unseen, start=N_PROBES):
-        one = clone(model).fit(problem.poisoned_features(trial), problem.labels)
-        read.append(one.predict(problem.extract(poisons.target[None]))[0])
-        kept.append(np.mean(getattr(one, "keep_", True)))
-        accuracy.append(one.score(problem.test_features, problem.test_labels))
-    success = attack_success_rate(read, [p.adversarial_label for p in unseen])
-    return (
-        f"success {success:.0%}, dropped {1 - np.mean(kept):.0%}, "
-        f"accuracy {np.mean(accuracy):.1%}"
-    )
-
-
-print("undefended:", against_unseen(classifier))
-print("defaults:  ", against_unseen(defended))
-print("best:      ", against_unseen(clone(defended).set_params(**best)))
+against_unseen = replace(problem, trials=unseen).report(
+    classifier,
+    {"defaults": defended, "best": clone(defended).set_params(**best)},
+    controls=False,
+    random_state=0,
+)
+print(against_unseen)
 
 # %%
 # What it shows

@@ -30,7 +30,7 @@ from training_problem import (
 )
 
 from epic_sklearn import EPICCallback
-from epic_sklearn.rules import FarNeighbors, IsolatedMedoids
+from epic_sklearn.rules import DeepKNN, IsolatedMedoids
 
 
 @pytest.mark.filterwarnings("ignore:EPICCallback's warmup")
@@ -215,7 +215,7 @@ def test_a_net_broken_off_goes_on_with_its_callback():
         ({"every": 0}, "'every' parameter of EPICCallback"),
         ({"stop": 1}, "stop is 1 and warmup 2"),
         ({"rule": IsolatedMedoids(2.0)}, "'subset_size' parameter"),
-        ({"rule": FarNeighbors()}, "set gradients='last_layer'"),
+        ({"rule": DeepKNN(), "gradients": "logit"}, "set gradients='last_layer'"),
         ({"rule": "medoids"}, "rule is 'medoids'; give an instance of a rule"),
     ],
 )

@@ -8,10 +8,14 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.datasets import make_blobs
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from epic_sklearn import (
     EPICFilter,
     EPICResampler,
+    LastLayerGradients,
     LastLayerInputGradients,
     LogitGradients,
     PrecomputedGradients,
@@ -89,7 +93,7 @@ def test_clean_data_lose_at_most_the_medoids_clusters(subset_size, threshold, se
 
 def test_fitted_attributes_are_those_of_the_medoids_of_the_gradients(data):
     X, y = data
-    detector = EPICFilter().fit(X, y)
+    detector = EPICFilter(rule=IsolatedMedoids()).fit(X, y)
     gradients = detector.extractor_.compute(X, y)
     medoids = find_medoids(gradients, y)
     details = detector.details_
@@ -244,8 +248,8 @@ def test_images_with_a_torch_module_or_a_function(shape):
             torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(6, 3)
         )
     before = {name: p.clone() for name, p in module.state_dict().items()}
-    gradients = LogitGradients(module).fit(X, y).compute(X, y)
-    expected = EPICFilter(PrecomputedGradients()).fit(gradients, y).keep_
+    gradients = LastLayerGradients(module).fit(X, y).compute(X, y)
+    expected = EPICFilter(lambda X, y: gradients).fit(X, y).keep_
     assert not expected.all()
     for extractor in (module, lambda X, y: gradients):
         detector = EPICFilter(extractor)
@@ -268,9 +272,16 @@ def test_a_function_may_give_any_kind_of_array(planted, box):
     np.testing.assert_array_equal(detector.fit_transform(G, y), expected)
 
 
-def test_a_classifier_alone_is_wrapped_in_logit_gradients(data):
-    given = LogisticRegression(C=0.01)
-    one, other = (EPICFilter(e).fit(*data) for e in (given, LogitGradients(given)))
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (LogisticRegression(C=0.01), LastLayerGradients),
+        (make_pipeline(StandardScaler(), LogisticRegression()), LastLayerGradients),
+        (GaussianNB(), LogitGradients),
+    ],
+)
+def test_the_default_reads_the_last_layer_where_there_is_one(data, given, read):
+    one, other = (EPICFilter(e).fit(*data) for e in (given, read(given)))
     np.testing.assert_array_equal(one.isolation_score_, other.isolation_score_)
     assert not hasattr(given, "coef_")
 

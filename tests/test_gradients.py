@@ -1,5 +1,7 @@
 """Extractors against torch.autograd, one example at a time."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -275,7 +277,7 @@ def test_errors_say_what_to_do(net, data):
         LogitGradients(nn.Linear(4, 1))(X, y)
     with pytest.raises(ValueError, match=r"no torch\.nn\.Linear layer"):
         LastLayerGradients(nn.Softmax(dim=1))(X, y)
-    with pytest.raises(ValueError, match="does not give its output"):
+    with pytest.raises(ValueError, match="gives its output"):
         softmax = nn.Sequential(nn.Linear(4, 3), nn.Softmax(dim=1))
         LastLayerGradients(softmax)(X, y)
     with pytest.raises(ValueError, match="NaN or infinity in 1 of 37"):
@@ -403,18 +405,52 @@ def test_casts_for_a_module_are_checked():
         LogitGradients(net)(X.astype("M8[s]"), y)
 
 
-def test_a_head_that_is_not_registered_last_is_refused():
-    class HeadFirst(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.head, self.unused = nn.Linear(4, 3), nn.Linear(4, 2)
+class HeadFirst(nn.Module):
+    """Its head is registered before the layer that feeds it, and one is unused."""
 
-        def forward(self, x):
-            return self.head(x)
+    def __init__(self):
+        super().__init__()
+        self.head, self.body = nn.Linear(6, 3), nn.Linear(4, 6)
+        self.unused = nn.Linear(6, 3)
 
+    def forward(self, x):
+        return self.head(self.body(x).tanh())
+
+
+class OneOfSeveralTokens(HeadFirst):
+    """Has logits for several tokens and takes another one of each example."""
+
+    def forward(self, x):
+        tokens = torch.stack([x, x.flip(1), x + 1], dim=1)
+        logits = self.head(self.body(tokens).tanh())
+        return logits[torch.arange(len(x)), torch.arange(len(x)) % 3]
+
+
+@pytest.mark.parametrize("kind", [HeadFirst, OneOfSeveralTokens])
+def test_the_head_is_found_wherever_it_is_registered(kind):
+    torch.manual_seed(0)
     X, y = load_iris(return_X_y=True)
-    with pytest.raises(ValueError, match="define the head last"):
-        LastLayerGradients(HeadFirst())(X, y)
+    X, net = X.astype(np.float32), kind()
+    by_input = LastLayerInputGradients(net)(X, y)
+    by_weight = LastLayerGradients(net)(X, y).toarray()
+    seen = []
+    net.head.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    loss = nn.functional.cross_entropy(net(torch.tensor(X)), torch.tensor(y))
+    wrt_input, wrt_weight, wrt_bias = torch.autograd.grad(
+        len(X) * loss, [seen[0], net.head.weight, net.head.bias]
+    )
+    wrt_input = wrt_input.reshape(len(X), -1, 6).sum(dim=1)
+    np.testing.assert_allclose(by_input, wrt_input, atol=1e-5)
+    total = by_weight.sum(axis=0).reshape(3, 7)
+    np.testing.assert_allclose(total[:, :6], wrt_weight, atol=1e-3)
+    np.testing.assert_allclose(total[:, 6], wrt_bias, atol=1e-3)
+
+
+def test_a_module_whose_output_no_layer_gives_has_no_last_layer_gradients():
+    net = nn.Sequential(nn.Linear(4, 3), nn.Tanh())
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match="something comes after the last one"):
+        LastLayerGradients(net)(X, y)
 
 
 class Rows(IterableDataset):
@@ -472,3 +508,23 @@ def test_factors_of_whole_numbers_do_not_overflow():
     checked = check_gradients(OuterProductGradients(errors, inputs), 2)
     assert checked.toarray()[0, 0] == -12000
     assert OuterProductGradients(errors.tolist(), inputs.tolist()).shape == (2, 4)
+
+
+class Named(nn.Module):
+    """Gives its logits under a name, as transformers do."""
+
+    def __init__(self, net, wrap):
+        super().__init__()
+        self.net, self.wrap = net, wrap
+
+    def forward(self, x):
+        return self.wrap(self.net(x))
+
+
+@pytest.mark.parametrize("wrap", [dict, SimpleNamespace], ids=["entry", "attribute"])
+@pytest.mark.parametrize("extractor", [LogitGradients, LastLayerInputGradients])
+def test_logits_may_be_named_so(net, data, extractor, wrap):
+    named = Named(net, lambda logits: wrap(loss=None, logits=logits))
+    np.testing.assert_array_equal(extractor(named)(*data), extractor(net)(*data))
+    with pytest.raises(ValueError, match="an entry or attribute 'logits'"):
+        LogitGradients(Named(net, lambda logits: {"scores": logits}))(*data)

@@ -144,7 +144,7 @@ def test_import_needs_no_matplotlib_and_plotting_names_the_extra():
         FilteredClassifier(),
         EPICCallback(),
         EPICCallback().initialize(),
-        EPICSubsetSampler([0, 0, 1, 1]),
+        EPICSubsetSampler([0, 0, 1, 1], warmup=1),
     ],
 )
 def test_what_has_run_no_round_is_not_fitted(display, unfitted):

@@ -129,7 +129,9 @@ def test_scores_of_rows_dropped_in_one_round_are_above_those_kept(rule, overlapp
 @every_rule
 def test_a_bare_model_is_read_as_the_rule_needs_it(rule, overlapping):
     X, y = overlapping
-    read = LogitGradients if set(rule.needs) <= {"errors"} else LastLayerGradients
+    read = LogitGradients
+    if "inputs" in rule.needs or rule.prefers == "last_layer":
+        read = LastLayerGradients
     for model in (small_net(), MLPClassifier(5, max_iter=5, random_state=0)):
         bare = EPICFilter(model, rule=rule, random_state=0).fit(X, y)
         wrapped = EPICFilter(read(model), rule=rule, random_state=0).fit(X, y)

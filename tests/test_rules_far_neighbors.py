@@ -6,21 +6,19 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
+from scipy.stats import norm, rankdata
 from sklearn.datasets import load_digits
 
 from epic_sklearn import (
     DropSchedule,
-    EPICCallback,
     EPICClassifier,
     EPICFilter,
     EPICResampler,
     EPICSubsetSampler,
     LastLayerGradients,
-    LogitGradients,
     OuterProductGradients,
 )
-from epic_sklearn.rules import FarNeighbors, neighbor_isolation
+from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, neighbor_isolation
 
 N_CLASSES, N_PER_CLASS, N_INPUTS = 3, 100, 20
 
@@ -53,8 +51,9 @@ def naive_score(gradients, codes):
             others = units[:i] + units[i + 1 :]
             d = sorted(np.linalg.norm(own - other) for other in others)
             geometry.append(np.log(d[9] ** 2 / d[0]))
-        error = np.log([np.linalg.norm(e) for e in gradients.errors[rows]])
-        score[rows] = (z(np.array(geometry)) + z(error)) / np.sqrt(2)
+        error = [np.linalg.norm(e) for e in gradients.errors[rows]]
+        normal = norm.ppf((rankdata(error) - 0.5) / len(rows))
+        score[rows] = (z(np.array(geometry)) + 2 * normal) / np.sqrt(5)
     return score
 
 
@@ -88,7 +87,7 @@ def digits():
 def test_score_is_that_of_the_naive_loop(seed):
     gradients, codes = make_gradients(seed, n_per_class=40)
     np.testing.assert_allclose(
-        neighbor_isolation(gradients, codes), naive_score(gradients, codes), rtol=1e-6
+        neighbor_isolation(gradients, codes), naive_score(gradients, codes), atol=1e-5
     )
 
 
@@ -101,8 +100,7 @@ def test_score_ignores_the_scale_of_gradients(factor, which):
     np.testing.assert_allclose(
         neighbor_isolation(OuterProductGradients(**factors), codes),
         neighbor_isolation(gradients, codes),
-        rtol=1e-6,
-        atol=1e-9,
+        atol=1e-5,
     )
 
 
@@ -112,8 +110,7 @@ def test_score_belongs_to_the_row_whatever_the_order():
     np.testing.assert_allclose(
         neighbor_isolation(gradients[order], codes[order]),
         neighbor_isolation(gradients, codes)[order],
-        rtol=1e-6,
-        atol=1e-9,
+        atol=1e-5,
     )
 
 
@@ -215,7 +212,7 @@ def test_classes_of_at_most_ten_lose_nothing(n_small):
 
 def test_a_higher_cutoff_drops_a_subset_and_beyond_the_largest_score_nothing():
     gradients, codes = make_gradients()
-    kept = [drop(gradients, codes, cutoff=c).keep for c in (0.5, 1.0, 2.0, 3.0, 4.25)]
+    kept = [drop(gradients, codes, cutoff=c).keep for c in (0.5, 1.0, 2.0, 3.0, 5.0)]
     for lower, higher in pairwise(kept):
         assert (higher >= lower).all()
     assert kept[0].mean() < kept[2].mean()
@@ -232,15 +229,30 @@ def test_a_class_is_never_dropped_below_its_floor():
         assert score[~kept].min() > score[kept].max()
 
 
-def test_rounds_intersect_and_the_highest_score_stays():
+def test_each_round_drops_by_the_mean_of_all_scores_so_far():
     codes = make_gradients()[1]
-    first, second = make_gradients(1)[0], make_gradients(2)[0]
-    schedule = drop(first, codes)
-    schedule.step(2, second)
-    scores = [neighbor_isolation(g, codes) for g in (first, second)]
-    np.testing.assert_array_equal(schedule.isolation_score, np.maximum(*scores))
-    np.testing.assert_array_equal(schedule.keep, schedule.isolation_score <= 2.0)
+    schedule = DropSchedule(codes, rule=FarNeighbors(1.0), warmup=1, every=1)
+    scores, means = [], []
+    for epoch in range(1, 5):
+        gradients = make_gradients(epoch)[0]
+        schedule.step(epoch, gradients)
+        scores.append(neighbor_isolation(gradients, codes))
+        means.append(np.mean(scores, axis=0))
+        np.testing.assert_array_equal(schedule.keep, np.max(means, axis=0) <= 1.0)
+    np.testing.assert_allclose(schedule.isolation_score, np.max(means, axis=0))
     assert schedule.details == {}
+
+
+def test_arrays_are_judged_by_their_direction_and_length():
+    outer, codes = make_gradients()
+    rows = outer.inputs
+    np.testing.assert_array_equal(
+        neighbor_isolation(rows, codes),
+        neighbor_isolation(OuterProductGradients(rows, rows), codes),
+    )
+    schedule = DropSchedule(codes, warmup=0)
+    schedule.step(0, rows)
+    np.testing.assert_array_equal(schedule.keep, neighbor_isolation(rows, codes) <= 2)
 
 
 def test_memory_stays_far_below_the_matrix_of_distances():
@@ -264,10 +276,6 @@ def test_training_drops_by_the_rule(digits):
     model = EPICClassifier(
         lambda: torch.nn.Linear(64, 10),
         rule=FarNeighbors(),
-        gradients="last_layer",
-        warmup=1,
-        every=1,
-        stop=3,
         max_epochs=4,
         random_state=0,
     ).fit(X, y)
@@ -308,33 +316,6 @@ def test_a_wrong_cutoff_is_refused_before_any_work(cutoff):
         EPICFilter(rule=FarNeighbors(cutoff)).fit([[0.0], [1.0]], [0, 1])
 
 
-@pytest.mark.parametrize("kind", ["logit", "last_layer_input"])
-def test_training_refuses_other_gradients_before_it_begins(kind):
-    begun = []
-
-    def module():
-        begun.append(True)
-        return torch.nn.Linear(1, 2)
-
-    model = EPICClassifier(module, rule=FarNeighbors(), gradients=kind)
-    with pytest.raises(ValueError, match="set gradients='last_layer'"):
-        model.fit([[0.0], [1.0]], [0, 1])
-    assert not begun
-    with pytest.raises(ValueError, match="set gradients='last_layer'"):
-        EPICCallback(FarNeighbors(), gradients=kind).initialize()
-
-
-def test_arrays_of_gradients_are_refused_and_change_nothing(digits):
-    X, y = digits
-    with pytest.raises(ValueError, match=r"LastLayerGradients\(classifier\)"):
-        EPICFilter(LogitGradients(), rule=FarNeighbors()).fit(X, y)
-    schedule = DropSchedule([0, 1], warmup=0, rule=FarNeighbors())
-    with pytest.raises(ValueError, match=r"shape \(2, 3\)"):
-        schedule.step(0, np.ones((2, 3)))
-    assert schedule.keep.all()
-    assert schedule.rounds == []
-
-
 # ----------------------------------------------------------------------- saved states
 
 
@@ -352,4 +333,5 @@ def test_a_saved_state_goes_on_and_other_rules_refuse_it():
     np.testing.assert_array_equal(resumed.keep, whole.keep)
     np.testing.assert_array_equal(resumed.isolation_score, whole.isolation_score)
     with pytest.raises(ValueError, match="'FarNeighbors', 'IsolatedMedoids'"):
-        DropSchedule(codes, warmup=0, every=1).load_state_dict(half.state_dict())
+        other = DropSchedule(codes, rule=IsolatedMedoids(), warmup=0, every=1)
+        other.load_state_dict(half.state_dict())

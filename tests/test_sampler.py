@@ -64,7 +64,7 @@ def test_own_loop_resumes_from_a_state_dict(cut):
 
 
 def test_sampler_that_is_never_stepped_says_so_once():
-    sampler = EPICSubsetSampler([0, 1] * 10, random_state=0)
+    sampler = EPICSubsetSampler([0, 1] * 10, warmup=1, random_state=0)
     list(sampler)
     with pytest.warns(UserWarning, match="step.* was never called"):
         list(sampler)
@@ -86,11 +86,11 @@ def test_sampler_reads_labels_from_a_dataset_as_from_an_array():
 
     half = torch.utils.data.Subset(tensors, range(0, len(X), 2))
     for source, labels in ((tensors, y), (Items(), y), (y, y), (half, y[::2])):
-        sampler = EPICSubsetSampler(source)
+        sampler = EPICSubsetSampler(source, warmup=1)
         np.testing.assert_array_equal(sampler.schedule.classes, [0, 1, 2])
         assert len(sampler) == len(labels)
     with pytest.raises(ValueError, match="gives no labels"):
-        EPICSubsetSampler(TensorDataset(torch.tensor(X)))
+        EPICSubsetSampler(TensorDataset(torch.tensor(X)), warmup=1)
 
 
 class Transformed(Dataset):
@@ -126,19 +126,19 @@ def test_labels_are_what_the_items_give(kind):
     tensors = torch.zeros(40, 2), torch.tensor(y)
     source = Relabelled(*tensors) if kind is Relabelled else kind(y)
     state = torch.random.get_rng_state()
-    sampler = EPICSubsetSampler(source)
+    sampler = EPICSubsetSampler(source, warmup=1)
     np.testing.assert_array_equal(sampler.schedule.classes, [0, 1])
     np.testing.assert_array_equal(sampler.schedule.codes, y % 2)
     assert getattr(source, "n_read", 40) == 40
     assert torch.equal(state, torch.random.get_rng_state())
-    half = EPICSubsetSampler(Subset(source, range(0, 40, 4)))
+    half = EPICSubsetSampler(Subset(source, range(0, 40, 4)), warmup=1)
     np.testing.assert_array_equal(half.schedule.codes, y[::4] % 2)
 
 
 def test_labels_of_skorchs_dataset_of_any_kind():
     y = np.array([0, 1, 1, 0])
     for labels in (y, torch.tensor(y)):
-        sampler = EPICSubsetSampler(SkorchDataset(np.zeros((4, 1)), labels))
+        sampler = EPICSubsetSampler(SkorchDataset(np.zeros((4, 1)), labels), warmup=1)
         np.testing.assert_array_equal(sampler.schedule.codes, y)
 
 
@@ -148,8 +148,12 @@ def test_labels_of_skorchs_dataset_of_any_kind():
         ({"shuffle": "yes"}, "'shuffle' parameter of EPICSubsetSampler"),
         ({"shard": 2.5}, "'shard' parameter of EPICSubsetSampler"),
         ({"warmup": -1}, "'warmup' parameter"),
-        ({"stop": 3}, "stop is 3 and warmup 10"),
-        ({"rule": IsolatedMedoids(threshold=0)}, "'threshold' parameter of Isolated"),
+        ({"stop": 3}, "give warmup, the epochs before it, or max_epochs"),
+        ({"warmup": 10, "stop": 3}, "stop is 3 and warmup 10"),
+        (
+            {"rule": IsolatedMedoids(threshold=0), "warmup": 1},
+            "'threshold' parameter of Isolated",
+        ),
     ],
 )
 def test_bad_options_are_refused(change, message):
@@ -163,7 +167,7 @@ def test_a_data_set_without_numbers_is_refused():
             return iter([])
 
     with pytest.raises(TypeError, match="Stream is an IterableDataset"):
-        EPICSubsetSampler(Stream())
+        EPICSubsetSampler(Stream(), warmup=1)
 
 
 def test_texts_among_a_rules_details_are_saved_and_loaded(tmp_path):

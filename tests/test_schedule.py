@@ -111,9 +111,10 @@ def test_state_goes_on_where_it_was_saved(cluster_on):
 
 def test_state_of_other_data_or_options_is_refused():
     labels = problem()[1]
-    state = DropSchedule(labels, warmup=1, every=2).state_dict()
+    rule = IsolatedMedoids()
+    state = DropSchedule(labels, rule=rule, warmup=1, every=2).state_dict()
     with pytest.raises(ValueError, match="other labels"):
-        DropSchedule(labels[::-1], warmup=1, every=2).load_state_dict(state)
+        DropSchedule(labels[::-1], rule=rule, warmup=1, every=2).load_state_dict(state)
     with pytest.raises(ValueError, match=r"rule__threshold.*\(1, 2\)"):
         other = IsolatedMedoids(threshold=2)
         DropSchedule(labels, rule=other, warmup=1, every=2).load_state_dict(state)
@@ -123,8 +124,8 @@ def test_state_of_other_data_or_options_is_refused():
         other = RandomDrop()
         DropSchedule(labels, rule=other, warmup=1, every=2).load_state_dict(state)
     with pytest.raises(ValueError, match=r"warmup': \(1, 3\)"):
-        DropSchedule(labels, warmup=3, every=2).load_state_dict(state)
-    prolonged = DropSchedule(labels, warmup=1, every=2, stop=50)
+        DropSchedule(labels, rule=rule, warmup=3, every=2).load_state_dict(state)
+    prolonged = DropSchedule(labels, rule=rule, warmup=1, every=2, stop=50)
     prolonged.load_state_dict(state)
 
 
@@ -164,7 +165,7 @@ def test_bad_options_say_what_was_given(change, message):
 @pytest.mark.parametrize("rule", ["medoids", IsolatedMedoids, 3])
 def test_what_is_no_rule_is_refused(rule):
     with pytest.raises(TypeError, match="give an instance of a rule"):
-        DropSchedule([0, 1], rule=rule)
+        DropSchedule([0, 1], rule=rule, warmup=1)
 
 
 @pytest.mark.parametrize(
@@ -388,4 +389,4 @@ def test_needs_that_no_gradients_have_are_refused(needs):
     rule = WithParameter()
     rule.needs = needs
     with pytest.raises(TypeError, match="it must be a tuple of some of"):
-        DropSchedule([0, 1], rule=rule)
+        DropSchedule([0, 1], rule=rule, warmup=1)

@@ -2,13 +2,19 @@
 
 from .feature_collision import FeatureCollision
 from .gradient_matching import GradientMatching
+from .look_alikes import LookAlikes
 from .poisons import BackdoorPoisons, PatchTrigger, Poisons
 from .polytopes import BullseyePolytope, ConvexPolytope
 from .random_shift_flip import RandomShiftFlip
+from .report import attack_report
+from .results import AttackReport
 from .sleeper_agent import SleeperAgent
+from .trials import AttackTrials
 from .wrong_labels import BadNets, LabelFlip
 
 __all__ = [
+    "AttackReport",
+    "AttackTrials",
     "BackdoorPoisons",
     "BadNets",
     "BullseyePolytope",
@@ -16,8 +22,10 @@ __all__ = [
     "FeatureCollision",
     "GradientMatching",
     "LabelFlip",
+    "LookAlikes",
     "PatchTrigger",
     "Poisons",
     "RandomShiftFlip",
     "SleeperAgent",
+    "attack_report",
 ]

@@ -16,6 +16,7 @@ from .._utils import RandomState, resolve_seed
 from ..gradients.modules import evaluation_mode
 from .base import (
     COSINE,
+    Array,
     PerturbingAttack,
     check_target,
     draw_rows,
@@ -23,6 +24,9 @@ from .base import (
     torch_threads,
 )
 from .poisons import Poisons
+
+# Examples a forward pass.
+BATCH = 512
 
 
 def _features(module: nn.Module, examples: Tensor) -> Tensor:
@@ -37,6 +41,15 @@ def _features(module: nn.Module, examples: Tensor) -> Tensor:
             f"{got!r}; it must return a tensor with one row of features an example."
         )
     return features.flatten(1).float()
+
+
+def features_of(module: nn.Module, X: Array) -> npt.NDArray[np.float32]:
+    """Features (n, H) of examples (n, ...), in evaluation mode, in batches."""
+    device = next(module.parameters(), torch.empty(0)).device
+    batches = range(0, len(X), BATCH)
+    with evaluation_mode(module), torch.no_grad():
+        parts = [_features(module, place(X[i : i + BATCH], device)) for i in batches]
+    return torch.cat(parts).cpu().numpy()
 
 
 class FeatureAttack(PerturbingAttack, ABC):

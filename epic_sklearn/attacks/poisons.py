@@ -46,6 +46,20 @@ def _put(
     return copy
 
 
+def _put_in_frame(frame: Any, rows: npt.NDArray[np.int64], examples: Any) -> Any:
+    """Copy a pandas frame with rows put in place, each column in its own dtype."""
+    copy = frame.copy()
+    if not hasattr(examples, "iloc"):
+        examples = type(frame)(examples, columns=frame.columns)
+    for i, dtype in enumerate(frame.dtypes):
+        column, values = frame.iloc[:, i].copy(), examples.iloc[:, i]
+        if dtype.kind in "iu" and values.dtype.kind == "f":
+            values = values.round()
+        column.iloc[rows] = values.astype(dtype).array
+        copy.isetitem(i, column)
+    return copy
+
+
 @dataclass(frozen=True, eq=False)
 class PatchTrigger:
     """A small image that covers part of every image it is applied to.
@@ -152,7 +166,8 @@ class Poisons:
     Parameters
     ----------
     examples : ndarray of shape (n_poisons, ...), float32
-        The poisons, in the units of the training examples that they replace.
+        The poisons, in the units of the training examples that they replace; those
+        of a table with other columns than numbers are a dataframe.
     indices : ndarray of shape (n_poisons,), int64
         The rows of the training set that they replace.
     target : ndarray of shape (...)
@@ -194,17 +209,17 @@ class Poisons:
 
         Parameters
         ----------
-        X : ndarray or Tensor of shape (n, ...)
-            The training set that the poisons were made for. If it holds integers,
-            the poisons are rounded to the nearest.
+        X : ndarray, Tensor or pandas dataframe of shape (n, ...)
+            The training set that the poisons were made for. Where it holds
+            integers, the poisons are rounded to the nearest.
         clip : bool, default=False
             Whether values that the dtype of `X` cannot hold, such as -3 in uint8,
             become the nearest that it can. False refuses them.
 
         Returns
         -------
-        ndarray or Tensor of shape (n, ...)
-            A new array of the kind and dtype of `X`.
+        ndarray, Tensor or dataframe of shape (n, ...)
+            A new one of the kind and dtypes of `X`.
 
         Raises
         ------
@@ -219,6 +234,8 @@ class Poisons:
                 "were made for."
             )
         self._check_rows("X", len(X))
+        if hasattr(X, "iloc"):
+            return _put_in_frame(X, self.indices, self.examples)
         return _put(X, self.indices, self.examples, clip)
 
     def relabel(self, y: ArrayOrTensor) -> ArrayOrTensor:

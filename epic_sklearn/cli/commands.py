@@ -18,13 +18,13 @@ from .. import __version__
 MODELS = ("logistic", "mlp", "forest", "boosting")
 GRADIENTS = ("logit", "last_layer_input", "last_layer")
 RULES = (
-    *("IsolatedMedoids", "FarNeighbors", "HighLoss", "LowConfidence"),
+    *("FarNeighbors", "IsolatedMedoids", "HighLoss", "LowConfidence"),
     *("SpectralSignatures", "ActivationClustering", "DeepKNN", "RandomDrop"),
 )
 EXAMPLES = """\b
 Examples:
-  epic-sklearn scan train.csv --label species --set subset_size=0.1
-  epic-sklearn scan train.csv --label species --rule FarNeighbors --set cutoff=1.5
+  epic-sklearn scan train.csv --label species --set cutoff=1.5
+  epic-sklearn scan train.csv --label species --rule IsolatedMedoids
   epic-sklearn scan train.csv --label y --exclude id --out kept.csv
   epic-sklearn scan train.npz --label y --probabilities p.npy --mask mask.csv
   epic-sklearn scan train.parquet --label y --report audit.html --fail-on-isolated
@@ -71,13 +71,13 @@ OPTIONS: list[tuple[str, str, dict[str, Any]]] = [
     ("--model", "Classifier to fit and take gradients from (default: logistic). Tables "
      "are encoded by skrub: numbers, categories, dates, free text.",
      {"type": click.Choice(MODELS)}),
-    ("--gradient-of", "Which of its gradients (default: those that the rule reads, "
-     "logit if any will do). With two or three classes last_layer sees more.",
+    ("--gradient-of", "Which of its gradients (default: those that the rule "
+     "prefers; logit of a model without a last layer).",
      {"type": click.Choice(GRADIENTS)}),
-    ("--rule rule_name", "What counts as isolated (default: IsolatedMedoids, the "
-     f"paper's), one of {', '.join(RULES)}.", {"metavar": "NAME"}),
-    ("--set settings", "A parameter of the rule, as in Python: --set subset_size=0.1 "
-     "--set threshold=2. A wrong name lists those that there are.",
+    ("--rule rule_name", "What counts as isolated (default: FarNeighbors; the "
+     f"paper's is IsolatedMedoids), one of {', '.join(RULES)}.", {"metavar": "NAME"}),
+    ("--set settings", "A parameter of the rule, as in Python: --set cutoff=1.5. "
+     "A wrong name lists those that there are.",
      {"multiple": True, "metavar": "NAME=VALUE"}),
     ("--rounds", "How often to fit on what is left and drop again.", ONE),
     ("--seed", "Random seed.", SEED),

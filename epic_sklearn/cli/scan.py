@@ -27,7 +27,7 @@ from .. import gradients, report, rules
 from .._utils import learned_nothing
 from ..filters import EPICFilter
 from ..gradients import EXTRACTORS
-from ..rules.base import Rule, refuse_what_lacks
+from ..rules.base import Rule, preferred_gradients, refuse_what_lacks
 from ..validation import class_warnings
 from . import columns, tables
 from .arrays import NpzFile, open_by, read_gradients, read_probabilities
@@ -140,10 +140,10 @@ def _check_gradients(o: SimpleNamespace) -> None:
         refuse_what_lacks(o.rule, gives, way_out)
     except ValueError as error:
         raise Unusable(str(error)) from error
-    is_logit = set(o.rule.needs) <= {"errors"}
+    has_to = "inputs" in o.rule.needs
     if o.gradient_of is not None:
-        is_logit = o.gradient_of == "logit"
-    if not is_logit and (o.model or "logistic") not in HAVE_LAST_LAYER:
+        has_to = o.gradient_of != "logit"
+    if has_to and (o.model or "logistic") not in HAVE_LAST_LAYER:
         raise Unusable(
             f"A model {o.model!r} has no last linear layer to take gradients from, "
             "which --gradient-of or --rule asks for: --model logistic or mlp has."
@@ -252,7 +252,9 @@ def _with_model(o: SimpleNamespace, data: Any) -> Problem:
     problem.X, problem.names = _join(used)
     has_missing = any(column.what.endswith("missing") for column in used)
     made = make_model(model, o.seed, problem.X, has_missing)
-    problem.extractor = gradients.as_extractor(made, o.rule.needs)
+    problem.extractor = gradients.as_extractor(
+        made, preferred_gradients(o.rule), may_fall_back="inputs" not in o.rule.needs
+    )
     if o.gradient_of is not None:
         problem.extractor = EXTRACTORS[o.gradient_of](made)
     kind = next(k for k, each in EXTRACTORS.items() if type(problem.extractor) is each)

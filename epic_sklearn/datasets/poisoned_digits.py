@@ -14,7 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed
-from ..attacks import BullseyePolytope, Poisons
+from ..attacks import AttackReport, AttackTrials, BullseyePolytope, Poisons
 from ..gradients.modules import evaluation_mode
 from ..training import TorchClassifier
 
@@ -82,6 +82,28 @@ class PoisonedDigits:
         features = self.features.copy()
         features[poisons.indices] = self.extract(poisons.examples)
         return features
+
+    def report(self, model: Any, defences: Any = None, **options: Any) -> AttackReport:
+        """Train on every poisoned set, with and without defences.
+
+        Parameters
+        ----------
+        model, defences, **options
+            See :meth:`~epic_sklearn.attacks.AttackTrials.report`; all get features.
+
+        Returns
+        -------
+        AttackReport
+        """
+        return AttackTrials(
+            self.features,
+            self.labels,
+            self.test_features,
+            self.test_labels,
+            self.trials,
+            examples=[self.extract(each.examples) for each in self.trials],
+            targets=[self.extract(each.target[None]) for each in self.trials],
+        ).report(model, defences, **options)
 
 
 @validate_params(

@@ -20,10 +20,10 @@ from torch import nn
 from .._utils import DocLinks
 from ..validation import label_array
 from .features import Gradients, OuterProductGradients, check_gradients
+from .head import LastLayer
 from .last_layer import final_model, last_layer, torch_module_of
 from .modules import (
     forward,
-    last_linear,
     refuse_probabilities,
     warn_of_column_order,
 )
@@ -242,16 +242,16 @@ class GradientExtractor(DocLinks, BaseEstimator):
 
     def _errors(
         self, model: Any, X: Any, y: Any, with_inputs: bool = False
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        """Logit gradients, inputs of the last layer where asked, labels."""
+    ) -> tuple[np.ndarray, LastLayer | None, np.ndarray]:
+        """Logit gradients, the last layer where asked, labels."""
         module = torch_module_of(model)
         if module is None:
             probabilities = model.predict_proba(X)
             labels = y
-            inputs = last_layer(model, X)[0] if with_inputs else None
+            layer = LastLayer(*last_layer(model, X)) if with_inputs else None
         else:
             data = getattr(model, "_module_input", lambda X: X)(X)
-            logits, labels, inputs = forward(module, data, self.batch_size, with_inputs)
+            logits, labels, layer = forward(module, data, self.batch_size, with_inputs)
             refuse_probabilities(module, logits)
             probabilities = softmax(logits, axis=1)
             labels = labels if y is None else y
@@ -265,7 +265,7 @@ class GradientExtractor(DocLinks, BaseEstimator):
         codes = self._codes(labels, probabilities.shape[1])
         if module is not None:
             warn_of_column_order(probabilities, codes, labels)
-        return logit_gradients(probabilities, codes), inputs, labels
+        return logit_gradients(probabilities, codes), layer, labels
 
 
 class LogitGradients(GradientExtractor):
@@ -303,7 +303,7 @@ class LastLayerInputGradients(GradientExtractor):
     Parameters
     ----------
     classifier : classifier, torch.nn.Module or None, default=None
-        A torch module whose output is that of its last ``torch.nn.Linear``, a
+        A torch module whose output is that of one of its ``torch.nn.Linear``, a
         TorchClassifier, scikit-learn's MLPClassifier, or a linear classifier
         with ``coef_``. None takes logistic regression.
     batch_size : see GradientExtractor
@@ -318,13 +318,9 @@ class LastLayerInputGradients(GradientExtractor):
     """
 
     def _compute(self, model: Any, X: Any, y: Any) -> tuple[Gradients, np.ndarray]:
-        module = torch_module_of(model)
-        if module is None:
-            _, weight = last_layer(model, X)
-        else:
-            weight = last_linear(module).weight.detach().double().cpu().numpy()
-        errors, _, labels = self._errors(model, X, y, with_inputs=True)
-        return errors @ weight, labels
+        errors, layer, labels = self._errors(model, X, y, with_inputs=True)
+        assert layer is not None  # asked for
+        return errors @ layer.weight, labels
 
 
 class LastLayerGradients(GradientExtractor):
@@ -350,7 +346,7 @@ class LastLayerGradients(GradientExtractor):
     gives = ("errors", "inputs")
 
     def _compute(self, model: Any, X: Any, y: Any) -> tuple[Gradients, np.ndarray]:
-        errors, inputs, labels = self._errors(model, X, y, with_inputs=True)
-        assert inputs is not None  # asked for
-        with_bias = np.column_stack([inputs, np.ones(len(errors))])
+        errors, layer, labels = self._errors(model, X, y, with_inputs=True)
+        assert layer is not None  # asked for
+        with_bias = np.column_stack([layer.inputs, np.ones(len(errors))])
         return OuterProductGradients(errors, with_bias), labels

@@ -169,6 +169,28 @@ def mean_gradient(gradients: Gradients) -> np.ndarray:
     return gradients.mean(axis=0, dtype=np.float64)
 
 
+def unit_gradients(gradients: Gradients) -> Gradients:
+    """Gradients of length 1, in float64; those of length 0 as they are."""
+    if isinstance(gradients, OuterProductGradients):
+        factors = gradients.errors, gradients.inputs
+        return OuterProductGradients(*map(_unit, factors))
+    return _unit(gradients)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    largest = np.abs(vectors).max(axis=1, keepdims=True).astype(np.float64)
+    scaled = vectors / np.where(largest > 0, largest, 1)  # small squares would vanish
+    length = np.linalg.norm(scaled, axis=1, keepdims=True)
+    return scaled / np.where(length > 0, length, 1)
+
+
+def inner_products(left: Any, right: Any) -> np.ndarray:
+    """Inner products (m, n) of m gradients and n others of the same kind."""
+    if isinstance(left, OuterProductGradients):
+        return (left.errors @ right.errors.T) * (left.inputs @ right.inputs.T)
+    return left @ right.T
+
+
 def gradient_norm_change(gradients: Gradients, keep: np.ndarray) -> float:
     """Rho of Theorem 3.1: how much dropping changes the mean gradient's norm.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from torch import nn
@@ -32,6 +33,16 @@ def final_model(model: Any, X: Any) -> tuple[Any, Any]:
             X = model[:-1].transform(X) if len(model) > 1 else X
             model = model[-1]
     return model, X
+
+
+def has_last_layer(model: Any) -> bool:
+    """Say whether a model, fitted or not, has a last linear layer that can be read."""
+    while isinstance(model, FrozenEstimator | Pipeline):
+        model = model.estimator if isinstance(model, FrozenEstimator) else model[-1]
+    if isinstance(model, nn.Module):
+        return any(isinstance(part, nn.Linear) for part in model.modules())
+    is_linear = isinstance(model, LogisticRegression | SGDClassifier | MLPClassifier)
+    return is_linear or hasattr(model, "_module_input")  # a TorchClassifier
 
 
 def last_layer(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import assert_all_finite, check_array
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from .._utils import warn_user
+from .head import Head, LastLayer
+from .items import inputs_and_labels, is_dataset, ordered_batches, size_of
 
-# Options of a user's DataLoader that say how batches are made, not of which examples.
-LOADER_OPTIONS = (
-    "num_workers",
-    "collate_fn",
-    "pin_memory",
-    "timeout",
-    "worker_init_fn",
-    "multiprocessing_context",
-    "prefetch_factor",
-)
 # Rows from which the spread of a feature can be told.
 FEWEST_TO_TELL = 10
 
@@ -50,22 +42,36 @@ def input_dtype(module: nn.Module) -> torch.dtype:
 
 def to_module(module: nn.Module, x: Any) -> Any:
     """Move a batch to the module's device, and real numbers to its precision."""
-    if isinstance(x, dict):
+    if isinstance(x, Mapping):
         return {name: to_module(module, part) for name, part in x.items()}
+    if not isinstance(x, torch.Tensor):
+        return x
     parameter = next(module.parameters(), None)
     device = x.device if parameter is None else parameter.device
     return x.to(device, input_dtype(module) if x.is_floating_point() else None)
 
 
+def logits_of(output: Any) -> Any:
+    """Give the logits that a module returned: its output, or what it names so.
+
+    As an entry ``"logits"`` of a dictionary or as an attribute, as transformers do.
+    """
+    if isinstance(output, Mapping):
+        return output.get("logits", output)
+    return getattr(output, "logits", output)
+
+
 def apply(module: nn.Module, x: Any) -> torch.Tensor:
-    """Call the module on a batch; a dictionary is its keyword arguments."""
+    """Call the module on a batch; a dictionary is its keyword arguments.
+
+    One that has a single entry, of a name that the module doesn't know, is its input.
+    """
     x = to_module(module, x)
-    return module(**x) if isinstance(x, dict) else module(x)
-
-
-def size_of(x: Any) -> int:
-    """Examples in a batch."""
-    return len(next(iter(x.values())) if isinstance(x, dict) else x)
+    if isinstance(x, Mapping) and len(x) == 1:
+        (name,) = x
+        if name not in inspect.signature(module.forward).parameters:
+            x = x[name]
+    return logits_of(module(**x) if isinstance(x, Mapping) else module(x))
 
 
 def cast_for(module: nn.Module, X: Any) -> np.ndarray:
@@ -110,112 +116,55 @@ def _check_told_apart(X: np.ndarray) -> None:
         )
 
 
-def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
-    """Batches of `data` in the order of its examples.
+class Body(nn.Module):
+    """What a module gives the linear layer that gives its logits; see `Head`."""
 
-    A gradient belongs to the example with the same number. A loader that
-    shuffles, samples or drops its last batch breaks that without any error, so
-    of a `DataLoader` only the data set and how batches are made are used.
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        Head(module)  # refuses a module without one
+        self.module = module
 
-    Parameters
-    ----------
-    data : tensor, Dataset or DataLoader
-        The examples.
-    batch_size : int
-        For everything but a DataLoader, which brings its own.
-
-    Returns
-    -------
-    iterable of batches
-    """
-    if isinstance(data, DataLoader):
-        options = {name: getattr(data, name) for name in LOADER_OPTIONS}
-        if isinstance(data.dataset, IterableDataset):  # workers would mix the order
-            options = {"collate_fn": data.collate_fn}
-        gives_batches = data.batch_sampler is None  # the data set itself
-        options["batch_size"] = None if gives_batches else data.batch_size or batch_size
-        return DataLoader(
-            data.dataset, shuffle=False, generator=torch.Generator(), **options
-        )
-    if not isinstance(data, Dataset):  # slices, not a collection of single items
-        return data.split(batch_size)
-    # A loader without a generator draws a seed from torch's global one.
-    return DataLoader(
-        data, batch_size=batch_size, shuffle=False, generator=torch.Generator()
-    )
-
-
-def inputs_and_labels(batch: Any) -> tuple[Any, Any]:
-    """Split a batch into the module's input and, where there are any, labels."""
-    if not isinstance(batch, list | tuple):
-        return batch, None
-    return batch[0], batch[1] if len(batch) > 1 else None
-
-
-def last_linear(module: nn.Module) -> nn.Linear:
-    """Find the last linear layer: the one that gives the logits.
-
-    Raises
-    ------
-    ValueError
-        If the module has none.
-    """
-    layers = [part for part in module.modules() if isinstance(part, nn.Linear)]
-    if not layers:
-        raise ValueError(
-            f"{type(module).__name__} has no torch.nn.Linear layer, so it has no "
-            "last-layer gradients; use LogitGradients."
-        )
-    return layers[-1]
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Input (n, H) of the last layer, of a batch (n, ...)."""
+        with Head(self.module) as head:
+            return head.take(apply(self.module, x))
 
 
 def forward(
     module: nn.Module, data: Any, batch_size: int = 512, with_inputs: bool = False
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+) -> tuple[np.ndarray, np.ndarray | None, LastLayer | None]:
     """Logits of every example, in example order, in evaluation mode.
 
     Of an array, tensor, Dataset or DataLoader. Returns logits (n, C), float64; the
     labels (n,) that the data set gives, or None; and, asked for `with_inputs`, the
-    inputs (n, H) of the last linear layer, float64, else None.
+    last layer's inputs and weight, else None.
 
     Raises
     ------
     ValueError
         If the output is not one row of at least two logits an example, or,
-        asked for inputs, if it is not the last linear layer's output.
+        asked for inputs, if it is not a linear layer's output.
     """
-    if not isinstance(data, torch.Tensor | Dataset | DataLoader):
+    if not (isinstance(data, torch.Tensor) or is_dataset(data)):
         data = torch.from_numpy(cast_for(module, data))
-    logits, labels, inputs = [], [], []
-    captured: dict[str, torch.Tensor] = {}
-    hook = None
-    if with_inputs:
-
-        def capture(_: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
-            captured.update(input=args[0], output=output)
-
-        hook = last_linear(module).register_forward_hook(capture)
-    try:
-        with evaluation_mode(module), torch.no_grad():
-            for batch in ordered_batches(data, batch_size):
-                x, y = inputs_and_labels(batch)
-                output = apply(module, x)
-                _check_logits(module, output, size_of(x))
-                if with_inputs:
-                    _check_is_last(module, captured.get("output"), output)
-                    inputs.append(captured["input"].double().cpu())
-                logits.append(output.double().cpu())
-                labels.append(y)
-    finally:
-        if hook is not None:
-            hook.remove()
+    logits, labels = [], []
+    head = Head(module) if with_inputs else None
+    with head or nullcontext(), evaluation_mode(module), torch.no_grad():
+        for batch in ordered_batches(data, batch_size):
+            x, y = inputs_and_labels(batch)
+            output = apply(module, x)
+            _check_logits(module, output, size_of(x))
+            if head is not None:
+                head.take(output)
+            logits.append(output.double().cpu())
+            labels.append(y)
     if not logits:
         raise ValueError("There are no examples to take gradients of.")
     has_labels = all(label is not None for label in labels)
     return (
         torch.cat(logits).numpy(),
         np.concatenate([np.asarray(y) for y in labels]) if has_labels else None,
-        torch.cat(inputs).numpy() if with_inputs else None,
+        head.last_layer() if head is not None else None,
     )
 
 
@@ -264,17 +213,5 @@ def _check_logits(module: nn.Module, output: Any, n: int) -> None:
         raise ValueError(
             f"{type(module).__name__} gave an output of shape {shape} for {n} "
             "examples; it must give logits, shape (n, n_classes) with at least 2 "
-            "columns."
-        )
-
-
-def _check_is_last(
-    module: nn.Module, of_linear: torch.Tensor | None, output: torch.Tensor
-) -> None:
-    if of_linear is None or not torch.equal(of_linear, output):
-        raise ValueError(
-            f"The torch.nn.Linear that {type(module).__name__} registers last does not "
-            "give its output: something comes after it, such as a softmax, or another "
-            "layer is the head. Let the module return logits and define the head last, "
-            "or use LogitGradients."
+            "columns, or name them so: an entry or attribute 'logits'."
         )

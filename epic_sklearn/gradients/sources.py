@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from .extractors import (
     LogitGradients,
 )
 from .features import Gradients, check_gradients
+from .last_layer import has_last_layer
 
 # What the parameter `gradients` of whatever trains may be.
 EXTRACTORS: dict[str, type[GradientExtractor]] = {
@@ -102,17 +103,17 @@ class CallableGradients(BaseEstimator):
         return self.function(X, y)
 
 
-def as_extractor(given: Any, needs: Sequence[str] = ()) -> Any:
+def as_extractor(given: Any, kind: str, may_fall_back: bool = False) -> Any:
     """Turn what a user may give as `extractor` into one.
 
     Parameters
     ----------
     given : extractor, classifier, torch.nn.Module, callable or None
         See :class:`~epic_sklearn.EPICFilter`.
-    needs : sequence of str
-        What the gradients must hold: models are wrapped in
-        :class:`LastLayerGradients` where that is more than errors, else in
-        :class:`LogitGradients`.
+    kind : str
+        One of `EXTRACTORS`: which gradients are taken of a model; those with
+        respect to the logits where it has no last layer that can be read and
+        `may_fall_back`.
 
     Returns
     -------
@@ -124,7 +125,9 @@ def as_extractor(given: Any, needs: Sequence[str] = ()) -> Any:
     TypeError
         If nothing can be made of it.
     """
-    wrapper = LogitGradients if set(needs) <= {"errors"} else LastLayerGradients
+    wrapper = EXTRACTORS[kind]
+    if may_fall_back and given is not None and not has_last_layer(given):
+        wrapper = LogitGradients
     if given is None:
         return wrapper()
     if hasattr(given, "judge"):

@@ -3,6 +3,7 @@
 from .distances import METRICS, distances_between
 from .find import Medoids, budget_of, find_medoids, find_medoids_within
 from .greedy import OPTIMIZER_NAMES, is_on_gpu
+from .neighbors import neighbor_distances
 
 __all__ = [
     "METRICS",
@@ -13,4 +14,5 @@ __all__ = [
     "find_medoids",
     "find_medoids_within",
     "is_on_gpu",
+    "neighbor_distances",
 ]

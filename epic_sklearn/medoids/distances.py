@@ -112,10 +112,11 @@ def centred(features: Array) -> Array:
 
 
 def directions(features: Array) -> Array:
-    """Scale rows to unit length; zeros stay."""
-    features = np.ldexp(features.astype(np.float64), -exponent_of(features))
-    norms = np.sqrt(squared_norms(features))[:, None]
-    return features / np.where(norms == 0.0, 1.0, norms)
+    """Scale rows to unit length, as precise as given; zeros stay."""
+    largest = np.abs(features).max(axis=1, keepdims=True)
+    features = np.ldexp(features, -np.frexp(largest)[1])
+    norms = np.sqrt(squared_norms(features))[:, None].astype(features.dtype)
+    return np.divide(features, norms, out=features, where=norms > 0)
 
 
 class Points:
@@ -166,7 +167,10 @@ class Distances:
             factors = [gradients.errors, gradients.inputs]
         if metric == "cosine":  # zeros get a direction of their own
             is_zero = ~np.all([f.any(axis=1) for f in factors], axis=0)[:, None]
-            factors = [np.hstack([directions(f) * ~is_zero, is_zero]) for f in factors]
+            factors = [
+                np.hstack([directions(f) * ~is_zero, is_zero.astype(f.dtype)])
+                for f in factors
+            ]
         self.factors = [Points(features) for features in factors]
         self.exponent = sum(points.exponent for points in self.factors)
         if len(factors) == 2:
@@ -193,9 +197,11 @@ class Distances:
 
     def in_blocks(self, work: Callable[[Array], None], rows: Array) -> None:
         """Call `work` with some of the rows at a time, in threads."""
-        size = max(1, BLOCK_BYTES // (4 * self.shape[0]))
+        size = BLOCK_BYTES // (4 * self.shape[0])
         if any(points.is_wide for points in self.factors):
             size = max(size, BLOCK_ROWS)
+        per_row = 4 * self.shape[0] * len(self.factors) * self.n_threads
+        size = max(1, min(size, int(memory_limit() / per_row)))
         blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
         if min(self.n_threads, len(blocks)) < 2:
             list(map(work, blocks))

@@ -68,7 +68,7 @@ class DropHistoryDisplay:
     >>> from epic_sklearn.rules import IsolatedMedoids
     >>> X, y = load_iris(return_X_y=True)
     >>> X[0] = X[100]  # a setosa that looks like a virginica
-    >>> model = EPICClassifier(rule=IsolatedMedoids(subset_size=0.1), warmup=5,
+    >>> model = EPICClassifier(rule=IsolatedMedoids(subset_size=0.1), warmup=5, every=5,
     ...                        stop=10, max_epochs=20, random_state=0).fit(X, y)
     >>> display = DropHistoryDisplay.from_estimator(model, poison_indices=[0])
     >>> display.group_names, display.epochs.tolist()

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 from sklearn.utils._param_validation import StrOptions, validate_params
 
+from ..metrics import wilson_interval
 from ._inputs import as_mask, read_outcome
 from ._style import (
     axes_to_draw_on,
@@ -273,5 +273,4 @@ def _wilson_intervals(rates: np.ndarray, n_trials: np.ndarray, name: str) -> np.
             "is a fraction of, an integer >= 1 a defence."
         )
     pairs = zip(rates, n_trials.tolist(), strict=True)
-    tests = [binomtest(round(rate * n), n) for rate, n in pairs]
-    return np.array([test.proportion_ci(method="wilson") for test in tests])
+    return np.array([wilson_interval(round(rate * n), n) for rate, n in pairs])

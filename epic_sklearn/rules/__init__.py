@@ -44,7 +44,7 @@ def resolve_rule(given: Any) -> Rule:
     Parameters
     ----------
     given : Rule or None
-        None stands for :class:`IsolatedMedoids`, the paper's.
+        None stands for :class:`FarNeighbors`.
 
     Returns
     -------
@@ -61,10 +61,10 @@ def resolve_rule(given: Any) -> Rule:
     --------
     >>> from epic_sklearn.rules import resolve_rule
     >>> resolve_rule(None)
-    IsolatedMedoids()
+    FarNeighbors()
     """
     if given is None:
-        return IsolatedMedoids()
+        return FarNeighbors()
     if not isinstance(given, Rule):
         raise TypeError(
             f"rule is {given!r}; give an instance of a rule, such as "

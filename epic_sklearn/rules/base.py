@@ -99,6 +99,11 @@ class Rule(DocLinks, BaseEstimator):
     - ``flags``, ``score_is``, ``to_drop_less``: what a flagged example is, what
       the score says, and how to drop less, in words, for warnings and the audit
       page.
+    - ``prefers``: which gradients of a model are taken where the user names none,
+      ``"logit"`` or ``"last_layer"``. None, the default: the smallest that it can
+      use.
+    - ``begins``: after which share of the training the first round comes, where the
+      user does not say (`warmup`).
     - ``metric``: ``"euclidean"`` or ``"cosine"``, the distance between gradients
       by which the nearest kept example is found.
     - ``takes_cuda``: whether `judge` takes tensors on a GPU; else it gets arrays.
@@ -128,6 +133,8 @@ class Rule(DocLinks, BaseEstimator):
     flags: ClassVar[str] = "examples that the rule flags"
     score_is: ClassVar[str] = "the rule's score; higher is more suspicious"
     to_drop_less: ClassVar[str] = "Change the rule's parameters"
+    prefers: ClassVar[str | None] = None
+    begins: ClassVar[float] = 0.25
     metric: str = "euclidean"
     takes_cuda: ClassVar[bool] = False
 
@@ -197,6 +204,12 @@ def read_only(gradients: Any) -> Any:
         gradients = gradients.view()
         gradients.flags.writeable = False
     return gradients
+
+
+def preferred_gradients(rule: Rule) -> str:
+    """Name the gradients to take of a model for a rule: logit or last_layer."""
+    smallest = "logit" if set(rule.needs) <= {"errors"} else "last_layer"
+    return rule.prefers or smallest
 
 
 def refuse_what_lacks(rule: Rule, gives: Iterable[str] | None, way_out: str) -> None:
@@ -378,9 +391,10 @@ def highest_in_each_class(
     >>> highest_in_each_class(np.array([3.0, 1.0, 2.0]), np.zeros(3, int), 0.4)
     array([ True, False, False])
     """
-    flagged = np.zeros(len(score), dtype=bool)
-    for code in np.unique(codes):
-        rows = np.flatnonzero(codes == code)
-        n_flagged = int(fraction * len(rows) + 1e-9)  # 1.5 * 0.2 * 10 is 3.0000...04
-        flagged[rows[np.argsort(-score[rows], kind="stable")[:n_flagged]]] = True
+    order = np.lexsort((-score, codes))
+    sizes = np.bincount(codes)
+    place = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    flagged = np.empty(len(codes), dtype=bool)
+    # 1.5 * 0.2 * 10 is 3.0000...04
+    flagged[order] = place < np.repeat((fraction * sizes + 1e-9).astype(int), sizes)
     return flagged

@@ -1,4 +1,4 @@
-"""Our rule: distances to neighbours in the last layer's gradient."""
+"""Our rule, the default: distances to neighbours, averaged over the rounds."""
 
 from __future__ import annotations
 
@@ -6,35 +6,49 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.stats import median_abs_deviation
-from sklearn.neighbors import NearestNeighbors
+from scipy.stats import norm
 from sklearn.utils._param_validation import Interval
 
-from ..gradients import OuterProductGradients
+from ..gradients import Gradients, OuterProductGradients
+from ..medoids import neighbor_distances
 from .base import Judgement, Memory, Rule
 
 # Colliding groups of up to as many examples are seen as groups.
 N_NEIGHBORS = 10
-# Most that either half of the score counts: alone it just passes a cutoff of 2.
-LARGEST_Z = 3.0
 # Directions closer than this are copies; float32 features can't tell them apart.
 SAME_DIRECTION = 1e-6
+# Most that the geometry counts: alone it does not pass a cutoff of 2.
+LARGEST_Z = 3.0
+# Differences of logarithms below are rounding.
+SAME = 1e-6
 
 
-def _robust_z(logarithms: np.ndarray) -> np.ndarray:
-    """Deviations (n,) from the median, in robust standard deviations, within +-3."""
-    spread = median_abs_deviation(logarithms, scale="normal")
-    # Differences of logarithms below 1e-6 are rounding.
-    z = (logarithms - np.median(logarithms)) / max(float(spread), 1e-6)
-    return np.clip(z, -LARGEST_Z, LARGEST_Z)
+def _robust_z(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Deviations (n,) from the class's median in robust standard deviations, +-3."""
+    away = values - _medians(values, codes)[codes]
+    spread = _medians(np.abs(away), codes) / norm.ppf(0.75)
+    return np.clip(away / spread.clip(SAME)[codes], -LARGEST_Z, LARGEST_Z)
 
 
-def _directions(inputs: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1, in float64; a zero row stays zero."""
-    rows = inputs.astype(np.float64)
-    rows /= np.abs(rows).max(axis=1, keepdims=True, initial=1e-300)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, lengths, out=rows, where=lengths > 0)
+def _medians(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Median (C,) of the values of each class, of which none is empty."""
+    order, sizes = np.lexsort((values, codes)), np.bincount(codes)
+    begin = np.cumsum(sizes) - sizes
+    middle = [order[begin + (sizes - 1) // 2], order[begin + sizes // 2]]
+    return values[middle].mean(axis=0)
+
+
+def _normal_scores(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Deviations (n,) that the values' ranks in their classes have in a normal law."""
+    order, sizes = np.lexsort((values, codes)), np.bincount(codes)
+    by_class, by_value = codes[order], values[order]
+    changes = (np.diff(by_class) != 0) | (np.diff(by_value) > SAME)
+    tie = np.concatenate([[0], np.cumsum(changes)])
+    places = np.arange(len(values)) - (np.cumsum(sizes) - sizes)[by_class]
+    mean_place = np.bincount(tie, places) / np.bincount(tie)
+    scores = np.empty(len(values))
+    scores[order] = norm.ppf((mean_place[tie] + 0.5) / sizes[by_class])
+    return scores
 
 
 def _log_lengths(errors: np.ndarray) -> np.ndarray:
@@ -46,26 +60,18 @@ def _log_lengths(errors: np.ndarray) -> np.ndarray:
     )
 
 
-def _log_isolation(inputs: np.ndarray) -> np.ndarray:
-    """log(d_10 * d_10 / d_1), d_k the distance to the k-th nearest direction."""
-    directions = _directions(inputs)
-    neighbors = NearestNeighbors(n_neighbors=N_NEIGHBORS, algorithm="brute")
-    distances, _ = neighbors.fit(directions).kneighbors()
-    first, last = np.log(distances[:, [0, -1]].clip(SAME_DIRECTION)).T
-    return 2 * last - first
-
-
-def neighbor_isolation(
-    gradients: OuterProductGradients, codes: np.ndarray
-) -> np.ndarray:
+def neighbor_isolation(gradients: Gradients, codes: np.ndarray) -> np.ndarray:
     """Score how isolated each example is among the neighbours of its class.
 
     The last layer's gradient is an outer product, error times input. With d_k the
     distance from an example's input to the k-th nearest of its class, both scaled
     to length 1, and e the length of its error, the score is
-    ``(z(log(d_10 * d_10 / d_1)) + z(log(e))) / sqrt(2)``, where z are robust
-    deviations in the class: from the median, in units of 1.4826 median absolute
-    deviations, cut at 3.
+    ``(z(log(d_10 * d_10 / d_1)) + 2 * q(e)) / sqrt(5)``. Here z are robust deviations
+    in the class: from the median, in units of 1.4826 median absolute deviations, cut
+    at 3; how far away a row is tells poisons apart. q are normal scores: the error of
+    rank r (from 1) among n becomes the (r - 1/2) / n quantile of the standard normal
+    distribution; errors have a largest length, and pile up there. Of gradients that
+    are plain arrays, direction and length take the places of input and error.
 
     d_10 is large for an example far from its class, d_10 / d_1 for a member of a
     group of up to 10 that lie closer to each other than to the rest: poisons that
@@ -74,21 +80,20 @@ def neighbor_isolation(
 
     Parameters
     ----------
-    gradients : OuterProductGradients
-        The last layer's gradients of n examples.
+    gradients : OuterProductGradients or ndarray of shape (n, d)
+        Gradients of n examples.
     codes : ndarray of shape (n,), int
         Class of each example, 0, 1, ...
 
     Returns
     -------
     ndarray of shape (n,), float64
-        In robust standard deviations, within +-4.25. 0 in classes of at most 10
+        In standard deviations of the class, roughly. 0 in classes of at most 10
         examples, which are too few to tell.
 
     Notes
     -----
-    Distances are computed in blocks by scikit-learn: memory grows with n, time with
-    the square of the classes' sizes.
+    See :func:`~epic_sklearn.medoids.neighbor_distances` for time and memory.
 
     Examples
     --------
@@ -104,34 +109,46 @@ def neighbor_isolation(
     >>> score[:4] > 2, float(np.mean(score[4:] > 2).round(2))
     (array([ True,  True,  True,  True]), 0.02)
     """
+    outer = isinstance(gradients, OuterProductGradients)
+    inputs, errors = (
+        (gradients.inputs, gradients.errors) if outer else (gradients, gradients)  # type: ignore[union-attr]
+    )
     score = np.zeros(len(codes))
-    for code in np.unique(codes):
-        rows = np.flatnonzero(codes == code)
-        if len(rows) <= N_NEIGHBORS:
-            continue
-        geometry = _robust_z(_log_isolation(gradients.inputs[rows]))
-        error = _robust_z(_log_lengths(gradients.errors[rows]))
-        score[rows] = (geometry + error) / np.sqrt(2)
+    rows = np.flatnonzero(np.bincount(codes)[codes] > N_NEIGHBORS)
+    if len(rows) == 0:
+        return score
+    _, codes = np.unique(codes[rows], return_inverse=True)
+    halves = neighbor_distances(inputs[rows], codes, (1, N_NEIGHBORS), metric="cosine")
+    # Half the square of the distance between rows scaled to length 1.
+    first, last = np.log(np.sqrt(2 * halves).clip(SAME_DIRECTION)).T
+    geometry = _robust_z(2 * last - first, codes)
+    error = _normal_scores(_log_lengths(errors[rows]), codes)
+    score[rows] = (geometry + 2 * error) / np.sqrt(5)
     return score
 
 
 class FarNeighbors(Rule):
     """Drop what is far from its class, or in a tight group, and fitted badly.
 
-    Ours, not the paper's: :func:`neighbor_isolation` is compared with `cutoff`. It
-    costs fewer clean examples than :class:`IsolatedMedoids` and finds groups of up
-    to 10 poisons that collide on one point. Clean exact copies look like such a
-    group: drop duplicates first.
+    Ours, not the paper's, and the default. :func:`neighbor_isolation` is averaged
+    over the rounds so far and compared with `cutoff`: a poison that works is
+    isolated in round after round, most clean examples in one or two. It finds groups
+    of up to 10 poisons that collide on one point, too, and costs fewer clean
+    examples than :class:`IsolatedMedoids`.
 
     Parameters
     ----------
     cutoff : float, default=2.0
-        Score above which an example is dropped, in robust standard deviations of
-        its class; lower drops more, 4.25 or more nothing.
+        Mean score above which an example is dropped; lower drops more.
 
     See Also
     --------
     IsolatedMedoids : The paper's rule.
+
+    Notes
+    -----
+    Clean exact copies look like a colliding group: drop duplicates first. Classes
+    of at most 10 examples are too small to judge.
 
     Examples
     --------
@@ -144,12 +161,15 @@ class FarNeighbors(Rule):
     False
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("errors", "inputs")
+    prefers: ClassVar[str | None] = "last_layer"
+    begins: ClassVar[float] = 1 / 12
     flags: ClassVar[str] = (
         "examples far from their class, or in a tight group of up to 10, that are "
         "fitted badly: with a score above `cutoff`"
     )
-    score_is: ClassVar[str] = "robust standard deviations of its class, at most 4.25"
+    score_is: ClassVar[str] = (
+        "standard deviations of its class, roughly, averaged over the rounds"
+    )
     to_drop_less: ClassVar[str] = "Raise cutoff"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -160,6 +180,10 @@ class FarNeighbors(Rule):
         self.cutoff = cutoff
 
     def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
-        """Flag what scores above `cutoff`; see :meth:`Rule.judge`."""
+        """Flag means above `cutoff`; see :meth:`Rule.judge`."""
+        n_rounds = 1 + int(memory.get("rounds", 0))
         score = neighbor_isolation(gradients, codes)
-        return Judgement(score, score > self.cutoff)
+        mean = memory.get("mean", np.zeros(len(codes)))
+        mean = mean + (score - mean) / n_rounds
+        memory.update(mean=mean, rounds=np.array(n_rounds))
+        return Judgement(mean, mean > self.cutoff)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,12 +15,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed, warn_if_nothing_learned, warn_user
+from ..epochs import Epochs
 from ..gradients import EXTRACTORS, Gradients
 from ..gradients.modules import forward, looks_like_probabilities
 from ..report import Case, Reviewable
-from ..rules import Rule
-from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round, check_epochs
-from .net import check_rule, training_loader
+from ..rules import Rule, resolve_rule
+from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
+from .net import gradients_for, training_loader
 from .sampler import EPICSubsetSampler, digest_of, labels_of
 
 # Examples a forward pass when gradients are taken.
@@ -119,7 +121,7 @@ DropSchedule
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **SCHEDULE_CONSTRAINTS,
-        "gradients": [StrOptions(set(EXTRACTORS))],
+        "gradients": [StrOptions(set(EXTRACTORS)), None],
         "clean_dataset": [Dataset, None],
         "verbose": ["verbose"],
     }
@@ -133,9 +135,9 @@ DropSchedule
     def __init__(
         self,
         rule: Rule | None = None,
-        gradients: str = "logit",
-        warmup: int = 10,
-        every: int = 5,
+        gradients: str | None = None,
+        warmup: int | None = None,
+        every: int | None = None,
         stop: int | None = None,
         min_class_fraction: float = 0.5,
         clean_dataset: Dataset | None = None,
@@ -161,8 +163,7 @@ DropSchedule
             self.get_params(deep=False),
             type(self).__name__,
         )
-        check_epochs(self.warmup, self.stop)
-        check_rule(self.rule, self.gradients)
+        self._gradients_ = gradients_for(self.rule, self.gradients)
         self.sampler_ = None
         self._taken_over_: dict[str, Any] | None = None
         return self
@@ -173,9 +174,20 @@ DropSchedule
         if self.sampler_ is None:
             self._seen_ = digest_of(X)
         _refuse_other_samplers(net)
-        if len(net.history) == 0 and self.warmup >= net.max_epochs:
+        warmup = self.warmup
+        is_late = (1 if warmup is None else warmup) >= net.max_epochs
+        if is_late:  # training may go on
+            warmup = 1 if warmup is None else warmup
+        self._epochs_ = Epochs.of(
+            resolve_rule(self.rule),
+            warmup,
+            self.every,
+            self.stop,
+            None if is_late else net.max_epochs,
+        )
+        if len(net.history) == 0 and is_late:
             warn_user(
-                f"EPICCallback's warmup is {self.warmup} and the net's max_epochs "
+                f"EPICCallback's warmup is {warmup} and the net's max_epochs "
                 f"{net.max_epochs}: nothing will be dropped unless training goes on by "
                 "partial_fit."
             )
@@ -234,6 +246,10 @@ DropSchedule
         """One record a round."""
         return self._bound.rounds
 
+    def to_frame(self) -> Any:
+        """As :meth:`EPICFilter.to_frame`, of the rows trained on, by row number."""
+        return self._bound.to_frame().set_axis(self._rows_)
+
     @property
     def _schedule(self) -> DropSchedule:  # type: ignore[override]
         return self._bound.schedule
@@ -273,9 +289,7 @@ DropSchedule
             self.sampler_ = EPICSubsetSampler(
                 labels_of(dataset),
                 rule=self.rule,
-                warmup=self.warmup,
-                every=self.every,
-                stop=self.stop,
+                **asdict(self._epochs_),
                 min_class_fraction=self.min_class_fraction,
                 n_jobs=self.n_jobs,
                 shuffle=self._shuffle_,
@@ -294,7 +308,7 @@ DropSchedule
     def _gradients(self, net: Any, dataset: Any) -> Gradients:
         """Take gradients in evaluation mode, without augmentation, in order."""
         data: Any = dataset if self.clean_dataset is None else self.clean_dataset
-        extractor = EXTRACTORS[self.gradients](_logits_of(net))
+        extractor = EXTRACTORS[self._gradients_](_logits_of(net))
         schedule = self._bound.schedule
         return extractor.compute(_loader(net, data), schedule.classes[schedule.codes])
 

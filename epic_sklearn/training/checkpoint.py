@@ -150,6 +150,8 @@ class RunCheckpoint(Callback):
         stoppers = _those(net.callbacks_, EarlyStopping)
         for callback, saved in zip(stoppers, state["stoppers"], strict=False):
             vars(callback).update(saved)
+        if hasattr(net, "remembered_"):  # see RememberStates
+            net.remembered_ = state["remembered"]
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Write the run's state; an interrupted write leaves the last one whole."""
@@ -166,6 +168,7 @@ class RunCheckpoint(Callback):
                 to_tensors(callback.lr_scheduler_.state_dict())
                 for callback in _those(net.callbacks_, LRScheduler)
             ],
+            "remembered": getattr(net, "remembered_", []),
             "stoppers": [
                 {k: to_tensors(v) for k, v in vars(callback).items() if k[-1] == "_"}
                 for callback in _those(net.callbacks_, EarlyStopping)

@@ -16,18 +16,20 @@ from torch import nn
 
 from .._utils import RandomState, warn_if_nothing_learned, warn_user
 from ..base import take_rows, to_numpy
+from ..epochs import Epochs
+from ..frames import RowsToFrame, index_of
 from ..gradients import EXTRACTORS, Gradients
 from ..gradients.modules import forward
 from ..report import Reviewable
-from ..rules import Rule
+from ..rules import Rule, resolve_rule
 from ..rules.base import TakesRule
-from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round, check_epochs
-from .net import EpochStart, check_rule
+from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
+from .net import EpochStart, gradients_for
 from .sampler import EPICSubsetSampler
 from .torch_classifier import TorchClassifier
 
 
-class EPICClassifier(TakesRule, Reviewable, TorchClassifier):
+class EPICClassifier(RowsToFrame, TakesRule, Reviewable, TorchClassifier):
     """Train a torch module and drop poisoned examples while it trains.
 
     EPIC (paper, Algorithm 1): train for `warmup` epochs; then, every `every`
@@ -45,14 +47,13 @@ class EPICClassifier(TakesRule, Reviewable, TorchClassifier):
         Which examples to drop; cloned, never changed. None is the paper's
         :class:`~epic_sklearn.rules.IsolatedMedoids`. A rule's own parameters are
         reached as ``rule__...``.
-    gradients : {"logit", "last_layer_input", "last_layer"}, default="logit"
+    gradients : {"logit", "last_layer_input", "last_layer"} or None, default=None
         What the rule judges: the gradient with respect to the logits (published
         code), to the last layer's input (paper), or to its parameters. A rule that
-        cannot use it is refused.
+        cannot use it is refused. None: what the rule `prefers`.
     warmup, every, stop, min_class_fraction, n_jobs : see DropSchedule
-        `warmup` must be below `max_epochs`. Poisons separate only when the net has
-        learned; dropping earlier costs clean examples for nothing. With a
-        pre-trained feature extractor 1 is enough.
+        `warmup` must be below `max_epochs`, from which `warmup` and `every` follow
+        where they are None.
     max_epochs, lr, batch_size, optimizer, optimizer_params, lr_milestones, augment, \
 callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
 
@@ -91,7 +92,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
     >>> from epic_sklearn.rules import IsolatedMedoids
     >>> X, y = load_iris(return_X_y=True)
     >>> X[0] = X[100]  # a setosa that looks like a virginica
-    >>> model = EPICClassifier(rule=IsolatedMedoids(subset_size=0.1), warmup=5,
+    >>> model = EPICClassifier(rule=IsolatedMedoids(subset_size=0.1), warmup=5, every=5,
     ...                        stop=10, max_epochs=20, random_state=0).fit(X, y)
     >>> bool(model.keep_[0]), int(model.dropped_at_epoch_[0])
     (False, 5)
@@ -102,7 +103,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **TorchClassifier._parameter_constraints,
         **SCHEDULE_CONSTRAINTS,
-        "gradients": [StrOptions(set(EXTRACTORS))],
+        "gradients": [StrOptions(set(EXTRACTORS)), None],
     }
     _way_back: ClassVar[str] = (
         "Give the file to `EPICClassifier.apply_decisions`, then call `refit(X, y)`: "
@@ -114,9 +115,9 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         module: nn.Module | Callable[..., nn.Module] | None = None,
         *,
         rule: Rule | None = None,
-        gradients: str = "logit",
-        warmup: int = 10,
-        every: int = 5,
+        gradients: str | None = None,
+        warmup: int | None = None,
+        every: int | None = None,
         stop: int | None = None,
         min_class_fraction: float = 0.5,
         max_epochs: int = 40,
@@ -165,13 +166,16 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         self.dropped_at_epoch_ = schedule.dropped_at_epoch
         self.isolation_score_ = schedule.isolation_score
         self.details_ = schedule.details
+        self._codes, self._predictions = schedule.codes, schedule._predictions
+        self._index = index_of(X, y)
         self.rule_ = schedule.rule
         self.rounds_: list[Round] = schedule.rounds
         self.rho_ = self.rounds_[-1].rho if self.rounds_ else 0.0
         if not self.rounds_:
             warn_user(
                 f"A callback ended training after {len(self.history_)} epochs, and "
-                f"EPICClassifier's warmup is {self.warmup}: nothing was dropped."
+                f"EPICClassifier's first round was to come after "
+                f"{schedule.epochs.warmup}: nothing was dropped."
             )
         elif self.keep_.all():
             codes = np.searchsorted(self.classes_, column_or_1d(to_numpy(y)))
@@ -214,14 +218,16 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         return self._module_input(X)
 
     def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
-        extractor = EXTRACTORS[self.gradients](FrozenEstimator(self)).fit(seen, labels)
+        kind = EXTRACTORS[gradients_for(self.rule, self.gradients)]
+        extractor = kind(FrozenEstimator(self)).fit(seen, labels)
         probabilities = self.predict_proba(seen), self.classes_
         return extractor.compute(seen, labels), probabilities
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        check_epochs(self.warmup, self.stop, self.max_epochs)
-        check_rule(self.rule, self.gradients)
+        rule, epochs = resolve_rule(self.rule), (self.warmup, self.every, self.stop)
+        Epochs.of(rule, *epochs, self.max_epochs)
+        gradients_for(rule, self.gradients)
 
     def _epoch_start(self, labels: np.ndarray, seed: int) -> EpochStart:
         self._sampler = EPICSubsetSampler(
@@ -233,5 +239,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
             min_class_fraction=self.min_class_fraction,
             n_jobs=self.n_jobs,
             random_state=seed,
+            max_epochs=self.max_epochs,
         )
-        return EpochStart(self._sampler, EXTRACTORS[self.gradients])
+        gradients = gradients_for(self.rule, self.gradients)
+        return EpochStart(self._sampler, EXTRACTORS[gradients])

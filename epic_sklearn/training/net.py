@@ -18,14 +18,21 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from ..gradients import EXTRACTORS, GradientExtractor
 from ..gradients.modules import forward, refuse_probabilities
 from ..rules import Rule, resolve_rule
-from ..rules.base import refuse_what_lacks
+from ..rules.base import preferred_gradients, refuse_what_lacks
 from .sampler import EpochOrder
 
 
-def check_rule(rule: Rule | None, gradients: str) -> None:
-    """Refuse a rule that is none, or that can't use this kind of gradients."""
-    advice = f"gradients is {gradients!r}; set gradients='last_layer'."
-    refuse_what_lacks(resolve_rule(rule), EXTRACTORS[gradients].gives, advice)
+def gradients_for(rule: Rule | None, gradients: str | None) -> str:
+    """Which gradients to take while training: those asked for, or the rule's choice.
+
+    Refuses a rule that is none, or that can't use those asked for.
+    """
+    rule = resolve_rule(rule)
+    if gradients is None:
+        return preferred_gradients(rule)
+    advice = f"gradients is {gradients!r}; set gradients='last_layer', or None."
+    refuse_what_lacks(rule, EXTRACTORS[gradients].gives, advice)
+    return gradients
 
 
 class MultilayerPerceptron(nn.Module):

@@ -8,21 +8,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.dataset import Dataset as SkorchDataset
-from torch.utils.data import (
-    DataLoader,
-    Dataset,
-    IterableDataset,
-    Sampler,
-    TensorDataset,
-)
+from torch.utils.data import Sampler, TensorDataset
 
 from .._utils import RandomState, resolve_seed, warn_user
 from ..base import to_numpy
 from ..gradients import Gradients, check_gradients
+from ..gradients.items import is_dataset, item_labels
 from ..report import Page, Reviewable
 from ..rules import Rule
 from ..schedule import DropSchedule, Round
@@ -32,38 +26,13 @@ from .distributed import decide_once, gather_gradients, place, rows_of_rank
 
 
 def labels_of(source: Any) -> np.ndarray:
-    """Labels of a data set in its own order, or the labels themselves.
-
-    A data set's attributes are not trusted: ``targets`` need not be what the items
-    give (torchvision's ``target_transform``), nor ``labels`` one an example.
-    """
-    if isinstance(source, DataLoader):
-        source = source.dataset
-    if not isinstance(source, Dataset):  # a pandas series keeps its index
-        return source if hasattr(source, "iloc") else label_array(to_numpy(source))
-    if isinstance(source, IterableDataset):
-        raise TypeError(
-            f"{type(source).__name__} is an IterableDataset, whose examples have no "
-            "numbers that could be left out; give a data set with __getitem__ and "
-            "__len__."
-        )
-    # Not of subclasses, whose items may be others.
-    if type(source) is TensorDataset and len(source.tensors) > 1:
-        return to_numpy(source.tensors[1])
-    stored = getattr(source, "y", None) if type(source) is SkorchDataset else None
-    if stored is not None:
-        return np.asarray(to_numpy(stored))
-    labels = []
-    with torch.random.fork_rng(devices=[]):  # items may be augmented at random
-        for i in range(len(source)):  # type: ignore[arg-type]
-            item = source[i]
-            if not isinstance(item, list | tuple) or len(item) < 2:
-                raise ValueError(
-                    f"{type(source).__name__} gives no labels; its items must be "
-                    "(x, label) pairs, or pass the labels themselves."
-                )
-            labels.append(item[1].tolist() if hasattr(item[1], "tolist") else item[1])
-    return np.asarray(labels)
+    """Labels that a data set's items give, or the labels themselves, as an array."""
+    if type(source) is SkorchDataset and source.y is not None:
+        return np.asarray(to_numpy(source.y))
+    if is_dataset(source):
+        return item_labels(source)
+    # A pandas series keeps its index.
+    return source if hasattr(source, "iloc") else label_array(to_numpy(source))
 
 
 class EpochOrder(Sampler[int]):
@@ -127,7 +96,7 @@ def digest_of(source: Any) -> str | None:
         source = source.tensors[0]
     elif type(source) is SkorchDataset:
         source = source.X
-    if isinstance(source, Dataset | DataLoader):
+    if is_dataset(source):
         return None
     if isinstance(source, dict):
         return digest(*(source[name] for name in sorted(source)))
@@ -148,9 +117,10 @@ class EPICSubsetSampler(Reviewable, EpochOrder):
         The data set that the loader draws from, or its labels. The items of a
         data set are read once for their labels, but for a ``TensorDataset``; where
         that is slow, pass the labels.
-    rule, warmup, every, stop, min_class_fraction, n_jobs, random_state : see \
-DropSchedule
-        `random_state` also decides the orders of examples.
+    rule, warmup, every, stop, min_class_fraction, n_jobs, random_state, max_epochs : \
+see DropSchedule
+        Give `max_epochs`, or `warmup` and `every`. `random_state` also decides the
+        orders of examples.
     shuffle : bool, default=True
         Whether each epoch has a new order, from the seed and the epoch.
     shard : bool, default=True
@@ -215,14 +185,15 @@ DropSchedule
         dataset_or_labels: Any,
         *,
         rule: Rule | None = None,
-        warmup: int = 10,
-        every: int = 5,
+        warmup: int | None = None,
+        every: int | None = None,
         stop: int | None = None,
         min_class_fraction: float = 0.5,
         n_jobs: int | None = None,
         shuffle: bool = True,
         shard: bool = True,
         random_state: RandomState = None,
+        max_epochs: int | None = None,
     ) -> None:
         validate_parameter_constraints(
             {"shuffle": ["boolean"], "shard": ["boolean"]},
@@ -239,16 +210,21 @@ DropSchedule
             min_class_fraction=min_class_fraction,
             n_jobs=n_jobs,
             random_state=seed,
+            max_epochs=max_epochs,
         )
         super().__init__(len(self.schedule.codes), seed, shuffle, shard)
         self._has_stepped = False
-        is_dataset = isinstance(dataset_or_labels, Dataset)  # or labels alone
-        self._seen_ = digest_of(dataset_or_labels) if is_dataset else None
+        has_examples = is_dataset(dataset_or_labels)  # or labels alone
+        self._seen_ = digest_of(dataset_or_labels) if has_examples else None
 
     @property
     def keep(self) -> np.ndarray:
         """Which examples are kept, shape (n,), bool."""
         return self.schedule.keep
+
+    def to_frame(self) -> Any:
+        """As :meth:`EPICFilter.to_frame`."""
+        return self.schedule.to_frame()
 
     @property
     def dropped_at_epoch(self) -> np.ndarray:

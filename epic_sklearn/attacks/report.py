@@ -1,0 +1,310 @@
+"""Attack a model on a copy of its data, in one call."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import torch
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_consistent_length
+from sklearn.utils._param_validation import Interval, validate_params
+from skorch import NeuralNet
+from torch import nn
+from tqdm import tqdm
+
+from .._utils import RandomState, resolve_seed
+from ..base import is_text, refuse_lazy, take_rows, to_numpy
+from ..gradients.last_layer import final_model
+from ..gradients.modules import Body
+from ..metrics import equal_labels
+from ..training import TorchClassifier
+from ..validation import check_labels, label_array, refuse_other_order
+from .base import PerturbingAttack, check_examples
+from .feature_collision import FeatureAttack, features_of
+from .poisons import Poisons
+from .results import AttackReport
+from .trials import AttackTrials, arms_of, fit_copy, without_defence
+from .wrong_labels import LabelFlip
+
+# Values of a text's or table's encoded rows that are held at a time.
+MOST_VALUES = 2**28
+
+
+@validate_params(
+    {
+        "n_targets": [Interval(Integral, 1, None, closed="left")],
+        "feature_extractor": [nn.Module, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    },
+    prefer_skip_nested_validation=True,
+)
+@torch.random.fork_rng()  # skorch's nets draw from the global generator
+def attack_report(
+    model: Any,
+    X: Any,
+    y: Any,
+    attack: Any,
+    *,
+    defences: Mapping[str, Any] | Iterable[Any] | None = None,
+    test: tuple[Any, Any] | None = None,
+    feature_extractor: nn.Module | None = None,
+    n_targets: int = 10,
+    random_state: RandomState = None,
+    verbose: int = 0,
+) -> AttackReport:
+    """Attack a model of yours on a copy of its data, with and without defences.
+
+    The model is fitted on the data as they are. Targets are drawn from test rows
+    that it reads rightly; the label that the attack wants for one is the model's
+    second guess. For each, poisons are put into a copy of the training set, and
+    the model is trained anew: without a defence, with each, on as many rows of each
+    class dropped at random as each dropped, and on all but the poisons.
+
+    Parameters
+    ----------
+    model : classifier or torch.nn.Module
+        What is trained: any scikit-learn classifier or Pipeline, a TorchClassifier
+        or a skorch net; clones are fitted. One that drops rows itself, such as
+        EPICClassifier, is a defence, beside itself without it. Of a torch module,
+        trained, the last layer is replaced: logistic regression is trained on its
+        input, and that is what attack and defences see.
+    X, y : array-like, sparse matrix or dataframe of shape (n, ...), (n,)
+        Examples and labels, as `model` takes them, or `feature_extractor`.
+    attack : attack
+        Any of :mod:`epic_sklearn.attacks` that aims at a target, with its
+        parameters; its `random_state` is set. Those on features and gradients need
+        a torch model or `feature_extractor`;
+        :class:`~epic_sklearn.attacks.LookAlikes` and
+        :class:`~epic_sklearn.attacks.LabelFlip` need neither.
+    defences : dict or list, default=None
+        Filters, which are put before `model`, and whole classifiers, by name.
+    test : tuple of (X_test, y_test), default=None
+        Clean rows to draw targets from and to measure accuracy on. None splits off
+        a quarter.
+    feature_extractor : torch.nn.Module or None, default=None
+        Frozen net that turns examples into the features that `model` and
+        defences are trained on.
+    n_targets : int, default=10
+        How many; each has poisons of its own.
+    random_state : int, RandomState instance or None, default=None
+        Draws the split, the targets and the poisons, and stands in where an
+        estimator's own is None.
+    verbose : int, default=0
+        Above 0, progress bars.
+
+    Returns
+    -------
+    AttackReport
+
+    Raises
+    ------
+    TypeError
+        If `model` cannot be trained, or `attack` cannot attack it.
+    ValueError
+        If the data cannot be used, or fewer than `n_targets` rows can be targets.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from epic_sklearn import EPICFilter, attack_report
+    >>> from epic_sklearn.attacks import LookAlikes
+    >>> from epic_sklearn.rules import DeepKNN
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> report = attack_report(
+    ...     RandomForestClassifier(20), X, y, LookAlikes(n_poisons=10),
+    ...     defences={"deep k-NN": EPICFilter(rule=DeepKNN())},
+    ...     n_targets=3, random_state=0)  # doctest: +SKIP
+    """
+    seed = resolve_seed(random_state)
+    model, extractor = _victim(model, attack, feature_extractor)
+    arms_of(model, defences)  # refuses what is no defence
+    X, y, X_test, y_test = _split(X, y, test, seed)
+    if isinstance(attack, PerturbingAttack):
+        check_examples(X, attack.clip)
+    seen, seen_test = X, X_test
+    if extractor is not None:
+        seen, seen_test = features_of(extractor, X), features_of(extractor, X_test)
+    fitted = fit_copy(without_defence(model), seen, y, seed)
+    counts = Counter(y.tolist())
+    rows, wanted = _choose_targets(
+        fitted, seen_test, y_test, counts, attack, n_targets, seed
+    )
+    if isinstance(attack, LabelFlip):
+        X, X_test = _numbers_of(fitted, seen), _numbers_of(fitted, seen_test)
+    train, test = (X, y), (X_test, y_test)
+    source = _source(attack, fitted, extractor)
+    poisons = _craft(attack, source, train, test, rows, wanted, seed, verbose)
+    examples: list[Any] = [each.examples for each in poisons]
+    if isinstance(attack, LabelFlip):
+        examples = [None] * n_targets
+    elif extractor is not None:
+        examples = [features_of(extractor, each) for each in examples]
+    targets = [take_rows(seen_test, rows[i : i + 1]) for i in range(n_targets)]
+    trials = AttackTrials(seen, y, seen_test, y_test, poisons, examples, targets)
+    return trials.report(model, defences, random_state=seed, verbose=verbose)
+
+
+def _source(attack: Any, fitted: Any, extractor: nn.Module | None) -> list[Any]:
+    """Give what an attack looks through: a net's body, a fitted model or nothing."""
+    if isinstance(attack, FeatureAttack):
+        return [Body(fitted.module_) if extractor is None else extractor]
+    return [fitted] if isinstance(attack, PerturbingAttack) else []
+
+
+def _craft(
+    attack: Any,
+    source: list[Any],
+    train: tuple[Any, np.ndarray],
+    test: tuple[Any, np.ndarray],
+    rows: np.ndarray,
+    wanted: list[Any],
+    seed: int,
+    verbose: int,
+) -> list[Poisons]:
+    """Make the poisons for each target, a row of the test set."""
+    X, labels = test
+    poisons = []
+    for i, row in enumerate(tqdm(rows, desc="craft", disable=not verbose)):
+        one = clone(attack).set_params(random_state=seed + i)
+        target = X.iloc[[row]] if hasattr(X, "iloc") else X[row]
+        label = labels[row]
+        poisons.append(
+            one.craft(*source, *train, target, wanted[i], target_label=label)
+        )
+    return poisons
+
+
+def _victim(
+    model: Any, attack: Any, extractor: nn.Module | None
+) -> tuple[Any, nn.Module | None]:
+    """Say what is trained, and the frozen net before it; refuse what can't be."""
+    if not hasattr(attack, "craft") or hasattr(attack, "trigger"):
+        raise TypeError(
+            f"attack is {attack!r}; give an attack on targets, such as "
+            "BullseyePolytope(n_poisons=10) or LookAlikes(). Those with a trigger "
+            "have no target; see the example on backdoors."
+        )
+    if isinstance(model, nn.Module):
+        if extractor is not None:
+            raise ValueError(
+                "feature_extractor is given and model is a torch module, whose last "
+                "layer is replaced; give one of them, or TorchClassifier(module)."
+            )
+        model, extractor = LogisticRegression(max_iter=1000), Body(model)
+    if not (hasattr(model, "fit") and hasattr(model, "predict")):
+        raise TypeError(
+            f"model is {model!r}; give a classifier, a Pipeline that ends in one, or a "
+            "trained torch.nn.Module."
+        )
+    is_torch = isinstance(without_defence(model), TorchClassifier | NeuralNet)
+    on_features = isinstance(attack, FeatureAttack)
+    if on_features and extractor is None and not is_torch:
+        raise TypeError(
+            f"{type(attack).__name__} needs a torch module to look through, and model "
+            f"is {model!r}; give feature_extractor, or attack with LookAlikes or "
+            "LabelFlip."
+        )
+    by_gradients = isinstance(attack, PerturbingAttack) and not on_features
+    if by_gradients and not (is_torch and extractor is None):
+        raise TypeError(
+            f"{type(attack).__name__} attacks nets that are trained from scratch; give "
+            "model=TorchClassifier(...) or a skorch net, and no feature_extractor."
+        )
+    return model, extractor
+
+
+def _split(X: Any, y: Any, test: Any, seed: int) -> tuple[Any, Any, Any, Any]:
+    """Check the data; training and test part."""
+    refuse_lazy(X=X, y=y)
+    refuse_other_order(X=X, y=y)
+    if not (test is None or (isinstance(test, tuple) and len(test) == 2)):
+        raise TypeError(f"test is a {type(test).__name__}; give (X_test, y_test).")
+    parts = []
+    for rows, labels in [(X, y), *([] if test is None else [test])]:
+        rows, labels = to_numpy(rows), label_array(to_numpy(labels)).ravel()
+        check_consistent_length(rows, labels)
+        if not hasattr(rows, "shape"):
+            rows = np.array(rows, dtype=object if is_text(rows) else None)
+        if hasattr(rows, "columns") and not hasattr(rows, "iloc"):
+            raise TypeError(
+                f"X is a frame of {type(rows).__module__}, into which poisons cannot "
+                "be put; give X.to_pandas()."
+            )
+        parts += [rows, labels]
+    check_labels(parts[1])
+    if test is None:
+        X, X_test, y, y_test = train_test_split(
+            *parts, stratify=parts[1], random_state=seed
+        )
+        return X, y, X_test, y_test
+    return parts[0], parts[1], parts[2], parts[3]
+
+
+def _choose_targets(
+    fitted: Any,
+    X_test: Any,
+    y_test: np.ndarray,
+    counts: Counter,
+    attack: Any,
+    n_targets: int,
+    seed: int,
+) -> tuple[np.ndarray, list[Any]]:
+    """Rows of the test set to attack, and the label that is wanted for each."""
+    rng = np.random.default_rng(seed)
+    second, predicted = _second_guess(fitted, X_test, rng), fitted.predict(X_test)
+    is_right = equal_labels(predicted, y_test, "predicted", "y_test")
+    enough = np.array([counts[label] > attack.n_poisons for label in second.tolist()])
+    rows = np.flatnonzero(is_right & enough & (second != predicted))
+    if len(rows) < n_targets:
+        raise ValueError(
+            f"n_targets is {n_targets}, and {len(rows)} of {len(y_test)} test rows can "
+            f"be attacked: the model, fitted on clean rows, reads {is_right.sum()} "
+            "rightly, and its second guess must be a class with more rows than "
+            f"n_poisons={attack.n_poisons}. Ask for fewer, or give more test rows."
+        )
+    rows = rng.choice(rows, n_targets, replace=False)
+    return rows, second[rows].tolist()
+
+
+def _second_guess(fitted: Any, X: Any, rng: np.random.Generator) -> np.ndarray:
+    """Label (n,) that a model finds likeliest after its first; a random one if mute."""
+    predicted, classes = fitted.predict(X), np.asarray(fitted.classes_)
+    scores = np.empty((0, 0))
+    for method in ("predict_proba", "decision_function"):
+        if hasattr(fitted, method):
+            scores = np.asarray(getattr(fitted, method)(X))
+            break
+    if scores.ndim == 1:  # of the second of two classes
+        scores = np.column_stack([-scores, scores])
+    if scores.shape != (len(predicted), len(classes)):
+        scores = rng.random((len(predicted), len(classes)))
+    scores = np.where(predicted[:, None] == classes, -np.inf, scores)
+    return classes[scores.argmax(axis=1)]
+
+
+def _numbers_of(fitted: Any, X: Any) -> np.ndarray:
+    """Rows as the last step of a Pipeline gets them: numbers with distances."""
+    X = final_model(fitted, X)[1]
+    if scipy.sparse.issparse(X):
+        if np.prod(X.shape) > MOST_VALUES:
+            raise ValueError(
+                f"LabelFlip would make the sparse X of shape {X.shape} dense; put "
+                "TruncatedSVD(100) before the model, or give fewer rows."
+            )
+        return X.toarray()
+    X = np.asarray(X)
+    if X.dtype.kind not in "fiub":
+        raise TypeError(
+            f"LabelFlip looks for the target's neighbours, and X holds {X.dtype}; give "
+            "a Pipeline whose first steps turn X into numbers."
+        )
+    return X

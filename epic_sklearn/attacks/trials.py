@@ -1,0 +1,237 @@
+"""The same attack on several targets, and what a defence makes of it."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from tqdm import tqdm
+
+from .._utils import RandomState, resolve_seed
+from ..base import take_rows
+from ..filtered_classifier import FilteredClassifier
+from ..metrics import clean_retention, equal_labels, poison_recall
+from ..training import EPICCallback, EPICClassifier, TorchClassifier
+from .poisons import Poisons
+from .results import AttackReport
+
+UNDEFENDED, ORACLE = "undefended", "poisons alone dropped"
+AT_RANDOM = "as many as {}, at random"
+
+
+def _callbacks_of(model: Any) -> list[Any]:
+    """Callbacks that a skorch net was given, without their names."""
+    given = getattr(model, "callbacks", None)
+    entries = given if isinstance(given, list) else []
+    return [entry[1] if isinstance(entry, tuple) else entry for entry in entries]
+
+
+def fit_copy(estimator: Any, X: Any, y: np.ndarray, seed: int) -> Any:
+    """Fit a clone; whatever has no `random_state` of its own follows `seed`.
+
+    So does torch's global generator, from which skorch's nets draw: fork it before.
+    """
+    estimator = clone(estimator)
+    # A net that is not initialised does not tell its callbacks' parameters.
+    for part in (estimator, *_callbacks_of(estimator)):
+        params = part.get_params() if hasattr(part, "get_params") else {}
+        for name, value in params.items():
+            if value is None and name.rpartition("__")[2] == "random_state":
+                part.set_params(**{name: seed})
+    torch.manual_seed(seed)
+    return estimator.fit(X, y)
+
+
+def without_defence(model: Any) -> Any:
+    """Give a model without the dropping that it does itself."""
+    if isinstance(model, FilteredClassifier):
+        return model._classifier()
+    if isinstance(model, EPICClassifier):
+        params = model.get_params(deep=False)
+        return TorchClassifier(
+            **{name: params[name] for name in TorchClassifier().get_params(deep=False)}
+        )
+    if not any(isinstance(each, EPICCallback) for each in _callbacks_of(model)):
+        return model
+    pairs = zip(model.callbacks, _callbacks_of(model), strict=True)
+    others = [entry for entry, each in pairs if not isinstance(each, EPICCallback)]
+    return clone(model).set_params(callbacks=others)
+
+
+def arms_of(model: Any, defences: Any) -> dict[str, Any]:
+    """Name the estimators to fit: the one without a defence, and those with one."""
+    if not isinstance(defences, Mapping):
+        named = [(" ".join(str(given).split()), given) for given in defences or ()]
+        defences = dict(named)
+        if len(defences) < len(named):
+            raise ValueError(
+                f"two defences have the same name, of {[name for name, _ in named]}; "
+                "give a dict of names and defences."
+            )
+    arms = {UNDEFENDED: without_defence(model)}
+    if arms[UNDEFENDED] is not model:
+        arms[type(model).__name__] = model
+    for name, given in defences.items():
+        if hasattr(given, "judge") or not hasattr(given, "fit"):
+            raise TypeError(
+                f"the defence {name!r} is {given!r}; give a filter, such as "
+                "EPICFilter(rule=...), or a classifier that defends itself."
+            )
+        predicts = hasattr(given, "predict") and not hasattr(given, "fit_predict")
+        arm = given if predicts else FilteredClassifier(arms[UNDEFENDED], given)
+        arms[str(name)] = arm
+    return arms
+
+
+def _kept(fitted: Any, n: int) -> np.ndarray | None:
+    """Rows (n,) that a fitted estimator kept, if it says so."""
+    fitted = getattr(fitted, "best_estimator_", fitted)
+    steps = fitted.named_steps.values() if isinstance(fitted, Pipeline) else ()
+    callbacks = [entry for _, entry in getattr(fitted, "callbacks_", ())]
+    for part in (fitted, *steps, *callbacks):
+        keep = getattr(part, "keep_", None)
+        if keep is not None and np.shape(keep) == (n,):
+            return np.asarray(keep)
+    return None
+
+
+def _as_many_at_random(
+    keep: np.ndarray, y: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Mask (n,) that drops as many rows of each class, drawn at random."""
+    other = np.ones_like(keep)
+    for label in np.unique(y):
+        rows = np.flatnonzero(y == label)
+        other[rng.choice(rows, int((~keep[rows]).sum()), replace=False)] = False
+    return other
+
+
+@dataclass(frozen=True, eq=False)
+class AttackTrials:
+    """A clean problem, and one attack on each of several targets.
+
+    Parameters
+    ----------
+    X, y : array, dataframe or sparse matrix of shape (n, ...), ndarray of shape (n,)
+        The clean training set, as models take it.
+    X_test, y_test : the same, of m rows
+        What accuracy is measured on.
+    poisons : list of Poisons
+        One attack a target.
+    examples : list
+        The poisons' rows as models take them; None where an attack only changes
+        labels.
+    targets : list
+        Each target as models take it, one row.
+    """
+
+    X: Any
+    y: np.ndarray
+    X_test: Any
+    y_test: np.ndarray
+    poisons: list[Poisons]
+    examples: list[Any]
+    targets: list[Any]
+
+    def poisoned(self, trial: int) -> tuple[Any, np.ndarray]:
+        """Training set (X, y) with the poisons of one trial in place."""
+        poisons, examples = self.poisons[trial], self.examples[trial]
+        y = poisons.relabel(self.y)
+        if examples is None:
+            return self.X, y
+        return replace(poisons, examples=examples).insert_into(self.X), y
+
+    @torch.random.fork_rng()
+    def report(
+        self,
+        model: Any,
+        defences: Mapping[str, Any] | Iterable[Any] | None = None,
+        *,
+        controls: bool = True,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> AttackReport:
+        """Train on every poisoned set, with and without defences.
+
+        Parameters
+        ----------
+        model, defences, random_state, verbose : see :func:`attack_report`
+        controls : bool, default=True
+            Whether to train on as many rows dropped at random as each defence
+            dropped, and on all but the poisons.
+
+        Returns
+        -------
+        AttackReport
+        """
+        seed, arms = resolve_seed(random_state), arms_of(model, defences)
+        outcomes: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        keeps: dict[str, list[np.ndarray]] = defaultdict(list)
+        per_trial = len(arms) * (2 if controls else 1)
+        with tqdm(
+            total=len(self.poisons) * per_trial, desc="train", disable=not verbose
+        ) as bar:
+            for trial in range(len(self.poisons)):
+                for name, outcome, keep in self._trial(trial, arms, controls, seed):
+                    outcomes[name].append(outcome)
+                    keeps[name].append(keep)
+                    bar.set_postfix_str(name[:30])
+                    bar.update()
+        order = sorted(outcomes, key=[*arms, *outcomes, ORACLE].index)
+        return AttackReport(
+            {name: outcomes[name] for name in order},
+            {name: np.array(keeps[name]) for name in order},
+            self.poisons,
+        )
+
+    def _trial(
+        self, trial: int, arms: dict[str, Any], controls: bool, seed: int
+    ) -> Iterator[tuple[str, dict[str, Any], np.ndarray]]:
+        """Name, outcome and rows kept of every arm against one target."""
+        X, y = self.poisoned(trial)
+        poisons, everything = self.poisons[trial], np.ones(len(y), dtype=bool)
+        plain, rng = arms[UNDEFENDED], np.random.default_rng([seed, trial])
+
+        def run(name: str, arm: Any, keep: np.ndarray) -> Any:
+            start, rows = time.perf_counter(), np.flatnonzero(keep)
+            some = (X, y) if keep.all() else (take_rows(X, rows), y[rows])
+            fitted = fit_copy(arm, *some, seed)
+            seconds = time.perf_counter() - start
+            told = _kept(fitted, len(y)) if keep.all() else None
+            keep = keep if told is None else told
+            return name, self._judge(trial, fitted, keep, seconds), keep
+
+        for name, arm in arms.items():
+            name, outcome, keep = run(name, arm, everything)
+            yield name, outcome, keep
+            if controls and name != UNDEFENDED and not keep.all():
+                other = _as_many_at_random(keep, y, rng)
+                yield run(AT_RANDOM.format(name), plain, other)
+        if controls:
+            is_poison = np.isin(np.arange(len(y)), poisons.indices)
+            yield run(ORACLE, plain, ~is_poison)
+
+    def _judge(
+        self, trial: int, fitted: Any, keep: np.ndarray, seconds: float
+    ) -> dict[str, Any]:
+        poisons, right = self.poisons[trial], fitted.predict(self.X_test)
+        predicted = np.asarray(fitted.predict(self.targets[trial]))
+        names = ("predicted", "adversarial_label")
+        wanted = equal_labels(predicted, poisons.adversarial_label, *names)
+        return {
+            "predicted": predicted[0],
+            "attack_success": bool(wanted[0]),
+            "clean_accuracy": float(
+                equal_labels(right, self.y_test, "predicted", "y_test").mean()
+            ),
+            "poisons_left": 1 - poison_recall(keep, poisons.indices),
+            "clean_lost": 1 - clean_retention(keep, poisons.indices),
+            "seconds": seconds,
+        }

@@ -1,0 +1,139 @@
+"""Data sets, whose items are read when needed: batches in order, and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from ..validation import label_array
+
+# Options of a user's DataLoader that say how batches are made, not of which examples.
+WORKER_OPTIONS = (
+    "num_workers",
+    "timeout",
+    "worker_init_fn",
+    "multiprocessing_context",
+    "prefetch_factor",
+)
+LOADER_OPTIONS = (*WORKER_OPTIONS, "collate_fn", "pin_memory")
+# What a dictionary names its labels, as transformers does.
+LABEL_NAMES = ("labels", "label", "label_ids")
+
+
+def is_hugging_face(X: Any) -> bool:
+    """Whether X is a Dataset of Hugging Face, which is none of torch's."""
+    kinds = {(kind.__module__, kind.__name__) for kind in type(X).__mro__}
+    return ("datasets.arrow_dataset", "Dataset") in kinds
+
+
+def is_dataset(X: Any) -> bool:
+    """Whether X is a data set, or a loader of one."""
+    return isinstance(X, Dataset | DataLoader) or is_hugging_face(X)
+
+
+def size_of(x: Any) -> int:
+    """Examples in a batch."""
+    return len(next(iter(x.values())) if isinstance(x, Mapping) else x)
+
+
+def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
+    """Batches of `data` in the order of its examples.
+
+    A gradient belongs to the example with the same number. A loader that
+    shuffles, samples or drops its last batch breaks that without any error, so
+    of a `DataLoader` only the data set and how batches are made are used.
+
+    Parameters
+    ----------
+    data : tensor, Dataset, DataLoader or datasets.Dataset
+        The examples.
+    batch_size : int
+        For everything but a DataLoader, which brings its own.
+
+    Returns
+    -------
+    iterable of batches
+    """
+    if is_hugging_face(data) and data.format["type"] is None:
+        data = data.with_format("torch")  # lists would be batched the wrong way round
+    if isinstance(data, DataLoader):
+        options = {name: getattr(data, name) for name in LOADER_OPTIONS}
+        if isinstance(data.dataset, IterableDataset):  # workers would mix the order
+            options = {"collate_fn": data.collate_fn}
+        gives_batches = data.batch_sampler is None  # the data set itself
+        options["batch_size"] = None if gives_batches else data.batch_size or batch_size
+        return DataLoader(
+            data.dataset, shuffle=False, generator=torch.Generator(), **options
+        )
+    if not is_dataset(data):  # slices, not a collection of single items
+        return data.split(batch_size)
+    # A loader without a generator draws a seed from torch's global one.
+    return DataLoader(
+        data, batch_size=batch_size, shuffle=False, generator=torch.Generator()
+    )
+
+
+def inputs_and_labels(batch: Any) -> tuple[Any, Any]:
+    """Split an item or batch into the module's input and, where it has any, labels."""
+    if isinstance(batch, Mapping):
+        name = next((name for name in LABEL_NAMES if name in batch), None)
+        inputs = {key: part for key, part in batch.items() if key != name}
+        return inputs, None if name is None else batch[name]
+    if not isinstance(batch, list | tuple):
+        return batch, None
+    return batch[0], batch[1] if len(batch) > 1 else None
+
+
+def _labels_in(items: list[Any]) -> list[Any]:
+    """Collate items to their labels alone, in the process that read them."""
+    labels = [inputs_and_labels(item)[1] for item in items]
+    return [y.tolist() if hasattr(y, "tolist") else y for y in labels]
+
+
+def item_labels(data: Any) -> np.ndarray:
+    """Labels that the items of a data set give, in its own order.
+
+    Its attributes are not trusted: ``targets`` need not be what the items give
+    (torchvision's ``target_transform``), nor ``labels`` one an example. So each item
+    is read once, by the workers of a DataLoader; but for a ``TensorDataset`` and a
+    ``datasets.Dataset``, whose columns are what the items give.
+
+    Raises
+    ------
+    TypeError
+        If it has no items that could be numbered.
+    ValueError
+        If an item has no label.
+    """
+    options = {}
+    if isinstance(data, DataLoader):
+        options = {name: getattr(data, name) for name in WORKER_OPTIONS}
+        data = data.dataset
+    if isinstance(data, IterableDataset):
+        raise TypeError(
+            f"{type(data).__name__} is an IterableDataset, whose examples have no "
+            "numbers that could be left out; give a data set with __getitem__ and "
+            "__len__."
+        )
+    # Not of subclasses, whose items may be others.
+    if type(data) is TensorDataset and len(data.tensors) > 1:
+        return data.tensors[1].cpu().numpy()
+    if is_hugging_face(data) and data.format["type"] != "custom":
+        columns = [name for name in LABEL_NAMES if name in data.column_names]
+        if columns:
+            return label_array(data.with_format(None)[columns[0]][:])
+    labels: list[Any] = []
+    with torch.random.fork_rng(devices=[]):  # items may be augmented at random
+        for some in DataLoader(data, 64, collate_fn=_labels_in, **options):
+            labels += some
+    if any(label is None for label in labels):
+        raise ValueError(
+            f"{type(data).__name__} gives no labels; its items must be (x, label) "
+            f"pairs or dictionaries with one of {LABEL_NAMES}, or pass the labels "
+            "themselves."
+        )
+    return label_array(labels)

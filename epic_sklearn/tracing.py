@@ -1,0 +1,298 @@
+"""Which training rows made a prediction."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils.validation import _num_samples
+from torch import nn
+from torch.utils.data import Dataset, Subset
+from tqdm import tqdm
+
+from .base import refuse_lazy, take_rows, to_numpy
+from .gradients import Gradients, check_gradients
+from .gradients.features import inner_products, unit_gradients
+from .gradients.modules import forward
+from .training.remember import states_of
+from .training.sampler import labels_of
+from .validation import check_labels, label_array, refuse_other_order
+
+BLOCK = 2048  # training rows looked at together
+FEW = 256  # that are tried before any long work
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Training rows that taught what a model says of m examples, ranked.
+
+    Parameters
+    ----------
+    indices : ndarray of shape (m, k), int
+        Training rows, the one that taught most first; -1 where an example has fewer
+        than k.
+    scores : ndarray of shape (m, k)
+        How much they taught, NaN where there is no row.
+    row_labels : ndarray of shape (m, k)
+        Their labels, anything where there is no row.
+    labels : ndarray of shape (m,)
+        The label that each example got.
+    n_rows : int
+        Training rows in all.
+    index : pandas.Index or None, default=None
+        Of the training set, where it has one.
+    """
+
+    indices: np.ndarray
+    scores: np.ndarray
+    row_labels: np.ndarray
+    labels: np.ndarray
+    n_rows: int
+    index: Any = None
+
+    def scores_by_row(self) -> np.ndarray:
+        """Scores in the order of the training rows, (m, n_rows); NaN if not ranked."""
+        scores = np.full((len(self.labels), self.n_rows + 1), np.nan, self.scores.dtype)
+        np.put_along_axis(scores, self.indices, self.scores, axis=1)  # -1: the last
+        return scores[:, :-1]
+
+    def to_frame(self) -> Any:
+        """One line an example and rank (from 1), as a pandas dataframe.
+
+        Columns: example, label (that it got), rank, row, index (where the training
+        set has one), row_label, score.
+        """
+        import pandas as pd
+
+        example, rank = np.nonzero(self.indices >= 0)
+        rows = self.indices[example, rank]
+        columns = {"example": example, "label": self.labels[example], "rank": rank + 1}
+        columns["row"] = rows
+        if self.index is not None:
+            columns["index"] = self.index[rows]
+        columns["row_label"] = self.row_labels[example, rank]
+        return pd.DataFrame({**columns, "score": self.scores[example, rank]})
+
+
+@validate_params(
+    {
+        "score": [StrOptions({"cosine", "contribution"})],
+        "n_top": [Interval(Integral, 1, None, closed="left"), None],
+        "all_labels": ["boolean"],
+        "learning_rates": ["array-like", None],
+        "verbose": ["verbose"],
+    },
+    prefer_skip_nested_validation=False,
+)
+def trace(
+    model: Any,
+    X: Any,
+    y: ArrayLike | None,
+    examples: Any,
+    labels: ArrayLike | None = None,
+    *,
+    score: str = "cosine",
+    n_top: int | None = 100,
+    all_labels: bool = False,
+    learning_rates: ArrayLike | None = None,
+    verbose: int = 0,
+) -> Trace:
+    """Rank training rows by how much they taught a model what it says of examples.
+
+    A step on training row i changes the loss of example t, with the label that it
+    got, by the inner product of their gradients. Summed over states of the training,
+    times the learning rate, that is TracInCP's *contribution* [1]_; gradients are
+    the last layer's, as in its Appendix F. The *cosine*, averaged over the states,
+    does not favour rows of large loss (renormalised influence [2]_).
+
+    Rows are read in blocks and the best `n_top` kept: the memory that this takes
+    does not grow with the training set.
+
+    Parameters
+    ----------
+    model : classifier, torch module, skorch net, extractor, or a list of these
+        Fitted. A :class:`TorchClassifier`, :class:`EPICClassifier` or skorch net
+        trained with :class:`RememberStates` is traced through the states that it
+        remembers, any other as it is. A list is states of one training, first to
+        last. Modules must give logits. An extractor, or a function (X, y) ->
+        gradients, decides itself what a gradient is.
+    X, y : array-like of shape (n, ...) and (n,)
+        The training set. X may be a torch Dataset, y then None for its own labels.
+        Rows that :class:`EPICClassifier` dropped are ranked like any others.
+    examples : array-like of shape (m, ...)
+        What was predicted.
+    labels : array-like of shape (m,), default=None
+        The label that each example got. None: what the (last) model predicts.
+    score : {"cosine", "contribution"}, default="cosine"
+        How much a row taught.
+    n_top : int or None, default=100
+        Rows ranked for each example. None ranks all: m * n scores and row numbers.
+    all_labels : bool, default=False
+        Whether rows that bear another label than the example got are ranked, too.
+    learning_rates : array-like of shape (n_states,), default=None
+        For contributions. None: what the net remembers, otherwise 1.
+    verbose : int, default=0
+        Above 0, a progress bar.
+
+    Returns
+    -------
+    Trace
+
+    Raises
+    ------
+    ValueError
+        If rows, labels or shapes do not fit, no training row bears a label, or the
+        module has no last layer that could be read.
+    TypeError
+        If gradients cannot be taken from `model`.
+    sklearn.exceptions.NotFittedError
+        If it is not fitted.
+
+    References
+    ----------
+    .. [1] Pruthi, Liu, Kale, Sundararajan: Estimating Training Data Influence by
+       Tracing Gradient Descent, NeurIPS 2020.
+    .. [2] Hammoudeh, Lowd: Identifying a Training-Set Attack's Target Using
+       Renormalized Influence Estimation, CCS 2022.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from epic_sklearn import RememberStates, TorchClassifier, trace
+    >>> X, y = load_iris(return_X_y=True)
+    >>> X[0] = X[100]  # a setosa that looks like a virginica
+    >>> model = TorchClassifier(callbacks=[RememberStates()], random_state=0).fit(X, y)
+    >>> found = trace(model, X, y, X[[100]], labels=[0], n_top=5)
+    >>> int(found.indices[0, 0]), found.scores.shape
+    (0, (1, 5))
+    """
+    y, classes, codes = _check_rows(X, y)
+    rates, extractors = states_of(model, y, learning_rates)
+    _check_examples(X, examples)
+    few = np.unique(np.linspace(0, len(y) - 1, FEW).astype(int))
+    extractors[-1].compute(_take(X, few), y[few])  # what is wrong shows at once
+    if labels is None:
+        labels = _predict(extractors[-1], examples)
+    labels, wanted = _check_given(examples, labels, classes, all_labels)
+    rows = np.flatnonzero(all_labels | np.isin(codes, wanted))
+    if is_cosine := score == "cosine":
+        rates = np.full(len(extractors), 1 / len(extractors))
+    best = _Best(n_top, np.float32 if is_cosine else np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they were shown for the few
+        asked = [_compute(each, examples, labels, is_cosine) for each in extractors]
+        for start in tqdm(range(0, len(rows), BLOCK), disable=not verbose):
+            block = rows[start : start + BLOCK]
+            X_block, y_block = _take(X, block), y[block]
+            scores = np.zeros((len(labels), len(block)))
+            for rate, extractor, given in zip(rates, extractors, asked, strict=True):
+                of_rows = _compute(extractor, X_block, y_block, is_cosine)
+                scores += rate * inner_products(given, of_rows)
+            if not all_labels:
+                scores[wanted[:, None] != codes[block]] = -np.inf
+            best.add(scores, block)
+    indices, ranked = best.ranked()
+    index = getattr(X, "index", None)
+    return Trace(indices, ranked, y[indices], labels, len(y), index)
+
+
+def _check_rows(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels of the training set, one a row; their classes and codes."""
+    refuse_lazy(X=X, y=y)
+    refuse_other_order(X=X, y=y)
+    labels = column_or_1d(label_array(to_numpy(labels_of(X) if y is None else y)))
+    if _num_samples(X) != len(labels):
+        raise ValueError(f"X has {_num_samples(X)} rows and y {len(labels)} labels.")
+    return labels, *check_labels(labels)
+
+
+def _check_examples(X: Any, examples: Any) -> None:
+    """Refuse no examples, and those of another shape than the rows of X."""
+    refuse_lazy(examples=examples)
+    shape, of_X = (tuple(getattr(each, "shape", ())) for each in (examples, X))
+    if shape and of_X and shape[1:] != of_X[1:]:
+        one = " of one, examples[None]" if shape == of_X[1:] else ""
+        raise ValueError(
+            f"examples has shape {shape} and X {of_X}; give an array{one} whose rows "
+            "are like those of X."
+        )
+    if _num_samples(examples) == 0:
+        raise ValueError("examples is empty: there is nothing to trace.")
+
+
+def _check_given(
+    examples: Any, given: Any, classes: np.ndarray, all_labels: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return each example's label and its code, -1 where no training row bears it."""
+    refuse_other_order(examples=examples, labels=given)
+    labels, n = column_or_1d(label_array(to_numpy(given))), _num_samples(examples)
+    if len(labels) != n:
+        raise ValueError(
+            f"There are {n} examples and {len(labels)} labels; give the label that "
+            "each example got."
+        )
+    code_of = {label: code for code, label in enumerate(classes.tolist())}
+    codes = np.array([code_of.get(label, -1) for label in labels.tolist()])
+    if not all_labels and (codes < 0).any():
+        unborne = np.unique(labels[codes < 0]).tolist()
+        raise ValueError(
+            f"No training row bears the labels {unborne[:20]}; y has the labels "
+            f"{classes.tolist()[:20]}. Give labels of y, or all_labels=True."
+        )
+    return labels, codes
+
+
+def _take(X: Any, rows: np.ndarray) -> Any:
+    return Subset(X, rows.tolist()) if isinstance(X, Dataset) else take_rows(X, rows)
+
+
+def _predict(extractor: Any, examples: Any) -> np.ndarray:
+    """Label that a state gives each example."""
+    model: Any = getattr(extractor, "classifier_", None)
+    if isinstance(model, nn.Module):
+        logits, _, _ = forward(model, examples, extractor.batch_size)
+        columns, classes = logits.argmax(axis=1), extractor.classes_
+        # Labels that number the columns need not all be there.
+        return classes[columns] if len(classes) == logits.shape[1] else columns
+    if not hasattr(model, "predict"):
+        raise ValueError("labels is missing: give the label that each example got.")
+    return np.asarray(model.predict(examples))
+
+
+def _compute(extractor: Any, X: Any, y: np.ndarray, is_unit: bool) -> Gradients:
+    """Gradients, of length 1 if asked for."""
+    gradients = check_gradients(extractor.compute(X, y), len(y))
+    return unit_gradients(gradients) if is_unit else gradients
+
+
+class _Best:
+    """Rows of the highest scores; of equal ones the lowest row first."""
+
+    def __init__(self, n_top: int | None, dtype: Any) -> None:
+        self.n_top, self.dtype = n_top, dtype
+        self.parts: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, scores: np.ndarray, rows: np.ndarray) -> None:
+        """Take scores (m, b) of rows (b,), all behind those before."""
+        self.parts.append((scores.astype(self.dtype), np.tile(rows, (len(scores), 1))))
+        if self.n_top is not None:
+            self.parts = [self._merged()]
+
+    def _merged(self) -> tuple[np.ndarray, np.ndarray]:
+        scores, rows = map(np.hstack, zip(*self.parts, strict=True))
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : self.n_top]
+        take = np.take_along_axis
+        return take(scores, order, axis=1), take(rows, order, axis=1)
+
+    def ranked(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and scores; -1 and NaN where there are no more."""
+        scores, rows = self._merged()
+        is_none = np.isneginf(scores)
+        rows[is_none], scores[is_none] = -1, np.nan
+        return rows, scores

@@ -1,0 +1,263 @@
+"""One call that attacks a user's own model, with and without defences."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import binomtest
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from epic_sklearn import (
+    EPICCallback,
+    EPICClassifier,
+    EPICFilter,
+    FilteredClassifier,
+    LastLayerGradients,
+    TorchClassifier,
+    attack_report,
+)
+from epic_sklearn.attacks import (
+    BadNets,
+    BullseyePolytope,
+    FeatureCollision,
+    GradientMatching,
+    LabelFlip,
+    LookAlikes,
+)
+from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, RandomDrop
+
+LINEAR = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+X, y = load_breast_cancer(return_X_y=True)
+X, y = X[:300], y[:300]
+DIGITS, OF_DIGITS = load_digits(return_X_y=True)
+DIGITS = (DIGITS[:300] / 16).astype(np.float32)
+OF_DIGITS = OF_DIGITS[:300]
+
+
+def perceptron():
+    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+@pytest.fixture(scope="module")
+def copies():
+    """Three copies of each target, and a filter that finds them."""
+    defences = {
+        "far": EPICFilter(LastLayerGradients(LINEAR), rule=FarNeighbors()),
+        "gentle": GaussianNB(),
+    }
+    return attack_report(
+        KNeighborsClassifier(1),
+        X,
+        y,
+        LookAlikes(n_poisons=3, share=1.0),
+        defences=defences,
+        n_targets=4,
+        random_state=0,
+    )
+
+
+def test_arms_are_measured_side_by_side(copies):
+    rows = {record["name"]: record for record in copies.records}
+    assert list(rows) == [
+        "undefended",
+        "far",
+        "gentle",
+        "as many as far, at random",
+        "poisons alone dropped",
+    ]
+    assert rows["undefended"]["n_success"] == 4
+    assert rows["far"]["n_success"] == rows["poisons alone dropped"]["n_success"] == 0
+    assert rows["far"]["poisons_left"] == 0 < rows["far"]["clean_lost"] < 0.1
+    assert rows["poisons alone dropped"]["poisons_left"] == 0
+    assert rows["undefended"]["clean_lost"] == rows["gentle"]["clean_lost"] == 0
+    assert rows["as many as far, at random"]["poisons_left"] > 0.5
+    assert all(0.8 < row["clean_accuracy"] <= 1 for row in rows.values())
+
+
+def test_as_many_rows_of_each_class_are_dropped_at_random(copies):
+    far, other = copies.keep["far"], copies.keep["as many as far, at random"]
+    assert (far.sum(axis=1) == other.sum(axis=1)).all()
+    assert not np.array_equal(far, other)
+    oracle = copies.keep["poisons alone dropped"]
+    for keep, poisons in zip(oracle, copies.poisons, strict=True):
+        np.testing.assert_array_equal(np.flatnonzero(~keep), np.sort(poisons.indices))
+
+
+def test_table_has_wilsons_intervals_and_can_be_drawn(copies):
+    frame = copies.to_frame()
+    for record in copies.records:
+        test = binomtest(record["n_success"], 4)
+        assert (record["low"], record["high"]) == test.proportion_ci(method="wilson")
+        assert record["name"] in frame.index
+        assert f"{record['n_success']} of 4" in str(copies)
+    for quantities in ({}, {"x": "clean_lost", "y": "poisons_left"}):
+        display = copies.plot(**quantities)
+        assert display.names == frame.index.tolist()
+    assert display.intervals.shape == (5, 2)
+
+
+def test_same_seed_same_table_and_global_state_untouched():
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    tables = [
+        attack_report(
+            NeuralNetClassifier(
+                perceptron,
+                criterion=nn.CrossEntropyLoss,
+                max_epochs=3,
+                lr=0.5,
+                train_split=None,
+                verbose=0,
+                callbacks=[("epic", EPICCallback(RandomDrop(0.2), warmup=1, every=1))],
+            ),
+            DIGITS,
+            OF_DIGITS,
+            FeatureCollision(3, eps=0.5, n_steps=5),
+            n_targets=1,
+            random_state=7,
+        )
+        for _ in range(2)
+    ]
+    assert torch.equal(before[0], torch.random.get_rng_state())
+    np.testing.assert_array_equal(before[1], np.random.get_state()[1])
+    assert str(tables[0]) == str(tables[1])
+    assert tables[0].records[1]["name"] == "NeuralNetClassifier"
+    assert not tables[0].keep["NeuralNetClassifier"].all()  # the callback's
+
+
+def test_trained_module_gets_a_new_last_layer_on_frozen_features():
+    net = TorchClassifier(perceptron, max_epochs=8, random_state=0)
+    module = net.fit(DIGITS[:200], OF_DIGITS[:200]).module_
+    state = {name: value.clone() for name, value in module.state_dict().items()}
+    report = attack_report(
+        module,
+        DIGITS,
+        OF_DIGITS,
+        BullseyePolytope(10, eps=0.5, n_steps=50),
+        defences=[EPICFilter(rule=FarNeighbors())],
+        n_targets=1,
+        random_state=0,
+    )
+    name = "EPICFilter(rule=FarNeighbors())"
+    assert list(report.outcomes)[:2] == ["undefended", name]
+    (poisons,) = report.poisons
+    assert poisons.examples.shape == (10, 64)  # pixels, not features
+    assert poisons.loss[-1] < 0.1 * poisons.loss[0]
+    assert all(torch.equal(state[k], v) for k, v in module.state_dict().items())
+
+
+@pytest.mark.parametrize("attack", [FeatureCollision, GradientMatching])
+def test_model_that_drops_while_it_trains_is_a_defence_beside_itself_without(attack):
+    model = EPICClassifier(
+        perceptron, rule=RandomDrop(0.3), warmup=1, every=1, max_epochs=3
+    )
+    report = attack_report(
+        *(model, DIGITS, OF_DIGITS, attack(5, eps=0.5, n_steps=3)),
+        n_targets=1,
+        random_state=0,
+    )
+    assert list(report.outcomes)[:2] == ["undefended", "EPICClassifier"]
+    assert report.keep["undefended"].all()
+    assert report.records[1]["clean_lost"] > 0.2
+
+
+def test_mixed_table_with_missing_values():
+    rng = np.random.default_rng(0)
+    label = np.repeat(["low", "high"], 60)
+    frame = pd.DataFrame(
+        {
+            "size": np.where(label == "low", 1.0, 3.0) + rng.normal(size=120),
+            "count": rng.integers(0, 100, 120),
+            "kind": pd.Categorical(np.where(rng.random(120) < 0.5, "a", "b")),
+            "when": pd.date_range("2024-01-01", periods=120),
+        },
+        index=rng.permutation(120),
+    )
+    frame.iloc[3, 0] = np.nan
+    given = frame.copy()
+    encode = make_column_transformer(
+        (make_pipeline(SimpleImputer(), StandardScaler()), ["size", "count"]),
+        (OneHotEncoder(), ["kind"]),
+    )
+    model = make_pipeline(encode, LogisticRegression())
+    plain = LogisticRegression()
+    defended = make_pipeline(encode, FilteredClassifier(plain, EPICFilter(plain)))
+    for attack in (LookAlikes(5), LabelFlip(5)):
+        report = attack_report(
+            *(model, frame, label, attack),
+            defences={"in a pipeline": defended},
+            n_targets=2,
+            random_state=0,
+        )
+        assert len(report.records) == 4
+        assert not report.keep["in a pipeline"].all()
+    pd.testing.assert_frame_equal(frame, given)
+
+
+def test_look_alikes_of_a_frame_keep_its_columns():
+    frame = pd.DataFrame({"n": [0, 0, 10], "kind": ["a", "b", "c"]}, index=[7, 8, 9])
+    target = pd.DataFrame({"n": [3], "kind": ["z"]})
+    poisons = LookAlikes(1, 0.5, random_state=0).craft(
+        frame, ["no", "no", "yes"], target, "yes"
+    )
+    moved = poisons.insert_into(frame)
+    expected = pd.DataFrame({"n": [0, 0, 6], "kind": ["a", "b", "z"]}, index=[7, 8, 9])
+    pd.testing.assert_frame_equal(moved, expected)
+
+
+def test_texts_are_attacked_by_wrong_labels():
+    texts = [f"{word} {i}" for i in range(20) for word in ("apple pear", "car road")]
+    labels = ["food", "street"] * 20
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    report = attack_report(
+        *(model, texts, labels, LabelFlip(8)), n_targets=2, random_state=0
+    )
+    assert report.records[0]["n_trials"] == 2
+
+
+REFUSED = {
+    "no torch module": (
+        {"attack": BullseyePolytope()},
+        "BullseyePolytope needs a torch module",
+    ),
+    "features, from scratch": ({"attack": GradientMatching()}, "from scratch"),
+    "trigger": ({"attack": BadNets()}, "Those with a trigger"),
+    "no attack": ({"attack": "flip"}, "give an attack on targets"),
+    "no model": ({"model": 3}, "give a classifier, a Pipeline"),
+    "two nets": (
+        {"model": nn.Linear(30, 2), "feature_extractor": nn.Identity()},
+        "give one of them",
+    ),
+    "a rule": ({"defences": [IsolatedMedoids()]}, r"EPICFilter\(rule=...\)"),
+    "one name": ({"defences": [EPICFilter(), EPICFilter()]}, "same name"),
+    "no test part": ({"test": X}, r"give \(X_test, y_test\)"),
+    "too few targets": ({"n_targets": 5000}, "Ask for fewer"),
+    "class too small": ({"attack": LookAlikes(400)}, "n_poisons=400"),
+    "outside clip": (
+        {"attack": BullseyePolytope(), "feature_extractor": nn.Identity()},
+        "outside clip",
+    ),
+    "texts without a pipeline": (
+        {"X": X.astype(str).astype(object), "model": RandomForestClassifier(2)},
+        "LabelFlip looks for the target's neighbours",
+    ),
+    "one class": ({"y": np.zeros(len(y))}, "only one class"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_attacked_is_refused(case):
+    changed, message = REFUSED[case]
+    given = {"model": LINEAR, "X": X, "y": y, "attack": LabelFlip(5), **changed}
+    with pytest.raises((TypeError, ValueError), match=message):
+        attack_report(random_state=0, **given)
