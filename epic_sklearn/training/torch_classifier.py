@@ -23,7 +23,7 @@ from skorch.callbacks import LRScheduler
 from torch import nn
 from torch.utils.data import default_collate
 
-from .._utils import DocLinks, RandomState, resolve_seed
+from .._utils import DocLinks, RandomState, resolve_seed, warn_user
 from ..base import refuse_lazy, to_numpy
 from ..gradients.items import CodedItems, is_dataset, item_labels, n_items
 from ..gradients.modules import cast_for, forward, input_dtype
@@ -31,7 +31,7 @@ from ..validation import (
     check_labels,
     label_array,
     refuse_other_order,
-    warn_of_spellings,
+    spelled_alike,
 )
 from .checkpoint import RunCheckpoint, describe_run, has_stopped
 from .net import (
@@ -192,7 +192,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         self._check_parameters()
         data, classes, codes = self._check_X_y(X, y)
         seed = resolve_seed(self.random_state)
-        start = self._epoch_start(codes, seed)
+        start = self._epoch_start(classes[codes], seed)
         device = str(self.device)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -270,7 +270,6 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         if len(labels) != n_items(X):
             raise ValueError(f"X has {n_items(X)} items and y {len(labels)} labels.")
         check_classification_targets(labels)
-        warn_of_spellings(labels)
         classes, codes = check_labels(labels)
         items = CodedItems(X, labels if y is None else None, codes)
         self._input_shape = items.shape[1:]
@@ -289,12 +288,13 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             self, to_numpy(X), y, allow_nd=True, ensure_min_samples=2
         )
         check_classification_targets(labels)
-        warn_of_spellings(labels)
         self._input_shape = data.shape[1:]
         return data, *check_labels(labels)
 
-    def _epoch_start(self, codes: np.ndarray, seed: int) -> EpochStart:
-        return EpochStart(EpochOrder(len(codes), seed))
+    def _epoch_start(self, labels: np.ndarray, seed: int) -> EpochStart:
+        if (alike := spelled_alike(labels)) is not None:
+            warn_user(alike)
+        return EpochStart(EpochOrder(len(labels), seed))
 
     def _named_callbacks(self) -> list[tuple[str, Any]]:
         return [
