@@ -38,9 +38,8 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Reviewable, BaseDetecto
         function ``(X, y) -> (n, d)``, or a classifier with ``predict_proba`` or
         a trained torch module (wrapped in LastLayerGradients where the rule
         looks at the last layer, else in LogitGradients). A clone is fitted. None
-        takes logistic regression. With two or three classes logit gradients lie
-        close to a line or plane, where little is isolated: use
-        LastLayerGradients.
+        takes logistic regression. With two or three classes poisons have more
+        company among logit gradients: use LastLayerGradients.
     rule : Rule or None, default=None
         Which examples are isolated, one of :mod:`epic_sklearn.rules` or your own.
         None: ``IsolatedMedoids()``, the paper's. To search its parameters as
