@@ -30,6 +30,7 @@ from .gradients import (
     check_gradients,
     gradient_lengths,
 )
+from .gradients.items import is_dataset, item_labels, n_items, take_items
 from .gradients.sources import CallableGradients
 from .medoids import distances_between
 from .rules import Rule, resolve_rule
@@ -87,9 +88,11 @@ def to_numpy(values: Any) -> Any:
 
 
 def take_rows(X: Any, rows: np.ndarray) -> Any:
-    """Rows of an array, dataframe, list, sparse matrix or outer products."""
+    """Rows of an array, frame, list, sparse matrix, data set or outer products."""
     if isinstance(X, OuterProductGradients):
         return X[rows]
+    if is_dataset(X):
+        return take_items(X, rows)
     return X.tocsr()[rows] if scipy.sparse.issparse(X) else _safe_indexing(X, rows)
 
 
@@ -281,6 +284,8 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         """Validate; dataframes and sparse matrices stay what they are."""
+        if is_dataset(X):
+            y = item_labels(X) if y is None else y
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
@@ -291,7 +296,7 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
         self._index = index_of(X, y)
         X = self._check_X(X, reset=True)
         labels = column_or_1d(label_array(to_numpy(y)), warn=True)
-        check_consistent_length(X, labels)
+        check_consistent_length(range(n_items(X)) if is_dataset(X) else X, labels)
         check_labels(labels)
         check_classification_targets(labels)
         return X, labels
@@ -299,6 +304,13 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
     def _check_X(self, X: Any, reset: bool) -> Any:
         """Validate rows: numbers are checked, all else is the model's business."""
         refuse_lazy(X=X)
+        if is_dataset(X):
+            if self.extractor is None:
+                raise TypeError(
+                    f"X is a {type(X).__name__}, which logistic regression can't take; "
+                    "give a torch module or a TorchClassifier as extractor."
+                )
+            return X
         X = to_numpy(X)
         if isinstance(X, OuterProductGradients):
             self.n_features_in_ = X.shape[1]

@@ -57,7 +57,7 @@ def _those(callbacks: list[tuple[str, Any]], kind: type[Callback]) -> list[Any]:
 
 
 def describe_run(
-    estimator: Any, net: Any, sampler: Any, X: np.ndarray, codes: np.ndarray
+    estimator: Any, net: Any, sampler: Any, X: Any, codes: np.ndarray
 ) -> dict[str, str]:
     """Describe what a run that goes on must share with the one that was saved.
 
@@ -80,7 +80,8 @@ def describe_run(
         "learning rates": _name_of(
             [{k: _name_of(v) for k, v in given.items()} for given in schedulers]
         ),
-        "X": _digest(X),
+        # Of a data set all would have to be read.
+        "X": _digest(X) if isinstance(X, np.ndarray) else f"{len(X)} items",
         "y": _digest(codes),
     }
 

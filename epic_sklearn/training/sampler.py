@@ -56,11 +56,12 @@ class EpochOrder(Sampler[int]):
             rows = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
         return rows[self.keep[rows]]
 
-    def _place(self) -> tuple[int, int]:
+    def place(self) -> tuple[int, int]:
+        """Which share of the examples is visited, and of how many."""
         return place() if self.shard else (0, 1)
 
     def __iter__(self) -> Iterator[int]:
-        rank, size = self._place()
+        rank, size = self.place()
         self._n_passes += 1
         # As many for each process, or they would wait for each other: the
         # first of the order come twice.
@@ -68,7 +69,7 @@ class EpochOrder(Sampler[int]):
         return iter(rows[rank::size].tolist())
 
     def __len__(self) -> int:
-        return -(-int(self.keep.sum()) // self._place()[1])
+        return -(-int(self.keep.sum()) // self.place()[1])
 
     def step(self, epoch: int, gradients: Any) -> Round | None:
         """Begin the epoch after `epoch` trained ones; drop nothing."""
