@@ -25,17 +25,21 @@ from ._utils import DocLinks, RandomState
 from .frames import RowsToFrame, index_of
 from .gradients import (
     Gradients,
+    OuterProductGradients,
     as_extractor,
     check_gradients,
-    gradient_lengths,
 )
-from .gradients.items import is_dataset, item_labels, n_items, take_items
-from .gradients.sources import CallableGradients
+from .gradients.items import digest_of, is_dataset, item_labels, n_items, take_items
 from .medoids import distances_between
 from .rules import Rule, resolve_rule
 from .rules.base import TakesRule, preferred_gradients, refuse_what_lacks
 from .schedule import DROP_CONSTRAINTS, DropSchedule, Round
-from .validation import check_labels, label_array, refuse_masked, refuse_other_order
+from .validation import (
+    check_labels,
+    label_array,
+    refuse_masked,
+    refuse_other_order,
+)
 
 # Rows whose distances to a class are held at a time.
 ROWS_AT_A_TIME = 256
@@ -87,7 +91,9 @@ def to_numpy(values: Any) -> Any:
 
 
 def take_rows(X: Any, rows: np.ndarray) -> Any:
-    """Rows of an array, dataframe, list, sparse matrix or data set."""
+    """Rows of an array, frame, list, sparse matrix, data set or outer products."""
+    if isinstance(X, OuterProductGradients):
+        return X[rows]
     if is_dataset(X):
         return take_items(X, rows)
     return X.tocsr()[rows] if scipy.sparse.issparse(X) else _safe_indexing(X, rows)
@@ -161,6 +167,7 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
     keep_: np.ndarray
     isolated_indices_: np.ndarray
     rounds_: list[Round]
+    _seen_: str | None
 
     def __init__(
         self,
@@ -189,6 +196,7 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
         rule = resolve_rule(self.rule)
         extractor = self._extractor(rule)
         X, labels = self._check_X_y(X, y)
+        self._seen_ = digest_of(X)
         weights = check_weights(sample_weight, X)
         schedule = DropSchedule(
             labels,
@@ -249,23 +257,7 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
         else:
             extractor.fit(take_rows(X, rows), labels[rows], **weights)
         self.extractor_ = extractor
-        gradients = check_gradients(extractor.compute(X, labels), len(labels))
-        self._lengths = gradient_lengths(gradients)
-        return gradients
-
-    def _refuse_other_rows(self, gradients: Gradients) -> None:
-        """Refuse rows of the right number and labels that are not those of the fit."""
-        if isinstance(self.extractor_, CallableGradients):  # may draw at random
-            return
-        lengths = gradient_lengths(gradients)
-        rounding = 1e-6 * float(self._lengths.max())
-        is_same = np.isclose(lengths, self._lengths, rtol=1e-3, atol=rounding)
-        n_other = int((~is_same).sum())
-        if n_other:
-            raise ValueError(
-                f"{n_other} of {len(lengths)} rows of X have other gradients than in "
-                "the fit; give the rows that the filter was fitted on, in their order."
-            )
+        return check_gradients(extractor.compute(X, labels), len(labels))
 
     def _set_results(self, schedule: DropSchedule) -> None:
         self.rule_ = schedule.rule
@@ -278,6 +270,7 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
         self.rho_ = schedule.rounds[-1].rho
         self.dropped_at_round_ = schedule.dropped_at_epoch
         self._codes, self._predictions = schedule.codes, schedule._predictions
+        self._schedule = schedule
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         """Validate; dataframes and sparse matrices stay what they are."""
@@ -309,6 +302,9 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
                 )
             return X
         X = to_numpy(X)
+        if isinstance(X, OuterProductGradients):
+            self.n_features_in_ = X.shape[1]
+            return X
         if is_text(X):
             if reset:  # a row is one text: there are no features to name
                 for name in ("n_features_in_", "feature_names_in_"):
@@ -319,10 +315,9 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
             validate_data(self, X, reset=reset, skip_check_array=True)
             if X.shape[1] == 0:
                 raise ValueError("Found 0 feature(s): the dataframe X has no columns.")
-            if self.extractor is None:
-                _refuse_times(X)
             if not takes_nan:
-                _check_finite_columns(X)
+                model = getattr(self.extractor, "classifier", self.extractor)
+                _check_finite_columns(X, allow_nan=model is None)
             return X
         return validate_data(
             self,
@@ -355,26 +350,16 @@ def _has_texts(X: Any) -> bool:
     return kind in ("U", "S")
 
 
-def _refuse_times(X: Any) -> None:
-    """Refuse dates and times, of which logistic regression makes no numbers."""
-    times = [name for name in X.columns if np.asarray(X[name]).dtype.kind in "mM"]
-    if times:
-        raise ValueError(
-            f"The columns {times} of X hold dates or times, which logistic regression "
-            "cannot take; turn them into numbers, or give a pipeline that does so as "
-            "extractor."
-        )
-
-
-def _check_finite_columns(X: Any) -> None:
-    """Refuse NaN and infinity in a dataframe's number columns.
+def _check_finite_columns(X: Any, allow_nan: bool) -> None:
+    """Refuse infinity, and NaN unless the model fills in, in columns of numbers.
 
     Other columns are the model's business: a ColumnTransformer takes strings.
     """
     bad = []
     for name in X.columns:
         column = np.asarray(X[name])
-        if column.dtype.kind == "f" and not np.isfinite(column).all():
+        is_bad = np.isinf if allow_nan else lambda values: ~np.isfinite(values)
+        if column.dtype.kind == "f" and is_bad(column).any():
             bad.append(name)
     if bad:
         raise ValueError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +14,6 @@ from sklearn.base import (
     MetaEstimatorMixin,
     clone,
 )
-from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Bunch, Tags, get_tags
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -34,11 +34,13 @@ from .base import (
 )
 from .filters import EPICFilter
 from .frames import as_frame
+from .gradients import default_classifier
+from .report import Case, Reviewable
 from .validation import (
     label_array,
     refuse_masked,
     refuse_other_order,
-    warn_of_spellings,
+    warn_of_classes,
 )
 
 
@@ -80,7 +82,9 @@ def _classifier_has(name: str) -> Any:
     return check
 
 
-class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEstimator):
+class FilteredClassifier(
+    MetaEstimatorMixin, ClassifierMixin, Reviewable, DocLinks, BaseEstimator
+):
     """Fit a classifier on the rows that a filter keeps.
 
     The way to drop rows in a plain scikit-learn Pipeline: as its last step.
@@ -101,8 +105,9 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
         Fitted on the kept rows.
     filter_ : EPICFilter
         The fitted filter.
-    keep_ : ndarray of shape (n,), bool
-        Which training rows the classifier saw.
+    keep_, isolated_indices_ : see EPICFilter
+        Which training rows the classifier saw, and which not; after
+        :meth:`apply_decisions` what :meth:`refit` shows it.
     classes_ : ndarray
         The labels.
 
@@ -126,14 +131,17 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
     (2, False)
     """
 
+    _way_back: ClassVar[str] = (
+        "Give the file to `FilteredClassifier.apply_decisions`, then call "
+        "`refit(X, y)`: it fits the classifier on what is left."
+    )
+
     def __init__(self, classifier: Any = None, filter: Any = None) -> None:
         self.classifier = classifier
         self.filter = filter
 
-    def _classifier(self) -> Any:
-        if self.classifier is None:
-            return LogisticRegression(max_iter=1000)
-        return self.classifier
+    def _classifier(self, X: Any = None) -> Any:
+        return default_classifier(X) if self.classifier is None else self.classifier
 
     def fit(
         self,
@@ -141,7 +149,7 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         **fit_params: Any,
-    ) -> FilteredClassifier:
+    ) -> Self:
         """Filter the rows, then fit the classifier on those that are kept.
 
         Parameters
@@ -175,31 +183,88 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
         refuse_lazy(X=X, y=y)
         refuse_other_order(X=X, y=y)
         X, y = to_numpy(X), to_numpy(y)
-        classifier = clone(self._classifier())
+        classifier = clone(self._classifier(X))
         weights = check_weights(sample_weight, X)
         if weights is not None:
             fit_params = {**fit_params, "sample_weight": weights}
         routed = self._route(fit_params)
-        rows_kept = self._fit_filter(X, y, routed.filter.fit)
-        rows = np.flatnonzero(rows_kept)
-        kept_params = {
-            name: take_rows(value, rows) if _has_rows(value, len(rows_kept)) else value
-            for name, value in routed.classifier.fit.items()
+        keep = self._fit_filter(X, y, routed.filter.fit)
+        return self._fit_classifier(classifier, X, y, keep, routed.classifier.fit)
+
+    def refit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        **fit_params: Any,
+    ) -> Self:
+        """Fit the classifier again on what is kept, as a reviewer decided.
+
+        Parameters
+        ----------
+        X, y, sample_weight, **fit_params : see `fit`
+            The rows of the fit.
+
+        Returns
+        -------
+        self : FilteredClassifier
+
+        Raises
+        ------
+        ValueError
+            If X, y are not the rows of the fit.
+        """
+        detector = self._detector()
+        detector._rows_of_the_fit(X, detector._check_labels(y))
+        if sample_weight is not None:
+            fit_params["sample_weight"] = check_weights(sample_weight, X)
+        params = self._route(fit_params).classifier.fit
+        X, y, classifier = to_numpy(X), to_numpy(y), clone(self._classifier(X))
+        return self._fit_classifier(classifier, X, y, self.keep_, params)
+
+    def _fit_classifier(
+        self, classifier: Any, X: Any, y: Any, keep: np.ndarray, params: dict[str, Any]
+    ) -> Self:
+        """Fit on the kept rows; what holds one item a row is cut to these."""
+        rows = np.flatnonzero(keep)
+        params = {
+            name: take_rows(value, rows) if _has_rows(value, len(keep)) else value
+            for name, value in params.items()
         }
         if not hasattr(X, "shape"):
             X = np.array(X, dtype=object if is_text(X) else None)
-        self.classifier_ = classifier.fit(
-            take_rows(X, rows),
-            np.asarray(y).ravel()[rows],
-            **kept_params,
-        )
-        self.keep_ = rows_kept
+        labels = np.asarray(y).ravel()[rows]
+        self.classifier_ = classifier.fit(take_rows(X, rows), labels, **params)
+        self.keep_, self.isolated_indices_ = keep, np.flatnonzero(~keep)
         self.classes_ = self.classifier_.classes_
         for name in ("n_features_in_", "feature_names_in_"):
             self.__dict__.pop(name, None)  # of an earlier fit
             if hasattr(self.classifier_, name):
                 setattr(self, name, getattr(self.classifier_, name))
         return self
+
+    def _detector(self) -> Any:
+        """Return the fitted filter, refused if it has no rounds to review."""
+        check_is_fitted(self)
+        if not isinstance(self.filter_, Reviewable):
+            raise TypeError(
+                f"The filter {self.filter_!r} has no audit page and takes no "
+                "decisions; give an EPICFilter, or fit the classifier on the rows that "
+                "you decided on."
+            )
+        return self.filter_
+
+    @property
+    def _schedule(self) -> Any:  # type: ignore[override]
+        return self._detector()._schedule
+
+    def _keep_as_decided(self) -> None:
+        super()._keep_as_decided()
+        self._detector()._keep_as_decided()
+
+    def _case(self, X: Any, y: Any, *args: Any, **kwargs: Any) -> Case:
+        case = self._detector()._case(X, y, *args, **kwargs)
+        return replace(case, way_back=self._way_back)
 
     def to_frame(self) -> Any:
         """As :meth:`EPICFilter.to_frame`; of other filters, the column ``keep``."""
@@ -242,7 +307,7 @@ class FilteredClassifier(MetaEstimatorMixin, ClassifierMixin, DocLinks, BaseEsti
                     f"{keep.shape}; it must be one bool a row, {len(labels)}."
                 )
         else:
-            warn_of_spellings(labels)
+            warn_of_classes(labels)
             codes = self.filter_.fit_predict(X, y, **params)
             keep = _keep_of_codes(codes, labels, given)
         emptied = np.setdiff1d(labels, labels[keep])

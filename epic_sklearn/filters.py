@@ -12,12 +12,26 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._utils import RandomState, RefusedMethod
 from .base import BaseDetector, nearest_kept, take_rows
-from .gradients import Gradients
-from .report import Reviewable
+from .gradients import Gradients, check_gradients
+from .report import Reviewable, probabilities_of
 from .rules import Rule
 
 
-class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Reviewable, BaseDetector):
+class ReviewableDetector(Reviewable, BaseDetector):
+    """A detector with an audit page."""
+
+    _clock: ClassVar[str] = "round"
+
+    def _as_seen(self, X: Any) -> Any:
+        return self._check_X(X, reset=False)
+
+    def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
+        gradients = self.extractor_.compute(seen, labels)
+        probabilities = probabilities_of(self.extractor_, seen)
+        return check_gradients(gradients, len(labels)), probabilities
+
+
+class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
     """Find isolated training examples, and sanitise them in a plain Pipeline.
 
     A rule judges the per-example gradients of each class. The paper's, the
@@ -38,9 +52,9 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Reviewable, BaseDetecto
         function ``(X, y) -> (n, d)``, or a classifier with ``predict_proba`` or
         a trained torch module (wrapped in LastLayerGradients where the rule
         looks at the last layer, else in LogitGradients). A clone is fitted. None
-        takes logistic regression. With two or three classes logit gradients lie
-        close to a line or plane, where little is isolated: use
-        LastLayerGradients.
+        takes logistic regression; a dataframe of texts, dates, categories or missing
+        values is encoded by skrub's ``TableVectorizer`` first, as ``epic-sklearn scan``
+        does (``pip install 'epic-sklearn[cli]'``).
     rule : Rule or None, default=None
         Which examples are isolated, one of :mod:`epic_sklearn.rules` or your own.
         None: ``IsolatedMedoids()``, the paper's. To search its parameters as
@@ -81,7 +95,7 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Reviewable, BaseDetecto
         Rows kept, dropped, seconds and rho of each round.
     rho_ : float
         Change in the norm of the mean gradient that dropping causes (Theorem
-        3.1), after the last round.
+        3.1), after the last round; a reviewer's decisions leave it.
     n_features_in_ : int
         Number of features seen during ``fit``.
     feature_names_in_ : ndarray
@@ -114,6 +128,10 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Reviewable, BaseDetecto
         **BaseDetector._parameter_constraints,
         "on_isolated": [StrOptions({"replace", "keep"})],
     }
+    _way_back: ClassVar[str] = (
+        "Give the file to `EPICFilter.apply_decisions`, then fit your model on what is "
+        "left: `model.fit(X[detector.keep_], y[detector.keep_])`."
+    )
 
     predict = RefusedMethod(
         "A filter finds rows and predicts no labels. FilteredClassifier(classifier, "
@@ -250,7 +268,7 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, Reviewable, BaseDetecto
         return np.where(self.fit(X, y, sample_weight).keep_, 1, -1)
 
 
-class EPICResampler(BaseDetector):
+class EPICResampler(ReviewableDetector):
     """The detector of EPICFilter as a sampler for imbalanced-learn's Pipeline.
 
     ``fit_resample`` drops the isolated rows, at fit only. imbalanced-learn
@@ -286,6 +304,11 @@ classes_, rounds_, rho_, dropped_at_round_ : see EPICFilter
     (150, 148, 148, False)
     """
 
+    _way_back: ClassVar[str] = (
+        "Give the file to `EPICResampler.apply_decisions`, then fit your model on what "
+        "is left: `model.fit(X[sampler.keep_], y[sampler.keep_])`."
+    )
+
     transform = RefusedMethod(
         "EPICResampler drops rows, which scikit-learn's Pipeline does not allow. Use "
         "EPICFilter there (it replaces isolated rows), or FilteredClassifier as the "
@@ -312,8 +335,12 @@ classes_, rounds_, rho_, dropped_at_round_ : see EPICFilter
         self : EPICResampler
         """
         self._detect(X, y, sample_weight)
-        self.sample_indices_ = np.flatnonzero(self.keep_)
         return self
+
+    @property
+    def sample_indices_(self) -> np.ndarray:
+        """Row numbers of the kept rows, as imbalanced-learn names them."""
+        return np.flatnonzero(self.keep_)
 
     def fit_resample(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None

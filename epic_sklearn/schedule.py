@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +23,13 @@ from .rules.base import (
     refuse_shuffled,
     what_it_needs,
 )
-from .validation import check_labels, refuse_other_order, warn_of_spellings
+from .validation import (
+    FEWEST,
+    check_labels,
+    plain,
+    refuse_other_order,
+    warn_of_classes,
+)
 
 # Parameters of every filter and schedule that drops; `rule` is checked as it is made.
 DROP_CONSTRAINTS: dict[str, Any] = {
@@ -135,7 +140,7 @@ class DropSchedule(RowsToFrame):
     keep : ndarray of shape (n,), bool
         What is kept.
     dropped_at_epoch : ndarray of shape (n,), int
-        Epochs trained when the example was dropped, -1 where it is kept.
+        Epochs trained when a round dropped the example, -1 where none did.
     details : dict of str to ndarray of shape (n,)
         What else the rule said in the last round.
     rounds : list of Round
@@ -187,7 +192,7 @@ class DropSchedule(RowsToFrame):
         self._follows = warmup is None, every is None  # from max_epochs
         self.min_class_fraction = min_class_fraction
         self.classes, self.codes = check_labels(labels)
-        warn_of_spellings(self.classes[self.codes])
+        warn_of_classes(self.classes[self.codes])
         self._index = index_of(labels)
         self._labels = labels  # whose index, if any, gradients must not contradict
         n = len(self.codes)
@@ -198,7 +203,9 @@ class DropSchedule(RowsToFrame):
         self._memory = Memory(self.keep, resolve_seed(random_state), n_jobs)
         self._score = np.zeros(n)
         self._was_flagged = np.zeros(n, dtype=bool)
-        self._warned_of: list[int] = []
+        self._decided = np.zeros(n, dtype=bool)
+        small = np.bincount(self.codes) < FEWEST
+        self._warned_of: list[int] = np.flatnonzero(small).tolist()
 
     @property
     def isolation_score(self) -> np.ndarray:
@@ -207,12 +214,12 @@ class DropSchedule(RowsToFrame):
         Examples that were flagged and given back by the floor come below every
         dropped one of their class.
         """
-        score = self._score.copy()
-        for code in np.unique(self.codes[self._was_flagged & self.keep]):
+        score, is_kept = self._score.copy(), self.dropped_at_epoch < 0
+        for code in np.unique(self.codes[self._was_flagged & is_kept]):
             members = self.codes == code
-            dropped = members & ~self.keep
+            dropped = members & ~is_kept
             if dropped.any():
-                given_back = members & self._was_flagged & self.keep
+                given_back = members & self._was_flagged & is_kept
                 below = np.nextafter(score[dropped].min(), -np.inf)
                 score[given_back] = np.minimum(score[given_back], below)
         return score
@@ -260,9 +267,9 @@ class DropSchedule(RowsToFrame):
         self._was_flagged |= judgement.flagged
         self.details = dict(judgement.details)
         self._predictions = predictions_of(checked, self.codes, len(self.classes))
-        before = self.keep
+        before, flagged = self.keep, judgement.flagged & ~self._decided
         self.keep, floored = drop_within_floor(
-            before, judgement.flagged, self._score, self.codes, self.min_class_fraction
+            before, flagged, self._score, self.codes, self.min_class_fraction
         )
         self.dropped_at_epoch[before & ~self.keep] = epoch
         record = Round(
@@ -276,6 +283,12 @@ class DropSchedule(RowsToFrame):
         # Last, so that nothing is half done where warnings are errors.
         self._warn_of_floor(floored)
         return record
+
+    def decide(self, rows: np.ndarray, keep: np.ndarray) -> None:
+        """Keep or drop rows (m,) as a person says (m,); later rounds leave them."""
+        self.keep = self.keep.copy()
+        self.keep[rows] = keep
+        self._decided[rows] = True
 
     def _judge(self, given: Any, checked: Gradients) -> Judgement:
         """Ask the rule; on a GPU it judges where the gradients are, if it can."""
@@ -297,8 +310,7 @@ class DropSchedule(RowsToFrame):
         warn_user(
             f"So many examples of class {names} are flagged that the least suspicious "
             f"were kept, to keep {self.min_class_fraction:.0%} of the class "
-            f"(min_class_fraction). {self.rule.to_drop_less} to drop less; a class of "
-            "a few examples is too small to tell."
+            f"(min_class_fraction). {self.rule.to_drop_less} to drop less."
         )
 
     def _settings(self) -> dict[str, Any]:
@@ -309,7 +321,7 @@ class DropSchedule(RowsToFrame):
             "every": self.epochs.every,
             "min_class_fraction": self.min_class_fraction,
             "rule": type(self.rule).__name__,
-            **{f"rule__{name}": _plain(value) for name, value in parameters},
+            **{f"rule__{name}": plain(value) for name, value in parameters},
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -333,6 +345,7 @@ class DropSchedule(RowsToFrame):
             "score": self._score.copy(),
             "was_flagged": self._was_flagged.copy(),
             "warned_of": list(self._warned_of),
+            "decided": self._decided.copy(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -376,18 +389,4 @@ class DropSchedule(RowsToFrame):
         self._score = np.array(state["score"])
         self._was_flagged = np.array(state["was_flagged"], dtype=bool)
         self._warned_of = [int(c) for c in state["warned_of"]]
-
-
-def _plain(value: Any) -> Any:
-    """Return a parameter as a value that can be saved and compared."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, np.ndarray):
-        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-        return f"array of {value.dtype}, shape {value.shape}, sha256 {digest}"
-    if callable(value):
-        return getattr(value, "__qualname__", type(value).__qualname__)
-    is_plain = value is None or isinstance(value, bool | int | float | str)
-    # NaN is not equal to itself, its text is.
-    is_plain = is_plain and value == value
-    return value if is_plain else " ".join(repr(value).split())
+        self._decided = np.array(state["decided"], dtype=bool)

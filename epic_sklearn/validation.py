@@ -2,18 +2,95 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
 from ._utils import warn_user
 
+# Examples of a class from which one that is isolated can be told from a rare one.
+FEWEST = 11
+DIGESTED_AT_A_TIME = 2**20
+NUMBERS = "fiub"
 
-def _is_missing(label: Any) -> bool:
+
+def _parts(value: Any) -> Iterator[np.ndarray]:
+    """Arrays that hold all of what is given, each a part of it."""
+    if scipy.sparse.issparse(value):
+        sparse = value.tocsr().copy()
+        sparse.sum_duplicates()
+        yield from (np.array(sparse.shape), sparse.indptr, sparse.indices, sparse.data)
+    elif hasattr(value, "columns"):
+        columns = [np.asarray(value[name]) for name in value.columns]
+        is_matrix = columns and all(c.dtype.kind in NUMBERS for c in columns)
+        yield from [np.column_stack(columns)] if is_matrix else columns
+    else:
+        value = value.detach().cpu() if hasattr(value, "detach") else value
+        try:
+            yield np.atleast_1d(np.asarray(value))
+        except ValueError:  # a list of lists of different lengths
+            yield np.array(value, dtype=object)
+
+
+def digest(*given: Any) -> str:
+    """Name what arrays, dataframes, tensors and sparse matrices hold, by SHA-256.
+
+    Values count and their order, not how they are stored: 1 is 1.0 everywhere.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.validation import digest
+    >>> rows = np.arange(6).reshape(3, 2)
+    >>> digest(rows) == digest(rows.astype(np.float32))
+    True
+    >>> digest(rows) == digest(rows[::-1])
+    False
+    """
+    found = hashlib.sha256()
+    for part in (part for value in given for part in _parts(value)):
+        found.update(repr(part.shape).encode())
+        step = max(1, DIGESTED_AT_A_TIME // max(1, part[:1].size))
+        for start in range(0, len(part), step):
+            block = part[start : start + step]
+            if part.dtype.kind in NUMBERS:  # + 0.0: there are two zeros
+                found.update((block.astype(np.float64) + 0.0).tobytes())
+            else:
+                found.update(repr(block.tolist()).encode())
+    return found.hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """Return a parameter as a value that can be saved and compared.
+
+    Examples
+    --------
+    >>> from epic_sklearn.validation import plain
+    >>> plain(0.5), plain((3, 4)), plain(len)
+    (0.5, '[3, 4]', 'len')
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray):
+        return f"array of {value.dtype}, shape {value.shape}, sha256 {digest(value)}"
+    if callable(value):
+        return getattr(value, "__qualname__", type(value).__qualname__)
+    is_plain = value is None or isinstance(value, bool | int | float | str)
+    # NaN is not equal to itself, its text is.
+    if is_plain and value == value:
+        return value
+    return " ".join(repr(list(value) if isinstance(value, tuple) else value).split())
+
+
+def is_missing(label: Any) -> bool:
+    """Whether a value is None, NaN or pandas' NA."""
     try:
         return label is None or bool(label != label)
     except TypeError:  # pandas' NA has no truth value
@@ -126,10 +203,38 @@ def spelled_alike(labels: np.ndarray) -> str | None:
     )
 
 
-def warn_of_spellings(labels: np.ndarray) -> None:
-    """Warn where classes look like one, see :func:`spelled_alike`."""
-    message = spelled_alike(labels)
-    if message is not None:
+def too_small(labels: np.ndarray) -> str | None:
+    """Say which classes have too few examples to judge, whatever the rule.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.validation import too_small
+    >>> too_small(np.repeat(["a", "b"], [90, 2]))[:46]
+    "Classes too small to judge: 'b' (2 examples). "
+    >>> too_small(np.repeat([0, 1], [11, 11])) is None
+    True
+    """
+    sizes = sorted(Counter(labels.tolist()).items(), key=lambda pair: pair[1])
+    small = [f"{c!r} ({n} example{'s' * (n > 1)})" for c, n in sizes if n < FEWEST]
+    if not small:
+        return None
+    more = f" and {len(small) - FEWEST} more" * (len(small) > FEWEST)
+    return (
+        f"Classes too small to judge: {', '.join(small[:FEWEST])}{more}. Among fewer "
+        f"than {FEWEST} a poison cannot be told from a rare example, by any rule: look "
+        "at them yourself, or leave the class out."
+    )
+
+
+def class_warnings(labels: np.ndarray) -> list[str]:
+    """Warn of classes that look like one, and of those too small to judge."""
+    return [text for text in (spelled_alike(labels), too_small(labels)) if text]
+
+
+def warn_of_classes(labels: np.ndarray) -> None:
+    """Give :func:`class_warnings` as warnings."""
+    for message in class_warnings(labels):
         warn_user(message)
 
 
@@ -146,12 +251,12 @@ def check_labels(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     if len(array) == 0:
         raise ValueError("There are no labels: y is empty.")
     if array.dtype.kind == "f":
-        is_missing = np.isnan(array)
+        none = np.isnan(array)
     else:
-        is_missing = np.array([_is_missing(label) for label in array.tolist()])
-    if is_missing.any():
+        none = np.array([is_missing(label) for label in array.tolist()])
+    if none.any():
         raise ValueError(
-            f"y contains NaN or None in {int(is_missing.sum())} of {len(array)} rows; "
+            f"y contains NaN or None in {int(none.sum())} of {len(array)} rows; "
             "drop these rows, or label them."
         )
     try:

@@ -204,7 +204,7 @@ def test_decisions_of_the_audit_page_are_applied(folder, capsys):
     assert scan(*options) == 0
     flagged = np.flatnonzero(~mask_of()["kept"])
     X, y = poisoned_iris()
-    fit = fit_id(EPICFilter(logistic()).fit(X, SPECIES[y]))
+    fit = fit_id(EPICFilter(logistic()).fit(X, SPECIES[y])._schedule)
     decided = f"row,decision,fit\n{flagged[0]},keep,{fit}\n7,drop,{fit}\n"
     write("decisions.csv", decided)
     assert scan(*options, "--decisions", "decisions.csv", "--force") == 0

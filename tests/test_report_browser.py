@@ -384,7 +384,7 @@ def test_decisions_stand_beside_differences_and_never_on_them(
     with window(browser, width):
         seen, covered, wide = browser.execute_script(SEEN)
         assert not covered and wide >= 170
-        names = ["Row", "Example, nearest kept", "Label", "Prediction"]
+        names = ["Index", "Example, nearest kept", "Label", "Prediction"]
         names += ["Isolation score", "Largest differences (nearest kept)", "Decision"]
         assert set(names) <= set(seen)
 
@@ -394,7 +394,7 @@ def test_columns_come_back_when_there_is_room(visit, digits_page):
     for width, is_seen in ((1000, False), (1600, True), (1280, False)):
         with window(browser, width):
             seen = browser.execute_script(SEEN)[0]
-            assert ("Index" in seen) == is_seen
+            assert ("Round" in seen) == is_seen
             lines = browser.execute_script(
                 "return [...document.querySelectorAll('#table tr[data-place]')]"
                 ".map((line) => [...line.cells].filter((td) => !td.hidden).length)"
@@ -468,7 +468,7 @@ def test_printing_brings_rows_out_of_sight_on_paper(visit, iris_page):
 
 def test_the_page_belongs_to_the_fit(visit, iris_page):
     browser = visit(iris_page[0])
-    assert fit_id(iris_page[1]) in one(browser, "footer").text
+    assert fit_id(iris_page[1]._schedule) in one(browser, "footer").text
 
 
 def test_a_rule_that_makes_no_clusters_has_no_column_of_them(visit, tmp_path):

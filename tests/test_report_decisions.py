@@ -53,7 +53,7 @@ def test_a_file_says_the_same_as_a_mapping_however_a_spreadsheet_saved_it(
         detector = EPICFilter(rule=IsolatedMedoids(subset_size=0.2)).fit(*iris)
         first = detector.isolated_indices_[0]
         lines = [(first, "Keep "), (3, "drop")]
-        text = write_csv(path, fit_id(detector), lines, end=end).read_text()
+        text = write_csv(path, fit_id(detector._schedule), lines, end=end).read_text()
         path.write_text(mark + text.replace(",", separator), encoding="utf-8")
         masks.append(detector.apply_decisions(path).keep_)
         by_hand = EPICFilter(rule=IsolatedMedoids(subset_size=0.2)).fit(*iris)
@@ -76,7 +76,7 @@ def test_a_file_says_the_same_as_a_mapping_however_a_spreadsheet_saved_it(
     ],
 )
 def test_a_bad_file_is_refused_as_a_whole(tmp_path, detector, lines, message):
-    path = write_csv(tmp_path / "d.csv", fit_id(detector), lines)
+    path = write_csv(tmp_path / "d.csv", fit_id(detector._schedule), lines)
     before = detector.keep_.copy()
     with pytest.raises(ValueError, match=message):
         detector.apply_decisions(path)
@@ -86,12 +86,12 @@ def test_a_bad_file_is_refused_as_a_whole(tmp_path, detector, lines, message):
 def test_files_of_other_fits_and_other_files_are_refused(tmp_path, iris, detector):
     X, y = iris
     other = EPICFilter(rule=IsolatedMedoids(subset_size=0.3)).fit(X, y)
-    path = write_csv(tmp_path / "d.csv", fit_id(other), [(3, "keep")])
+    path = write_csv(tmp_path / "d.csv", fit_id(other._schedule), [(3, "keep")])
     with pytest.raises(ValueError, match="another fit"):
         detector.apply_decisions(path)
     order = np.random.default_rng(0).permutation(len(X))
     shuffled = EPICFilter(rule=IsolatedMedoids(subset_size=0.2)).fit(X[order], y[order])
-    assert fit_id(shuffled) != fit_id(detector)
+    assert fit_id(shuffled._schedule) != fit_id(detector._schedule)
     path.write_text("name,age\nAda,36\n")
     with pytest.raises(ValueError, match="no column row, decision, fit"):
         detector.apply_decisions(path)
@@ -112,9 +112,12 @@ def test_files_of_other_fits_and_other_files_are_refused(tmp_path, iris, detecto
 
 
 def test_a_fit_keeps_its_name_when_repeated_or_reviewed(iris, detector):
-    name = fit_id(detector)
-    assert fit_id(EPICFilter(rule=IsolatedMedoids(subset_size=0.2)).fit(*iris)) == name
-    assert fit_id(detector.apply_decisions({3: "drop"})) == name
+    name = fit_id(detector._schedule)
+    assert (
+        fit_id(EPICFilter(rule=IsolatedMedoids(subset_size=0.2)).fit(*iris)._schedule)
+        == name
+    )
+    assert fit_id(detector.apply_decisions({3: "drop"})._schedule) == name
 
 
 def test_fitting_again_forgets_decisions(iris, detector):
@@ -127,7 +130,7 @@ def test_csv_columns_are_those_that_are_read(tmp_path, detector):
     first = int(detector.isolated_indices_[0])
     path = write_csv(
         tmp_path / "d.csv",
-        f"{fit_id(detector)},'=cmd()",
+        f"{fit_id(detector._schedule)},'=cmd()",
         [(first, "keep")],
         header="row,decision,fit,label",
     )

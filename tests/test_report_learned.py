@@ -8,8 +8,13 @@ from sklearn.linear_model import LogisticRegression
 
 from epic_sklearn import EPICFilter, PrecomputedGradients
 from epic_sklearn._utils import learned_nothing
-from epic_sklearn.report import model_warnings
+from epic_sklearn.report import model_warnings, probabilities_of
 from epic_sklearn.rules import IsolatedMedoids
+
+
+def warnings_of(detector, X):
+    found = probabilities_of(detector.extractor_, X)
+    return model_warnings(detector._schedule, found)
 
 
 def by_chance(n, n_classes, seed=0):
@@ -50,28 +55,28 @@ def test_a_rare_class_that_is_told_apart_is_no_chance():
 def test_features_that_tell_nothing_and_features_that_do():
     X, y = make_classification(400, n_classes=3, n_informative=5, random_state=0)
     learned = EPICFilter(LogisticRegression(max_iter=1000)).fit(X, y)
-    assert model_warnings(learned, X) == []
+    assert warnings_of(learned, X) == []
     noise = np.random.default_rng(0).normal(size=(400, 3))
     constant = np.ones((400, 3))
     for rows in (noise, constant):
         detector = EPICFilter(LogisticRegression(max_iter=1000)).fit(rows, y)
-        assert len(model_warnings(detector, rows)) == 1
+        assert len(warnings_of(detector, rows)) == 1
 
 
 def test_text_labels_and_torch_modules():
     X, y = load_iris(return_X_y=True)
     names = load_iris().target_names[y]
-    assert model_warnings(EPICFilter().fit(X, names), X) == []
+    assert warnings_of(EPICFilter().fit(X, names), X) == []
     net = torch.nn.Linear(4, 3)
     with torch.no_grad():
         net.weight.zero_()
-    assert len(model_warnings(EPICFilter(net).fit(X, y), X)) == 1
+    assert len(warnings_of(EPICFilter(net).fit(X, y), X)) == 1
 
 
 def test_without_a_model_nothing_is_said():
     X, y = load_iris(return_X_y=True)
     detector = EPICFilter(PrecomputedGradients()).fit(X, y)
-    assert model_warnings(detector, X) == []
+    assert warnings_of(detector, X) == []
 
 
 def test_the_page_of_a_filter_has_the_warning(tmp_path):

@@ -92,8 +92,3 @@ def test_classes_written_in_several_ways_are_named_once(name, spellings):
     said = [str(w.message) for w in caught if "Classes differ" in str(w.message)]
     assert len(said) == 1
     assert all(f"{spelling!a} (25 rows)" in said[0] for spelling in spellings)
-
-
-def test_dates_are_refused_by_name_where_the_model_takes_none():
-    with pytest.raises(ValueError, match=r"columns \['t'\] of X hold dates"):
-        EPICFilter().fit(FRAME.assign(t=pd.Timestamp("2020")), y)

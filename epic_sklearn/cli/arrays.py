@@ -137,6 +137,10 @@ class NpzFile:
         n = self.arrays[label].shape[:1]
         return [k for k, a in self.arrays.items() if a.shape[:1] == n and k != label]
 
+    def columns(self, label: str) -> list[str]:
+        """Name those of them that have one entry a row."""
+        return [k for k in self.as_long_as(label) if self.arrays[k].ndim == 1]
+
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
         """Write the kept rows of the arrays to cut, the rest whole."""
         with zipfile.ZipFile(self.path) as archive:

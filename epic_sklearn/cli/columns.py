@@ -87,6 +87,7 @@ class Column:
     name: str
     values: Any  # (n,) or (n, k): numbers, datetime64 or Categorical; None: left out
     what: str
+    aside: Any = None  # of a column left out: its texts (n,), to be shown
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,7 @@ def text_column(name: str, texts: Any, how: Reading) -> Column:
     n_phrases = sum(len(text.split()) > 1 for text in filled)
     is_id = len(filled) == len(codes) - n_missing > MANY and 2 * n_phrases < len(filled)
     if is_id and name not in (*how.as_text, *how.features):
-        return Column(name, None, "left out: an id (--text uses it)")
+        return Column(name, None, "left out: an id (--text uses it)", texts)
     places = np.full(len(found), -1)
     places[~blank] = np.arange(len(filled))
     kind = "category" if len(filled) < MANY else "text"

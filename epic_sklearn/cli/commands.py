@@ -52,7 +52,10 @@ OPTIONS: list[tuple[str, str, dict[str, Any]]] = [
     ("--label", "Column (in .npz: array) of the classes.", {"required": True}),
     ("--features", "Columns or arrays to use (default: all but the label). A name with "
      "a comma is given alone; the option may be repeated.", NAMES),
-    ("--exclude", "Columns or arrays to leave out, such as ids.", NAMES),
+    ("--exclude", "Columns or arrays to leave out of the model. They are shown "
+     "on the page and in the mask.", NAMES),
+    ("--show", "Columns to show there, beside those of --features.", NAMES),
+    ("--id", "Column to leave out and to name the rows by.", {"metavar": "A"}),
     ("--text as_text", "Columns to read as text, whatever they look like.", NAMES),
     ("--separator", "Of CSV fields: one character, or 'tab'.", {}),
     ("--decimal", "What stands before the decimals in text.", MARK),

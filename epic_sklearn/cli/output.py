@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,13 +23,18 @@ from rich.table import Table
 from rich.text import Text
 
 from ..filters import EPICFilter
-from ..report import write_report
+from ..gradients import gradient_norm_change
+from ..report import Case, Page, environment, write_page
 from .arrays import write_arrays
 from .columns import Column, refuse_if, shortened
 from .tables import format_of, import_pyarrow
 
 N_SUSPICIOUS = 10
 N_COLUMNS = 30
+WAY_BACK = (
+    "Run the same scan again with `--decisions FILE --out KEPT`: it writes the rows "
+    "that are left, to train on."
+)
 FORMATS = {"mask": (".csv", ".npz", ".parquet"), "report": (".html", ".htm")}
 FORMATS["ranks"] = (".csv",)
 
@@ -43,6 +48,25 @@ class Findings:
     detector: EPICFilter
     place: Callable[[int], str]
     seconds: float
+    rho: float
+    case: Case | None = None
+
+    def look_again(self) -> None:
+        """Look at the rows again; rho is then that of the decided rows."""
+        case = self.detector._case(self.problem.X, self.problem.labels)
+        settings = {**case.settings, "extractor": self.problem.source}
+        self.case = replace(case, way_back=WAY_BACK, settings=settings)
+        self.rho = gradient_norm_change(case.gradients, self.detector.keep_)
+
+    def name(self, row: int) -> str:
+        """Where a row stands, and what the column of --id calls it."""
+        kind, name_of = self.problem.rows
+        is_named = name_of is not None and kind != "Line"
+        return f"{name_of(row)}, {self.place(row)}" if is_named else self.place(row)
+
+    def asides(self) -> dict[str, Any]:
+        """Columns of no use to the model, that are shown: texts (n,) by name."""
+        return {c.name: c.aside for c in self.problem.columns if c.aside is not None}
 
     def counts(self) -> list[dict[str, Any]]:
         """Rows in all, isolated and kept: of each class, and of all."""
@@ -105,7 +129,7 @@ def as_json(findings: Findings) -> str:
             **in_all,
             "classes": classes,
             "suspicious": findings.suspicious().tolist(),
-            "rho": detector.rho_,
+            "rho": findings.rho,
             "rounds": len(detector.rounds_),
             "gradients": problem.source,
             "columns": {column.name: column.what for column in problem.columns},
@@ -160,7 +184,7 @@ def as_tables(findings: Findings) -> str:
     lines = [f"Warning: {text}" for text in problem.warnings]
     lines += [
         f"Gradients: {problem.source}. Rule: {rule}, {len(detector.rounds_)} round(s), "
-        f"rho {detector.rho_:.3g}, {findings.seconds:.1f} s."
+        f"rho {findings.rho:.3g}, {findings.seconds:.1f} s."
     ]
     lines += [f"{k.capitalize()}: {v}" for k, v in findings.options.outputs.items()]
     return draw(*tables) + "\n".join(lines)
@@ -197,8 +221,9 @@ def _suspicious_table(findings: Findings, how: dict[str, Any]) -> Table:
     for row in findings.suspicious().tolist():
         X = problem.X.iloc[row] if hasattr(problem.X, "iloc") else problem.X[row]
         values = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in list(X[:9])]
+        values = [text.removesuffix(" 00:00:00") for text in values]
         table.add_row(
-            findings.place(row),
+            printable(findings.name(row)),
             printable(problem.labels[row]),
             f"{detector.isolation_score_[row]:.4g}",
             printable(shortened(", ".join(values))),
@@ -214,11 +239,16 @@ def write_mask(findings: Findings, path: Path) -> None:
         "kept": detector.keep_,
         "isolation_score": detector.isolation_score_,
         **detector.details_,
-        "label": labels,
     }
+    for name, texts in findings.asides().items():
+        columns[f"data {name}" if name in (*columns, "label") else name] = texts
+    columns["label"] = labels
     if path.suffix.lower() == ".npz":
-        label = labels.astype(str) if labels.dtype.kind == "O" else labels
-        write_arrays({**columns, "label": label}, path)
+        arrays = {name: np.asarray(values) for name, values in columns.items()}
+        write_arrays(
+            {k: a.astype(str) if a.dtype.kind == "O" else a for k, a in arrays.items()},
+            path,
+        )
     elif path.suffix.lower() == ".parquet":
         pd.DataFrame(columns).to_parquet(path, index=False)
     else:  # a label may hold half a character
@@ -247,23 +277,31 @@ def all_or_none(targets: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
             temporary.unlink(missing_ok=True)
 
 
+def _write_report(findings: Findings, data: Any, images: Any, path: Path) -> None:
+    problem, case, names = findings.problem, findings.case, findings.problem.names
+    assert case is not None  # the rows were looked at again
+    if images is None and problem.images is not None:  # the examples are pictures
+        case, names = replace(case, X=problem.images), None
+    kind, name_of = problem.rows
+    page = Page(
+        data.path.name,
+        images,
+        names,
+        problem.warnings,
+        kind,
+        name_of,
+        {k: texts for k, texts in findings.asides().items() if k != kind},
+        [(column.name, column.what) for column in problem.columns],
+    )
+    write_page(case, page, path, environment())
+
+
 def write_all(findings: Findings, data: Any, images: Any, cut: set[str]) -> None:
     """Write all files that were asked for, or none."""
-    problem, detector = findings.problem, findings.detector
     with all_or_none(findings.options.outputs) as paths:
         if "out" in paths:
-            data.write_rows(detector.keep_, paths["out"], cut)
+            data.write_rows(findings.detector.keep_, paths["out"], cut)
         if "mask" in paths:
             write_mask(findings, paths["mask"])
         if "report" in paths:
-            write_report(
-                detector,
-                problem.X,
-                problem.labels,
-                paths["report"],
-                images=images,
-                feature_names=problem.names,
-                title=data.path.name,
-                overwrite=True,
-                warnings=problem.warnings,
-            )
+            _write_report(findings, data, images, paths["report"])

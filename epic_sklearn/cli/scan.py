@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import csv
-import os
 import sys
 import time
 import warnings
@@ -12,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from tempfile import gettempdir
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,18 +19,16 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline
 
 from .. import gradients, report, rules
 from .._utils import learned_nothing
 from ..filters import EPICFilter
 from ..gradients import EXTRACTORS
 from ..rules.base import Rule, preferred_gradients, refuse_what_lacks
-from ..validation import spelled_alike
+from ..validation import class_warnings
 from . import columns, tables
 from .arrays import NpzFile, open_by, read_gradients, read_probabilities
 from .columns import Unusable, refuse_if, unknown
@@ -53,6 +49,8 @@ class Problem:
     extractor: Any = None
     source: str = ""
     columns: list[columns.Column] = field(default_factory=list)
+    rows: tuple[str, Any] = ("Row", None)  # what rows are called: kind, and names
+    images: Any = None  # of examples that are pictures
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -181,19 +179,20 @@ def choose_features(data: Any, o: SimpleNamespace) -> list[str]:
     left_out, chosen = split_names(o.exclude, data), split_names(o.features, data)
     is_label = o.label in chosen
     refuse_if(is_label, f"{o.label!r} is the label; it cannot be a feature as well.")
-    names = [name for name in chosen or data.names if name not in (*left_out, o.label)]
+    left_out = (*left_out, *names_beside(data, o), o.label)
+    names = [name for name in chosen or data.names if name not in left_out]
     if isinstance(data, NpzFile) and len(names) > 1 and not chosen:
         raise data.several(o.label, names)
     return names
 
 
-class TableModel(Pipeline):
-    """A pipeline that fills in missing numbers itself, and says so."""
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
+def names_beside(data: Any, o: SimpleNamespace) -> dict[str, str]:
+    """Columns that are shown and no features, and the option that says so."""
+    beside = {name: "--exclude" for name in split_names(o.exclude, data)}
+    beside |= {name: "--show" for name in split_names(o.show, data)}
+    beside |= {name: "--id" for name in split_names([o.id] if o.id else [], data)}
+    beside.pop(o.label, None)
+    return beside
 
 
 def make_model(name: str, seed: int, X: Any, has_missing: bool = False) -> Pipeline:
@@ -204,33 +203,41 @@ def make_model(name: str, seed: int, X: Any, has_missing: bool = False) -> Pipel
         "forest": RandomForestClassifier(random_state=seed),
         "boosting": HistGradientBoostingClassifier(random_state=seed),
     }[name]
-    how: dict[str, Any] = {"add_indicator": True, "keep_empty_features": True}
-    fill = [SimpleImputer(strategy="median", **how)] if has_missing else []
-    encode: Any = make_pipeline(*fill, StandardScaler())
-    if isinstance(X, pd.DataFrame):
-        # Its import makes a folder in the home directory, unless it has another.
-        os.environ.setdefault("SKB_DATA_DIRECTORY", gettempdir())
-        from skrub import DatetimeEncoder, StringEncoder, TableVectorizer
+    encode = gradients.table_encoder(X, seed, has_missing)
+    return gradients.TableModel([("encode", encode), ("classify", classifier)])
 
-        encode = TableVectorizer(
-            high_cardinality=StringEncoder(random_state=seed),
-            datetime=make_pipeline(
-                DatetimeEncoder(), SimpleImputer(), StandardScaler()
-            ),
-            # As float64, and not parsed again.
-            specific_transformers=[(encode, list(X.select_dtypes("number")))],
-        )
-    return TableModel([("encode", encode), ("classify", classifier)])
+
+def _read(
+    o: SimpleNamespace, data: Any, names: Sequence[str]
+) -> tuple[Problem, dict[str, Any]]:
+    """Labels, what is shown beside, and the features as the file has them."""
+    beside = names_beside(data, o)
+    shown = [n for n in beside if n in data.columns(o.label)]
+    labels, raw = data.read(o.label, [*names, *shown])
+    problem = Problem(columns.check_labels(o.label, labels, data.place))
+    for name, option in beside.items():
+        texts = raw.pop(name, None)
+        aside = texts if np.ndim(texts) == 1 else None
+        what = f"left out: {option}"
+        problem.columns.append(columns.Column(name, None, what, aside))
+        is_refused = aside is None and option != "--exclude"
+        refuse_if(is_refused, f"{option} {name}: it has not one text or number a row.")
+        if option == "--id":
+            problem.rows = name, np.asarray(texts).__getitem__
+    if o.id is None and isinstance(data, tables.LinesFile):
+        problem.rows = "Line", lambda row: data.place(row).removeprefix("line ")
+    return problem, raw
 
 
 def with_model(o: SimpleNamespace, data: Any) -> Problem:
     """Features, and a model to be fitted on them."""
     chosen, model = choose_features(data, o), o.model or "logistic"
-    labels, raw = data.read(o.label, chosen)
-    problem = Problem(columns.check_labels(o.label, labels, data.place))
+    problem, raw = _read(o, data, chosen)
     named = split_names(o.as_text, data), split_names(o.features, data)
     how = columns.Reading(o.decimal, o.thousands, o.missing, o.date_format, *named)
-    problem.columns = columns.type_columns(raw, how, data.place, data.names)
+    problem.columns += columns.type_columns(raw, how, data.place, data.names)
+    order = {name: place for place, name in enumerate(data.names)}
+    problem.columns.sort(key=lambda each: order.get(each.name, len(order)))
     used = [column for column in problem.columns if column.values is not None]
     if not used:
         besides = f"is left in {data.path} besides the label {o.label!r}"
@@ -254,6 +261,8 @@ def with_model(o: SimpleNamespace, data: Any) -> Problem:
     problem.source = f"{kind} of {model} on {len(problem.names)} features"
     if isinstance(data, NpzFile):
         problem.source += f" of {', '.join(map(repr, chosen))}"
+        arrays = [data.arrays[name] for name in chosen]
+        problem.images = next((a for a in arrays if a.ndim == 4), None)
     return problem
 
 
@@ -274,8 +283,8 @@ def _join(used: Sequence[columns.Column]) -> tuple[Any, list[str]]:
 
 def _from_elsewhere(o: SimpleNamespace, data: Any) -> Problem:
     """Labels, with gradients that are computed already."""
-    labels = columns.check_labels(o.label, data.read(o.label, [])[0], data.place)
-    problem = Problem(labels, extractor=gradients.PrecomputedGradients())
+    problem, _ = _read(o, data, [])
+    problem.extractor, labels = gradients.PrecomputedGradients(), problem.labels
     if o.probabilities is not None:
         probabilities, codes = read_probabilities(o.probabilities, labels)
         problem.X = gradients.logit_gradients(probabilities, codes)
@@ -340,10 +349,14 @@ def _fit(o: SimpleNamespace, problem: Problem) -> EPICFilter:
             detector.fit(problem.X, problem.labels)
             if o.decisions is not None:
                 detector.apply_decisions(o.decisions)
-            problem.warnings += report.model_warnings(detector, problem.X)
+            found = report.probabilities_of(detector.extractor_, problem.X)
+            problem.warnings += report.model_warnings(detector._schedule, found)
     except (ValueError, MemoryError) as error:
         raise Unusable(str(error) or "Not enough memory.") from error
-    problem.notes += dict.fromkeys(" ".join(str(w.message).split()) for w in caught)
+    said = dict.fromkeys(" ".join(str(w.message).split()) for w in caught)
+    known = class_warnings(problem.labels)
+    problem.warnings += known
+    problem.notes += [text for text in said if text not in known]
     return detector
 
 
@@ -370,8 +383,6 @@ def scan(o: SimpleNamespace) -> Findings:
         if isinstance(data, NpzFile) and o.out is not None:
             cut, notes = _arrays_to_cut(o, data)
         problem.notes += notes
-        if (alike := spelled_alike(problem.labels)) is not None:
-            problem.warnings.append(alike)
         stage.update(f"Looking at the gradients of {len(problem.labels):,} rows")
         start = time.perf_counter()
         detector = _fit(o, problem)
@@ -380,6 +391,8 @@ def scan(o: SimpleNamespace) -> Findings:
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise Unusable(f"{o.data} changed while it was looked at; try again.")
         stage.update("Writing")
-        findings = Findings(o, problem, detector, data.place, seconds)
+        findings = Findings(o, problem, detector, data.place, seconds, detector.rho_)
+        if o.report is not None or o.decisions is not None:
+            findings.look_again()
         write_all(findings, data, images, cut)
     return findings

@@ -63,6 +63,10 @@ class LinesFile:
         ask = f" Is it separated by {others[0]!r}? Give --separator." if others else ""
         return f" Split at {self.separator!r} the header is one column.{ask}"
 
+    def columns(self, label: str) -> list[str]:
+        """Name the columns, which all have one entry a row."""
+        return self.names
+
     def place(self, row: int) -> str:
         """Line of the file on which a record ends."""
         return f"line {self._lines[row]}"
@@ -200,6 +204,10 @@ class ParquetFile:
         self.index: list[Any] = metadata.get("index_columns", [])
         self.names = [name for name in schema.names if name not in self.index]
         check_names(path, self.names, self.kind)
+
+    def columns(self, label: str) -> list[str]:
+        """Name the columns, which all have one entry a row."""
+        return self.names
 
     def read(self, label: str, names: Sequence[str]) -> Raw:
         """Read labels, and columns as text or numbers."""

@@ -11,11 +11,11 @@ from .features import (
     Gradients,
     OuterProductGradients,
     check_gradients,
-    gradient_lengths,
     gradient_norm_change,
     mean_gradient,
 )
 from .sources import EXTRACTORS, PrecomputedGradients, as_extractor
+from .tables import TableModel, default_classifier, table_encoder
 
 __all__ = [
     "EXTRACTORS",
@@ -26,10 +26,12 @@ __all__ = [
     "LogitGradients",
     "OuterProductGradients",
     "PrecomputedGradients",
+    "TableModel",
     "as_extractor",
     "check_gradients",
-    "gradient_lengths",
+    "default_classifier",
     "gradient_norm_change",
     "logit_gradients",
     "mean_gradient",
+    "table_encoder",
 ]

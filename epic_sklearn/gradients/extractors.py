@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, clone
-from sklearn.linear_model import LogisticRegression
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -28,6 +27,7 @@ from .modules import (
     refuse_probabilities,
     warn_of_column_order,
 )
+from .tables import default_classifier
 
 
 def logit_gradients(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -115,7 +115,8 @@ class GradientExtractor(DocLinks, BaseEstimator):
         :meth:`fit` (wrap one that is trained already in
         ``sklearn.frozen.FrozenEstimator``). A torch module is used as it is,
         in evaluation mode; it must return logits, with columns in the order of
-        the sorted labels. None takes logistic regression.
+        the sorted labels. None takes logistic regression, of a dataframe of mixed
+        columns behind skrub's ``TableVectorizer``.
     batch_size : int, default=512
         Examples a forward pass of a torch module.
 
@@ -166,7 +167,7 @@ class GradientExtractor(DocLinks, BaseEstimator):
             return self
         classifier = self.classifier
         if classifier is None:
-            classifier = LogisticRegression(max_iter=1000)
+            classifier = default_classifier(X)
         self._check_classifier(classifier)
         self.classifier_ = clone(classifier).fit(X, y, **fit_params)
         self.classes_ = self.classifier_.classes_

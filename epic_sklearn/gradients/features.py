@@ -175,13 +175,6 @@ def mean_gradient(gradients: Gradients) -> np.ndarray:
     return gradients.mean(axis=0, dtype=np.float64)
 
 
-def gradient_lengths(gradients: Gradients) -> np.ndarray:
-    """Euclidean norm (n,) of each example's gradient."""
-    if isinstance(gradients, OuterProductGradients):
-        return gradient_lengths(gradients.errors) * gradient_lengths(gradients.inputs)
-    return np.linalg.norm(gradients, axis=1)
-
-
 def unit_gradients(gradients: Gradients) -> Gradients:
     """Gradients of length 1, in float64; those of length 0 as they are."""
     if isinstance(gradients, OuterProductGradients):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import (
     DataLoader,
     Dataset,
@@ -15,7 +16,7 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from ..validation import label_array
+from ..validation import digest, label_array
 
 # Options of a user's DataLoader that say how batches are made, not of which examples.
 WORKER_OPTIONS = (
@@ -249,3 +250,17 @@ def read_items(data: Any, rows: list[int]) -> Any:
     if not is_loader:
         return read
     return DataLoader(read, data.batch_size or 512, collate_fn=data.collate_fn)
+
+
+def digest_of(source: Any) -> str | None:
+    """Name what the examples of a data set are; None where only its items tell."""
+    if type(source) is TensorDataset:
+        source = source.tensors[0]
+    elif type(source) is SkorchDataset:
+        source = source.X
+    if is_dataset(source):
+        return None
+    if isinstance(source, dict):
+        return digest(*(source[name] for name in sorted(source)))
+    is_several = isinstance(source, list | tuple) and hasattr(source[0], "shape")
+    return digest(*source) if is_several else digest(source)

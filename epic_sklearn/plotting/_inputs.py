@@ -16,6 +16,7 @@ from ..base import BaseDetector
 from ..gradients import EXTRACTORS
 from ..schedule import DropSchedule
 from ..training import EPICCallback, EPICClassifier, EPICSubsetSampler
+from ..training.net import gradients_for
 
 
 class Outcome(NamedTuple):
@@ -96,7 +97,7 @@ def extractor_of(estimator: Any, X: Any, y: np.ndarray) -> Any:
     if isinstance(estimator, BaseDetector):
         return estimator.extractor_
     if isinstance(estimator, EPICClassifier):
-        kind = EXTRACTORS[estimator.gradients]
+        kind = EXTRACTORS[gradients_for(estimator.rule, estimator.gradients)]
         return kind(FrozenEstimator(estimator)).fit(X, y)
     raise TypeError(
         f"{type(estimator).__name__} holds no model that gradients could come from; "

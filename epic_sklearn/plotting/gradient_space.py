@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
-from ..base import BaseDetector
 from ..gradients import Gradients, OuterProductGradients, check_gradients
 from ..projection import GradientPlane
 from ..validation import refuse_other_order
@@ -140,9 +139,8 @@ class GradientSpaceDisplay:
         n = len(outcome.keep)
         labels = check_column(y, "y", n)
         extractor = extractor_of(unwrap(estimator), X, labels)
-        gradients = check_gradients(extractor.compute(X, labels), n)
-        if isinstance(unwrap(estimator), BaseDetector):
-            unwrap(estimator)._refuse_other_rows(gradients)
+        seen = unwrap(estimator)._rows_of_the_fit(X, labels)
+        gradients = check_gradients(extractor.compute(seen, labels), n)
         if target is not None:
             n_targets = target.shape[0] if hasattr(target, "shape") else len(target)
             of_targets = target_labels(target_label, n_targets)

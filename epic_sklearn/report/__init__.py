@@ -1,20 +1,24 @@
 """The audit page: look at what was isolated, decide, and apply the decisions."""
 
-from ._decisions import decided_keep, fit_id
-from ._model import model_warnings
+from ._case import Case, Page
+from ._decisions import fit_id
+from ._model import model_warnings, probabilities_of
 from ._thumbnails import check_images
 from ._trace_page import check_looks, looks, write_trace
-from ._write import write_report
+from ._write import environment, write_page
 from .review import Reviewable
 
 __all__ = [
+    "Case",
+    "Page",
     "Reviewable",
     "check_images",
     "check_looks",
-    "decided_keep",
+    "environment",
     "fit_id",
     "looks",
     "model_warnings",
-    "write_report",
+    "probabilities_of",
+    "write_page",
     "write_trace",
 ]

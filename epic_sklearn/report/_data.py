@@ -2,71 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
-from ..base import is_dataframe, nearest_kept
-from ..gradients import Gradients
+from ..base import is_dataframe, is_text, nearest_kept, take_rows
 from ..projection import GradientPlane
+from ..validation import is_missing
+from ._case import Case, Page
 from ._decisions import fit_id
-from ._differences import differences
-from ._model import probabilities_of
-from ._thumbnails import n_that_fit, thumbnails
+from ._differences import differences, without_long_texts
+from ._thumbnails import Pictures
 
 # Kept points drawn in the gradient space, per class and in all.
 MOST_KEPT_OF_CLASS = 1500
 MOST_KEPT = 15_000
 LONGEST_LABEL = 200
+# Columns beside the model's: characters of a value, and in all.
+SHORTEST_TEXT, LONGEST_TEXT, MOST_TEXT = 40, 2000, 8_000_000
 # Coordinates are whole numbers up to this.
 GRID = 10_000
 
 
-def as_label(value: Any) -> str:
+def as_label(value: Any, longest: int = LONGEST_LABEL) -> str:
     """Text of a label, of bounded length."""
     text = str(value)
-    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def is_flagged(detector: Any) -> np.ndarray:
-    """Whether a round or a reviewer dropped each row, shape (n,)."""
-    return (detector.dropped_at_round_ >= 0) | ~detector.keep_
-
-
-def _earlier_decisions(detector: Any, rows: np.ndarray) -> list[str]:
-    kept, by_round = detector.keep_[rows], detector.dropped_at_round_[rows] >= 0
+def _earlier_decisions(case: Case, rows: np.ndarray) -> list[str]:
+    kept = case.schedule.keep[rows]
+    by_round = case.schedule.dropped_at_epoch[rows] >= 0
     return np.select([kept, ~by_round], ["keep", "drop"], "").tolist()
 
 
-def _kept_shown(detector: Any, flagged: np.ndarray) -> list[np.ndarray]:
+def _kept_shown(case: Case, flagged: np.ndarray) -> list[np.ndarray]:
     """Kept rows to draw, class by class: all, or a random part of many."""
-    n_classes = len(detector.classes_)
+    n_classes = len(case.schedule.classes)
     most = min(MOST_KEPT_OF_CLASS, max(50, MOST_KEPT // n_classes))
     rng = np.random.default_rng(0)
     shown = []
     for code in range(n_classes):
-        rows = np.setdiff1d(np.flatnonzero(detector._codes == code), flagged)
+        rows = np.setdiff1d(np.flatnonzero(case.schedule.codes == code), flagged)
         shown.append(np.sort(rng.permutation(rows)[:most]))
     return shown
 
 
 def _gradient_space(
-    detector: Any, gradients: Gradients, flagged: np.ndarray, shown: list[np.ndarray]
+    case: Case, flagged: np.ndarray, shown: list[np.ndarray]
 ) -> list[dict[str, Any]]:
     """Points of each class in the plane, kept and flagged."""
+    codes, gradients = case.schedule.codes, case.gradients
     spaces = []
     for code, kept in enumerate(shown):
-        rows = np.flatnonzero(detector._codes == code)
-        places = np.flatnonzero(detector._codes[flagged] == code)
-        plane = GradientPlane(gradients[rows], detector.rule_.metric)
+        rows = np.flatnonzero(codes == code)
+        places = np.flatnonzero(codes[flagged] == code)
+        plane = GradientPlane(gradients[rows], case.schedule.rule.metric)
         points = plane.project(gradients[np.concatenate([kept, flagged[places]])])
         xy = np.rint(points / (np.abs(points).max() or 1.0) * GRID).astype(int)
         spaces.append(
             {
                 "explained": round(float(plane.explained_variance_ratio.sum()), 4),
                 "nKept": len(rows) - len(places),
-                "kept": kept.tolist(),
+                "kept": case.rows[kept].tolist(),
                 "flagged": places.tolist(),
                 "x": xy[:, 0].tolist(),
                 "y": xy[:, 1].tolist(),
@@ -97,10 +97,10 @@ def shown_scores(score: np.ndarray) -> tuple[str, list[str]]:
     return "Isolation score", texts
 
 
-def _details(detector: Any, rows: np.ndarray) -> list[dict[str, Any]]:
+def _details(details: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any]]:
     """Make columns of what else the rule says of each row, but for medoids."""
     columns = []
-    for name, values in detector.details_.items():
+    for name, values in details.items():
         if name == "medoid":
             continue
         cells: list[Any] = np.asarray(values)[rows].tolist()
@@ -117,84 +117,105 @@ def _details(detector: Any, rows: np.ndarray) -> list[dict[str, Any]]:
 
 
 def _labels_and_predictions(
-    detector: Any, X: Any, rows: np.ndarray
+    case: Case, rows: np.ndarray
 ) -> tuple[list[str], list[int] | None]:
     """Texts of all labels, and the number among them of each row's prediction."""
-    labels = detector.classes_.tolist()
-    found = probabilities_of(detector.extractor_, X)
-    if found is None:
+    labels = case.schedule.classes.tolist()
+    if case.probabilities is None:
         return list(map(as_label, labels)), None
-    probabilities, columns = found
+    probabilities, columns = case.probabilities
     known = {label: i for i, label in enumerate(labels)}
     predictions = columns[probabilities[rows].argmax(axis=1)].tolist()
     codes = [known.setdefault(label, len(known)) for label in predictions]
     return list(map(as_label, known)), codes
 
 
-def _index_of(X: Any, rows: np.ndarray) -> list[str] | None:
-    """Index labels of a pandas dataframe that has more than row numbers."""
-    index = getattr(X, "index", None)
-    if not is_dataframe(X) or index is None or type(index).__name__ == "RangeIndex":
-        return None
-    return [as_label(label) for label in index[rows]]
+def _names(case: Case, page: Page, rows: np.ndarray) -> dict[str, Any]:
+    """Say what rows are called, and name those that have more than a number."""
+    kind, name_of = page.row_kind, page.row_name
+    index: Any = getattr(case.X, "index", None)
+    counts = (getattr(index, "start", None), getattr(index, "step", None)) == (0, 1)
+    is_named = is_dataframe(case.X) and index is not None and not counts
+    if name_of is None and is_named:
+        kind = str(getattr(index, "name", None) or "Index")
+        name_of = index.__getitem__
+    if name_of is None:
+        return {"rowKind": kind, "names": None}
+    numbers = case.rows[rows].tolist()
+    return {"rowKind": kind, "names": {k: as_label(name_of(k)) for k in numbers}}
 
 
 def _thumbnail_data(
-    images: np.ndarray, flagged: np.ndarray, near: np.ndarray, shown: list[np.ndarray]
+    case: Case, pictures: Pictures, needed: np.ndarray, shown: list[np.ndarray]
 ) -> dict[str, Any]:
     """Sheets, and the number on them of each row that is shown, where it has one."""
-    needed = np.unique(np.concatenate([flagged, near]))
     others = np.setdiff1d(np.concatenate(shown), needed)
-    room = max(0, n_that_fit(images) - len(needed))
+    room = max(0, pictures.n_that_fit() - len(needed))
     if len(others) > room:  # all of some classes would be worse than some of all
         others = np.sort(np.random.default_rng(0).permutation(others)[:room])
-    rows = np.concatenate([needed, others])
-    return {**thumbnails(images, rows), "rows": rows.tolist()}
+    rows = case.rows[np.concatenate([needed, others])]
+    return {**pictures.sheets(rows), "rows": rows.tolist()}
+
+
+def _texts(asides: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any]]:
+    """Columns that are shown beside those of the model: texts by row number."""
+    room = MOST_TEXT // max(1, len(rows) * len(asides))
+    longest = int(np.clip(room, SHORTEST_TEXT, LONGEST_TEXT))
+    found = []
+    for name, column in asides.items():
+        values = np.asarray(take_rows(column, rows)).tolist()
+        texts = ["" if is_missing(v) else as_label(v, longest) for v in values]
+        shown = dict(zip(rows.tolist(), texts, strict=True))
+        found.append({"name": as_label(name), "values": shown})
+    return found
 
 
 def page_data(
-    detector: Any,
-    X: Any,
-    gradients: Gradients,
-    images: np.ndarray | None,
-    names: list[str] | None,
+    case: Case, page: Page, pictures: Pictures | None, names: list[str] | None
 ) -> dict[str, Any]:
     """Collect what the page's script needs: lists, numbers and texts, for JSON.
 
     `names` are those of the columns of X; None shows no differences.
     """
-    flagged = np.flatnonzero(is_flagged(detector))  # most isolated first
-    score = detector.isolation_score_
+    schedule = case.schedule
+    flagged = np.flatnonzero(case.flagged)  # most isolated first
+    score = schedule.isolation_score
     flagged = flagged[np.argsort(-score[flagged], kind="stable")]
-    shown = _kept_shown(detector, flagged)
-    codes, keep = detector._codes, detector.keep_
-    near = nearest_kept(flagged, gradients, codes, keep, detector.rule_.metric)
-    labels, predictions = _labels_and_predictions(detector, X, flagged)
+    shown = _kept_shown(case, flagged)
+    how = schedule.codes, schedule.keep, schedule.rule.metric
+    near = nearest_kept(flagged, case.gradients, *how)
+    needed = np.unique(np.concatenate([flagged, near]))
+    labels, predictions = _labels_and_predictions(case, flagged)
     score_name, score_texts = shown_scores(score[flagged])
-    table = {
-        "row": flagged.tolist(),
-        "index": _index_of(X, flagged),
-        "label": codes[flagged].tolist(),
-        "prediction": predictions,
-        "score": score[flagged].tolist(),
-        "scoreTexts": score_texts,
-        "details": _details(detector, flagged),
-        "round": detector.dropped_at_round_[flagged].tolist(),
-        "near": np.where(near == flagged, -1, near).tolist(),
-        "decision": _earlier_decisions(detector, flagged),
-        "differences": None,
-    }
-    if names is not None:
-        table["differences"] = differences(X, flagged, near)
+    rows, asides, X = case.rows, page.asides, case.X
+    if is_text(X):
+        asides = {"Text": X, **asides}
+    elif is_dataframe(X):
+        X, names, long = without_long_texts(X, names or [], rows[needed])
+        asides = {**long, **asides}
     return {
-        "fit": fit_id(detector),
+        "fit": fit_id(schedule),
         "labels": labels,
-        "nClasses": len(detector.classes_),
-        "features": names,
+        "nClasses": len(schedule.classes),
+        "features": names or None,
         "scoreName": score_name,
-        "table": table,
-        "spaces": _gradient_space(detector, gradients, flagged, shown),
+        "clock": case.clock,
+        **_names(case, page, np.unique(np.concatenate([needed, *shown]))),
+        "asides": _texts(asides, rows[needed]),
+        "table": {
+            "row": rows[flagged].tolist(),
+            "label": schedule.codes[flagged].tolist(),
+            "prediction": predictions,
+            "score": score[flagged].tolist(),
+            "scoreTexts": score_texts,
+            "details": _details(schedule.details, flagged),
+            "round": schedule.dropped_at_epoch[flagged].tolist(),
+            "near": np.where(near == flagged, -1, rows[near]).tolist(),
+            "decision": _earlier_decisions(case, flagged),
+            "differences": differences(X, rows[flagged], rows[near]) if names else None,
+        },
+        "spaces": _gradient_space(case, flagged, shown),
         "thumbnails": None
-        if images is None
-        else _thumbnail_data(images, flagged, near, shown),
+        if pictures is None
+        else _thumbnail_data(case, pictures, needed, shown),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Iterable, Mapping
 from numbers import Integral
 from os import PathLike
@@ -12,24 +11,26 @@ from typing import Any
 
 import numpy as np
 
+from ..schedule import DropSchedule
+from ..validation import digest
+
 WORDS = ("keep", "drop")
 COLUMNS = ("row", "decision", "fit")
 N_SHOWN = 5
 
 
-def fit_id(detector: Any) -> str:
+def fit_id(schedule: DropSchedule) -> str:
     """Name a fit by its labels and by what its rounds found.
 
     Whole numbers only: the last bits of a score differ from one machine to the
     next, and a review must not be lost to that. Decisions leave it unchanged.
     No spreadsheet takes "fit-" and hexadecimal digits for a number.
     """
-    digest = hashlib.sha256(repr(detector.classes_.tolist()).encode())
-    details = [np.asarray(values) for _, values in sorted(detector.details_.items())]
-    for values in (detector._codes, detector.dropped_at_round_, *details):
-        if values.dtype.kind in "iub":
-            digest.update(np.ascontiguousarray(values, dtype="<i8").tobytes())
-    return f"fit-{digest.hexdigest()[:16]}"
+    details = [np.asarray(values) for _, values in sorted(schedule.details.items())]
+    whole = [values for values in details if values.dtype.kind in "iub"]
+    labels = np.array(repr(schedule.classes.tolist()))
+    found = digest(labels, schedule.codes, schedule.dropped_at_epoch, *whole)
+    return f"fit-{found[:16]}"
 
 
 def _list_of(problems: list[str]) -> str:
@@ -89,12 +90,13 @@ def _from_file(path: Path, fit: str) -> dict[int, str]:
     return decisions
 
 
-def _check(decisions: Mapping[Any, Any], n: int) -> None:
-    problems = []
+def _check(decisions: Mapping[Any, Any], place: Mapping[int, int]) -> None:
+    n, problems = max(place) + 1, []
+    less = ", without those that the net's train_split sets aside" * (n > len(place))
     for row, word in decisions.items():
         is_number = isinstance(row, Integral) and not isinstance(row, bool)
-        if not is_number or not 0 <= row < n:
-            problems.append(f"there is no row {row!r}, rows are 0 to {n - 1}")
+        if not is_number or row not in place:
+            problems.append(f"there is no row {row!r}, rows are 0 to {n - 1}{less}")
         if word not in WORDS:
             problems.append(
                 f"the decision on row {row} is {word!r}, not 'keep' or 'drop'"
@@ -103,29 +105,33 @@ def _check(decisions: Mapping[Any, Any], n: int) -> None:
         raise ValueError(f"The decisions cannot be used: {_list_of(problems)}.")
 
 
-def decided_keep(
-    detector: Any, decisions: str | PathLike[str] | Mapping[int, str]
-) -> np.ndarray:
-    """Give the keep mask (n,) that decisions make of the filter's own, unchanged.
+def read_decisions(
+    schedule: DropSchedule,
+    rows: np.ndarray,
+    decisions: str | PathLike[str] | Mapping[int, str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give places (m,) among the judged rows (n,), and whether to keep each (m,).
 
     For parameters and errors see :meth:`epic_sklearn.EPICFilter.apply_decisions`.
     """
     if isinstance(decisions, str | PathLike):
-        decisions = _from_file(Path(decisions), fit_id(detector))
+        decisions = _from_file(Path(decisions), fit_id(schedule))
     elif not isinstance(decisions, Mapping):
         raise TypeError(
             f"decisions is a {type(decisions).__name__}; give the path of a CSV file, "
             "or a mapping from row numbers to 'keep' or 'drop'."
         )
-    keep = detector.keep_.copy()
-    _check(decisions, len(keep))
-    for row, word in decisions.items():
-        keep[row] = word == "keep"
-    n_kept = np.bincount(detector._codes[keep], minlength=len(detector.classes_))
-    emptied = [repr(label) for label in detector.classes_[n_kept == 0].tolist()]
+    place = {row: i for i, row in enumerate(rows.tolist())}
+    _check(decisions, place)
+    decided = np.array([place[row] for row in decisions], dtype=np.int64)
+    keep = np.array([word == "keep" for word in decisions.values()], dtype=bool)
+    after = schedule.keep.copy()
+    after[decided] = keep
+    n_kept = np.bincount(schedule.codes[after], minlength=len(schedule.classes))
+    emptied = [repr(label) for label in schedule.classes[n_kept == 0].tolist()]
     if emptied:
         raise ValueError(
             f"The decisions would leave no row of class {_list_of(emptied)}; "
             "keep at least one, or remove the class from the data."
         )
-    return keep
+    return decided, keep

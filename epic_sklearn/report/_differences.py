@@ -9,19 +9,22 @@ import scipy.sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from ..base import is_dataframe, take_rows
+from ..validation import is_missing
 
 N_FEATURES = 12
 LONGEST_TEXT = 120
+LONG = 60  # texts from which a column is shown by itself
 BLOCK = 256
 
 
 def resolve_names(X: Any, given: Any) -> list[str] | None:
     """Names of the columns of X, one each, or None where X is no table."""
-    if X.ndim != 2 if hasattr(X, "ndim") else len(X.shape) != 2:
+    shape = tuple(getattr(X, "shape", ()))
+    if len(shape) != 2:
         if given is not None:
             raise ValueError(
-                f"feature_names is given, but X has shape {tuple(X.shape)} and no "
-                "columns; leave it out."
+                f"feature_names is given, but X has shape {shape} and no columns; "
+                "leave it out."
             )
         return None
     n = X.shape[1]
@@ -34,6 +37,21 @@ def resolve_names(X: Any, given: Any) -> list[str] | None:
             "column."
         )
     return names
+
+
+def without_long_texts(
+    X: Any, names: list[str], rows: np.ndarray
+) -> tuple[Any, list[str], dict[str, Any]]:
+    """Split a dataframe: columns to compare, their names, and those of long texts."""
+    long, compared = {}, []
+    for name, column in zip(names, X.columns, strict=True):
+        values = np.asarray(take_rows(X[column], rows)).tolist()
+        if any(isinstance(value, str) and len(value) > LONG for value in values):
+            long[name] = X[column]
+        else:
+            compared.append((name, column))
+    kept = X[[column for _, column in compared]]
+    return kept, [name for name, _ in compared], long
 
 
 def _scales(X: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +84,9 @@ def _values(X: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def _as_text(value: Any, is_number: bool) -> str:
-    text = f"{float(value):.5g}" if is_number else str(value)
+    if is_missing(value):
+        return "missing"
+    text = f"{float(value):.5g}" if is_number else str(value).removesuffix(" 00:00:00")
     return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from .._utils import learned_nothing
 from ..gradients.modules import forward
+from ..schedule import DropSchedule
 
 
 def probabilities_of(extractor: Any, X: Any) -> tuple[np.ndarray, np.ndarray] | None:
@@ -30,25 +31,13 @@ def probabilities_of(extractor: Any, X: Any) -> tuple[np.ndarray, np.ndarray] | 
     return probabilities, labels if len(labels) == n_columns else np.arange(n_columns)
 
 
-def model_warnings(detector: Any, X: Any) -> list[str]:
-    """Warn where the model of a fitted filter has learned nothing.
-
-    Parameters
-    ----------
-    detector : EPICFilter
-        Fitted.
-    X : array, sparse matrix or dataframe of shape (n, ...)
-        The rows it was fitted on.
-
-    Returns
-    -------
-    list of str
-        Empty where its gradients come from no model that is known.
-    """
-    found = probabilities_of(detector.extractor_, X)
+def model_warnings(
+    schedule: DropSchedule, found: tuple[np.ndarray, np.ndarray] | None
+) -> list[str]:
+    """Warn of a model that has learned nothing; `found`: see `probabilities_of`."""
     if found is None:
         return []
     column = {label: i for i, label in enumerate(found[1].tolist())}
-    columns = np.array([column[label] for label in detector.classes_.tolist()])
-    warning = learned_nothing(found[0], columns[detector._codes])
+    columns = np.array([column[label] for label in schedule.classes.tolist()])
+    warning = learned_nothing(found[0], columns[schedule.codes])
     return [] if warning is None else [warning]

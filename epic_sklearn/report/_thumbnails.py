@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,10 @@ def _check_range(array: np.ndarray) -> None:
         )
 
 
-def _to_bytes(images: np.ndarray) -> np.ndarray:
+def _to_bytes(images: np.ndarray, span: tuple[float, float] | None) -> np.ndarray:
+    if span is not None:
+        low, high = span
+        images = (images.astype(np.float64) - low) / (high - low or 1.0)
     if images.dtype.kind in "fb":
         return np.rint(images.astype(np.float64) * 255).clip(0, 255).astype(np.uint8)
     return images.astype(np.uint8)
@@ -120,33 +124,61 @@ def _side_by_side(tiles: np.ndarray, columns: int) -> np.ndarray:
     return grid.swapaxes(1, 2).reshape(lines * height, columns * width, channels)
 
 
-def n_that_fit(images: np.ndarray) -> int:
-    """Count the thumbnails of full size that a page has room for."""
-    height, width = images.shape[1:3]
-    factor = -(-max(height, width) // LONGEST_SIDE)
-    return MOST_PIXELS // (-(-height // factor) * -(-width // factor))
+@dataclass(frozen=True)
+class Pictures:
+    """Images (n, H, W, C), and the lowest and highest value if these are no colours."""
+
+    images: np.ndarray
+    span: tuple[float, float] | None = None
+
+    def n_that_fit(self) -> int:
+        """Count the thumbnails of full size that a page has room for."""
+        height, width = self.images.shape[1:3]
+        factor = -(-max(height, width) // LONGEST_SIDE)
+        return MOST_PIXELS // (-(-height // factor) * -(-width // factor))
+
+    def sheets(self, rows: np.ndarray) -> dict[str, Any]:
+        """Put the images of some rows on sheets; number i on them is ``rows[i]``.
+
+        Gives tile size, tiles a line and a sheet, and the sheets as base64 PNG.
+        """
+        height, width = self.images.shape[1:3]
+        factor = -(-max(height, width) // LONGEST_SIDE)
+        while len(rows) * -(-height // factor) * -(-width // factor) > MOST_PIXELS:
+            factor += 1
+        h, w = -(-height // factor), -(-width // factor)
+        columns, lines = SHEET_SIDE // w, SHEET_SIDE // h
+        sheets = []
+        for start in range(0, len(rows), columns * lines):
+            some = self.images[rows[start : start + columns * lines]]
+            tiles = _reduced(_to_bytes(some, self.span), factor)
+            sheet = _side_by_side(tiles, min(columns, len(rows)))
+            sheets.append(base64.b64encode(to_png(sheet)).decode("ascii"))
+        return {
+            "width": w,
+            "height": h,
+            "columns": min(columns, len(rows)),
+            "perSheet": columns * lines,
+            "sheets": sheets,
+        }
 
 
-def thumbnails(images: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
-    """Put the images of some rows on sheets; number i on them is ``rows[i]``.
+def pictures_of(X: Any, images: Any, n: int) -> Pictures | None:
+    """Images to show: those given, or those that the examples X themselves are.
 
-    Gives tile size, tiles a line and a sheet, and the sheets as base64 PNG.
+    A normalised image has no range that says what is black and what is white: then
+    the lowest value of all is black and the highest white.
     """
-    height, width = images.shape[1:3]
-    factor = -(-max(height, width) // LONGEST_SIDE)
-    while len(rows) * -(-height // factor) * -(-width // factor) > MOST_PIXELS:
-        factor += 1
-    h, w = -(-height // factor), -(-width // factor)
-    columns, lines = SHEET_SIDE // w, SHEET_SIDE // h
-    sheets = []
-    for start in range(0, len(rows), columns * lines):
-        tiles = _to_bytes(images[rows[start : start + columns * lines]])
-        sheet = _side_by_side(_reduced(tiles, factor), min(columns, len(rows)))
-        sheets.append(base64.b64encode(to_png(sheet)).decode("ascii"))
-    return {
-        "width": w,
-        "height": h,
-        "columns": min(columns, len(rows)),
-        "perSheet": columns * lines,
-        "sheets": sheets,
-    }
+    if images is not None:
+        return Pictures(check_images(images, n))
+    shape = tuple(getattr(X, "shape", ()))
+    if len(shape) != 4 or not {shape[1], shape[3]} & {1, 3} or 0 in shape:
+        return None
+    try:
+        return Pictures(check_images(X, n))
+    except ValueError:
+        array = np.asarray(X)
+        array = np.moveaxis(array, 1, 3) if shape[1] in (1, 3) else array
+        if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
+            return None
+        return Pictures(array, (float(array.min()), float(array.max())))

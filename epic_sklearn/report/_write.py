@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from os import PathLike
@@ -15,24 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-from sklearn.utils import column_or_1d
 
-from ..base import is_dataframe, to_numpy
-from ..gradients import check_gradients
-from ..validation import refuse_other_order
-from ._data import as_label, is_flagged, page_data
+from ..base import is_dataframe
+from ..gradients import gradient_norm_change
+from ..validation import class_warnings
+from ._case import Case, Page
+from ._data import as_label, page_data
 from ._decisions import fit_id
 from ._differences import resolve_names
 from ._model import model_warnings
-from ._thumbnails import check_images
+from ._thumbnails import Pictures, pictures_of
 
 SCRIPTS = ("page.js", "decisions.js", "scatter.js", "table.js", "detail.js", "main.js")
-# Parameters that do not decide what is flagged.
-NOT_SHOWN = ("on_isolated", "n_jobs", "verbose")
 
 
-def _check_path(path: str | PathLike[str], overwrite: bool) -> Path:
+def check_path(path: str | PathLike[str], overwrite: bool) -> Path:
+    """Refuse a place where no file can be written, before any work."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file.")
@@ -45,7 +42,8 @@ def _check_path(path: str | PathLike[str], overwrite: bool) -> Path:
     return path
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """Return jinja2's environment, or say how to install it."""
     try:
         import jinja2
     except ImportError as error:
@@ -58,26 +56,6 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def _check_rows(detector: Any, X: Any, y: ArrayLike) -> tuple[Any, np.ndarray]:
-    """Refuse data that cannot be the rows of the fit."""
-    refuse_other_order(X=X, y=y)
-    X, labels = detector._check_X(X, reset=False), column_or_1d(to_numpy(y))
-    n = len(detector.keep_)
-    if X.shape[0] != n or len(labels) != n:
-        raise ValueError(
-            f"X has {X.shape[0]} rows and y {len(labels)} labels, and the filter was "
-            f"fitted on {n}; give the rows that it was fitted on."
-        )
-    fitted = detector.classes_[detector._codes]
-    n_other = sum(a != b for a, b in zip(labels.tolist(), fitted.tolist(), strict=True))
-    if n_other:
-        raise ValueError(
-            f"{n_other} of {n} labels in y are not those of the fit; give the rows "
-            "that the filter was fitted on, in their order."
-        )
-    return X, labels
 
 
 def _template_text(name: str) -> str:
@@ -99,49 +77,51 @@ def _hash_source(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
-def _class_lines(detector: Any) -> list[dict[str, Any]]:
-    flagged = is_flagged(detector)
-    sizes = np.bincount(detector._codes)
-    counts = np.bincount(detector._codes[flagged], minlength=len(sizes))
+def _class_lines(case: Case) -> list[dict[str, Any]]:
+    codes = case.schedule.codes
+    sizes = np.bincount(codes)
+    counts = np.bincount(codes[case.flagged], minlength=len(sizes))
+    labels = case.schedule.classes.tolist()
     return [
         {"label": as_label(label), "n": int(n), "flagged": int(k), "share": k / n}
-        for label, n, k in zip(detector.classes_.tolist(), sizes, counts, strict=True)
+        for label, n, k in zip(labels, sizes, counts, strict=True)
     ]
 
 
-def _settings(detector: Any) -> list[tuple[str, str]]:
-    """Parameters of the filter, and the rule's own."""
-    values = detector.get_params(deep=False)
-    values["rule"] = type(detector.rule_).__name__
-    of_rule = detector.rule_.get_params().items()
-    values.update({f"rule__{name}": value for name, value in of_rule})
-    return [
-        (name, " ".join(str(value).split())[:400])
-        for name, value in values.items()
-        if name not in NOT_SHOWN
-    ]
+def _as_setting(value: Any) -> str:
+    return as_label(" ".join(str(value).split()), 400)
 
 
-def _context(
-    detector: Any, title: str | None, warnings: Sequence[str]
-) -> dict[str, Any]:
-    by_round = detector.dropped_at_round_ >= 0
+def _context(case: Case, page: Page, pictures: Pictures | None) -> dict[str, Any]:
+    schedule, by_round = case.schedule, case.schedule.dropped_at_epoch >= 0
+    keep, rule = schedule.keep, schedule.rule
+    warnings = page.warnings and list(page.warnings)
+    if warnings is None:
+        labels = schedule.classes[schedule.codes]
+        warnings = model_warnings(schedule, case.probabilities)
+        warnings += class_warnings(labels)
     return {
-        "title": "EPIC audit" if title is None else str(title),
+        "title": "EPIC audit" if page.title is None else str(page.title),
         "version": version("epic-sklearn"),
-        "fit": fit_id(detector),
-        "n": len(by_round),
-        "n_kept": int(detector.keep_.sum()),
-        "n_flagged": int(is_flagged(detector).sum()),
-        "n_given_back": int((by_round & detector.keep_).sum()),
-        "n_dropped_by_hand": int((~by_round & ~detector.keep_).sum()),
-        "rho": detector.rho_,
-        "rounds": detector.rounds_,
-        "classes": _class_lines(detector),
-        "settings": _settings(detector),
-        "rule": detector.rule_,
-        "rule_name": type(detector.rule_).__name__,
-        "warnings": list(warnings),
+        "fit": fit_id(schedule),
+        "n": len(keep),
+        "n_aside": case.n_given - len(keep),
+        "n_kept": int(keep.sum()),
+        "n_flagged": int(case.flagged.sum()),
+        "n_given_back": int((by_round & keep).sum()),
+        "n_dropped_by_hand": int((~by_round & ~keep).sum()),
+        "rho": gradient_norm_change(case.gradients, keep),
+        "rounds": schedule.rounds,
+        "clock": case.clock,
+        "classes": _class_lines(case),
+        "settings": [(k, _as_setting(v)) for k, v in case.settings.items()],
+        "columns": page.columns,
+        "rule": rule,
+        "rule_name": type(rule).__name__,
+        "parameters": {k: as_label(v, 40) for k, v in rule.get_params().items()},
+        "span": None if pictures is None else pictures.span,
+        "way_back": case.way_back,
+        "warnings": warnings,
     }
 
 
@@ -154,7 +134,7 @@ def _policy(script: str, style: str) -> str:
     )
 
 
-def _write_whole(path: Path, page: str) -> Path:
+def write_whole(path: Path, page: str) -> Path:
     """Write a page; an interrupted write leaves no part of it."""
     unfinished = path.with_name(path.name + ".tmp")
     try:
@@ -182,47 +162,13 @@ def render(context: dict[str, Any], data: dict[str, Any], environment: Any) -> s
     )
 
 
-def write_report(
-    detector: Any,
-    X: Any,
-    y: ArrayLike,
-    path: str | PathLike[str],
-    *,
-    images: ArrayLike | None = None,
-    feature_names: ArrayLike | None = None,
-    title: str | None = None,
-    overwrite: bool = False,
-    warnings: Sequence[str] | None = None,
-) -> Path:
-    """Write the audit page of a fitted filter.
-
-    Parameters and errors are those of :meth:`epic_sklearn.EPICFilter.report`.
-
-    Parameters
-    ----------
-    detector : EPICFilter
-        Fitted.
-    X, y, path, images, feature_names, title, overwrite : see EPICFilter.report
-    warnings : sequence of str, optional
-        What the page says first; default: a warning where the model has learned
-        nothing.
-
-    Returns
-    -------
-    pathlib.Path
-        The file written; an interrupted write leaves no part of it.
-    """
-    path = _check_path(path, overwrite)
-    environment = _environment()
-    X, labels = _check_rows(detector, X, y)
-    names = resolve_names(X, feature_names)
-    pictures = None if images is None else check_images(images, len(labels))
-    if pictures is not None and feature_names is None and not is_dataframe(X):
+def write_page(case: Case, page: Page, path: Path, environment: Any) -> Path:
+    """Write the audit page; an interrupted write leaves no part of it."""
+    X = case.X
+    pictures = pictures_of(X, page.images, case.n_given)
+    names = resolve_names(X, page.feature_names)
+    if pictures is not None and page.feature_names is None and not is_dataframe(X):
         names = None  # x0, x1, ... of an image say nothing
-    gradients = check_gradients(detector.extractor_.compute(X, labels), len(labels))
-    detector._refuse_other_rows(gradients)
-    data = page_data(detector, X, gradients, pictures, names)
-    if warnings is None:
-        warnings = model_warnings(detector, X)
-    page = render(_context(detector, title, warnings), data, environment)
-    return _write_whole(path, page)
+    data = page_data(case, page, pictures, names)
+    text = render(_context(case, page, pictures), data, environment)
+    return write_whole(path, text)

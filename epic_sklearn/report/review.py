@@ -1,25 +1,47 @@
-"""The audit page of a fitted filter, and a reviewer's decisions."""
+"""The audit page of a fit, and a reviewer's decisions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from ._decisions import decided_keep
-from ._write import write_report
+from ..base import to_numpy
+from ..gradients import Gradients
+from ..gradients.items import digest_of
+from ..schedule import DropSchedule
+from ..validation import refuse_other_order
+from ._case import Case, Page
+from ._decisions import read_decisions
+from ._write import check_path, environment, write_page
+
+Probabilities = tuple[np.ndarray, np.ndarray] | None
+Look = Callable[[Any, np.ndarray], tuple[Gradients, Probabilities]]
+# Parameters that do not decide what is flagged.
+NOT_SHOWN = ("on_isolated", "n_jobs", "verbose", "callbacks", "checkpoint", "device")
 
 
 class Reviewable:
-    """Mixin of what can be looked through and decided by a person."""
+    """Mixin of what can be looked through and decided by a person.
+
+    A class has `_schedule`, which dropped, and `_seen_`, the digest of what it dropped
+    from; it gives rows as it saw them (`_as_seen`), and looks at them (`_look`).
+    """
 
     keep_: np.ndarray
     isolated_indices_: np.ndarray
+    _schedule: DropSchedule
+    _seen_: str | None
+    _clock: ClassVar[str] = "epoch"
+    _way_back: ClassVar[str]
 
     def report(
         self,
@@ -27,15 +49,16 @@ class Reviewable:
         y: ArrayLike,
         path: str | PathLike[str],
         *,
+        steps: Any = None,
         images: ArrayLike | None = None,
         feature_names: ArrayLike | None = None,
         title: str | None = None,
         overwrite: bool = False,
     ) -> Path:
-        """Write the audit page: one HTML file that shows what was isolated and why.
+        """Write the audit page: one HTML file that shows what was dropped and why.
 
         The page has a summary, the gradient space of each class, what each round
-        dropped, and a table of the isolated rows beside the nearest kept row of
+        dropped, and a table of the dropped rows beside the nearest kept row of
         their class, in which each can be marked to keep or to drop. The marks are
         downloaded as CSV, which :meth:`apply_decisions` reads. The page loads
         nothing from the network, and sends nothing. Needs jinja2
@@ -44,13 +67,19 @@ class Reviewable:
         Parameters
         ----------
         X, y : see `fit`
-            The rows that the filter was fitted on, in their order. Their
-            gradients are computed again with `extractor_`.
+            The rows of the fit, in their order; others are refused. Their gradients
+            are computed again, with the model as it is now.
         path : str or path-like
             File to write.
+        steps : transformer or Pipeline, optional
+            What the rows passed through on their way here, such as ``pipeline[:-1]``
+            for the last step of a pipeline; X are then the rows before that, and what
+            the page shows. Steps whose ``fit_transform`` differs from ``transform``
+            are cloned and fitted again.
         images : array-like of shape (n, C, H, W), (n, H, W) or (n, H, W, C), optional
             What the rows look like, C being 1 or 3: floats in [0, 1], or whole
-            numbers from 0 to 255. Longer sides than 64 pixels are reduced.
+            numbers from 0 to 255. Longer sides than 64 pixels are reduced. Default:
+            X itself, where it is an array of images, whatever its range.
         feature_names : sequence of str, optional
             Names of the columns of a two-dimensional X. Default: those of the
             dataframe, or x0, x1, ...
@@ -62,7 +91,7 @@ class Reviewable:
         Returns
         -------
         pathlib.Path
-            The file written.
+            The file written; an interrupted write leaves no part of it.
 
         Raises
         ------
@@ -83,28 +112,21 @@ class Reviewable:
         >>> detector = EPICFilter(rule=IsolatedMedoids(subset_size=0.1)).fit(X, y)
         >>> detector.report(X, y, "audit.html")  # doctest: +SKIP
         """
-        check_is_fitted(self)
-        return write_report(
-            self,
-            X,
-            y,
-            path,
-            images=images,
-            feature_names=feature_names,
-            title=title,
-            overwrite=overwrite,
-        )
+        page = Page(title=title, images=images, feature_names=feature_names)
+        return self._write_page(X, y, path, page, overwrite, steps=steps)
 
     def apply_decisions(
         self, decisions: str | PathLike[str] | Mapping[int, str]
     ) -> Self:
-        """Put a reviewer's decisions in place of the filter's own.
+        """Put a reviewer's decisions in place of the rounds' own.
 
-        Changes `keep_` and `isolated_indices_`: a row marked ``keep`` is kept, one
-        marked ``drop`` is dropped, every other row stays as it is. A reviewer may
-        drop more of a class than `min_class_fraction` allows, but not all of it.
-        What describes the rounds (`rounds_`, `rho_`, `isolation_score_`,
-        `dropped_at_round_`) stays, and fitting again forgets the decisions.
+        Changes which rows are kept (`keep_`, `isolated_indices_`): a row marked
+        ``keep`` is kept, one marked ``drop`` is dropped, every other row stays as it
+        is. A reviewer may drop more of a class than `min_class_fraction` allows, but
+        not all of it. What describes the rounds (`rounds_`, `rho_`,
+        `isolation_score_`, when a row was dropped) stays; a page written afterwards
+        has the rho of the decided rows. Fitting again forgets the decisions; rounds of
+        a training that goes on respect them.
 
         Parameters
         ----------
@@ -137,7 +159,113 @@ class Reviewable:
         >>> detector.apply_decisions({41: "keep"}).isolated_indices_
         array([0])
         """
-        check_is_fitted(self)
-        self.keep_ = decided_keep(self, decisions)
-        self.isolated_indices_ = np.flatnonzero(~self.keep_)
+        self._check_judged()
+        schedule = self._schedule
+        schedule.decide(*read_decisions(schedule, self._judged()[0], decisions))
+        self._keep_as_decided()
         return self
+
+    def _write_page(
+        self,
+        X: Any,
+        y: Any,
+        path: str | PathLike[str],
+        page: Page,
+        overwrite: bool,
+        **how: Any,
+    ) -> Path:
+        self._check_judged()
+        path, jinja = check_path(path, overwrite), environment()
+        return write_page(self._case(X, y, **how), page, path, jinja)
+
+    def _check_judged(self) -> None:
+        """Refuse what has not judged anything yet."""
+        if isinstance(self, BaseEstimator):
+            check_is_fitted(self)
+        if not self._schedule.rounds:
+            raise NotFittedError(
+                f"This {type(self).__name__} has not run a round yet, so there is "
+                "nothing to review; train beyond its warmup first."
+            )
+
+    def _judged(self) -> tuple[np.ndarray, int]:
+        """Numbers of the rows that were judged, and how many were given to fit."""
+        n = len(self._schedule.codes)
+        return np.arange(n), n
+
+    def _keep_as_decided(self) -> None:
+        self.keep_ = self._schedule.keep
+        self.isolated_indices_ = np.flatnonzero(~self.keep_)
+
+    def _as_seen(self, X: Any) -> Any:
+        """Rows as the fit saw them, checked as there."""
+        return X
+
+    def _digest(self, seen: Any) -> str | None:
+        """Name what was seen; None where that cannot be told."""
+        return digest_of(seen)
+
+    def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Probabilities]:
+        """Gradients of the judged rows, and where there is a model what it predicts."""
+        raise NotImplementedError
+
+    def _case(
+        self, X: Any, y: Any, steps: Any = None, look: Look | None = None
+    ) -> Case:
+        """Look at the rows of the fit again; refuse others before any work."""
+        refuse_other_order(X=X, y=y)
+        schedule, (rows, n) = self._schedule, self._judged()
+        labels = self._check_labels(y)
+        seen = self._rows_of_the_fit(X, labels, steps)
+        gradients, probabilities = (look or self._look)(seen, labels)
+        get = getattr(self, "get_params", None)
+        settings = {} if get is None else get(deep=False)
+        of_rule = schedule.rule.get_params().items()
+        settings["rule"] = type(schedule.rule).__name__
+        settings |= {f"rule__{name}": value for name, value in of_rule}
+        return Case(
+            schedule,
+            rows,
+            n,
+            to_numpy(seen if steps is None else X),
+            gradients,
+            probabilities,
+            {k: v for k, v in settings.items() if k not in NOT_SHOWN},
+            self._clock,
+            self._way_back,
+        )
+
+    def _check_labels(self, y: Any) -> np.ndarray:
+        """Refuse labels that are not those of the fit."""
+        labels, (rows, n) = column_or_1d(to_numpy(y)), self._judged()
+        if len(labels) != n:
+            raise ValueError(
+                f"y has {len(labels)} labels, and {n} rows were given to fit; give the "
+                "rows of the fit."
+            )
+        fitted = self._schedule.classes[self._schedule.codes].tolist()
+        pairs = zip(labels[rows].tolist(), fitted, strict=True)
+        n_other = sum(a != b for a, b in pairs)
+        if n_other:
+            raise ValueError(
+                f"{n_other} of {n} labels in y are not those of the fit; give the rows "
+                "of the fit, in their order."
+            )
+        return labels
+
+    def _rows_of_the_fit(self, X: Any, labels: np.ndarray, steps: Any = None) -> Any:
+        """Rows as they were seen; others are refused by their digest."""
+        seen = self._as_seen(X if steps is None else steps.transform(X))
+        if self._seen_ in (None, self._digest(seen)):
+            return seen
+        hint = "If these passed through a pipeline first, give steps=pipeline[:-1]."
+        if steps is not None:  # what PCA gives in its fit differs in the last bits
+            seen = self._as_seen(clone(steps).fit_transform(X, labels))
+            if self._digest(seen) == self._seen_:
+                return seen
+            hint = "They passed through `steps`: these must be those of the fit, too."
+        n = X.shape[0] if hasattr(X, "shape") else len(X)
+        raise ValueError(
+            f"X, of {n} rows, is not what was given to fit: other rows, another order "
+            f"or other values. Give the rows of the fit as they were. {hint}"
+        )

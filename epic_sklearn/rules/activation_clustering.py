@@ -72,7 +72,10 @@ default="relative-size"
     """
 
     needs: ClassVar[tuple[str, ...]] = ("inputs",)
-    flags: ClassVar[str] = "the smaller of two clusters of a class"
+    flags: ClassVar[str] = (
+        "the smaller of two clusters of a class where it looks like an intruder "
+        "(`cluster_analysis`, `size_threshold`)"
+    )
     score_is: ClassVar[str] = (
         "the share of the class that is in the other cluster, higher near the centre "
         "of its own"

@@ -93,7 +93,7 @@ class DeepKNN(Rule):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("inputs",)
-    flags: ClassVar[str] = "examples whose neighbours mostly bear another label"
+    flags: ClassVar[str] = "examples whose `k` neighbours mostly bear another label"
     score_is: ClassVar[str] = (
         "votes of the most frequent other label less those of its own, as a share of "
         "all votes, in [-1, 1]"

@@ -190,7 +190,7 @@ class FarNeighbors(Rule):
     begins: ClassVar[float] = 1 / 12
     flags: ClassVar[str] = (
         "examples far from their class, or in a tight group of up to 10, that are "
-        "fitted badly"
+        "fitted badly: with a score above `cutoff`"
     )
     score_is: ClassVar[str] = (
         "standard deviations of its class, roughly, averaged over the rounds"

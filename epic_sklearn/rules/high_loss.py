@@ -44,7 +44,9 @@ class HighLoss(Rule):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("errors",)
-    flags: ClassVar[str] = "the highest losses of each class, a fixed share"
+    flags: ClassVar[str] = (
+        "the highest losses of each class, a share of `drop_fraction`"
+    )
     score_is: ClassVar[str] = "the cross-entropy loss, in nats"
     to_drop_less: ClassVar[str] = "Lower drop_fraction"
 

@@ -42,7 +42,9 @@ class LowConfidence(Rule):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("errors",)
-    flags: ClassVar[str] = "the least confident of each class, a fixed share"
+    flags: ClassVar[str] = (
+        "the least confident of each class, a share of `drop_fraction`"
+    )
     score_is: ClassVar[str] = "1 - the highest probability of any class"
     to_drop_less: ClassVar[str] = "Lower drop_fraction"
 

@@ -39,7 +39,9 @@ class RandomDrop(Rule):
     array([ 26,  77, 122])
     """
 
-    flags: ClassVar[str] = "examples drawn at random, a fixed share of each class"
+    flags: ClassVar[str] = (
+        "examples drawn at random, of each class a share of `drop_fraction`"
+    )
     score_is: ClassVar[str] = "a random number in [0, 1)"
     to_drop_less: ClassVar[str] = "Lower drop_fraction"
 

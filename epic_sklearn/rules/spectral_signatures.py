@@ -74,7 +74,8 @@ class SpectralSignatures(Rule):
 
     needs: ClassVar[tuple[str, ...]] = ("inputs",)
     flags: ClassVar[str] = (
-        "examples that stand out along their class's main direction, a fixed share"
+        "examples that stand out along their class's main direction, a share of 1.5 "
+        "times `eps`"
     )
     score_is: ClassVar[str] = "the squared projection, in squared units of the inputs"
     to_drop_less: ClassVar[str] = "Lower eps"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,9 +12,14 @@ from torch import nn
 from torch.utils.data import DataLoader, Sampler, Subset
 
 from .._utils import resolve_seed, warn_user
+from ..gradients import Gradients
+from ..gradients.items import digest_of
 from ..gradients.modules import looks_like_probabilities
+from ..report import Case, Reviewable
+from ..schedule import DropSchedule
 from .net import training_loader
 from .rounds import EPICRounds
+from .sampler import labels_of
 
 
 class LogOf(nn.Module):
@@ -51,7 +56,7 @@ def _loader(net: Any, data: Any) -> DataLoader:
     return DataLoader(data, **options)
 
 
-class EPICCallback(EPICRounds, Callback):
+class EPICCallback(Reviewable, EPICRounds, Callback):
     """Drop what a rule flags while a skorch net trains.
 
     For your own ``NeuralNetClassifier``: with the criterion
@@ -78,6 +83,8 @@ DropSchedule
     keep_ : ndarray of shape (n,), bool
         Which rows passed to ``fit`` are kept. Rows that the net's
         ``train_split`` sets aside are not trained on and count as kept.
+    isolated_indices_ : ndarray of int
+        Rows of the others.
     dropped_at_epoch_, rounds_ : see DropSchedule
     sampler_ : EPICSubsetSampler
         What decides; its ``state_dict`` can be saved.
@@ -104,6 +111,12 @@ DropSchedule
     [1, 3]
     """
 
+    _way_back: ClassVar[str] = (
+        "Give the file to `EPICCallback.apply_decisions` (of the net's `callbacks_`), "
+        "then train anew on what is left, without the callback: "
+        "`net.set_params(callbacks__NAME=None).fit(X[epic.keep_], y[epic.keep_])`."
+    )
+
     def initialize(self) -> EPICCallback:
         """Check the parameters (ValueError) and forget earlier runs."""
         self._check_parameters()
@@ -111,8 +124,11 @@ DropSchedule
         self._taken_over_: dict[str, Any] | None = None
         return self
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:
         """Take over which examples the net's training loader visits."""
+        self._net_ = net
+        if self.sampler_ is None:
+            self._seen_ = digest_of(X)
         _refuse_other_samplers(net)
         warmup = self.warmup
         is_late = (1 if warmup is None else warmup) >= net.max_epochs
@@ -152,7 +168,7 @@ DropSchedule
         )
 
     @property
-    def keep_(self) -> np.ndarray:
+    def keep_(self) -> np.ndarray:  # type: ignore[override]
         """Which rows passed to ``fit`` are kept, shape (n,), bool."""
         keep = np.ones(self._n_rows_, dtype=bool)
         keep[self._rows_] = self._bound.keep
@@ -165,9 +181,35 @@ DropSchedule
         epochs[self._rows_] = self._bound.dropped_at_epoch
         return epochs
 
+    @property
+    def isolated_indices_(self) -> np.ndarray:  # type: ignore[override]
+        """Row numbers of those that are not kept."""
+        return np.flatnonzero(~self.keep_)
+
     def to_frame(self) -> Any:
         """As :meth:`EPICFilter.to_frame`, of the rows trained on, by row number."""
         return super().to_frame().set_axis(self._rows_)
+
+    @property
+    def _schedule(self) -> DropSchedule:  # type: ignore[override]
+        return self._bound.schedule
+
+    def _judged(self) -> tuple[np.ndarray, int]:
+        return self._rows_, self._n_rows_
+
+    def _keep_as_decided(self) -> None:
+        pass  # `keep_` is the sampler's
+
+    def _case(self, X: Any, y: Any, *args: Any, **kwargs: Any) -> Case:
+        y = labels_of(X) if y is None else y  # in the items of a data set
+        return super()._case(X, y, *args, **kwargs)
+
+    def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
+        net, rows = self._net_, self._rows_
+        loader = _loader(net, Subset(net.get_dataset(seen, labels), rows.tolist()))
+        found = net.predict_proba(seen)[rows]
+        gradients = self._gradients(_logits_of(net), loader, loader.batch_size)
+        return gradients, (found, np.arange(found.shape[1]))
 
     def _bind(self, dataset: Any) -> None:
         """Make the sampler when the training set is first seen."""

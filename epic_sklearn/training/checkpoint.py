@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from numbers import Integral
@@ -14,6 +13,9 @@ import torch
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.history import History
 from torch import nn
+
+from ..gradients.items import is_dataset, n_items
+from ..validation import digest, plain
 
 # Settings that a resumed run may change without becoming another run.
 FREE_TO_CHANGE = {
@@ -74,32 +76,16 @@ def describe_run(
     return {
         "estimator": type(estimator).__name__,
         "module": str(net.module),
-        "initial weights": _digest(*(t.cpu().numpy() for t in weights)),
+        "initial weights": digest(*weights),
         "random_state": str(seed) if isinstance(seed, Integral) else "not fixed",
-        **{k: _name_of(v) for k, v in settings.items() if k not in FREE_TO_CHANGE},
-        "learning rates": _name_of(
-            [{k: _name_of(v) for k, v in given.items()} for given in schedulers]
+        **{k: repr(plain(v)) for k, v in settings.items() if k not in FREE_TO_CHANGE},
+        "learning rates": repr(
+            [{k: plain(v) for k, v in given.items()} for given in schedulers]
         ),
         # Of a data set all would have to be read.
-        "X": _digest(X) if isinstance(X, np.ndarray) else f"{len(X)} items",
-        "y": _digest(codes),
+        "X": f"{n_items(X)} items" if is_dataset(X) else digest(X),
+        "y": digest(codes),
     }
-
-
-def _name_of(value: Any) -> str:
-    if callable(value):
-        return getattr(value, "__qualname__", type(value).__qualname__)
-    if isinstance(value, np.generic):
-        value = value.item()
-    return repr(list(value) if isinstance(value, tuple) else value)
-
-
-def _digest(*arrays: np.ndarray) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.shape} {array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def read_checkpoint(

@@ -9,23 +9,26 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
 from .._utils import RandomState, warn_if_nothing_learned, warn_user
+from ..base import take_rows
 from ..epochs import Epochs
 from ..frames import RowsToFrame, index_of
-from ..gradients import EXTRACTORS
+from ..gradients import EXTRACTORS, Gradients
 from ..gradients.modules import forward
+from ..report import Reviewable
 from ..rules import Rule, resolve_rule
 from ..rules.base import TakesRule
-from ..schedule import SCHEDULE_CONSTRAINTS, Round
+from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
 from .net import EpochStart, gradients_for
 from .sampler import EPICSubsetSampler
 from .torch_classifier import TorchClassifier
 
 
-class EPICClassifier(RowsToFrame, TakesRule, TorchClassifier):
+class EPICClassifier(RowsToFrame, TakesRule, Reviewable, TorchClassifier):
     """Train a torch module and drop poisoned examples while it trains.
 
     EPIC (paper, Algorithm 1): train for `warmup` epochs; then, every `every`
@@ -67,7 +70,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         The clone that judged.
     rho_ : float
         Change in the norm of the mean gradient that dropping causes (Theorem
-        3.1), in the last round; 0 if there was none.
+        3.1), in the last round; 0 if there was none. A reviewer's decisions leave it.
     net_, module_, history_, classes_, n_features_in_ : see TorchClassifier
 
     See Also
@@ -101,6 +104,10 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         **SCHEDULE_CONSTRAINTS,
         "gradients": [StrOptions(set(EXTRACTORS)), None],
     }
+    _way_back: ClassVar[str] = (
+        "Give the file to `EPICClassifier.apply_decisions`, then call `refit(X, y)`: "
+        "it trains anew on what is left, and drops nothing more."
+    )
 
     def __init__(
         self,
@@ -152,9 +159,9 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
     def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
         """Train as :meth:`TorchClassifier.fit`, dropping what the rule flags."""
         super().fit(X, y)
-        schedule = self._sampler.schedule
-        self.keep_ = schedule.keep
-        self.isolated_indices_ = np.flatnonzero(~schedule.keep)
+        schedule = self._schedule
+        self._seen_ = self._digest(self._as_seen(X))
+        self._keep_as_decided()
         self.dropped_at_epoch_ = schedule.dropped_at_epoch
         self.isolation_score_ = schedule.isolation_score
         self.details_ = schedule.details
@@ -174,15 +181,55 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
             warn_if_nothing_learned(type(self).__name__, schedule.codes, logits)
         return self
 
+    def refit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Train anew on what is kept, as a reviewer decided, and drop nothing more.
+
+        Parameters
+        ----------
+        X, y : see `fit`
+            The rows of the fit.
+
+        Returns
+        -------
+        self : EPICClassifier
+            What the rounds found, and `keep_`, stay.
+
+        Raises
+        ------
+        ValueError
+            If X, y are not the rows of the fit.
+        """
+        self._check_judged()
+        labels = self._check_labels(y)
+        rows = np.flatnonzero(self.keep_)
+        kept = take_rows(self._rows_of_the_fit(X, labels), rows)
+        names = TorchClassifier().get_params(deep=False)
+        settings = {name: getattr(self, name) for name in names} | {"checkpoint": None}
+        self.net_ = TorchClassifier(**settings).fit(kept, labels[rows]).net_
+        return self
+
+    @property
+    def _schedule(self) -> DropSchedule:  # type: ignore[override]
+        return self._sampler.schedule
+
+    def _as_seen(self, X: Any) -> Any:
+        return self._module_input(X)
+
+    def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
+        kind = EXTRACTORS[gradients_for(self.rule, self.gradients)]
+        extractor = kind(FrozenEstimator(self)).fit(seen, labels)
+        probabilities = self.predict_proba(seen), self.classes_
+        return extractor.compute(seen, labels), probabilities
+
     def _check_parameters(self) -> None:
         super()._check_parameters()
         rule, epochs = resolve_rule(self.rule), (self.warmup, self.every, self.stop)
         Epochs.of(rule, *epochs, self.max_epochs)
         gradients_for(rule, self.gradients)
 
-    def _epoch_start(self, codes: np.ndarray, seed: int) -> EpochStart:
+    def _epoch_start(self, labels: np.ndarray, seed: int) -> EpochStart:
         self._sampler = EPICSubsetSampler(
-            codes,
+            labels,
             rule=self.rule,
             warmup=self.warmup,
             every=self.every,

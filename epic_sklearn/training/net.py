@@ -14,7 +14,7 @@ import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..gradients import EXTRACTORS, GradientExtractor
 from ..gradients.items import CodedItems
@@ -197,12 +197,15 @@ def training_loader(
 
 
 class AugmentingCollate:
-    """Collate a training batch and change its inputs by the user's function."""
+    """Make tensors of a training batch, and change its inputs by the user's function.
+
+    `collate` is that of the loader: of a list of items, or of a batch of arrays.
+    """
 
     def __init__(
         self,
         augment: Callable[[torch.Tensor], torch.Tensor],
-        collate: Callable[[list[Any]], Any] = default_collate,
+        collate: Callable[[list[Any]], Any],
     ) -> None:
         self.augment, self.collate = augment, collate
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import Sampler
 
 from .._utils import RandomState, resolve_seed, warn_user
 from ..base import to_numpy
-from ..gradients.items import is_dataset, item_labels
+from ..gradients import Gradients, check_gradients
+from ..gradients.items import digest_of, is_dataset, item_labels
+from ..report import Page, Reviewable
 from ..rules import Rule
 from ..schedule import DropSchedule, Round
 from ..validation import label_array
@@ -86,7 +91,7 @@ class EpochOrder(Sampler[int]):
         self.shuffle = bool(state["shuffle"])
 
 
-class EPICSubsetSampler(EpochOrder):
+class EPICSubsetSampler(Reviewable, EpochOrder):
     """Drop isolated examples in your own torch loop.
 
     Give it to a ``DataLoader`` (with any number of workers) and call
@@ -156,6 +161,12 @@ see DropSchedule
     True
     """
 
+    _way_back: ClassVar[str] = (
+        "Give the file to `EPICSubsetSampler.apply_decisions` and go on: the sampler "
+        "visits what is left. To train anew on it: "
+        "`DataLoader(Subset(dataset, sampler.keep.nonzero()[0]), shuffle=True)`."
+    )
+
     def __init__(
         self,
         dataset_or_labels: Any,
@@ -190,6 +201,8 @@ see DropSchedule
         )
         super().__init__(len(self.schedule.codes), seed, shuffle, shard)
         self._has_stepped = False
+        has_examples = is_dataset(dataset_or_labels)  # or labels alone
+        self._seen_ = digest_of(dataset_or_labels) if has_examples else None
 
     @property
     def keep(self) -> np.ndarray:
@@ -239,6 +252,47 @@ see DropSchedule
                 "order. Call it before each epoch."
             )
         return super().__iter__()
+
+    def report(  # type: ignore[override]
+        self,
+        X: Any,
+        y: ArrayLike,
+        path: str | PathLike[str],
+        *,
+        gradients: Any | Callable[[], Any],
+        images: ArrayLike | None = None,
+        feature_names: ArrayLike | None = None,
+        title: str | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write the audit page, see :meth:`EPICFilter.report`.
+
+        Parameters
+        ----------
+        X, y : array-like or dataframe of shape (n, ...), array-like of shape (n,)
+            All examples in their order, and their labels. X may be the data set.
+        gradients : array-like, OuterProductGradients or callable
+            As for :meth:`step`, of the net as it is now.
+        path, images, feature_names, title, overwrite : see EPICFilter.report
+
+        Returns
+        -------
+        pathlib.Path
+        """
+
+        def look(seen: Any, labels: np.ndarray) -> tuple[Gradients, None]:
+            given = gradients() if callable(gradients) else gradients
+            return check_gradients(given, self.n), None
+
+        page = Page(title=title, images=images, feature_names=feature_names)
+        return self._write_page(X, y, path, page, overwrite, look=look)
+
+    @property
+    def _schedule(self) -> DropSchedule:  # type: ignore[override]
+        return self.schedule
+
+    def _keep_as_decided(self) -> None:
+        pass  # `keep` is the schedule's
 
     def gradient_rows(self) -> np.ndarray:
         """Contiguous rows whose gradients this process computes: all, on its own."""

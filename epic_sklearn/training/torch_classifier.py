@@ -21,9 +21,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNetClassifier
 from skorch.callbacks import LRScheduler
 from torch import nn
-from torch.utils.data import default_convert
+from torch.utils.data import default_collate, default_convert
 
-from .._utils import DocLinks, RandomState, resolve_seed
+from .._utils import DocLinks, RandomState, resolve_seed, warn_user
 from ..base import refuse_lazy, to_numpy
 from ..gradients.items import CodedItems, is_dataset, item_labels, n_items
 from ..gradients.modules import cast_for, forward, input_dtype
@@ -31,7 +31,7 @@ from ..validation import (
     check_labels,
     label_array,
     refuse_other_order,
-    warn_of_spellings,
+    spelled_alike,
 )
 from .checkpoint import RunCheckpoint, describe_run, has_stopped
 from .net import (
@@ -42,8 +42,6 @@ from .net import (
     training_loader,
 )
 from .sampler import EpochOrder
-
-OF_ARRAYS = {"of_arrays": True}  # what `training_loader` is told of them
 
 
 class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
@@ -194,7 +192,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         self._check_parameters()
         data, classes, codes = self._check_X_y(X, y)
         seed = resolve_seed(self.random_state)
-        start = self._epoch_start(codes, seed)
+        start = self._epoch_start(classes[codes], seed)
         device = str(self.device)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -204,9 +202,9 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             module = make_module(self.module, data, len(classes))
             if isinstance(data, np.ndarray):
                 data = cast_for(module, data)
-            net = self._make_net(
-                module, start, device, getattr(data, "options", OF_ARRAYS)
-            )
+            # A data set's items go through its own loader's options.
+            options = getattr(data, "options", {"of_arrays": True})
+            net = self._make_net(module, start, device, options)
             self._train(net, start.sampler, data, codes)
         self._dtype = np.float64 if input_dtype(module) is torch.float64 else np.float32
         self.net_, self.classes_ = net, classes
@@ -274,7 +272,6 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         if len(labels) != n_items(X):
             raise ValueError(f"X has {n_items(X)} items and y {len(labels)} labels.")
         check_classification_targets(labels)
-        warn_of_spellings(labels)
         classes, codes = check_labels(labels)
         items = CodedItems(X, labels if y is None else None, codes)
         self._input_shape = items.shape[1:]
@@ -293,12 +290,13 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             self, to_numpy(X), y, allow_nd=True, ensure_min_samples=2
         )
         check_classification_targets(labels)
-        warn_of_spellings(labels)
         self._input_shape = data.shape[1:]
         return data, *check_labels(labels)
 
-    def _epoch_start(self, codes: np.ndarray, seed: int) -> EpochStart:
-        return EpochStart(EpochOrder(len(codes), seed))
+    def _epoch_start(self, labels: np.ndarray, seed: int) -> EpochStart:
+        if (alike := spelled_alike(labels)) is not None:
+            warn_user(alike)
+        return EpochStart(EpochOrder(len(labels), seed))
 
     def _named_callbacks(self) -> list[tuple[str, Any]]:
         return [
@@ -314,7 +312,8 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             params = {"momentum": 0.9, "nesterov": True}
         loader_options: dict[str, Any] = {**options, "sampler": start.sampler}
         if self.augment is not None:
-            collate = options.get("collate_fn", default_convert)
+            plain = default_convert if "of_arrays" in options else default_collate
+            collate = options.get("collate_fn", plain)
             loader_options["collate_fn"] = AugmentingCollate(self.augment, collate)
         callbacks = [("epic_epoch_start", start), *self._named_callbacks()]
         if self.lr_milestones is not None:

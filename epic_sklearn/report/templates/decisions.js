@@ -46,7 +46,7 @@ const toggle = (i, word) => mark([i], decisions[i] === word ? "" : word);
 
 function choiceButtons(place, inTabOrder) {
   const group = make("span", {
-    class: "choice", role: "group", "aria-label": `Decision on row ${table.row[place]}`,
+    class: "choice", role: "group", "aria-label": `Decision on ${titleOf(table.row[place])}`,
   });
   for (const [word, text] of [["keep", "Keep"], ["drop", "Drop"]]) {
     group.append(make("button", {
@@ -72,12 +72,12 @@ function cell(value) {
 
 function asCsv() {
   const lines = [["row", "decision", "fit", "label", "prediction", "isolation_score",
-    ...table.details.map(({ name }) => name)].concat(table.index === null ? [] : ["index"])];
+    ...table.details.map(({ name }) => name)].concat(data.names === null ? [] : [data.rowKind])];
   decisions.forEach((word, i) => {
     if (!word) return;
     lines.push([table.row[i], word, data.fit, labelOf(i), predictionOf(i), table.score[i],
       ...table.details.map(({ values }) => values[i] ?? ""),
-    ].concat(table.index === null ? [] : [table.index[i]]));
+    ].concat(data.names === null ? [] : [nameOf(table.row[i])]));
   });
   // The mark at the beginning tells spreadsheets that this is UTF-8.
   return `\ufeff${lines.map((line) => line.map(cell).join(",")).join("\r\n")}\r\n`;

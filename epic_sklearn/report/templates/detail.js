@@ -10,7 +10,7 @@ function facts(i) {
   const list = make("dl", { class: "facts" });
   const add = (name, value) => list.append(make("dt", {}, name),
     make("dd", {}, ...(typeof value === "string" ? breakable(value) : [value])));
-  if (table.index !== null) add("Index", table.index[i]);
+  if (data.names !== null) add("Row, from 0", table.row[i]);
   add("Label", labelOf(i));
   if (table.prediction !== null) {
     const kind = isWrong(i) ? "differs" : null;
@@ -18,26 +18,52 @@ function facts(i) {
   }
   add(data.scoreName, table.scoreTexts[i]);
   detailsOf(i).forEach(([title, text]) => add(title, text));
-  if (table.round[i] > 0) add("Dropped in round", table.round[i]);
-  add("Nearest kept", table.near[i] < 0 ? "none in its class" : `row ${table.near[i]}`);
+  if (table.round[i] >= 0) {
+    add(data.clock === "epoch" ? "Dropped after epoch" : "Dropped in round", table.round[i]);
+  }
+  add("Nearest kept", table.near[i] < 0 ? "none in its class" : titleOf(table.near[i]));
   return list;
+}
+
+// Lines of a name and texts.
+function plainTable(names, lines) {
+  const body = make("tbody");
+  for (const [name, ...texts] of lines) {
+    body.append(make("tr", {},
+      make("th", { scope: "row", class: "text" }, ...breakable(name)),
+      ...texts.map((text) => make("td", {}, ...breakable(text)))));
+  }
+  const heads = names.map((name) => make("th", { scope: "col" }, name));
+  return make("table", { class: "plain" }, make("thead", {}, make("tr", {}, ...heads)), body);
 }
 
 function differenceTable(i) {
   const found = differencesOf(i);
   if (!found.length) return make("p", { class: "muted" }, "No feature differs.");
-  const body = make("tbody");
-  for (const [name, ours, theirs, gap] of found) {
-    body.append(make("tr", {},
-      make("th", { scope: "row", class: "text" }, ...breakable(name)),
-      make("td", {}, ...breakable(ours)), make("td", {}, ...breakable(theirs)),
-      make("td", {}, gap.toFixed(1))));
+  return plainTable(["Feature", "This", "Nearest kept", "Gap (sd)"],
+    found.map(([name, ours, theirs, gap]) => [name, ours, theirs, gap.toFixed(1)]));
+}
+
+// Columns beside the model's: a table of short ones, long texts below each other.
+const LONG = 40;
+function asideParts(i) {
+  const near = table.near[i];
+  const short = [], parts = [];
+  for (const { name, values } of data.asides) {
+    const [ours, theirs] = [values[table.row[i]], near < 0 ? "" : values[near]];
+    if (Math.max(ours.length, theirs.length) <= LONG) short.push([name, ours, theirs]);
+    else {
+      parts.push(make("h4", {}, ...breakable(name)), make("p", { class: "prose" }, ours));
+      if (theirs) {
+        parts.push(make("p", { class: "prose muted" }, make("b", {}, "Nearest kept: "), theirs));
+      }
+    }
   }
-  const head = make("tr");
-  for (const name of ["Feature", "This", "Nearest kept", "Gap (sd)"]) {
-    head.append(make("th", { scope: "col" }, name));
+  if (short.length) {
+    parts.push(make("h4", {}, "Not seen by the model"),
+      plainTable(["Column", "This", "Nearest kept"], short));
   }
-  return make("table", { class: "plain" }, make("thead", {}, head), body);
+  return parts;
 }
 
 function stepButton(text, step) {
@@ -54,14 +80,15 @@ function showDetail() {
   panel.hidden = current === null;
   if (current === null) return;
   const near = table.near[current];
-  const parts = [make("h3", {}, `Row ${table.row[current]}`)];
+  const parts = [make("h3", {}, titleOf(table.row[current]))];
   if (data.thumbnails !== null) {
     parts.push(make("div", { class: "two" },
       figure(table.row[current], "This example"),
-      near < 0 ? null : figure(near, `Nearest kept, row ${near}`)));
+      near < 0 ? null : figure(near, `Nearest kept: ${titleOf(near)}`)));
   }
   parts.push(facts(current), choiceButtons(current, true),
     make("div", { class: "steps" }, stepButton("← Previous", -1), stepButton("Next →", 1)));
+  parts.push(...asideParts(current));
   if (table.differences !== null && near >= 0) {
     parts.push(make("h4", {}, "Features that differ most"), differenceTable(current));
   }

@@ -20,6 +20,10 @@ function breakable(text) {
   return parts.flatMap((part, k) => (k ? [make("wbr"), part] : [part]));
 }
 
+// What a row is called: by its number, its line in the file, or by a name.
+const nameOf = (row) => data.names?.[row] ?? String(row);
+const titleOf = (row) =>
+  data.rowKind === "Index" ? nameOf(row) : `${data.rowKind} ${nameOf(row)}`;
 const numbers = new Intl.NumberFormat("en");
 const count = (n) => numbers.format(n);
 const labelOf = (i) => data.labels[table.label[i]];

@@ -138,9 +138,9 @@ function nearestPoint(x, y) {
 function tooltipContent(point) {
   const label = data.labels[chooser.value];
   const lines = [];
-  const image = thumbnail(point.row, 96, `Row ${point.row}`);
+  const image = thumbnail(point.row, 96, titleOf(point.row));
   if (image !== null) lines.push(make("div", { class: "two" }, image));
-  lines.push(make("b", {}, `Row ${point.row}`), ` · label ${label}`);
+  lines.push(make("b", {}, titleOf(point.row)), ` · label ${label}`);
   const i = point.place;
   if (i === null) return lines.concat(" · kept");
   if (table.prediction !== null) lines.push(`, predicted ${predictionOf(i)}`);

@@ -3,10 +3,11 @@
 // those of the highest `spare` first.
 
 const box = byId("table-box");
+const isNumbered = ["Row", "Line"].includes(data.rowKind);
 const columns = [
-  { name: "Row", width: 4.5, key: (i) => table.row[i], number: true },
-  table.index === null ? null
-    : { name: "Index", width: 7, spare: 1, key: (i) => table.index[i] },
+  isNumbered ? { name: data.rowKind, width: 4.5, key: (i) => table.row[i], number: true,
+    content: (i) => nameOf(table.row[i]) }
+    : { name: data.rowKind, width: 6, key: (i) => nameOf(table.row[i]) },
   data.thumbnails === null ? null
     : { name: "Example, nearest kept", width: 8, content: pairOf },
   { name: "Label", width: 6.5, key: labelOf },
@@ -18,13 +19,16 @@ const columns = [
     { name: title, width: 5.5, spare: 5 + k, number: isNumber,
       key: (i) => values[i] ?? (isNumber ? -Infinity : ""),
       content: (i) => detailText(values[i]) })),
-  table.round.some((round) => round > 1)
-    ? { name: "Round", width: 5.5, spare: 2, key: (i) => table.round[i], number: true,
+  new Set(table.round).size > 1
+    ? { name: data.clock === "epoch" ? "Epoch" : "Round", width: 5.5, spare: 2, key: (i) => table.round[i], number: true,
       content: (i) => (table.round[i] < 0 ? "–" : table.round[i]) } : null,
   { name: "Nearest kept", width: 5.5, spare: 4, key: (i) => table.near[i], number: true,
-    content: (i) => (table.near[i] < 0 ? "none" : table.near[i]) },
+    content: (i) => (table.near[i] < 0 ? "none" : nameOf(table.near[i])) },
   table.differences === null ? null
     : { name: "Largest differences (nearest kept)", width: null, content: differenceText },
+  table.differences !== null || data.asides.length === 0 ? null
+    : { name: data.asides[0].name, width: null,
+      content: (i) => clamped(data.asides[0].values[table.row[i]]) },
   { name: "Decision", width: 8.75, key: (i) => decisions[i],
     content: (i) => choiceButtons(i, i === current) },
 ].filter((column) => column !== null);
@@ -38,8 +42,8 @@ let sorting = { column: columns.find((c) => c.name === data.scoreName), sign: -1
 function pairOf(i) {
   const near = table.near[i];
   return make("span", { class: "pair" },
-    thumbnail(table.row[i], 48, `Row ${table.row[i]}`),
-    near < 0 ? null : thumbnail(near, 48, `Nearest kept, row ${near}`));
+    thumbnail(table.row[i], 48, titleOf(table.row[i])),
+    near < 0 ? null : thumbnail(near, 48, `Nearest kept: ${titleOf(near)}`));
 }
 
 function predictionCell(i) {
@@ -49,7 +53,11 @@ function predictionCell(i) {
 function differenceText(i) {
   const text = differencesOf(i).slice(0, 3)
     .map(([name, ours, theirs]) => `${name} ${ours} (${theirs})`).join(", ");
-  return make("span", { class: "clamped", title: text }, text);
+  return clamped(text);
+}
+
+function clamped(text) {
+  return make("span", { class: "clamped", title: text.slice(0, 500) }, text);
 }
 
 const collator = new Intl.Collator("en", { numeric: true });
@@ -69,7 +77,8 @@ function matches() {
     (text === "" || String(table.row[i]) === text ||
       labelOf(i).toLowerCase().includes(text) ||
       predictionOf(i).toLowerCase().includes(text) ||
-      (table.index !== null && table.index[i].toLowerCase().includes(text)));
+      nameOf(table.row[i]).toLowerCase().includes(text) ||
+      data.asides.some(({ values }) => values[table.row[i]].toLowerCase().includes(text)));
 }
 
 // Filter and sort anew. Marking does not: a row stays where the reader looks.
@@ -259,7 +268,7 @@ function fitColumns() {
 
 // First click: what a reader looks for first, large numbers or A to Z.
 function sortBy(column) {
-  const first = column.number && column.name !== "Row" ? -1 : 1;
+  const first = column.number && column !== columns[0] ? -1 : 1;
   sorting = { column, sign: sorting.column === column ? -sorting.sign : first };
   showSorting();
   updateView();

@@ -1,0 +1,78 @@
+"""Tables as they come: skrub makes numbers of texts, dates, categories and gaps."""
+
+from __future__ import annotations
+
+import os
+from tempfile import gettempdir
+from typing import Any
+
+import numpy as np
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import Tags
+
+from ..validation import NUMBERS
+
+
+class TableModel(Pipeline):
+    """A pipeline that fills in missing numbers itself, and says so."""
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def table_encoder(X: Any, seed: int = 0, has_missing: bool = True) -> Any:
+    """Make an encoder of a table: numbers are standardised, gaps filled and indicated.
+
+    Parameters
+    ----------
+    X : array or dataframe of shape (n, d)
+        A dataframe's other columns are encoded by skrub's ``TableVectorizer``.
+    seed : int
+        Of the encoding of free texts.
+    has_missing : bool
+        Whether numbers may be missing.
+
+    Raises
+    ------
+    ImportError
+        If a dataframe is given and skrub is missing.
+    """
+    fill = SimpleImputer(
+        strategy="median", add_indicator=True, keep_empty_features=True
+    )
+    numbers = make_pipeline(*[fill][: int(has_missing)], StandardScaler())
+    if not hasattr(X, "columns"):
+        return numbers
+    # Its import makes a folder in the home directory, unless it has another.
+    os.environ.setdefault("SKB_DATA_DIRECTORY", gettempdir())
+    try:
+        from skrub import DatetimeEncoder, StringEncoder, TableVectorizer
+    except ImportError as error:
+        raise ImportError(
+            "X has columns that are no plain numbers, which skrub would encode: pip "
+            "install 'epic-sklearn[cli]', or give a pipeline that encodes them."
+        ) from error
+    plain = [c for c in X.columns if np.asarray(X[c]).dtype.kind in NUMBERS]
+    return TableVectorizer(
+        numeric=make_pipeline(fill, StandardScaler()),
+        high_cardinality=StringEncoder(random_state=seed),
+        datetime=make_pipeline(DatetimeEncoder(), SimpleImputer(), StandardScaler()),
+        # As float64, and not parsed again.
+        specific_transformers=[(numbers, plain)],
+    )
+
+
+def default_classifier(X: Any) -> Any:
+    """Make logistic regression, behind an encoder where X is a table that needs one."""
+    logistic = LogisticRegression(max_iter=1000)
+    if not hasattr(X, "columns"):
+        return logistic
+    columns = [np.asarray(X[name]) for name in X.columns]
+    if all(c.dtype.kind in NUMBERS and np.isfinite(c).all() for c in columns):
+        return logistic
+    return TableModel([("encode", table_encoder(X)), ("classify", logistic)])
