@@ -2,7 +2,8 @@
 
     python -m benchmarks.tracing --scenario bullseye-polytope feature-collision-5
     python -m benchmarks.tracing --scenario digits-badnets digits-wrong-labels
-    python -m benchmarks.tracing --render docs/tracing.md
+    python -m benchmarks.tracing --memory 1000000
+    python -m benchmarks.tracing --render docs/tracing.md --out results.jsonl
 
 A victim is trained with some of its states remembered. What the attack made it get
 wrong is traced to the training rows that bear the label it got, in several ways; where
@@ -14,6 +15,7 @@ one trial; a trial that is there is not run again. Scenarios are those of
 from __future__ import annotations
 
 import argparse
+import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,8 +36,8 @@ from benchmarks.render import fill
 from benchmarks.table import add_common_arguments, make_problem
 from epic_sklearn import EPICClassifier, RememberStates, TorchClassifier, trace
 from epic_sklearn.attacks import BadNets, PatchTrigger, SleeperAgent
-from epic_sklearn.gradients.modules import forward, last_linear
-from epic_sklearn.rules import FarNeighbors
+from epic_sklearn.gradients.modules import forward
+from epic_sklearn.rules import FarNeighbors, IsolatedMedoids
 
 FIRST = (10, 30, 100)
 MOST_EXAMPLES = 20
@@ -46,7 +48,7 @@ DIGITS = {
 }
 DEFENCES: dict[str, dict[str, Any]] = {
     "none": {},
-    "EPIC": {},
+    "EPIC": {"rule": IsolatedMedoids(), "gradients": "logit"},
     "FarNeighbors": {"rule": FarNeighbors(), "gradients": "last_layer"},
 }
 EPOCHS_BETWEEN = {"home-gradient-matching": 2}
@@ -88,7 +90,7 @@ def by_captum(case: Case) -> np.ndarray:
     labels = torch.tensor(np.searchsorted(case.model.classes_, case.y[rows]))
     tracin = TracInCPFast(
         module,
-        last_linear(module),
+        [part for part in module.modules() if isinstance(part, nn.Linear)][-1],
         TensorDataset(torch.tensor(case.X[rows]), labels),
         case.states(),
         load,
@@ -105,11 +107,11 @@ def by_neighbors(case: Case) -> np.ndarray:
     """Nearest in the input of the last layer."""
     rows = np.flatnonzero(np.isin(case.y, case.got))
     module = case.model.module_
-    _, _, of_rows = forward(module, case.X[rows], with_inputs=True)
-    _, _, of_examples = forward(module, case.examples, with_inputs=True)
-    assert of_rows is not None and of_examples is not None
-    squares = (of_rows**2).sum(axis=1)
-    return best_of_label(case, rows, 2 * of_examples @ of_rows.T - squares)
+    near, asked = (
+        forward(module, each, with_inputs=True)[2].inputs  # type: ignore[union-attr]
+        for each in (case.X[rows], case.examples)
+    )
+    return best_of_label(case, rows, 2 * asked @ near.T - (near**2).sum(axis=1))
 
 
 def by_chance(case: Case) -> np.ndarray:
@@ -285,6 +287,24 @@ def run(args: argparse.Namespace) -> None:
                     append_record(args.out, {**about, **line})
 
 
+def measure_memory(n: int, m: int = 100) -> Record:
+    """Trace m examples to n rows of 64 features; what it takes beyond the data."""
+    rng = np.random.default_rng(0)
+    X, y = rng.random((n, 64), dtype=np.float32), np.arange(n) % 10
+    net = nn.Linear(64, 10)
+    trace(net, X[:5000], y[:5000], X[:m], y[:m], all_labels=True)  # what is imported
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.process_time()
+    trace(net, X, y, X[:m], y[:m], all_labels=True)
+    seconds = time.process_time() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return {
+        "memory": {"rows": n, "examples": m, "data MB": X.nbytes / 1e6},
+        "MB": round(peak / 1e3, 1),
+        "CPU seconds": round(seconds, 1),
+    }
+
+
 # ----------------------------------------------------------------------- tables
 
 
@@ -294,17 +314,22 @@ def mean(records: list[Record], name: str) -> float:
 
 def section(records: list[Record]) -> str:
     """One scenario and defence: a line for each way."""
-    trials = {record["trial"] for record in records}
+    trials, title = {record["trial"] for record in records}, records[0]["title"]
+    title = title[0].upper() + title[1:]
     traced = [record for record in records if record["way"] in WAYS]
     if not traced:
-        return f"Of {len(trials)} attacks none works: there is nothing to trace."
+        title = records[0]["title"]
+        return (
+            f"**{title[0].upper()}{title[1:]}**: none of {len(trials)} attacks works."
+        )
     n = len({record["trial"] for record in traced})
+    title, defence = records[0]["title"], records[0]["defence"]
     about = (
-        f"{records[0]['title']}; trained with: {records[0]['defence']}. The attack (or "
-        f"a mistake) is there to be traced in {n} of {len(trials)} trials, "
-        f"{mean(traced, 'examples'):.0f} examples each; {mean(traced, 'bad'):.0f} of "
-        f"{mean(traced, 'rows'):,.0f} rows of the label are bad, "
-        f"{mean(traced, 'states'):.0f} states."
+        f"**{title}**; "
+        f"{'no defence' if defence == 'none' else f'after {defence}'}. Something to "
+        f"trace in {n} of {len(trials)} trials, {mean(traced, 'examples'):.0f} "
+        f"example(s) each; {mean(traced, 'bad'):.1f} of {mean(traced, 'rows'):,.0f} "
+        f"rows of the label are bad; {mean(traced, 'states'):.0f} states."
     )
     lines = [
         about,
@@ -332,8 +357,11 @@ def main(argv: list[str] | None = None) -> None:
     add_common_arguments(parser, DIGITS)
     parser.add_argument("--defences", nargs="+", choices=DEFENCES, default=["none"])
     parser.add_argument("--render", type=Path, metavar="PAGE", help="only write tables")
+    parser.add_argument("--memory", type=int, metavar="ROWS", help="measure that only")
     args = parser.parse_args(argv)
-    if args.render is None:
+    if args.memory:
+        print(measure_memory(args.memory))
+    elif args.render is None:
         run(args)
     else:
         render(args.out, args.render)

@@ -28,13 +28,19 @@ from .gradients import (
     as_extractor,
     check_gradients,
 )
+from .gradients.items import (
+    digest_of,
+    is_dataset,
+    item_labels,
+    n_items,
+    take_items,
+)
 from .medoids import distances_between
 from .rules import Rule, resolve_rule
 from .rules.base import TakesRule, preferred_gradients, refuse_what_lacks
 from .schedule import DROP_CONSTRAINTS, DropSchedule, Round
 from .validation import (
     check_labels,
-    digest,
     label_array,
     refuse_masked,
     refuse_other_order,
@@ -90,7 +96,9 @@ def to_numpy(values: Any) -> Any:
 
 
 def take_rows(X: Any, rows: np.ndarray) -> Any:
-    """Rows of an array, dataframe, list or sparse matrix."""
+    """Rows of an array, dataframe, list, sparse matrix or data set."""
+    if is_dataset(X):
+        return take_items(X, rows)
     return X.tocsr()[rows] if scipy.sparse.issparse(X) else _safe_indexing(X, rows)
 
 
@@ -191,7 +199,7 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
         rule = resolve_rule(self.rule)
         extractor = self._extractor(rule)
         X, labels = self._check_X_y(X, y)
-        self._seen_ = digest(X)
+        self._seen_ = digest_of(X)
         weights = check_weights(sample_weight, X)
         schedule = DropSchedule(
             labels,
@@ -269,6 +277,8 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         """Validate; dataframes and sparse matrices stay what they are."""
+        if is_dataset(X):
+            y = item_labels(X) if y is None else y
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
@@ -279,7 +289,7 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
         self._index = index_of(X, y)
         X = self._check_X(X, reset=True)
         labels = column_or_1d(label_array(to_numpy(y)), warn=True)
-        check_consistent_length(X, labels)
+        check_consistent_length(range(n_items(X)) if is_dataset(X) else X, labels)
         check_labels(labels)
         check_classification_targets(labels)
         return X, labels
@@ -287,6 +297,13 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
     def _check_X(self, X: Any, reset: bool) -> Any:
         """Validate rows: numbers are checked, all else is the model's business."""
         refuse_lazy(X=X)
+        if is_dataset(X):
+            if self.extractor is None:
+                raise TypeError(
+                    f"X is a {type(X).__name__}, which logistic regression can't take; "
+                    "give a torch module or a TorchClassifier as extractor."
+                )
+            return X
         X = to_numpy(X)
         if is_text(X):
             if reset:  # a row is one text: there are no features to name

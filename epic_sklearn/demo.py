@@ -15,8 +15,6 @@ from .gradients import LogitGradients
 from .training import EPICClassifier, TorchClassifier
 
 N_TARGETS = 12
-# The default rule, in each of the first epochs.
-EPIC: dict[str, Any] = {"warmup": 1, "every": 1, "stop": 9}
 # Early enough that gradients have not all shrunk to nothing.
 EPOCHS_DRAWN = 2
 HEAD: dict[str, Any] = {"max_epochs": 40, "lr": 0.05}
@@ -57,7 +55,7 @@ def run_demo(
     settings = {**HEAD, "random_state": random_state}
     head = functools.partial(nn.Linear, problem.features.shape[1], 10)
     undefended = TorchClassifier(head, **settings)
-    epic = EPICClassifier(head, **EPIC, **settings)
+    epic = EPICClassifier(head, **settings)
     report = problem.report(
         undefended,
         {"EPIC": epic},

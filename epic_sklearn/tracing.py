@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import _num_samples
 from torch import nn
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from .base import refuse_lazy, take_rows, to_numpy
 from .gradients import Gradients, check_gradients
 from .gradients.features import inner_products, unit_gradients
+from .gradients.items import is_dataset, read_items
 from .gradients.modules import forward
+from .report import write_trace
 from .training.remember import states_of
 from .training.sampler import labels_of
 from .validation import check_labels, label_array, refuse_other_order
@@ -79,6 +82,16 @@ class Trace:
         columns["row_label"] = self.row_labels[example, rank]
         return pd.DataFrame({**columns, "score": self.scores[example, rank]})
 
+    def report(self, X: Any, examples: Any, path: str, **how: Any) -> Path:
+        """Write a page with each example above its rows, to look at and mark.
+
+        One HTML file, which loads and sends nothing. X and examples as given to
+        :func:`trace`, or what they look like (see :meth:`TraceDisplay.from_trace`);
+        `n_top` rows an example (20); `title`, `overwrite`, errors and what it needs
+        as of :meth:`EPICFilter.report`.
+        """
+        return write_trace(self, X, examples, path, **how)
+
 
 @validate_params(
     {
@@ -123,7 +136,8 @@ def trace(
         last. Modules must give logits. An extractor, or a function (X, y) ->
         gradients, decides itself what a gradient is.
     X, y : array-like of shape (n, ...) and (n,)
-        The training set. X may be a torch Dataset, y then None for its own labels.
+        The training set. X may be a torch Dataset or DataLoader, or a Hugging Face
+        Dataset, y then None for its own labels.
         Rows that :class:`EPICClassifier` dropped are ranked like any others.
     examples : array-like of shape (m, ...)
         What was predicted.
@@ -183,7 +197,7 @@ def trace(
     rows = np.flatnonzero(all_labels | np.isin(codes, wanted))
     if is_cosine := score == "cosine":
         rates = np.full(len(extractors), 1 / len(extractors))
-    best = _Best(n_top, np.float32 if is_cosine else np.float64)
+    parts: list[Any] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they were shown for the few
         asked = [_compute(each, examples, labels, is_cosine) for each in extractors]
@@ -196,10 +210,15 @@ def trace(
                 scores += rate * inner_products(given, of_rows)
             if not all_labels:
                 scores[wanted[:, None] != codes[block]] = -np.inf
-            best.add(scores, block)
-    indices, ranked = best.ranked()
+            scores = scores.astype(np.float32 if is_cosine else np.float64)
+            parts.append((scores, np.tile(block, (len(labels), 1))))
+            if n_top is not None:
+                parts = [_best(parts, n_top)]
+    scores, indices = _best(parts, n_top)
+    is_none = np.isneginf(scores)
+    indices[is_none], scores[is_none] = -1, np.nan
     index = getattr(X, "index", None)
-    return Trace(indices, ranked, y[indices], labels, len(y), index)
+    return Trace(indices, scores, y[indices], labels, len(y), index)
 
 
 def _check_rows(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -207,8 +226,9 @@ def _check_rows(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     refuse_lazy(X=X, y=y)
     refuse_other_order(X=X, y=y)
     labels = column_or_1d(label_array(to_numpy(labels_of(X) if y is None else y)))
-    if _num_samples(X) != len(labels):
-        raise ValueError(f"X has {_num_samples(X)} rows and y {len(labels)} labels.")
+    n = _num_samples(X.dataset if isinstance(X, DataLoader) else X)
+    if n != len(labels):
+        raise ValueError(f"X has {n} rows and y {len(labels)} labels.")
     return labels, *check_labels(labels)
 
 
@@ -249,7 +269,7 @@ def _check_given(
 
 
 def _take(X: Any, rows: np.ndarray) -> Any:
-    return Subset(X, rows.tolist()) if isinstance(X, Dataset) else take_rows(X, rows)
+    return read_items(X, rows.tolist()) if is_dataset(X) else take_rows(X, rows)
 
 
 def _predict(extractor: Any, examples: Any) -> np.ndarray:
@@ -271,28 +291,9 @@ def _compute(extractor: Any, X: Any, y: np.ndarray, is_unit: bool) -> Gradients:
     return unit_gradients(gradients) if is_unit else gradients
 
 
-class _Best:
-    """Rows of the highest scores; of equal ones the lowest row first."""
-
-    def __init__(self, n_top: int | None, dtype: Any) -> None:
-        self.n_top, self.dtype = n_top, dtype
-        self.parts: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def add(self, scores: np.ndarray, rows: np.ndarray) -> None:
-        """Take scores (m, b) of rows (b,), all behind those before."""
-        self.parts.append((scores.astype(self.dtype), np.tile(rows, (len(scores), 1))))
-        if self.n_top is not None:
-            self.parts = [self._merged()]
-
-    def _merged(self) -> tuple[np.ndarray, np.ndarray]:
-        scores, rows = map(np.hstack, zip(*self.parts, strict=True))
-        order = np.argsort(-scores, axis=1, kind="stable")[:, : self.n_top]
-        take = np.take_along_axis
-        return take(scores, order, axis=1), take(rows, order, axis=1)
-
-    def ranked(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and scores; -1 and NaN where there are no more."""
-        scores, rows = self._merged()
-        is_none = np.isneginf(scores)
-        rows[is_none], scores[is_none] = -1, np.nan
-        return rows, scores
+def _best(parts: list[Any], n_top: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Merge scores (m, b) and their rows, best first; of equal ones the lowest row."""
+    scores, rows = map(np.hstack, zip(*parts, strict=True))
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :n_top]
+    take = np.take_along_axis
+    return take(scores, order, axis=1), take(rows, order, axis=1)

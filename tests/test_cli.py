@@ -25,7 +25,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skrub import TableVectorizer
 
-from epic_sklearn import EPICFilter, LastLayerGradients, logit_gradients
+from epic_sklearn import (
+    EPICFilter,
+    LastLayerGradients,
+    LogitGradients,
+    logit_gradients,
+)
 from epic_sklearn import PrecomputedGradients as Precomputed
 from epic_sklearn.cli import arrays, main, output, tables
 from epic_sklearn.cli.commands import cli
@@ -50,8 +55,10 @@ def folder(tmp_path, monkeypatch):
 
 def test_csv_gives_what_the_filter_gives(folder, capsys):
     X, y = poisoned_iris()
-    direct = EPICFilter(logistic(), random_state=0).fit(X, SPECIES[y])
-    assert scan("iris.csv", "--label", "species", "--mask", "mask.csv") == 0
+    rule = IsolatedMedoids()
+    direct = EPICFilter(LogitGradients(logistic()), rule=rule).fit(X, SPECIES[y])
+    options = ["--mask", "mask.csv", "--rule", "IsolatedMedoids"]
+    assert scan("iris.csv", "--label", "species", *options) == 0
     mask = mask_of()
     np.testing.assert_array_equal(mask["kept"], direct.keep_)
     np.testing.assert_allclose(mask["isolation_score"], direct.isolation_score_)
@@ -204,7 +211,7 @@ def test_decisions_of_the_audit_page_are_applied(folder, capsys):
     expected = sorted({*flagged[1:].tolist(), 7})
     assert np.flatnonzero(~mask_of()["kept"]).tolist() == expected
     other = [*options, "--decisions", "decisions.csv", "--force"]
-    other += ["--set", "subset_size=0.1"]
+    other += ["--rule", "IsolatedMedoids"]
     capsys.readouterr()
     assert "another fit" in refused(capsys, *other)
 
@@ -222,7 +229,7 @@ def test_exit_status_and_json(folder, capsys):
     assert captured.out.count("\n") == 1 and captured.err == ""
     np.save("same.npy", np.ones((150, 2)))  # nothing is isolated
     options += ["--fail-on-isolated", "--gradients", "same.npy"]
-    options += ["--set", "subset_size=0.02"]
+    options += ["--rule", "IsolatedMedoids", "--set", "subset_size=0.02"]
     assert scan("iris.csv", *options) == 0
 
 
@@ -258,7 +265,8 @@ def test_labels_keep_their_text(folder, capsys, labels, expected):
 def test_boolean_labels(folder, capsys):
     X, y = poisoned_iris()
     pd.DataFrame({"a": X[:, 2], "b": X[:, 3], "y": y > 1}).to_parquet("b.parquet")
-    assert scan("b.parquet", "--label", "y", "--json") == 0
+    options = ["--json", "--gradient-of", "logit"]
+    assert scan("b.parquet", "--label", "y", *options) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["label"] for row in found["classes"]] == [False, True]
     assert "2 classes" in found["notes"][0]

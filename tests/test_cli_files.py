@@ -154,9 +154,9 @@ def test_decimal_commas(folder, capsys):
     message = refused(capsys, *german)
     assert "4 columns cannot be used" in message and "'petal width (cm)'" in message
     assert "give --decimal ," in message
-    expected = kept("en.csv", *BY_SPECIES, "--set", "subset_size=0.1")
+    expected = kept("en.csv", *BY_SPECIES, "--set", "cutoff=1.5")
     assert not all(expected)
-    found = kept(*german, "--decimal", ",", "--set", "subset_size=0.1")
+    found = kept(*german, "--decimal", ",", "--set", "cutoff=1.5")
     assert found == expected
     write("mixed.csv", "a;b;y\n" + "1,5;1.500;u\n2,5;2.500;v\n" * 6)
     message = refused(

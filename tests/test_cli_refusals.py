@@ -81,25 +81,33 @@ def test_pickles_are_never_loaded(folder, capsys):
     assert not (folder / "owned").exists()
 
 
+MEDOIDS = ["--rule", "IsolatedMedoids"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--features", "sepal"], "There is no column 'sepal'"),
         (["--exclude", "petal width"], "did you mean 'petal width (cm)'?"),
         (["--features", "species"], "is the label"),
-        (["--set", "subset_size=0"], "'subset_size' parameter of IsolatedMedoids must"),
-        (["--set", "subset_size=0"], "defaults: cluster_on=all, max_class_size=None"),
-        (["--set", "threshold=few"], "Got 'few' instead"),
-        (["--set", "treshold=2"], "did you mean 'threshold'?"),
-        (["--set", "threshold"], "give NAME=VALUE"),
-        (["--set", "cutoff=2"], "There is no IsolatedMedoids parameter 'cutoff'"),
+        (
+            [*MEDOIDS, "--set", "subset_size=0"],
+            "'subset_size' parameter of IsolatedMedoids must",
+        ),
+        (
+            [*MEDOIDS, "--set", "subset_size=0"],
+            "defaults: cluster_on=all, max_class_size=None",
+        ),
+        ([*MEDOIDS, "--set", "threshold=few"], "Got 'few' instead"),
+        ([*MEDOIDS, "--set", "treshold=2"], "did you mean 'threshold'?"),
+        ([*MEDOIDS, "--set", "threshold"], "give NAME=VALUE"),
+        ([*MEDOIDS, "--set", "cutoff=2"], "no IsolatedMedoids parameter 'cutoff'"),
         (["--rule", "FarNeighbours"], "did you mean 'FarNeighbors'?"),
         (["--rule", "Rule"], "There is no rule 'Rule'"),
         (["--rule", "HighLoss", "--set", "drop_fraction=2"], "'drop_fraction' param"),
-        (["--rule", "FarNeighbors", "--gradient-of", "logit"], "Leave --gradient-of"),
+        (["--rule", "DeepKNN", "--gradient-of", "logit"], "Leave --gradient-of"),
         (["--rule", "DeepKNN", "--model", "forest"], "no last linear layer"),
         (["--rule", "DeepKNN", "--probabilities", "p.npy"], "last layer's inputs"),
-        (["--rule", "FarNeighbors", "--gradients", "p.npy"], "errors and inputs"),
         (["--decimal", ","], "are both ','"),
         (["--decimal", ",,"], "',,' is not one of"),
         (["--cut", "X"], "--cut is for --out"),

@@ -91,8 +91,9 @@ def test_missing_numbers_are_filled_by_the_median_and_indicated(folder, capsys):
     model.fit(frame, y)
     p = pd.DataFrame(model.predict_proba(frame), columns=model.classes_)
     p.to_csv("p.csv", index=False)
-    assert scan("m.csv", *BY_SPECIES, "--mask", "m1.csv") == 0
-    elsewhere = ["--probabilities", "p.csv", "--mask", "m2.csv"]
+    options = ["--rule", "IsolatedMedoids", "--mask", "m1.csv"]
+    assert scan("m.csv", *BY_SPECIES, *options) == 0
+    elsewhere = ["--probabilities", "p.csv", *options[:3], "m2.csv"]
     assert scan("m.csv", *BY_SPECIES, *elsewhere) == 0
     np.testing.assert_array_equal(mask_of("m1.csv")["kept"], mask_of("m2.csv")["kept"])
 
@@ -140,7 +141,7 @@ def test_kept_lines_come_out_as_they_went_in(folder, name):
 
 def test_the_ten_most_suspicious_rows_are_printed(folder, capsys):
     messy().to_csv("m.csv", index=False)
-    assert scan("m.csv", *BY_SPECIES, "--set", "subset_size=0.5") == 0
+    assert scan("m.csv", *BY_SPECIES, "--set", "cutoff=0.5") == 0
     table = capsys.readouterr().out.partition("most suspicious")[2]
     assert table.count("line ") == 10
     assert table.index("line 2 ") < table.index("line", table.index("line 2 ") + 5)

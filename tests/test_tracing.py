@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from training_problem import StopAfter, classifier, make_net, problem
 
 import epic_sklearn.tracing
@@ -256,9 +256,27 @@ def test_a_module_predicts_as_its_columns_are_named(nets):
 
 def test_a_data_set_is_read_row_by_row(nets):
     data = TensorDataset(torch.tensor(X), torch.tensor(Y))
-    found = trace(nets, data, None, torch.tensor(EXAMPLES), torch.tensor(GOT))
+    shuffling = DataLoader(data, batch_size=50, shuffle=True, num_workers=2)
     same = trace(nets, X, Y, EXAMPLES, GOT)
-    np.testing.assert_array_equal(found.indices, same.indices)
+    for given in (data, shuffling):
+        found = trace(nets, given, None, torch.tensor(EXAMPLES), torch.tensor(GOT))
+        np.testing.assert_array_equal(found.indices, same.indices)
+
+
+def test_each_item_of_a_data_set_is_read_once_whatever_the_states(nets, monkeypatch):
+    monkeypatch.setattr(epic_sklearn.tracing, "FEW", 1)
+    reads = np.zeros(len(X), dtype=int)
+
+    class Counting(Dataset):
+        def __getitem__(self, i):
+            reads[i] += 1
+            return {"input": torch.tensor(X[i]), "label": int(Y[i])}
+
+        def __len__(self):
+            return len(X)
+
+    trace(nets, Counting(), Y, EXAMPLES, [2] * len(GOT))
+    assert (reads[1:] == (Y[1:] == 2)).all()
 
 
 def test_a_frame_joins_back_to_the_users(nets):
@@ -330,7 +348,7 @@ def test_memory_does_not_grow_with_the_training_set():
         ({"X": pd.DataFrame(X), "y": pd.Series(Y)[::-1]}, "in another order"),
         (
             {"model": nn.Sequential(make_net(), nn.Softmax(1))},
-            "does not give its output",
+            "gives its output",
         ),
     ],
 )

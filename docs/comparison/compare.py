@@ -29,7 +29,7 @@ from epic_sklearn import (
     poison_recall,
 )
 from epic_sklearn.datasets import make_poisoned_digits
-from epic_sklearn.demo import EPIC, HEAD, N_TARGETS
+from epic_sklearn.demo import HEAD, N_TARGETS
 from epic_sklearn.rules import FarNeighbors, HighLoss, RandomDrop
 
 head = functools.partial(nn.Linear, 64, 10)
@@ -120,7 +120,7 @@ def epic_neighbors(X, y):
 
 
 def epic_while_training(X, y):
-    model = EPICClassifier(head, random_state=0, **EPIC, **HEAD).fit(X, y)
+    model = EPICClassifier(head, random_state=0, **HEAD).fit(X, y)
     return np.flatnonzero(model.keep_)
 
 
@@ -160,7 +160,7 @@ def outcome(problem, trial, method):
     keep = np.zeros(len(y), dtype=bool)
     keep[method(X, y)] = True
     if method is epic_while_training:  # it drops while it trains
-        model = EPICClassifier(head, random_state=0, **EPIC, **HEAD).fit(X, y)
+        model = EPICClassifier(head, random_state=0, **HEAD).fit(X, y)
     else:
         model = TorchClassifier(head, random_state=0, **HEAD).fit(X[keep], y[keep])
     predicted = model.predict(problem.extract(poisons.target[None]))

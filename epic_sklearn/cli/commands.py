@@ -98,11 +98,33 @@ OPTIONS: list[tuple[str, str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-def with_options(command: Any) -> Any:
-    """Give a command the options of a scan."""
-    for names, text, how in reversed(OPTIONS):
-        command = click.option(*names.split(), help=text, **how)(command)
-    return command
+# Of these, what tells how files are read, and what is common to all commands.
+READING = [option for option in OPTIONS if option[0].split()[0] in {
+    *("--label", "--features", "--exclude", "--text", "--separator", "--decimal"),
+    *("--thousands", "--missing", "--date-format", "--encoding", "--seed", "--force"),
+    "--json",
+}]  # fmt: skip
+TRACED: list[tuple[str, str, dict[str, Any]]] = [
+    ("--model", "Classifier to fit on DATA (default: logistic).",
+     {"type": click.Choice(MODELS[:2])}),
+    ("--score", "Alike in direction, or times their size: for wrong labels.",
+     {"type": click.Choice(["cosine", "contribution"]), "default": "cosine"}),
+    ("--top", "Rows an example.", {**ONE, "default": 10}),
+    ("--all-labels", "Rank rows of other labels, too.", FLAG),
+    ("--ranks", "Write all ranks: .csv.", WRITTEN),
+    ("--report", "Write a page to look at them.", WRITTEN),
+]  # fmt: skip
+
+
+def with_options(options: Any) -> Any:
+    """Give a command options."""
+
+    def decorate(command: Any) -> Any:
+        for names, text, how in reversed(options):
+            command = click.option(*names.split(), help=text, **how)(command)
+        return command
+
+    return decorate
 
 
 def say(text: str) -> None:
@@ -150,7 +172,7 @@ def demo(as_json: bool, figure: Path | None, seed: int) -> None:
 
 @cli.command("scan", short_help="Find isolated rows in a data file.", epilog=EXAMPLES)
 @click.argument("data", type=INPUT)
-@with_options
+@with_options(OPTIONS)
 def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
     """Find rows of DATA that are isolated in their class.
 
@@ -170,3 +192,20 @@ def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
             click.echo(f"Note: {note}", err=True)
         say(as_tables(findings))
     return int(fail_on_isolated and not findings.detector.keep_.all())
+
+
+@cli.command("trace", short_help="Which rows of a data file taught a prediction.")
+@click.argument("data", type=INPUT)
+@click.argument("examples", type=INPUT)
+@with_options([*READING, *TRACED])
+def trace_command(json_only: bool, **given: Any) -> None:
+    """Rank rows of DATA by how much they taught a model what it says of EXAMPLES.
+
+    Both files have the same columns. A classifier is fitted on DATA. The label column
+    of EXAMPLES holds the label that each got; without one it is what the classifier
+    predicts. Rows that bear that label are ranked.
+    """
+    from .trace import as_json, as_table, trace_file
+
+    found, place = trace_file(SimpleNamespace(**given))
+    say(as_json(found) if json_only else as_table(found, place))

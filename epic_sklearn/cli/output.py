@@ -36,6 +36,7 @@ WAY_BACK = (
     "that are left, to train on."
 )
 FORMATS = {"mask": (".csv", ".npz", ".parquet"), "report": (".html", ".htm")}
+FORMATS["ranks"] = (".csv",)
 
 
 @dataclass
@@ -91,8 +92,10 @@ class Findings:
 def check_outputs(o: SimpleNamespace) -> None:
     """Refuse outputs that cannot be written, before any work."""
     inputs = [o.data, o.probabilities, o.gradients, o.decisions]
+    inputs.append(getattr(o, "examples", None))
     taken = {path.resolve(): f"the input {path}" for path in inputs if path is not None}
-    o.outputs = {k: getattr(o, k) for k in ("out", "mask", "report") if getattr(o, k)}
+    names = ("out", "mask", "report", "ranks")
+    o.outputs = {k: getattr(o, k) for k in names if getattr(o, k, None)}
     for name, path in o.outputs.items():
         real = path.resolve()
         what = f"--{name}: {path}"
@@ -154,18 +157,29 @@ def printable(value: Any) -> Text:
     return Text(text if text == text.strip() and text else repr(text))
 
 
-def as_tables(findings: Findings) -> str:
-    """Draw tables for people, in colour on a terminal."""
+def box_style() -> dict[str, Any]:
+    """Lines of tables that the terminal can show."""
     unicode = "utf" in (sys.stdout.encoding or "").lower()
-    how = {"box": box.ROUNDED if unicode else box.ASCII}
+    return {"box": box.ROUNDED if unicode else box.ASCII}
+
+
+def draw(*tables: Table) -> str:
+    """Draw tables one below the other, in colour on a terminal."""
     in_colour = True if sys.stdout.isatty() else None
     console = Console(file=io.StringIO(), force_terminal=in_colour)
-    problem, detector = findings.problem, findings.detector
+    for table in tables:
+        console.print(table)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def as_tables(findings: Findings) -> str:
+    """Draw tables for people."""
+    how, problem, detector = box_style(), findings.problem, findings.detector
+    tables = [_class_table(findings, how)]
     if any(column.what != "number" for column in problem.columns):
-        console.print(_column_table(problem.columns, how))
-    console.print(_class_table(findings, how))
+        tables.insert(0, _column_table(problem.columns, how))
     if len(detector.isolated_indices_):
-        console.print(_suspicious_table(findings, how))
+        tables.append(_suspicious_table(findings, how))
     rule = " ".join(repr(detector.rule_).split())
     lines = [f"Warning: {text}" for text in problem.warnings]
     lines += [
@@ -173,7 +187,7 @@ def as_tables(findings: Findings) -> str:
         f"rho {findings.rho:.3g}, {findings.seconds:.1f} s."
     ]
     lines += [f"{k.capitalize()}: {v}" for k, v in findings.options.outputs.items()]
-    return console.file.getvalue() + "\n".join(lines)  # type: ignore[attr-defined]
+    return draw(*tables) + "\n".join(lines)
 
 
 def _column_table(columns: Sequence[Column], how: dict[str, Any]) -> Table:

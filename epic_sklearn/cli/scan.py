@@ -134,8 +134,6 @@ def _check_gradients(o: SimpleNamespace) -> None:
         way_out = "Leave --gradient-of out, or give --gradient-of last_layer."
     elif o.probabilities is not None:
         gives = ("errors",)
-    elif o.gradients is not None and len(o.rule.needs) > 1:
-        gives = o.rule.needs[:1]  # an array is one or the other
     try:
         refuse_what_lacks(o.rule, gives, way_out)
     except ValueError as error:
@@ -150,14 +148,14 @@ def _check_gradients(o: SimpleNamespace) -> None:
         )
 
 
-def open_data(o: SimpleNamespace) -> Any:
+def open_data(o: SimpleNamespace, needs_label: bool = True) -> Any:
     """Open a data file by its suffix."""
     names = [suffix + packed for suffix in tables.LINES for packed in ("", ".gz")]
     lines = {
         k: lambda path: tables.LinesFile(path, o.separator, o.encoding) for k in names
     }
     data = open_by(o.data, {**lines, ".parquet": tables.ParquetFile, ".npz": NpzFile})
-    if o.label not in data.names:
+    if needs_label and o.label not in data.names:
         raise unknown(data.kind, o.label, data.names, data.hint)
     return data
 
@@ -231,7 +229,7 @@ def _read(
     return problem, raw
 
 
-def _with_model(o: SimpleNamespace, data: Any) -> Problem:
+def with_model(o: SimpleNamespace, data: Any) -> Problem:
     """Features, and a model to be fitted on them."""
     chosen, model = choose_features(data, o), o.model or "logistic"
     problem, raw = _read(o, data, chosen)
@@ -379,7 +377,7 @@ def scan(o: SimpleNamespace) -> Findings:
     console = Console(stderr=True, quiet=not o.verbose)
     with console.status(Text(f"Reading {o.data.name}")) as stage:
         data = open_data(o)
-        problem = (_from_elsewhere if o.elsewhere else _with_model)(o, data)
+        problem = (_from_elsewhere if o.elsewhere else with_model)(o, data)
         images = None if o.images is None else _images(o, data, len(problem.labels))
         cut, notes = set[str](), list[str]()
         if isinstance(data, NpzFile) and o.out is not None:

@@ -91,6 +91,20 @@ def _check_probabilities(probabilities: np.ndarray, codes: np.ndarray) -> None:
         )
 
 
+def _checked_labels(y: Any, of_items: np.ndarray | None) -> Any:
+    """Refuse labels that are not those which a data set's items give."""
+    given = np.asarray(y)
+    if of_items is not None and given.shape == of_items.shape:
+        are_comparable = all(a.dtype.kind in "iub" for a in (given, of_items))
+        n_other = int((given != of_items).sum()) if are_comparable else 0
+        if n_other:
+            raise ValueError(
+                f"{n_other} of {len(given)} labels in y are not those that the data "
+                "set's items give; leave y out, or give a data set without labels."
+            )
+    return y
+
+
 class GradientExtractor(DocLinks, BaseEstimator):
     """Base of the extractors that take gradients from a model.
 
@@ -254,7 +268,7 @@ class GradientExtractor(DocLinks, BaseEstimator):
             logits, labels, layer = forward(module, data, self.batch_size, with_inputs)
             refuse_probabilities(module, logits)
             probabilities = softmax(logits, axis=1)
-            labels = labels if y is None else y
+            labels = labels if y is None else _checked_labels(y, labels)
         if labels is None:
             raise ValueError("y is missing: gradients depend on the labels.")
         labels = column_or_1d(label_array(labels))

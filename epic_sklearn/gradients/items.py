@@ -7,9 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from skorch.dataset import Dataset as SkorchDataset
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+)
 
-from ..validation import label_array
+from ..validation import digest, label_array
 
 # Options of a user's DataLoader that say how batches are made, not of which examples.
 WORKER_OPTIONS = (
@@ -28,6 +35,16 @@ def is_hugging_face(X: Any) -> bool:
     """Whether X is a Dataset of Hugging Face, which is none of torch's."""
     kinds = {(kind.__module__, kind.__name__) for kind in type(X).__mro__}
     return ("datasets.arrow_dataset", "Dataset") in kinds
+
+
+def as_tensors(data: Any) -> Any:
+    """Let a ``datasets.Dataset`` give tensors where it would give lists and numbers.
+
+    Of which loaders make batches the wrong way round.
+    """
+    if is_hugging_face(data) and data.format["type"] is None:
+        return data.with_format("torch")
+    return data
 
 
 def is_dataset(X: Any) -> bool:
@@ -58,8 +75,7 @@ def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
     -------
     iterable of batches
     """
-    if is_hugging_face(data) and data.format["type"] is None:
-        data = data.with_format("torch")  # lists would be batched the wrong way round
+    data = as_tensors(data)
     if isinstance(data, DataLoader):
         options = {name: getattr(data, name) for name in LOADER_OPTIONS}
         if isinstance(data.dataset, IterableDataset):  # workers would mix the order
@@ -86,6 +102,90 @@ def inputs_and_labels(batch: Any) -> tuple[Any, Any]:
     if not isinstance(batch, list | tuple):
         return batch, None
     return batch[0], batch[1] if len(batch) > 1 else None
+
+
+def n_items(data: Any) -> int:
+    """Count the items of a data set, or of a loader's."""
+    return len(data.dataset if isinstance(data, DataLoader) else data)  # type: ignore[arg-type]
+
+
+def like(loader: DataLoader, data: Any, batch_size: int | None) -> DataLoader:
+    """Make a loader of `data` in its order, with the workers of another."""
+    options = {name: getattr(loader, name) for name in LOADER_OPTIONS}
+    return DataLoader(data, batch_size or 512, **options)
+
+
+def take_items(data: Any, rows: np.ndarray) -> Any:
+    """Take some items of a data set, or of a loader's, as a data set or loader."""
+    if isinstance(data, DataLoader):
+        return like(data, take_items(data.dataset, rows), data.batch_size)
+    return data.select(rows) if is_hugging_face(data) else Subset(data, rows.tolist())
+
+
+def digest_of(data: Any) -> str | None:
+    """Name what examples are, by :func:`digest`; None where only items tell."""
+    if type(data) is TensorDataset:
+        data = data.tensors[0]
+    elif type(data) is SkorchDataset:
+        data = data.X
+    if is_dataset(data):
+        return None
+    if isinstance(data, dict):
+        return digest(*(data[name] for name in sorted(data)))
+    is_several = isinstance(data, list | tuple) and hasattr(data[0], "shape")
+    return digest(*data) if is_several else digest(data)
+
+
+class CodedItems(Dataset):
+    """Items of a data set with the codes of their labels, read when they are needed.
+
+    Parameters
+    ----------
+    data : Dataset, DataLoader or datasets.Dataset
+        A DataLoader's workers, collate function and pinned memory are used.
+    labels : ndarray of shape (n,) or None
+        What the items' labels must be; ValueError as one is read that differs.
+    codes : ndarray of shape (n,), int
+        What is given with each item.
+    """
+
+    def __init__(self, data: Any, labels: np.ndarray | None, codes: np.ndarray) -> None:
+        loader = data if isinstance(data, DataLoader) else DataLoader(data)
+        self.options = {name: getattr(loader, name) for name in LOADER_OPTIONS}
+        self.items = as_tensors(loader.dataset)
+        self.labels, self.codes = labels, codes
+        self._collate, self.options["collate_fn"] = loader.collate_fn, self.collate
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, row: int) -> tuple[Any, int]:
+        item = self.items[row]
+        label = inputs_and_labels(item)[1]
+        if self.labels is not None and label != self.labels[row]:
+            raise ValueError(
+                f"Item {row} has the label {label!r}, and had {self.labels[row]!r} "
+                "when labels were read; give a data set whose items keep their labels."
+            )
+        return item, int(self.codes[row])
+
+    def collate(self, pairs: list[tuple[Any, int]]) -> tuple[Any, torch.Tensor]:
+        """Batch items as the data set's own loader does, with the codes as labels."""
+        items, codes = zip(*pairs, strict=True)
+        return inputs_and_labels(self._collate(list(items)))[0], torch.tensor(codes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (n, ...) of all inputs; (n,) where an input has several entries."""
+        x = inputs_and_labels(self.items[0])[0]
+        if isinstance(x, Mapping) and len(x) == 1:
+            (x,) = x.values()
+        return len(self), *getattr(x, "shape", ())
+
+    def loader(self, batch_size: int, n: int | None = None) -> DataLoader:
+        """Batches of the first n items, of all where n is None."""
+        data: Any = self if n is None else Subset(self, range(n))
+        return DataLoader(data, batch_size, **self.options)
 
 
 def _labels_in(items: list[Any]) -> list[Any]:
@@ -137,3 +237,30 @@ def item_labels(data: Any) -> np.ndarray:
             "themselves."
         )
     return label_array(labels)
+
+
+class _Read(Dataset):
+    """Items that have been read."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __getitem__(self, i: int) -> Any:
+        return self.items[i]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def read_items(data: Any, rows: list[int]) -> Any:
+    """Read some rows of a data set, each once, into another, or of a loader."""
+    if is_hugging_face(data):
+        return data.select(rows)
+    is_loader = isinstance(data, DataLoader)
+    workers = {k: getattr(data, k) for k in WORKER_OPTIONS} if is_loader else {}
+    some: Dataset = Subset(data.dataset if is_loader else data, rows)
+    how: dict[str, Any] = {"collate_fn": list, "generator": torch.Generator()}
+    read = _Read([x for part in DataLoader(some, 64, **how, **workers) for x in part])
+    if not is_loader:
+        return read
+    return DataLoader(read, data.batch_size or 512, collate_fn=data.collate_fn)

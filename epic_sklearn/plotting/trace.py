@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..base import take_rows, to_numpy
+from ..report import check_looks, looks
 from ..tracing import Trace
 from ._inputs import as_mask
 from ._style import POISON, import_pyplot, shorten
-
-N_VALUES = 8
 
 
 @dataclass(eq=False, repr=False)
@@ -81,12 +79,7 @@ class TraceDisplay:
         poison_indices : see :meth:`DropHistoryDisplay.from_estimator`
             Rows with an orange frame.
         """
-        if len(examples) != len(found.labels) or len(X) != found.n_rows:
-            raise ValueError(
-                f"There are {len(X)} rows and {len(examples)} examples; the trace is "
-                f"of {found.n_rows} and {len(found.labels)}. Give the same, or what "
-                "they look like, in the same order."
-            )
+        check_looks(found, X, examples)
         is_poison = as_mask(poison_indices, found.n_rows, "poison_indices")
         if is_poison is None:
             is_poison = np.zeros(found.n_rows, dtype=bool)
@@ -103,7 +96,7 @@ class TraceDisplay:
                     rows, found.row_labels[i], scores, strict=False
                 )
             ]
-            display.panels.append([_looks(*part) for part in parts])
+            display.panels.append([_as_panel(looks(*part)) for part in parts])
             display.titles.append(titles)
             of_rows = (
                 np.zeros(len(rows), bool) if is_poison is None else is_poison[rows]
@@ -119,16 +112,13 @@ class TraceDisplay:
             len(self.panels), n_columns, figsize=size, layout="constrained",
             squeeze=False,
         )  # fmt: skip
-        images = [p for line in self.panels for p in line if not isinstance(p, str)]
-        low = min((image.min() for image in images), default=0)
-        high = max((image.max() for image in images), default=1)
         for axes, *line in zip(
             self.axes_, self.panels, self.titles, self.marked, strict=True
         ):
             for ax in axes[len(line[0]) :]:
                 ax.set_axis_off()
             for ax, panel, title, is_marked in zip(axes, *line, strict=False):
-                _draw(ax, panel, low, high)
+                _draw(ax, panel)
                 ax.set_title(title, fontsize="small")
                 ax.set(xticks=[], yticks=[])
                 style = {"color": POISON, "linewidth": 3} if is_marked else {}
@@ -136,30 +126,16 @@ class TraceDisplay:
         return self
 
 
-def _looks(source: Any, row: int) -> Any:
-    """Give an image, or the text that stands for a row."""
-    item = to_numpy(take_rows(source, np.array([row])))
-    if hasattr(item, "columns"):
-        values = zip(item.columns, item.to_numpy()[0], strict=True)
-        lines = [f"{shorten(name, 12)} {_short(value)}" for name, value in values]
-        return "\n".join(lines[:N_VALUES])
-    item = np.asarray(item.toarray() if hasattr(item, "toarray") else item)[0]
-    if item.ndim in (2, 3):
-        channels_first = item.ndim == 3 and item.shape[0] in (1, 3)
-        return np.squeeze(np.moveaxis(item, 0, -1) if channels_first else item)
-    if item.ndim == 0:
-        return "\n".join(textwrap.wrap(shorten(item, 120), 18))
-    return "\n".join(_short(value) for value in item[:N_VALUES])
+def _as_panel(seen: Any) -> Any:
+    if not isinstance(seen, str):
+        return seen
+    lines = (textwrap.wrap(line, 16)[:5] for line in seen.splitlines()[:8])
+    return "\n".join(part.replace("$", r"\$") for line in lines for part in line)
 
 
-def _short(value: Any) -> str:
-    return shorten(f"{value:.3g}" if isinstance(value, float) else value, 12)
-
-
-def _draw(ax: Any, panel: Any, low: float, high: float) -> None:
+def _draw(ax: Any, panel: Any) -> None:
     if isinstance(panel, str):
         ax.text(0.5, 0.5, panel, ha="center", va="center", fontsize="x-small")
-    elif panel.ndim == 2:
-        ax.imshow(panel, cmap="gray_r", vmin=low, vmax=high)
-    else:
-        ax.imshow((panel - low) / ((high - low) or 1))
+        return
+    top = 1 if panel.dtype.kind in "fb" else 255
+    ax.imshow(np.squeeze(panel), cmap="gray_r", vmin=0, vmax=top)

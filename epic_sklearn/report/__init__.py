@@ -4,6 +4,7 @@ from ._case import Case, Page
 from ._decisions import fit_id
 from ._model import model_warnings, probabilities_of
 from ._thumbnails import check_images
+from ._trace_page import check_looks, looks, write_trace
 from ._write import environment, write_page
 from .review import Reviewable
 
@@ -12,9 +13,12 @@ __all__ = [
     "Page",
     "Reviewable",
     "check_images",
+    "check_looks",
     "environment",
     "fit_id",
+    "looks",
     "model_warnings",
     "probabilities_of",
     "write_page",
+    "write_trace",
 ]

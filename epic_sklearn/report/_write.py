@@ -125,6 +125,26 @@ def _context(case: Case, page: Page, pictures: Pictures | None) -> dict[str, Any
     }
 
 
+def _policy(script: str, style: str) -> str:
+    """Content security policy of a page with this script and style."""
+    return (
+        f"default-src 'none'; script-src {_hash_source(script)}; "
+        f"style-src {_hash_source(style)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _write_whole(path: Path, page: str) -> Path:
+    """Write a page; an interrupted write leaves no part of it."""
+    unfinished = path.with_name(path.name + ".tmp")
+    try:
+        unfinished.write_bytes(page.encode("utf-8", "replace"))
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
 def render(context: dict[str, Any], data: dict[str, Any], environment: Any) -> str:
     """Fill the page's template: all of `context` is escaped, `data` is text only."""
     from markupsafe import Markup
@@ -132,15 +152,10 @@ def render(context: dict[str, Any], data: dict[str, Any], environment: Any) -> s
     style = _template_text("page.css")
     parts = "\n".join(_template_text(name) for name in SCRIPTS)
     script = f'"use strict";\n(() => {{\n{parts}\n}})();\n'
-    policy = (
-        f"default-src 'none'; script-src {_hash_source(script)}; "
-        f"style-src {_hash_source(style)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
     return environment.from_string(_template_text("page.html")).render(
         **context,
         pieces=re.compile(r"(?<=\S[_\-./:,;(=\[])(?=[^\W\d_])").split,
-        policy=policy,
+        policy=_policy(script, style),
         style=Markup(style),
         script=Markup(script),
         data=Markup(_as_json(data)),
@@ -156,10 +171,4 @@ def write_page(case: Case, page: Page, path: Path, environment: Any) -> Path:
         names = None  # x0, x1, ... of an image say nothing
     data = page_data(case, page, pictures, names)
     text = render(_context(case, page, pictures), data, environment)
-    unfinished = path.with_name(path.name + ".tmp")
-    try:
-        unfinished.write_bytes(text.encode("utf-8", "replace"))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
+    return _write_whole(path, text)

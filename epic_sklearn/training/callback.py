@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import StrOptions, validate_parameter_constraints
 from skorch.callbacks import Callback
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset
-from tqdm import tqdm
+from torch.utils.data import DataLoader, Sampler, Subset
 
-from .._utils import RandomState, resolve_seed, warn_if_nothing_learned, warn_user
-from ..epochs import Epochs
-from ..gradients import EXTRACTORS, Gradients
-from ..gradients.modules import forward, looks_like_probabilities
-from ..report import Case, Reviewable
-from ..rules import Rule, resolve_rule
-from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
-from .net import gradients_for, training_loader
-from .sampler import EPICSubsetSampler, digest_of, labels_of
-
-# Examples a forward pass when gradients are taken.
-GRADIENT_BATCH = 512
+from .._utils import resolve_seed, warn_user
+from ..gradients import Gradients
+from ..gradients.items import digest_of
+from ..gradients.modules import looks_like_probabilities
+from ..report import Reviewable
+from ..schedule import DropSchedule
+from .net import training_loader
+from .rounds import EPICRounds
 
 
 class LogOf(nn.Module):
@@ -56,13 +49,13 @@ def _logits_of(net: Any) -> nn.Module:
 
 def _loader(net: Any, data: Any) -> DataLoader:
     """Batches as a skorch net's own validation loader makes them."""
-    options = {"batch_size": GRADIENT_BATCH, **net.get_params_for("iterator_valid")}
+    options = {"batch_size": 512, **net.get_params_for("iterator_valid")}
     if options["batch_size"] == -1:  # skorch's: everything at once
         options["batch_size"] = len(data)
     return DataLoader(data, **options)
 
 
-class EPICCallback(Reviewable, Callback):
+class EPICCallback(Reviewable, EPICRounds, Callback):
     """Drop what a rule flags while a skorch net trains.
 
     For your own ``NeuralNetClassifier``: with the criterion
@@ -117,53 +110,15 @@ DropSchedule
     [1, 3]
     """
 
-    sampler_: EPICSubsetSampler | None
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **SCHEDULE_CONSTRAINTS,
-        "gradients": [StrOptions(set(EXTRACTORS)), None],
-        "clean_dataset": [Dataset, None],
-        "verbose": ["verbose"],
-    }
-
     _way_back: ClassVar[str] = (
         "Give the file to `EPICCallback.apply_decisions` (of the net's `callbacks_`), "
         "then train anew on what is left, without the callback: "
         "`net.set_params(callbacks__NAME=None).fit(X[epic.keep_], y[epic.keep_])`."
     )
 
-    def __init__(
-        self,
-        rule: Rule | None = None,
-        gradients: str | None = None,
-        warmup: int | None = None,
-        every: int | None = None,
-        stop: int | None = None,
-        min_class_fraction: float = 0.5,
-        clean_dataset: Dataset | None = None,
-        n_jobs: int | None = None,
-        random_state: RandomState = None,
-        verbose: int = 0,
-    ) -> None:
-        self.rule = rule
-        self.gradients = gradients
-        self.warmup = warmup
-        self.every = every
-        self.stop = stop
-        self.min_class_fraction = min_class_fraction
-        self.clean_dataset = clean_dataset
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-
     def initialize(self) -> EPICCallback:
         """Check the parameters (ValueError) and forget earlier runs."""
-        validate_parameter_constraints(
-            self._parameter_constraints,
-            self.get_params(deep=False),
-            type(self).__name__,
-        )
-        self._gradients_ = gradients_for(self.rule, self.gradients)
+        self._check_parameters()
         self.sampler_ = None
         self._taken_over_: dict[str, Any] | None = None
         return self
@@ -178,13 +133,7 @@ DropSchedule
         is_late = (1 if warmup is None else warmup) >= net.max_epochs
         if is_late:  # training may go on
             warmup = 1 if warmup is None else warmup
-        self._epochs_ = Epochs.of(
-            resolve_rule(self.rule),
-            warmup,
-            self.every,
-            self.stop,
-            None if is_late else net.max_epochs,
-        )
+        self._plan(warmup, None if is_late else net.max_epochs)
         if len(net.history) == 0 and is_late:
             warn_user(
                 f"EPICCallback's warmup is {warmup} and the net's max_epochs "
@@ -205,22 +154,17 @@ DropSchedule
         vars(net).pop("iterator_train__sampler", None)
         vars(net).update(self._taken_over_ or {})
         self._taken_over_ = None
-        if self.sampler_ is not None and self.rounds_ and self.keep_.all():
-            loader = _loader(net, net.get_dataset(X, y))
-            logits, labels, _ = forward(_logits_of(net), loader)
-            assert labels is not None  # the net has trained on them
-            warn_if_nothing_learned(type(self).__name__, labels, logits)
+        loader = _loader(net, net.get_dataset(X, y))
+        self._warn_if_nothing_learned(_logits_of(net), loader, loader.batch_size)
 
     def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
         """Drop what the rule flags if a round is due."""
-        sampler = self._bind(dataset_train)
-        epoch = len(net.history) - 1
-        record = sampler.step(epoch, lambda: self._gradients(net, dataset_train))
-        if record is not None and self.verbose:
-            tqdm.write(
-                f"epoch {epoch}: dropped {record.n_dropped} examples, kept "
-                f"{record.n_kept} of {sampler.n}, rho {record.rho:.3g}"
-            )
+        self._bind(dataset_train)
+        loader = _loader(net, dataset_train)
+        self._round(
+            len(net.history) - 1,
+            lambda: self._gradients(_logits_of(net), loader, loader.batch_size),
+        )
 
     @property
     def keep_(self) -> np.ndarray:  # type: ignore[override]
@@ -241,14 +185,9 @@ DropSchedule
         """Row numbers of those that are not kept."""
         return np.flatnonzero(~self.keep_)
 
-    @property
-    def rounds_(self) -> list[Round]:
-        """One record a round."""
-        return self._bound.rounds
-
     def to_frame(self) -> Any:
         """As :meth:`EPICFilter.to_frame`, of the rows trained on, by row number."""
-        return self._bound.to_frame().set_axis(self._rows_)
+        return super().to_frame().set_axis(self._rows_)
 
     @property
     def _schedule(self) -> DropSchedule:  # type: ignore[override]
@@ -260,57 +199,25 @@ DropSchedule
     def _keep_as_decided(self) -> None:
         pass  # `keep_` is the sampler's
 
-    def _digest(self, seen: Any) -> str | None:
-        return digest_of(seen)
-
-    def _case(self, X: Any, y: Any, *args: Any, **kwargs: Any) -> Case:
-        y = labels_of(X) if y is None else y  # in the items of a data set
-        return super()._case(X, y, *args, **kwargs)
-
     def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
         net, rows = self._net_, self._rows_
         dataset = Subset(net.get_dataset(seen, labels), rows.tolist())
+        loader = _loader(net, dataset)
+        gradients = self._gradients(_logits_of(net), loader, loader.batch_size)
         found = net.predict_proba(seen)[rows]
-        return self._gradients(net, dataset), (found, np.arange(found.shape[1]))
+        return gradients, (found, np.arange(found.shape[1]))
 
-    @property
-    def _bound(self) -> EPICSubsetSampler:
-        sampler = getattr(self, "sampler_", None)
-        if sampler is None:
-            raise AttributeError(
-                "EPICCallback has not seen any training yet; fit its net first. Of a "
-                "fitted net take it from net.callbacks_, which may hold a copy."
-            )
-        return sampler
-
-    def _bind(self, dataset: Any) -> EPICSubsetSampler:
+    def _bind(self, dataset: Any) -> None:
         """Make the sampler when the training set is first seen."""
         if self.sampler_ is None:
-            self.sampler_ = EPICSubsetSampler(
-                labels_of(dataset),
-                rule=self.rule,
-                **asdict(self._epochs_),
-                min_class_fraction=self.min_class_fraction,
-                n_jobs=self.n_jobs,
-                shuffle=self._shuffle_,
-                random_state=resolve_seed(self.random_state),
-            )
+            seed = resolve_seed(self.random_state)
+            self._begin(dataset, seed, shuffle=self._shuffle_)
             self._rows_, self._n_rows_ = _rows_of(dataset)
-            if self.clean_dataset is not None:
-                _check_clean(self.clean_dataset, dataset, self.sampler_.schedule)
-        if len(dataset) != self.sampler_.n:
+        if len(dataset) != self._bound.n:
             raise ValueError(
-                f"Training began with {self.sampler_.n} examples and goes on with "
+                f"Training began with {self._bound.n} examples and goes on with "
                 f"{len(dataset)}; continue with the same, or call fit to start anew."
             )
-        return self.sampler_
-
-    def _gradients(self, net: Any, dataset: Any) -> Gradients:
-        """Take gradients in evaluation mode, without augmentation, in order."""
-        data: Any = dataset if self.clean_dataset is None else self.clean_dataset
-        extractor = EXTRACTORS[self._gradients_](_logits_of(net))
-        schedule = self._bound.schedule
-        return extractor.compute(_loader(net, data), schedule.classes[schedule.codes])
 
 
 class _LateSampler(Sampler[int]):
@@ -338,24 +245,6 @@ def _refuse_other_samplers(net: Any) -> None:
                 "ignored. Take it out; or, to sample in your own way, train in your "
                 "own loop with what an EPICSubsetSampler keeps (its keep)."
             )
-
-
-def _check_clean(clean: Any, dataset: Any, schedule: DropSchedule) -> None:
-    """Refuse other examples, or an order that their labels show to be another."""
-    if len(clean) != len(dataset):
-        raise ValueError(
-            f"clean_dataset has {len(clean)} examples and the training set "
-            f"{len(dataset)}; they must be the same examples in the same order."
-        )
-    first = clean[0]
-    if not isinstance(first, list | tuple) or len(first) < 2:  # without labels
-        return
-    n_other = int((labels_of(clean) != schedule.classes[schedule.codes]).sum())
-    if n_other:
-        raise ValueError(
-            f"{n_other} of {len(dataset)} labels in clean_dataset are not those of the "
-            "training set; give the same examples in the same order."
-        )
 
 
 def _rows_of(dataset: Any) -> tuple[np.ndarray, int]:

@@ -58,7 +58,7 @@ def _those(callbacks: list[tuple[str, Any]], kind: type[Callback]) -> list[Any]:
 
 
 def describe_run(
-    estimator: Any, net: Any, sampler: Any, X: np.ndarray, codes: np.ndarray
+    estimator: Any, net: Any, sampler: Any, X: Any, codes: np.ndarray
 ) -> dict[str, str]:
     """Describe what a run that goes on must share with the one that was saved.
 
@@ -81,7 +81,8 @@ def describe_run(
         "learning rates": repr(
             [{k: plain(v) for k, v in given.items()} for given in schedulers]
         ),
-        "X": digest(X),
+        # Of a data set all would have to be read.
+        "X": digest(X) if isinstance(X, np.ndarray) else f"{len(X)} items",
         "y": digest(codes),
     }
 

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
 from .._utils import RandomState, warn_if_nothing_learned, warn_user
-from ..base import take_rows, to_numpy
+from ..base import take_rows
 from ..epochs import Epochs
 from ..frames import RowsToFrame, index_of
 from ..gradients import EXTRACTORS, Gradients
@@ -157,7 +156,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         self.min_class_fraction = min_class_fraction
         self.n_jobs = n_jobs
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
         """Train as :meth:`TorchClassifier.fit`, dropping what the rule flags."""
         super().fit(X, y)
         schedule = self._schedule
@@ -178,9 +177,8 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
                 f"{schedule.epochs.warmup}: nothing was dropped."
             )
         elif self.keep_.all():
-            codes = np.searchsorted(self.classes_, column_or_1d(to_numpy(y)))
             logits, _, _ = forward(self.module_, self._module_input(X))
-            warn_if_nothing_learned(type(self).__name__, codes, logits)
+            warn_if_nothing_learned(type(self).__name__, schedule.codes, logits)
         return self
 
     def refit(self, X: ArrayLike, y: ArrayLike) -> Self:

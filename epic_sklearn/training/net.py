@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from ..gradients import EXTRACTORS, GradientExtractor
-from ..gradients.modules import forward, refuse_probabilities
+from ..gradients.items import CodedItems
+from ..gradients.modules import apply, forward, refuse_probabilities
 from ..rules import Rule, resolve_rule
 from ..rules.base import preferred_gradients, refuse_what_lacks
 from .sampler import EpochOrder
@@ -67,9 +69,22 @@ class MultilayerPerceptron(nn.Module):
         return self.layers(standard.to(next(self.layers.parameters()).dtype))
 
 
-def make_module(given: Any, X: np.ndarray, n_classes: int) -> nn.Module:
+class LogitNet(NeuralNetClassifier):
+    """skorch's net, which takes the logits out of whatever the module returns."""
+
+    def infer(self, x: Any, **fit_params: Any) -> torch.Tensor:
+        """Call the module on a batch, cast and moved to where it is."""
+        return apply(self.module_, x)
+
+
+def make_module(given: Any, X: np.ndarray | CodedItems, n_classes: int) -> nn.Module:
     """Copy or make the module, as TorchClassifier says, and try it on two examples."""
     if given is None:
+        if isinstance(X, CodedItems):
+            raise TypeError(
+                "module is None, which standardises features that lie in memory; give "
+                "a module for a data set."
+            )
         module: Any = MultilayerPerceptron(X, n_classes)
     elif isinstance(given, nn.Module):
         module = copy.deepcopy(given)
@@ -81,13 +96,14 @@ def make_module(given: Any, X: np.ndarray, n_classes: int) -> nn.Module:
     return module
 
 
-def _call_with_sizes(make: Callable[..., Any], X: np.ndarray, n_classes: int) -> Any:
+def _call_with_sizes(
+    make: Callable[..., Any], X: np.ndarray | CodedItems, n_classes: int
+) -> Any:
     """Call a class or function with those of the sizes that it takes by name."""
-    offered = {
-        "n_features": int(np.prod(X.shape[1:])),
-        "n_classes": n_classes,
-        "input_shape": X.shape[1:],
-    }
+    offered: dict[str, Any] = {"n_classes": n_classes}
+    shape = X.shape[1:]
+    if shape:  # not of dictionaries
+        offered |= {"n_features": int(np.prod(shape)), "input_shape": shape}
     bound = getattr(make, "keywords", {})  # of a functools.partial: they hold
     taken = {
         name: parameter
@@ -110,10 +126,11 @@ def _call_with_sizes(make: Callable[..., Any], X: np.ndarray, n_classes: int) ->
     return make(**{name: size for name, size in offered.items() if name in taken})
 
 
-def _try_module(module: nn.Module, X: np.ndarray, n_classes: int) -> None:
+def _try_module(module: nn.Module, X: np.ndarray | CodedItems, n_classes: int) -> None:
     """Refuse a module that does not give logits of these classes."""
+    some = X.loader(2, n=2) if isinstance(X, CodedItems) else X[:2]
     try:
-        logits, _, _ = forward(module, X[:2])
+        logits, _, _ = forward(module, some)
     except (RuntimeError, IndexError) as error:
         raise ValueError(
             f"The module cannot take examples of shape {X.shape[1:]}: {error}"
@@ -172,12 +189,16 @@ def training_loader(
 class AugmentingCollate:
     """Collate a training batch and change its inputs by the user's function."""
 
-    def __init__(self, augment: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        self.augment = augment
+    def __init__(
+        self,
+        augment: Callable[[torch.Tensor], torch.Tensor],
+        collate: Callable[[list[Any]], Any] = default_collate,
+    ) -> None:
+        self.augment, self.collate = augment, collate
 
     def __call__(self, items: list[Any]) -> Any:
         """Collate, then augment the first part of the batch."""
-        x, *rest = default_collate(items)
+        x, *rest = self.collate(items)
         return [self.augment(x), *rest]
 
 
@@ -198,6 +219,8 @@ class EpochStart(Callback):
         def gradients() -> Any:
             assert self.extractor is not None
             extractor = self.extractor(net.module_)
+            if isinstance(dataset_train, CodedItems):
+                return extractor.compute(dataset_train.loader(net.batch_size))
             return extractor.compute(dataset_train.X, dataset_train.y)
 
         self.sampler.step(len(net.history) - 1, gradients)

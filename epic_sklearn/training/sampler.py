@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import validate_parameter_constraints
 from skorch.dataset import Dataset as SkorchDataset
-from torch.utils.data import Sampler, TensorDataset
+from torch.utils.data import Sampler
 
 from .._utils import RandomState, resolve_seed, warn_user
 from ..base import to_numpy
 from ..gradients import Gradients, check_gradients
-from ..gradients.items import is_dataset, item_labels
+from ..gradients.items import digest_of, is_dataset, item_labels
 from ..report import Page, Reviewable
 from ..rules import Rule
 from ..schedule import DropSchedule, Round
-from ..validation import digest, label_array
+from ..validation import label_array
 from .checkpoint import to_arrays, to_tensors
 from .distributed import decide_once, gather_gradients, place, rows_of_rank
 
@@ -61,11 +61,12 @@ class EpochOrder(Sampler[int]):
             rows = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
         return rows[self.keep[rows]]
 
-    def _place(self) -> tuple[int, int]:
+    def place(self) -> tuple[int, int]:
+        """Which share of the examples is visited, and of how many."""
         return place() if self.shard else (0, 1)
 
     def __iter__(self) -> Iterator[int]:
-        rank, size = self._place()
+        rank, size = self.place()
         self._n_passes += 1
         # As many for each process, or they would wait for each other: the
         # first of the order come twice.
@@ -73,7 +74,7 @@ class EpochOrder(Sampler[int]):
         return iter(rows[rank::size].tolist())
 
     def __len__(self) -> int:
-        return -(-int(self.keep.sum()) // self._place()[1])
+        return -(-int(self.keep.sum()) // self.place()[1])
 
     def step(self, epoch: int, gradients: Any) -> Round | None:
         """Begin the epoch after `epoch` trained ones; drop nothing."""
@@ -88,20 +89,6 @@ class EpochOrder(Sampler[int]):
         """Go on from a :meth:`state_dict`."""
         self.epoch, self.seed = int(state["epoch"]), int(state["seed"])
         self.shuffle = bool(state["shuffle"])
-
-
-def digest_of(source: Any) -> str | None:
-    """Name what the examples of a data set are; None where only its items tell."""
-    if type(source) is TensorDataset:
-        source = source.tensors[0]
-    elif type(source) is SkorchDataset:
-        source = source.X
-    if is_dataset(source):
-        return None
-    if isinstance(source, dict):
-        return digest(*(source[name] for name in sorted(source)))
-    is_several = isinstance(source, list | tuple) and hasattr(source[0], "shape")
-    return digest(*source) if is_several else digest(source)
 
 
 class EPICSubsetSampler(Reviewable, EpochOrder):
@@ -306,9 +293,6 @@ see DropSchedule
 
     def _keep_as_decided(self) -> None:
         pass  # `keep` is the schedule's
-
-    def _digest(self, seen: Any) -> str | None:
-        return digest_of(seen)
 
     def gradient_rows(self) -> np.ndarray:
         """Contiguous rows whose gradients this process computes: all, on its own."""

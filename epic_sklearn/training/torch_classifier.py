@@ -21,10 +21,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNetClassifier
 from skorch.callbacks import LRScheduler
 from torch import nn
+from torch.utils.data import default_collate
 
 from .._utils import DocLinks, RandomState, resolve_seed, warn_user
 from ..base import refuse_lazy, to_numpy
-from ..gradients.modules import cast_for, forward
+from ..gradients.items import CodedItems, is_dataset, item_labels, n_items
+from ..gradients.modules import cast_for, forward, input_dtype
 from ..validation import (
     check_labels,
     label_array,
@@ -32,7 +34,13 @@ from ..validation import (
     spelled_alike,
 )
 from .checkpoint import RunCheckpoint, describe_run, has_stopped
-from .net import AugmentingCollate, EpochStart, make_module, training_loader
+from .net import (
+    AugmentingCollate,
+    EpochStart,
+    LogitNet,
+    make_module,
+    training_loader,
+)
 from .sampler import EpochOrder
 
 
@@ -156,15 +164,20 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
         """Train.
 
         Parameters
         ----------
-        X : array-like of shape (n, ...)
-            Training examples, finite.
-        y : array-like of shape (n,)
-            Labels: strings, integers or bools, at least two classes.
+        X : array-like of shape (n, ...), Dataset, DataLoader or datasets.Dataset
+            Training examples, finite. The items of a data set are (x, label) or
+            dictionaries with ``labels``, ``label`` or ``label_ids``, whose other
+            entries are the module's keyword arguments; they are read when they are
+            needed. Of a DataLoader the workers, pinned memory and collate function
+            are used.
+        y : array-like of shape (n,), optional
+            Labels: strings, integers or bools, at least two classes. None reads those
+            of a data set's items.
 
         Returns
         -------
@@ -187,10 +200,12 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(seed)
             module = make_module(self.module, data, len(classes))
-            data = cast_for(module, data)
-            net = self._make_net(module, start, device)
+            if isinstance(data, np.ndarray):
+                data = cast_for(module, data)
+            net = self._make_net(module, start, device, getattr(data, "options", {}))
             self._train(net, start.sampler, data, codes)
-        self.net_, self.classes_, self._dtype = net, classes, data.dtype
+        self._dtype = np.float64 if input_dtype(module) is torch.float64 else np.float32
+        self.net_, self.classes_ = net, classes
         return self
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -207,9 +222,11 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         columns = self.predict_proba(X).argmax(axis=1)
         return self.classes_[columns]
 
-    def _module_input(self, X: ArrayLike) -> np.ndarray:
+    def _module_input(self, X: Any) -> Any:
         """Validate new examples and cast them to what the module takes."""
         check_is_fitted(self)
+        if is_dataset(X):
+            return X
         refuse_lazy(X=X)
         data = validate_data(
             self, to_numpy(X), reset=False, dtype=self._dtype, allow_nd=True
@@ -247,8 +264,21 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
                 "set the learning rate. Leave lr_milestones at None."
             )
 
-    def _check_X_y(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _check_items(self, X: Any, y: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+        """Read the labels of a data set where they are not given."""
+        labels = item_labels(X) if y is None else label_array(to_numpy(y))
+        if len(labels) != n_items(X):
+            raise ValueError(f"X has {n_items(X)} items and y {len(labels)} labels.")
+        check_classification_targets(labels)
+        classes, codes = check_labels(labels)
+        items = CodedItems(X, labels if y is None else None, codes)
+        self._input_shape = items.shape[1:]
+        return items, classes, codes
+
+    def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, np.ndarray]:
         """Validate; examples, classes and codes of the labels."""
+        if is_dataset(X):
+            return self._check_items(X, y)
         refuse_lazy(X=X, y=y)
         refuse_other_order(X=X, y=y)
         if y is not None:
@@ -273,20 +303,21 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         ]
 
     def _make_net(
-        self, module: nn.Module, start: EpochStart, device: str
+        self, module: nn.Module, start: EpochStart, device: str, options: dict[str, Any]
     ) -> NeuralNetClassifier:
         params = self.optimizer_params
         if params is None and self.optimizer is torch.optim.SGD:
             params = {"momentum": 0.9, "nesterov": True}
-        loader_options: dict[str, Any] = {"sampler": start.sampler}
+        loader_options: dict[str, Any] = {**options, "sampler": start.sampler}
         if self.augment is not None:
-            loader_options["collate_fn"] = AugmentingCollate(self.augment)
+            collate = options.get("collate_fn", default_collate)
+            loader_options["collate_fn"] = AugmentingCollate(self.augment, collate)
         callbacks = [("epic_epoch_start", start), *self._named_callbacks()]
         if self.lr_milestones is not None:
             milestones = [operator.index(epoch) for epoch in self.lr_milestones]
             decay = LRScheduler("MultiStepLR", event_name=None, milestones=milestones)
             callbacks.append(("epic_lr_milestones", decay))
-        return NeuralNetClassifier(
+        return LogitNet(
             module,
             criterion=nn.CrossEntropyLoss,
             optimizer=self.optimizer,
@@ -306,7 +337,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         self,
         net: NeuralNetClassifier,
         sampler: EpochOrder,
-        X: np.ndarray,
+        X: Any,
         codes: np.ndarray,
     ) -> None:
         if self.checkpoint is not None:

@@ -1,0 +1,151 @@
+"""EPIC inside the Trainer of Hugging Face's transformers."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainingArguments
+from transformers.trainer_callback import ExportableState, TrainerControl, TrainerState
+
+from .._utils import resolve_seed
+from .rounds import EPICRounds, WholeEpochs, take_over
+
+
+class EPICTrainerCallback(EPICRounds, TrainerCallback, ExportableState):
+    """Drop what a rule flags while transformers' Trainer trains a classifier.
+
+    One line for any Trainer whose model gives ``logits``, one row an example::
+
+        Trainer(..., callbacks=[EPICTrainerCallback()])
+
+    The callback takes over which training examples are visited and in what order; a
+    Trainer with a sampler of its own is refused. Labels are read from the items of the
+    training set (``labels``, ``label`` or ``label_ids``). An epoch keeps its number of
+    steps, by which the Trainer plans: kept examples come again in place of the dropped.
+
+    What was dropped is saved with each checkpoint, in its ``trainer_state.json``, and
+    ``train(resume_from_checkpoint=...)`` goes on with it. Of several processes (as of
+    ``accelerate launch``) each takes the gradients of its share, and the first decides.
+
+    Parameters
+    ----------
+    rule, gradients, warmup, every, stop, min_class_fraction, clean_dataset, n_jobs, \
+verbose : see EPICCallback
+        `warmup` must be below the epochs that are trained; None, and `every`, follow
+        from them. Gradients are taken in batches of ``per_device_eval_batch_size``.
+    random_state : int, RandomState instance or None, default=None
+        None takes the Trainer's ``data_seed`` or ``seed``.
+
+    Attributes
+    ----------
+    keep_, dropped_at_epoch_, rounds_, sampler_ : see EPICCallback
+
+    See Also
+    --------
+    EPICLightningCallback : The same in Lightning.
+
+    Examples
+    --------
+    >>> from epic_sklearn.training.huggingface import EPICTrainerCallback
+    >>> EPICTrainerCallback(warmup=1, every=1)
+    EPICTrainerCallback(every=1, warmup=1)
+    """
+
+    def state(self) -> dict[str, Any]:
+        """Give what was dropped so far in the form of the Trainer's state file.
+
+        Returns
+        -------
+        dict
+        """
+        sampler = getattr(self, "sampler_", None)
+        if sampler is None:
+            return {"args": {}, "attributes": {}}
+        file = io.BytesIO()
+        torch.save(sampler.state_dict(), file)
+        saved = base64.b64encode(file.getvalue()).decode()
+        return {"args": {}, "attributes": {"saved": saved}}
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Take over which examples the training loader visits.
+
+        Parameters
+        ----------
+        args, state, control, train_dataloader, **kwargs : see TrainerCallback
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, something else chooses the examples, or
+            the checkpoint is of other data or settings.
+        """
+        name = type(self).__name__
+        if args.restore_callback_states_from_checkpoint:
+            raise ValueError(
+                f"restore_callback_states_from_checkpoint would make a new {name} "
+                "without its rule; leave it at False: what was dropped is restored "
+                "anyway."
+            )
+        self._check_parameters()
+        self._plan(self.warmup, state.num_train_epochs)
+        batches, options = take_over(train_dataloader, name)
+        seed = args.seed if args.data_seed is None else args.data_seed
+        if self.random_state is not None:
+            seed = resolve_seed(self.random_state)
+        sampler = self._begin(
+            train_dataloader.dataset, seed, shuffle=options["shuffle"], shard=False
+        )
+        states: Any = state.stateful_callbacks  # of a new run: those of a former one
+        saved = states.get(name, {}).get("attributes", {}).get("saved")
+        if state.global_step > 0 and saved is not None:
+            file = io.BytesIO(base64.b64decode(saved))
+            sampler.load_state_dict(torch.load(file, weights_only=True))
+        batches.sampler = WholeEpochs(sampler)
+
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        train_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Drop what the rule flags if a round is due.
+
+        Parameters
+        ----------
+        args, state, control, model, train_dataloader, **kwargs : see TrainerCallback
+        """
+        size = args.per_device_eval_batch_size
+        self._round(
+            int(state.epoch), lambda: self._gradients(model, train_dataloader, size)
+        )
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        train_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Warn of a run that dropped nothing with a model no better than chance.
+
+        Parameters
+        ----------
+        args, state, control, model, train_dataloader, **kwargs : see TrainerCallback
+        """
+        size = args.per_device_eval_batch_size
+        self._warn_if_nothing_learned(model, train_dataloader, size)

@@ -1,0 +1,161 @@
+"""EPIC inside Lightning's Trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.utils.data import DataLoader
+
+from .._utils import resolve_seed
+from .distributed import decide_once
+from .rounds import EPICRounds, WholeEpochs, take_over
+
+
+class EPICLightningCallback(EPICRounds, Callback):
+    """Drop what a rule flags while a LightningModule trains.
+
+    One line for any module whose ``forward(x)`` gives logits::
+
+        Trainer(..., callbacks=[EPICLightningCallback()])
+
+    The callback takes over which training examples are visited and in what order: in
+    place of torch's random or sequential sampler, or of what Lightning makes of it for
+    several processes (``use_distributed_sampler``). Any other sampler is refused. An
+    epoch keeps its number of steps, by which Lightning plans: kept examples come again
+    in place of the dropped. Checkpoints hold what was dropped, and
+    ``fit(ckpt_path=...)`` goes on with it.
+
+    Parameters
+    ----------
+    rule, gradients, warmup, every, stop, min_class_fraction, clean_dataset, n_jobs, \
+random_state, verbose : see EPICCallback
+        `warmup` must be below the Trainer's ``max_epochs``; None, and `every`, follow
+        from them.
+
+    Attributes
+    ----------
+    keep_, dropped_at_epoch_, rounds_, sampler_ : see EPICCallback
+        With a strategy that spawns processes they stay there: save a checkpoint.
+
+    See Also
+    --------
+    EPICTrainerCallback : The same in transformers' Trainer.
+
+    Examples
+    --------
+    >>> from epic_sklearn.training.lightning import EPICLightningCallback
+    >>> EPICLightningCallback(warmup=1, every=2)
+    EPICLightningCallback(every=2, warmup=1)
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what was dropped so far, for a checkpoint.
+
+        Returns
+        -------
+        dict
+        """
+        sampler = getattr(self, "sampler_", None)
+        return {} if sampler is None else {"sampler": sampler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a :meth:`state_dict` when training begins.
+
+        Parameters
+        ----------
+        state_dict : dict
+            Of a run on the same data with the same settings.
+        """
+        self._saved_ = state_dict.get("sampler")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take over which examples the training loader visits.
+
+        Parameters
+        ----------
+        trainer : Trainer
+            Whose training loader it is.
+        pl_module : LightningModule
+            What is trained.
+
+        Raises
+        ------
+        TypeError
+            If the module has no ``forward`` or the loader is no single DataLoader.
+        ValueError
+            If a parameter is out of range, something else chooses the examples, or
+            the checkpoint is of other data or settings.
+        """
+        self._check_parameters()
+        max_epochs = trainer.max_epochs or -1  # -1 is without end
+        self._plan(self.warmup, max_epochs if max_epochs > 0 else None)
+        if not is_overridden("forward", pl_module):
+            raise TypeError(
+                f"{type(pl_module).__name__} has no forward; let forward(x) give the "
+                "logits, from which gradients are taken."
+            )
+        loader = trainer.train_dataloader
+        if not isinstance(loader, DataLoader):
+            raise TypeError(
+                f"The training loader is a {type(loader).__name__}; "
+                f"{type(self).__name__} drops examples of one data set: give a single "
+                "DataLoader."
+            )
+        saved, self._saved_ = getattr(self, "_saved_", None), None
+        if saved is None and trainer.current_epoch > 0:  # fit goes on in this process
+            saved = self.state_dict().get("sampler")
+        seed = decide_once(lambda: resolve_seed(self.random_state))
+        _, options = take_over(loader, type(self).__name__)
+        sampler = self._begin(loader.dataset, seed, **options)
+        if saved is not None:
+            sampler.load_state_dict(saved)
+        self._put_into(trainer)
+        if getattr(trainer.fit_loop, "restarted_mid_epoch", False):
+            self._begin_anew(trainer)  # there is no start of this epoch any more
+
+    def on_train_epoch_start(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
+        """Drop what the rule flags if a round is due.
+
+        Parameters
+        ----------
+        trainer, pl_module : see on_train_start
+        """
+        loader: Any = trainer.train_dataloader
+        if not isinstance(loader.batch_sampler.sampler, WholeEpochs):  # made anew
+            self._put_into(trainer)
+        self._round(
+            trainer.current_epoch,
+            lambda: self._gradients(pl_module, loader, loader.batch_size),
+        )
+        if self._is_new_:
+            self._begin_anew(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warn of a run that dropped nothing with a net no better than chance.
+
+        Parameters
+        ----------
+        trainer, pl_module : see on_train_start
+        """
+        loader: Any = trainer.train_dataloader
+        self._warn_if_nothing_learned(pl_module, loader, loader.batch_size)
+
+    def _put_into(self, trainer: Trainer) -> None:
+        loader: Any = trainer.train_dataloader
+        batches, _ = take_over(loader, type(self).__name__)
+        if len(loader.dataset) != self._bound.n:
+            raise ValueError(
+                f"Training began with {self._bound.n} examples and goes on with "
+                f"{len(loader.dataset)}; reload the same, or train anew."
+            )
+        batches.sampler = WholeEpochs(self._bound)
+        self._is_new_ = True
+
+    def _begin_anew(self, trainer: Trainer) -> None:
+        """Forget batches that workers have read ahead by the former sampler."""
+        iter(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+        self._is_new_ = False

@@ -1,0 +1,248 @@
+"""What the callbacks of all frameworks share: parameters, rounds, results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import StrOptions, validate_parameter_constraints
+from sklearn.utils.multiclass import check_classification_targets
+from torch import nn
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    Subset,
+)
+from torch.utils.data.distributed import DistributedSampler
+from tqdm import tqdm
+
+from .._utils import RandomState, warn_if_nothing_learned
+from ..epochs import Epochs
+from ..gradients import EXTRACTORS, Gradients
+from ..gradients.items import inputs_and_labels, like
+from ..gradients.modules import forward
+from ..rules import Rule, resolve_rule
+from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
+from .distributed import decide_once, place
+from .net import gradients_for
+from .sampler import EPICSubsetSampler, labels_of
+
+
+class EPICRounds(BaseEstimator):
+    """Parameters, rounds and results of a callback that drops while a net trains.
+
+    Parameters
+    ----------
+    gradients : see EPICClassifier
+    rule, warmup, every, stop, min_class_fraction, n_jobs, random_state : see \
+DropSchedule
+        `random_state` also decides the orders of examples.
+    clean_dataset : Dataset or None, default=None
+        The training examples in the same order without augmentation, for a
+        training set that augments its items; gradients are taken from it.
+    verbose : int, default=0
+        Above 0, one line a round.
+    """
+
+    sampler_: EPICSubsetSampler | None
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **SCHEDULE_CONSTRAINTS,
+        "gradients": [StrOptions(set(EXTRACTORS)), None],
+        "clean_dataset": "no_validation",
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        rule: Rule | None = None,
+        gradients: str | None = None,
+        warmup: int | None = None,
+        every: int | None = None,
+        stop: int | None = None,
+        min_class_fraction: float = 0.5,
+        clean_dataset: Dataset | None = None,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+    ) -> None:
+        self.rule = rule
+        self.gradients = gradients
+        self.warmup = warmup
+        self.every = every
+        self.stop = stop
+        self.min_class_fraction = min_class_fraction
+        self.clean_dataset = clean_dataset
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @property
+    def keep_(self) -> np.ndarray:
+        """Which training rows are kept, shape (n,), bool."""
+        return self._bound.keep
+
+    @property
+    def dropped_at_epoch_(self) -> np.ndarray:
+        """Epochs trained when dropped, -1 where kept, shape (n,)."""
+        return self._bound.dropped_at_epoch
+
+    @property
+    def rounds_(self) -> list[Round]:
+        """One record a round."""
+        return self._bound.rounds
+
+    def to_frame(self) -> Any:
+        """As :meth:`EPICFilter.to_frame`, of the training rows by their number."""
+        return self._bound.to_frame()
+
+    @property
+    def _bound(self) -> EPICSubsetSampler:
+        sampler = getattr(self, "sampler_", None)
+        if sampler is None:
+            raise AttributeError(
+                f"{type(self).__name__} has not seen any training yet; train first. Of "
+                "a fitted skorch net take it from net.callbacks_, which may hold a "
+                "copy."
+            )
+        return sampler
+
+    def _check_parameters(self) -> None:
+        validate_parameter_constraints(
+            self._parameter_constraints,
+            {name: getattr(self, name) for name in self._parameter_constraints},
+            type(self).__name__,
+        )
+        self._gradients_ = gradients_for(self.rule, self.gradients)
+
+    def _plan(self, warmup: int | None, max_epochs: int | None) -> None:
+        rule = resolve_rule(self.rule)
+        self._epochs_ = Epochs.of(rule, warmup, self.every, self.stop, max_epochs)
+
+    def _begin(self, dataset: Any, seed: int, **options: Any) -> EPICSubsetSampler:
+        """Make the sampler for a training set."""
+        labels = decide_once(lambda: labels_of(dataset))
+        check_classification_targets(labels)
+        self.sampler_ = EPICSubsetSampler(
+            labels,
+            rule=self.rule,
+            **asdict(self._epochs_),
+            min_class_fraction=self.min_class_fraction,
+            n_jobs=self.n_jobs,
+            random_state=seed,
+            **options,
+        )
+        if self.clean_dataset is not None:
+            _check_clean(self.clean_dataset, dataset, self.sampler_.schedule)
+        return self.sampler_
+
+    def _round(self, epoch: int, gradients: Any) -> None:
+        """Begin an epoch: drop what the rule flags if a round is due."""
+        record = self._bound.step(epoch, gradients)
+        if record is not None and self.verbose and place()[0] == 0:
+            tqdm.write(
+                f"epoch {epoch}: dropped {record.n_dropped} examples, kept "
+                f"{record.n_kept} of {self._bound.n}, rho {record.rho:.3g}"
+            )
+
+    def _gradients(
+        self, module: nn.Module, loader: DataLoader, batch_size: int | None
+    ) -> Gradients:
+        """Take gradients of this process's share, in order, in evaluation mode."""
+        rows, schedule = self._bound.gradient_rows(), self._bound.schedule
+        data = loader.dataset if self.clean_dataset is None else self.clean_dataset
+        if len(rows) < len(schedule.codes):
+            data = Subset(data, rows.tolist())
+        labels = schedule.classes[schedule.codes[rows]]
+        extractor = EXTRACTORS[self._gradients_](module)
+        return extractor.compute(like(loader, data, batch_size), labels)
+
+    def _warn_if_nothing_learned(
+        self, module: nn.Module, loader: DataLoader, batch_size: int | None
+    ) -> None:
+        """Warn of a run that dropped nothing with a net no better than chance."""
+        sampler = getattr(self, "sampler_", None)
+        if sampler is None or not sampler.rounds or not sampler.keep.all():
+            return
+        logits, labels, _ = forward(module, like(loader, loader.dataset, batch_size))
+        assert labels is not None  # the net has trained on them
+        warn_if_nothing_learned(type(self).__name__, labels, logits)
+
+
+def _check_clean(clean: Any, dataset: Any, schedule: DropSchedule) -> None:
+    """Refuse other examples, or an order that their labels show to be another."""
+    if len(clean) != len(dataset):
+        raise ValueError(
+            f"clean_dataset has {len(clean)} examples and the training set "
+            f"{len(dataset)}; they must be the same examples in the same order."
+        )
+    if inputs_and_labels(clean[0])[1] is None:
+        return
+    n_other = int((labels_of(clean) != schedule.classes[schedule.codes]).sum())
+    if n_other:
+        raise ValueError(
+            f"{n_other} of {len(dataset)} labels in clean_dataset are not those of the "
+            "training set; give the same examples in the same order."
+        )
+
+
+class WholeEpochs(Sampler[int]):
+    """Kept rows in an epoch's order, the first of them again in place of the dropped.
+
+    An epoch keeps its number of steps. Trainers plan by it before the first one: the
+    learning rate, when to evaluate and save, and where to resume.
+    """
+
+    def __init__(self, sampler: EPICSubsetSampler) -> None:
+        self.sampler = sampler
+
+    def __len__(self) -> int:
+        return -(-self.sampler.n // self.sampler.place()[1])
+
+    def __iter__(self) -> Iterator[int]:
+        rank, size = self.sampler.place()
+        rows = np.resize(self.sampler.order(), len(self) * size)
+        return iter(rows[rank::size].tolist())
+
+
+def take_over(loader: Any, name: str) -> tuple[Any, dict[str, Any]]:
+    """Find where a framework's loader has its sampler, and how that orders rows.
+
+    Returns
+    -------
+    batches : BatchSampler
+        Whose ``sampler`` may be replaced.
+    options : dict
+        `shuffle` and `shard` of the EPICSubsetSampler that does the same.
+
+    Raises
+    ------
+    ValueError
+        If something else than the framework's defaults chooses the examples.
+    """
+    batches: Any = getattr(loader, "batch_sampler", None)
+    while hasattr(batches, "batch_sampler"):  # shared out by accelerate
+        batches = batches.batch_sampler
+    sampler: Any = getattr(batches, "sampler", None)
+    kind = type(sampler)
+    is_plain = kind in (SequentialSampler, DistributedSampler)
+    if kind is RandomSampler or kind.__module__ == "accelerate.data_loader":
+        is_plain = not sampler.replacement and sampler._num_samples is None
+    if type(batches) is not BatchSampler or not is_plain:
+        given = type(batches).__name__ if sampler is None else kind.__name__
+        raise ValueError(
+            f"{name} decides which examples an epoch visits, and the training loader "
+            f"has a {given}, which would be replaced. Take it out; or, to sample in "
+            "your own way, train in your own loop with what an EPICSubsetSampler keeps "
+            "(its keep)."
+        )
+    is_share = isinstance(sampler, DistributedSampler)
+    shuffle = sampler.shuffle if is_share else kind is not SequentialSampler
+    return batches, {"shuffle": shuffle, "shard": is_share}

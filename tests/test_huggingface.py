@@ -1,0 +1,216 @@
+"""EPIC in transformers' Trainer: a tiny model from a configuration, nothing loaded."""
+
+import os
+import socket
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+from torch import nn
+from torch.utils.data import Dataset
+
+pytest.importorskip("accelerate", reason="the extra huggingface is not installed")
+transformers = pytest.importorskip(
+    "transformers", reason="the extra huggingface is not installed"
+)
+
+from epic_sklearn.rules import FarNeighbors, IsolatedMedoids  # noqa: E402
+from epic_sklearn.training.huggingface import EPICTrainerCallback  # noqa: E402
+
+N, N_TOKENS, POISONS = 120, 6, [3, 43, 80]
+OPTIONS = {"warmup": 2, "every": 2, "gradients": "last_layer"}
+IN_TWO = {"warmup": 1, "rule": IsolatedMedoids(0.3)}
+
+
+class Texts(Dataset):
+    """Three classes of texts by their words; poisons have words of another class."""
+
+    def __init__(self, n=N):
+        rng = np.random.RandomState(0)
+        self.labels = np.arange(n) % 3
+        topics = self.labels.copy()
+        topics[POISONS] = (topics[POISONS] + 1) % 3
+        words = rng.randint(5, size=(n, N_TOKENS)) + 5 * topics[:, None]
+        self.words = torch.tensor(np.where(rng.rand(n, N_TOKENS) < 0.2, 15, words))
+        self.visits = []
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, i):
+        self.visits.append(i)
+        return {"input_ids": self.words[i], "label": int(self.labels[i])}
+
+
+def make_model():
+    config = transformers.DistilBertConfig(
+        vocab_size=16, dim=16, hidden_dim=32, n_layers=1, n_heads=2, num_labels=3,
+        max_position_embeddings=N_TOKENS, dropout=0.0, attention_dropout=0.0,
+        seq_classif_dropout=0.0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return transformers.DistilBertForSequenceClassification(config)
+
+
+def make_trainer(folder, epic, model=None, data=None, eval_data=None, **changes):
+    options = {
+        "output_dir": str(folder),
+        "num_train_epochs": 5,
+        "per_device_train_batch_size": 16,
+        "learning_rate": 1e-2,
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        **changes,
+    }
+    return transformers.Trainer(
+        model or make_model(),
+        transformers.TrainingArguments(**options),
+        train_dataset=data or Texts(),
+        eval_dataset=eval_data,
+        callbacks=[epic],
+    )
+
+
+def test_poisons_are_found_and_not_visited_again(tmp_path):
+    data, epic = Texts(), EPICTrainerCallback(**OPTIONS)
+    batches = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2}
+    trainer = make_trainer(tmp_path, epic, data=data, **batches)
+    trainer.train()
+    assert [record.epoch for record in epic.rounds_] == [2, 4]
+    assert not epic.keep_[POISONS].any() and epic.keep_.mean() > 0.9
+    assert set(data.visits[-N:]) <= set(np.flatnonzero(epic.keep_))
+    # 15 batches an epoch are 8 steps, however few rows are kept.
+    assert trainer.state.global_step == 5 * 8
+
+
+@pytest.mark.parametrize("cut", [16, 20])
+def test_resuming_keeps_what_was_dropped(tmp_path, cut):
+    straight = EPICTrainerCallback(**OPTIONS)
+    whole = make_trainer(tmp_path / "whole", straight)
+    whole.train()
+    saving = {"save_strategy": "steps", "save_steps": cut}
+    first = make_trainer(tmp_path, EPICTrainerCallback(**OPTIONS), **saving)
+    first.train()
+    resumed = EPICTrainerCallback(**OPTIONS)
+    again = make_trainer(tmp_path / "elsewhere", resumed)
+    again.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{cut}"))
+    assert not straight.keep_.all()
+    np.testing.assert_array_equal(resumed.keep_, straight.keep_)
+    np.testing.assert_array_equal(resumed.dropped_at_epoch_, straight.dropped_at_epoch_)
+    for ours, theirs in zip(
+        again.model.parameters(), whole.model.parameters(), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+    other = make_trainer(tmp_path, EPICTrainerCallback(warmup=1))
+    with pytest.raises(ValueError, match="made with other settings"):
+        other.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{cut}"))
+
+
+def test_evaluation_sees_every_row_and_changes_nothing(tmp_path):
+    plain = EPICTrainerCallback(**OPTIONS)
+    make_trainer(tmp_path, plain).train()
+    watched = EPICTrainerCallback(**OPTIONS)
+    held_out = Texts()
+    often = {"eval_strategy": "steps", "eval_steps": 3, "eval_data": held_out}
+    trainer = make_trainer(tmp_path, watched, **often)
+    trainer.train()
+    np.testing.assert_array_equal(watched.keep_, plain.keep_)
+    held_out.visits.clear()
+    trainer.evaluate()
+    assert held_out.visits == list(range(N))
+
+
+class HeadFirst(nn.Module):
+    """Its head is registered before the layer that feeds it."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.head, self.words = nn.Linear(16, 3), nn.Embedding(16, 16)
+        self.body = nn.Linear(16, 16)
+
+    def forward(self, input_ids, labels=None):
+        logits = self.head(self.body(self.words(input_ids).mean(dim=1)).relu())
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        return {"loss": loss, "logits": logits}
+
+
+def test_a_head_that_is_not_the_last_linear_and_data_sets_of_hugging_face(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    data = Texts()
+    table = datasets.Dataset.from_dict(
+        {"input_ids": data.words.tolist(), "label": data.labels, "text": ["a"] * N}
+    )
+    found = []
+    for given in (data, table):
+        epic = EPICTrainerCallback(**OPTIONS)
+        make_trainer(tmp_path, epic, HeadFirst(), given).train()
+        found.append(epic.keep_)
+    assert not found[0][POISONS].any()
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("epic", "changes", "message"),
+    [
+        ({}, {}, "warmup is 10 and max_epochs 5"),
+        ({"warmup": -1}, {}, "'warmup' parameter of EPICTrainerCallback"),
+        ({"rule": FarNeighbors(), "warmup": 1}, {}, "set gradients='last_layer'"),
+        (
+            {"warmup": 1},
+            {"train_sampling_strategy": "group_by_length"},
+            "has a LengthGroupedSampler, which would be replaced",
+        ),
+        (
+            {"warmup": 1},
+            {"restore_callback_states_from_checkpoint": True},
+            "leave it at False",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_before_training(tmp_path, epic, changes, message):
+    data = Texts()
+    trainer = make_trainer(tmp_path, EPICTrainerCallback(**epic), data=data, **changes)
+    with pytest.raises(ValueError, match=message):
+        trainer.train()
+    assert trainer.state.global_step == 0
+
+
+def work(rank, folder, port):
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2",
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+    )  # fmt: skip
+    data, epic = Texts(), EPICTrainerCallback(**IN_TWO)
+    saving = {"num_train_epochs": 2, "save_strategy": "epoch"}
+    trainer = make_trainer(folder, epic, data=data, **saving)
+    assert trainer.args.world_size == 2
+    trainer.train()
+    last = set(data.visits[-64:])  # 4 batches of 16
+    torch.save(
+        {"keep": torch.tensor(epic.keep_), "last": sorted(last)}, f"{folder}/{rank}.pt"
+    )
+
+
+@pytest.mark.skipif(
+    not torch.distributed.is_gloo_available(), reason="torch without gloo"
+)
+def test_two_processes_drop_the_same_and_share_what_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(work, (str(tmp_path), port), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert not first["keep"].all()
+    assert torch.equal(first["keep"], second["keep"])
+    visited = set(first["last"]) | set(second["last"])
+    assert visited == set(np.flatnonzero(first["keep"]))
+    resumed = EPICTrainerCallback(**IN_TWO)
+    trainer = make_trainer(tmp_path, resumed, num_train_epochs=2)
+    trainer.train(resume_from_checkpoint=True)
+    np.testing.assert_array_equal(resumed.keep_, first["keep"])

@@ -1,0 +1,116 @@
+"""What people see of a trace: display, page, command line."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from cli_runs import SPECIES, poisoned_iris, write_iris
+from sklearn.linear_model import LogisticRegression
+
+from epic_sklearn import TraceDisplay, trace
+from epic_sklearn.cli import main
+
+X, Y = poisoned_iris()
+TARGET = X[[0, 60]]
+
+
+@pytest.fixture(scope="module")
+def found():
+    model = LogisticRegression(max_iter=1000).fit(X, Y)
+    return trace(model, X, Y, TARGET, [0, 1], n_top=5)
+
+
+def test_display_shows_the_example_and_then_its_rows(found):
+    images = np.repeat(np.linspace(0, 1, 150), 4).reshape(-1, 2, 2)
+    display = TraceDisplay.from_trace(found, images, images[:2], poison_indices=[0])
+    assert display.axes_.shape == (2, 6)
+    for line, rows in zip(display.axes_, found.indices, strict=True):
+        for ax, row in zip(line[1:], rows, strict=True):
+            shown = ax.images[0].get_array()
+            np.testing.assert_allclose(shown, images[row])
+            assert ax.get_title().startswith(f"row {row}: {Y[row]}")
+    assert display.marked[0][:2] == [False, True]
+
+
+def test_display_writes_values_and_texts(found):
+    frame = pd.DataFrame(X, columns=["a$b", "c", "d", "e"])
+    display = TraceDisplay.from_trace(found, frame, frame[:2], n_top=2)
+    assert display.panels[0][0].startswith(r"a\$b")
+    texts = [f"text {i}" for i in range(150)]
+    display = TraceDisplay.from_trace(found, texts, texts[:2], n_top=2)
+    assert display.panels[0][1] == f"text {found.indices[0, 0]}"
+    display.figure_.canvas.draw()
+
+
+def test_what_is_not_of_the_trace_is_not_shown(found, tmp_path):
+    with pytest.raises(ValueError, match="149 rows and 2 examples"):
+        TraceDisplay.from_trace(found, X[1:], TARGET)
+    with pytest.raises(ValueError, match="150 rows and 1 examples"):
+        found.report(X, TARGET[:1], tmp_path / "why.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_page_has_each_row_with_a_mark_and_runs_only_its_own_script(found, tmp_path):
+    path = found.report(X, TARGET, tmp_path / "why.html", n_top=3, title="<b>why")
+    page = path.read_text()
+    assert "&lt;b&gt;why" in page and "<b>why" not in page
+    marks = re.findall(r'data-row="(\d+)"', page)
+    assert marks == [str(row) for row in found.indices[:, :3].ravel()]
+    assert "script-src &#39;sha256-" in page and "default-src &#39;none" in page
+    with pytest.raises(FileExistsError):
+        found.report(X, TARGET, path)
+    texts = ["<script>alert(1)</script>"] * 150
+    found.report(texts, texts[:2], path, overwrite=True)
+    assert "<script>alert" not in path.read_text()
+    images = np.zeros((150, 1, 8, 8))
+    found.report(images, images[:2], path, overwrite=True)
+    assert page != path.read_text() and "data:image/png" in path.read_text()
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_iris()
+    table = pd.read_csv("iris.csv")
+    asked = table.iloc[[0, 60]]
+    asked.to_csv("asked.csv", index=False)
+    asked.drop(columns="species").to_csv("bare.csv", index=False)
+
+
+def run(capsys, *arguments, status=0):
+    capsys.readouterr()
+    assert main(["trace", *arguments, "--label", "species"]) == status
+    shown = capsys.readouterr()
+    return " ".join((shown.err if status else shown.out).split())
+
+
+def test_command_finds_what_python_finds(files, capsys):
+    outputs = ["--ranks", "ranks.csv", "--report", "why.html"]
+    given = json.loads(run(capsys, "iris.csv", "asked.csv", "--json", *outputs))
+    assert given[0]["label"] == "setosa" and given[0]["rows"][0] == 0
+    assert [len(line["rows"]) for line in given] == [10, 10]
+    ranks = pd.read_csv("ranks.csv")
+    assert ranks["row"].tolist() == [row for line in given for row in line["rows"]]
+    assert "read as" in Path("why.html").read_text()
+    bare = json.loads(run(capsys, "iris.csv", "bare.csv", "--json", "--top", "3"))
+    assert {line["label"] for line in bare} <= set(SPECIES)
+    assert "line 2" in run(capsys, "iris.csv", "asked.csv", "--top", "1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["iris.csv", "short.csv"], "There is no column of the examples"),
+        (["iris.csv", "other.csv"], "No training row bears the labels ['rose']"),
+        (["iris.csv", "asked.csv", "--ranks", "r.npz"], "--ranks: r.npz: give a name"),
+        (["iris.csv", "asked.csv", "--ranks", "asked.csv"], "is the input asked.csv"),
+        (["iris.csv", "asked.csv", "--top", "0"], "--top"),
+    ],
+)
+def test_command_refuses(files, capsys, arguments, message):
+    pd.read_csv("bare.csv").iloc[:, 1:].to_csv("short.csv", index=False)
+    pd.read_csv("asked.csv").assign(species="rose").to_csv("other.csv", index=False)
+    assert message in run(capsys, *arguments, status=2)
