@@ -28,13 +28,7 @@ from .gradients import (
     as_extractor,
     check_gradients,
 )
-from .gradients.items import (
-    digest_of,
-    is_dataset,
-    item_labels,
-    n_items,
-    take_items,
-)
+from .gradients.items import digest_of, is_dataset, item_labels, n_items, take_items
 from .medoids import distances_between
 from .rules import Rule, resolve_rule
 from .rules.base import TakesRule, preferred_gradients, refuse_what_lacks

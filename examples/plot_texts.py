@@ -27,6 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from epic_sklearn import EPICFilter, FilteredClassifier
+from epic_sklearn.rules import HighLoss
 
 texts, labels = [], []
 for part in (sklearn.cluster, sklearn.linear_model, sklearn.metrics):
@@ -48,11 +49,12 @@ labels[wrong] = "linear_model"
 # ----------
 #
 # As the last step of a pipeline the filter drops rows when it is fitted, and none
-# when it predicts.
+# when it predicts. Labels that are merely wrong are found by their loss; the default
+# rule looks for rows that were made to move a model, and finds fewer of these.
 
 pipeline = make_pipeline(
     TfidfVectorizer(sublinear_tf=True, stop_words="english"),
-    FilteredClassifier(LogisticRegression(C=10), EPICFilter()),
+    FilteredClassifier(LogisticRegression(C=10), EPICFilter(rule=HighLoss())),
 )
 pipeline.fit(texts, labels)
 keep = pipeline[-1].keep_
@@ -70,7 +72,7 @@ print(pipeline.predict(["Groups points by the distance to centroids of clusters.
 model = make_pipeline(
     TfidfVectorizer(sublinear_tf=True, stop_words="english"), LogisticRegression(C=10)
 )
-detector = EPICFilter(model).fit(texts, labels)
+detector = EPICFilter(model, rule=HighLoss()).fit(texts, labels)
 page = detector.report(texts, labels, Path(tempfile.mkdtemp()) / "audit.html")
 print(page.name, "of", round(page.stat().st_size / 1000), "kB")
 for i in np.argsort(-detector.isolation_score_)[:5]:

@@ -148,7 +148,7 @@ def test_the_default_rule_is_the_same_run_as_naming_it(tmp_path):
     X, y = problem()
     path = tmp_path / "run.pt"
     first = classifier(rule=None, checkpoint=path).fit(X, y)
-    again = classifier(rule=IsolatedMedoids(), checkpoint=path).fit(X, y)
+    again = classifier(rule=FarNeighbors(), checkpoint=path).fit(X, y)
     np.testing.assert_array_equal(first.keep_, again.keep_)
 
 

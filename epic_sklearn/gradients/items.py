@@ -122,20 +122,6 @@ def take_items(data: Any, rows: np.ndarray) -> Any:
     return data.select(rows) if is_hugging_face(data) else Subset(data, rows.tolist())
 
 
-def digest_of(data: Any) -> str | None:
-    """Name what examples are, by :func:`digest`; None where only items tell."""
-    if type(data) is TensorDataset:
-        data = data.tensors[0]
-    elif type(data) is SkorchDataset:
-        data = data.X
-    if is_dataset(data):
-        return None
-    if isinstance(data, dict):
-        return digest(*(data[name] for name in sorted(data)))
-    is_several = isinstance(data, list | tuple) and hasattr(data[0], "shape")
-    return digest(*data) if is_several else digest(data)
-
-
 class CodedItems(Dataset):
     """Items of a data set with the codes of their labels, read when they are needed.
 
@@ -264,3 +250,17 @@ def read_items(data: Any, rows: list[int]) -> Any:
     if not is_loader:
         return read
     return DataLoader(read, data.batch_size or 512, collate_fn=data.collate_fn)
+
+
+def digest_of(source: Any) -> str | None:
+    """Name what the examples of a data set are; None where only its items tell."""
+    if type(source) is TensorDataset:
+        source = source.tensors[0]
+    elif type(source) is SkorchDataset:
+        source = source.X
+    if is_dataset(source):
+        return None
+    if isinstance(source, dict):
+        return digest(*(source[name] for name in sorted(source)))
+    is_several = isinstance(source, list | tuple) and hasattr(source[0], "shape")
+    return digest(*source) if is_several else digest(source)

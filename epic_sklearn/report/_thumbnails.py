@@ -70,9 +70,7 @@ def _check_range(array: np.ndarray) -> None:
         )
 
 
-def _to_bytes(
-    images: np.ndarray, span: tuple[float, float] | None = None
-) -> np.ndarray:
+def _to_bytes(images: np.ndarray, span: tuple[float, float] | None) -> np.ndarray:
     if span is not None:
         low, high = span
         images = (images.astype(np.float64) - low) / (high - low or 1.0)

@@ -13,7 +13,8 @@ import numpy as np
 from ..base import is_dataframe, take_rows, to_numpy
 from ._data import as_label
 from ._thumbnails import LONGEST_SIDE, _reduced, _to_bytes, check_images, to_png
-from ._write import _policy, _template_text, _write_whole, check_path, environment
+from ._write import _policy, _template_text, check_path, write_whole
+from ._write import environment as make_environment
 
 N_VALUES = 12
 LONGEST_TEXT = 300
@@ -55,7 +56,7 @@ def _shown(source: Any, row: int) -> dict[str, str]:
     if isinstance(seen, str):
         return {"text": seen}
     factor = -(-max(seen.shape[:2]) // LONGEST_SIDE)
-    png = to_png(_reduced(_to_bytes(seen[None]), factor)[0])
+    png = to_png(_reduced(_to_bytes(seen[None], None), factor)[0])
     return {"image": f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"}
 
 
@@ -72,7 +73,7 @@ def write_trace(
     """Write the page; see :meth:`epic_sklearn.Trace.report`."""
     from markupsafe import Markup
 
-    path, jinja = check_path(path, overwrite), environment()
+    path, environment = check_path(path, overwrite), make_environment()
     check_looks(found, X, examples)
     shown = [
         {"label": as_label(label), **_shown(examples, i), "rows": []}
@@ -83,7 +84,7 @@ def write_trace(
         if len(rows) < n_top:
             rows.append({"index": line["row"], **line, **_shown(X, line["row"])})
     style, script = _template_text("page.css"), _template_text("trace.js")
-    page = jinja.from_string(_template_text("trace.html")).render(
+    page = environment.from_string(_template_text("trace.html")).render(
         title="Why this prediction" if title is None else str(title),
         version=version("epic-sklearn"),
         n=found.n_rows,
@@ -92,4 +93,4 @@ def write_trace(
         style=Markup(style),
         script=Markup(script),
     )
-    return _write_whole(path, page)
+    return write_whole(path, page)

@@ -134,7 +134,7 @@ def _policy(script: str, style: str) -> str:
     )
 
 
-def _write_whole(path: Path, page: str) -> Path:
+def write_whole(path: Path, page: str) -> Path:
     """Write a page; an interrupted write leaves no part of it."""
     unfinished = path.with_name(path.name + ".tmp")
     try:
@@ -171,4 +171,4 @@ def write_page(case: Case, page: Page, path: Path, environment: Any) -> Path:
         names = None  # x0, x1, ... of an image say nothing
     data = page_data(case, page, pictures, names)
     text = render(_context(case, page, pictures), data, environment)
-    return _write_whole(path, text)
+    return write_whole(path, text)

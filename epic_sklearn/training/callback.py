@@ -201,10 +201,9 @@ DropSchedule
 
     def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
         net, rows = self._net_, self._rows_
-        dataset = Subset(net.get_dataset(seen, labels), rows.tolist())
-        loader = _loader(net, dataset)
-        gradients = self._gradients(_logits_of(net), loader, loader.batch_size)
+        loader = _loader(net, Subset(net.get_dataset(seen, labels), rows.tolist()))
         found = net.predict_proba(seen)[rows]
+        gradients = self._gradients(_logits_of(net), loader, loader.batch_size)
         return gradients, (found, np.arange(found.shape[1]))
 
     def _bind(self, dataset: Any) -> None:

@@ -14,6 +14,7 @@ from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.history import History
 from torch import nn
 
+from ..gradients.items import is_dataset, n_items
 from ..validation import digest, plain
 
 # Settings that a resumed run may change without becoming another run.
@@ -82,7 +83,7 @@ def describe_run(
             [{k: plain(v) for k, v in given.items()} for given in schedulers]
         ),
         # Of a data set all would have to be read.
-        "X": digest(X) if isinstance(X, np.ndarray) else f"{len(X)} items",
+        "X": f"{n_items(X)} items" if is_dataset(X) else digest(X),
         "y": digest(codes),
     }
 
