@@ -110,18 +110,13 @@ def judge(rule: Any, gradients: Any) -> Any:
     return rule.judge(gradients, np.zeros(n, dtype=int), Memory(np.ones(n, dtype=bool)))
 
 
-def work_of(name: str, gradients: Any) -> Callable[[Any], object]:
-    """Choose what is timed, on gradients like these."""
+def work_of(name: str) -> Callable[[Any], object]:
+    """Choose what is timed."""
     if name in ("apricot", "submodlib"):
         stock = stock_apricot if name == "apricot" else stock_submodlib
         return lambda X: stock(X, int(SHARE * len(X)))
-    if name == "IsolatedMedoids":
-        return lambda X: judge(IsolatedMedoids(SHARE), X)
-    if isinstance(gradients, OuterProductGradients):
-        return lambda X: judge(FarNeighbors(), X)
-    return lambda X: neighbor_distances(
-        X, np.zeros(len(X), dtype=int), (1, 10), metric="cosine"
-    )
+    rule = IsolatedMedoids(SHARE) if name == "IsolatedMedoids" else FarNeighbors()
+    return lambda X: judge(rule, X)
 
 
 def product_seconds(gradients: Any) -> float:
@@ -149,7 +144,7 @@ def run_cell(rule: str, shape: str, n: int, limit: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_CPU, (limit + 60, limit + 60))
     gradients = make(shape, n)
-    work = work_of(rule, gradients)
+    work = work_of(rule)
     work(gradients[np.arange(min(n, 600))])  # compiles
     product = product_seconds(gradients)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew

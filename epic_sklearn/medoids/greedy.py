@@ -191,11 +191,10 @@ class FacilityLocation(FacilityLocationSelection):
         self.mask, self.idxs = np.zeros(n, dtype=np.int8), np.arange(n)
         self.guess = -1
         is_lazy = self.optimizer == "lazy"
-        width = min(n, int(memory_limit() / (4 * n))) if is_lazy else 0
+        width = 0 if X.fits or not is_lazy else min(n, int(memory_limit() / (4 * n)))
+        room: Any = np.empty((n, width), np.float32)
         if is_lazy and X.fits:
             room = X.summary and X.stored  # lists lie in the place of the rows
-        else:
-            room = np.empty((n, width), np.float32)
         half = room.shape[1] // 2
         lists = (room[:, :half], room.view(np.int32)[:, half : 2 * half])
         self.bounds, seen_at = np.full(n, -1.0), np.zeros(n, dtype=np.int64)

@@ -89,16 +89,13 @@ def neighbor_distances(
     found = np.full((len(codes), len(ranks)), np.inf)
     order = np.argsort(codes, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
-        if len(rows) <= (max_class_size or len(rows)):
-            cells = [rows] if len(rows) > min(ranks) else []
-        else:
+        cells = [rows] if len(rows) > min(ranks) else []
+        if max_class_size and len(rows) > max_class_size:
             size = max(max_class_size // N_TREES, 2 * max(ranks) + 2)
             rng = np.random.RandomState(seed)
-            cells = (
-                cell
-                for _ in range(N_TREES)
-                for cell in cells_of(gradients, rows, metric, size, rng)
-            )
+            cells = []
+            for _ in range(N_TREES):
+                cells += cells_of(gradients, rows, metric, size, rng)
         for cell in cells:
             inside = gradients if len(cell) == len(codes) else gradients[cell]
             distances = Distances(inside, metric, torch.get_num_threads())
@@ -121,7 +118,7 @@ def cells_of(
     if len(rows) <= size:
         return [rows]
     few = rng.choice(rows, N_FEW)
-    farthest = distances_between(gradients, few[:1], few, metric).argmax()
+    farthest = int(distances_between(gradients, few[:1], few, metric).argmax())
     pair = few[[0, farthest]]
     places = []
     for start in range(0, len(rows), MAX_CLASS_SIZE):

@@ -123,9 +123,10 @@ def neighbor_isolation(
     >>> score[:4] > 2, float(np.mean(score[4:] > 2).round(2))
     (array([ True,  True,  True,  True]), 0.02)
     """
-    inputs = errors = gradients
     if isinstance(gradients, OuterProductGradients):
         inputs, errors = gradients.inputs, gradients.errors
+    else:
+        inputs = errors = gradients
     score = np.zeros(len(codes))
     rows = np.flatnonzero(np.bincount(codes)[codes] > N_NEIGHBORS)
     if len(rows) == 0:
