@@ -148,7 +148,7 @@ PROBLEMS: dict[str, Callable[[int], Iterator[Case]]] = {
 
 
 def net_for(case: Case) -> Callable[[], nn.Module] | None:
-    """Give a layer on features, a small convolutional net on digits, else the default."""
+    """Give a layer on features, a convolutional net on digits, else the default."""
     if case.poisons is not None:
         n_classes = len(np.unique(case.y))
         return functools.partial(nn.Linear, case.X.shape[1], n_classes)
