@@ -1,20 +1,24 @@
-"""Medoid selection against stock apricot and submodlib: ratios in one run.
+"""What rules cost, over the shape of a class: processor seconds, memory, quality.
 
-    python benchmarks/selection.py                 # the ratios
-    python benchmarks/selection.py --growth growth.png
-    python benchmarks/selection.py --many-classes 1000 1300 1000
-    python benchmarks/selection.py --against ../other-checkout
+    python benchmarks/selection.py                       # the table of shapes
+    python benchmarks/selection.py --rows 20000 --limit 120
+    python benchmarks/selection.py --quality --trials transfer_trials.npz
+    python benchmarks/selection.py --workers 1 2         # needs the dask extra
 
-submodlib-py is timed if it can be imported (``pip install submodlib-py``). All
-times are the best of `--repeats` on the same data, similarity or kernel
-included, after one run to compile.
+Every cell runs in a process of its own with one thread, `--limit` seconds of
+processor at most, and is written to `--cells` when it is done: run again to go on.
+Times are of the processor, so that a busy machine changes them little; the ratio
+is to the plain float32 product of the class's inputs with themselves, timed in the
+same process (above 20,000 rows a part of it, in proportion).
+
+apricot and submodlib (``pip install submodlib-py``) get Euclidean distances of
+narrow gradients, their own similarity included; their memory grows with n squared.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
+import json
 import resource
 import subprocess
 import sys
@@ -27,15 +31,26 @@ import numpy as np
 import torch
 from apricot import FacilityLocationSelection
 from sklearn.metrics import pairwise_distances
-from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from epic_sklearn import OuterProductGradients, find_medoids
+from epic_sklearn.medoids import neighbor_distances
+from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, Memory
 
-N_CLASSES = 10
+ROWS = (1_000, 5_000, 20_000, 100_000, 500_000)
+# Name: logits, inputs of the last layer (0: the errors alone are the gradient).
+SHAPES = {
+    "10 wide": (10, 0),
+    "64 wide": (0, 64),
+    "2 x 384": (2, 384),
+    "10 x 512": (10, 512),
+    "100 x 768": (100, 768),
+}
+RULES = ("IsolatedMedoids", "FarNeighbors", "apricot", "submodlib")
+LARGEST_STOCK = 5_000  # rows, of narrow gradients, that the others get
+SHARE = 0.2  # medoids of a class
 
 
-def logit_gradients(n: int, seed: int = 0, n_classes: int = N_CLASSES) -> np.ndarray:
+def logit_gradients(n: int, seed: int = 0, n_classes: int = 10) -> np.ndarray:
     """Gradients of one class of a half-trained net, (n, n_classes)."""
     rng = np.random.RandomState(seed)
     logits = rng.randn(n, n_classes) * 2
@@ -46,15 +61,29 @@ def logit_gradients(n: int, seed: int = 0, n_classes: int = N_CLASSES) -> np.nda
     return p
 
 
-def best_time(work: Callable[[], object], repeats: int) -> float:
-    """Shortest of several runs, in seconds, after one to warm up."""
-    work()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+def layer_inputs(n: int, width: int, seed: int = 0) -> np.ndarray:
+    """Make inputs of a last layer, float32: 50 groups of unequal spread."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(50, width)).astype(np.float32)
+    group = rng.integers(50, size=n)
+    spread = rng.lognormal(-1, 0.5, size=50).astype(np.float32)[group, None]
+    noise = rng.standard_normal((n, width), dtype=np.float32)
+    return np.maximum(centres[group] + spread * noise, 0)
+
+
+def make(shape: str, n: int) -> Any:
+    """Gradients of one class."""
+    n_logits, width = SHAPES[shape]
+    if not width:
+        return logit_gradients(n).astype(np.float32)
+    if not n_logits:
+        return layer_inputs(n, width)
+    return OuterProductGradients(
+        logit_gradients(n, n_classes=n_logits), layer_inputs(n, width)
+    )
+
+
+# ------------------------------------------------------------------- what is timed
 
 
 def stock_apricot(X: np.ndarray, k: int) -> np.ndarray:
@@ -76,192 +105,258 @@ def stock_submodlib(X: np.ndarray, k: int) -> np.ndarray:
     return np.array([i for i, _ in chosen])
 
 
-def ours(X: np.ndarray | OuterProductGradients, y: np.ndarray, share: float) -> object:
-    return find_medoids(X, y, subset_size=share)
+def judge(rule: Any, gradients: Any) -> Any:
+    n = len(gradients)
+    return rule.judge(gradients, np.zeros(n, dtype=int), Memory(np.ones(n, dtype=bool)))
 
 
-def ratio_row(name: str, seconds: float, other: float) -> str:
-    return f"| {name} | {other:.2f} | {seconds:.3f} | {other / seconds:.1f} |"
+def work_of(name: str) -> Callable[[Any], object]:
+    """Choose what is timed."""
+    if name in ("apricot", "submodlib"):
+        stock = stock_apricot if name == "apricot" else stock_submodlib
+        return lambda X: stock(X, int(SHARE * len(X)))
+    rule = IsolatedMedoids(SHARE) if name == "IsolatedMedoids" else FarNeighbors()
+    return lambda X: judge(rule, X)
 
 
-def ratios(repeats: int) -> None:
-    X, one = logit_gradients(5000), np.zeros(5000)
-    print("| case | other, s | ours, s | ratio |\n|---|---|---|---|")
-    single = best_time(lambda: ours(X, one, 0.2), repeats)
-    apricot = best_time(lambda: stock_apricot(X, 1000), repeats)
-    print(ratio_row("stock apricot, n = 5,000, d = 10, 20%", single, apricot))
-    try:
-        submodlib = best_time(lambda: stock_submodlib(X, 1000), repeats)
-        print(ratio_row("submodlib, the same", single, submodlib))
-    except ImportError:
-        print("| submodlib, the same | not installed | | |")
-    distances = pairwise_distances(X)
-    quality = [
-        (distances.max() - distances[:, chosen].min(axis=1)).sum()
-        for chosen in (ours(X, one, 0.2).indices, stock_apricot(X, 1000))
-    ]
-    classes = [logit_gradients(5000, seed) for seed in range(N_CLASSES)]
-    all_classes = np.concatenate(classes)
-    y = np.repeat(np.arange(N_CLASSES), 5000)
-    cifar = best_time(lambda: ours(all_classes, y, 0.2), repeats)
-    ten = sum(best_time(lambda X=X: stock_apricot(X, 1000), 1) for X in classes)
-    print(ratio_row("ten stock apricot fits, 10 classes of 5,000", cifar, ten))
-    outer = outer_products(5000)
-    hidden = outer.inputs
-    layer = best_time(lambda: ours(outer, one, 0.2), repeats)
-    gram = best_time(lambda: hidden @ hidden.T, repeats)
-    print(
-        f"\nLast layer, C = 10, H = 512, n = 5,000: {layer:.3f} s; one float32 Gram "
-        f"product {gram:.3f} s + logit selection {single:.3f} s: ratio "
-        f"{layer / (gram + single):.1f}"
-    )
-    print(f"Objective, ours over stock apricot's: {quality[0] / quality[1]:.9f}")
+def product_seconds(gradients: Any) -> float:
+    """Processor seconds of the float32 product of all inputs with all."""
+    inputs = getattr(gradients, "inputs", gradients)
+    inputs = np.ascontiguousarray(inputs, dtype=np.float32)
+    n, times = len(inputs), []
+    rows = min(n, 512)
+    out = np.empty((rows, n), dtype=np.float32)
+    for _ in range(max(3, 20_000 // n)):
+        start = time.process_time()
+        np.matmul(inputs[:rows], inputs.T, out=out)
+        times.append(time.process_time() - start)
+    return min(times) * n / rows
 
 
-def many_classes(n_classes: int, size: int, width: int) -> None:
-    """Time ImageNet's shape with one and two jobs of one thread each."""
+def peak_memory(of: str = "VmHWM") -> float:
+    """Largest resident memory since the last reset, or the present one, in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(of)) / 1024
+
+
+def run_cell(rule: str, shape: str, n: int, limit: int) -> dict[str, Any]:
+    """Time one cell in this process."""
     torch.set_num_threads(1)
-    labels = np.arange(n_classes * size) % n_classes
-    gradients = np.empty((len(labels), width), dtype=np.float32)
-    for start in tqdm(range(0, len(labels), 10_000), desc="making gradients"):
-        rows = gradients[start : start + 10_000]
-        rows[:] = logit_gradients(len(rows), start, width)
-    print(f"{n_classes:,} classes of {size:,}, d = {width:,}, budget 10%")
-    print("| n_jobs | seconds | added memory, MiB |\n|---|---|---|")
-    with threadpool_limits(1):
-        find_medoids(gradients[: 4 * size], labels[: 4 * size] % 2, n_jobs=2)
-        for n_jobs in (1, 2):
-            before, start = peak_memory(), time.perf_counter()
-            find_medoids(gradients, labels, subset_size=0.1, n_jobs=n_jobs, verbose=1)
-            seconds = time.perf_counter() - start
-            print(f"| {n_jobs} | {seconds:.1f} | {peak_memory() - before:.0f} |")
+    resource.setrlimit(resource.RLIMIT_CPU, (limit + 60, limit + 60))
+    gradients = make(shape, n)
+    work = work_of(rule)
+    work(gradients[np.arange(min(n, 600))])  # compiles
+    product = product_seconds(gradients)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before, times = peak_memory("VmRSS"), []
+    while not times or (sum(times) < 1 and len(times) < 5):
+        start = time.process_time()
+        work(gradients)
+        times.append(time.process_time() - start)
+    return {
+        "rule": rule,
+        "shape": shape,
+        "n": n,
+        "seconds": round(min(times), 3),
+        "product": round(product, 3),
+        "MiB": round(peak_memory() - before),
+    }
 
 
-def outer_products(n: int) -> OuterProductGradients:
-    """Gradients of a last layer of 512 inputs, one class."""
-    hidden = np.random.RandomState(0).randn(n, 513).astype(np.float32)
-    return OuterProductGradients(logit_gradients(n), np.maximum(hidden, 0))
+# ----------------------------------------------------------------------- the table
 
 
-def wide(n: int) -> np.ndarray:
-    return np.random.RandomState(0).randn(n, 64).astype(np.float32)
+def cells_to_run(rows: list[int], shapes: list[str], rules: list[str]) -> Any:
+    for n in sorted(rows):
+        for shape in shapes:
+            for rule in rules:
+                is_stock = rule in ("apricot", "submodlib")
+                narrow = shape in ("10 wide", "64 wide")
+                if not is_stock or (narrow and n <= LARGEST_STOCK):
+                    yield rule, shape, n
 
 
-# Name: how gradients are made and how many, classes, subset_size, times timed.
-CASES: dict[str, tuple[Callable[[int], Any], int, int, float, int]] = {
-    "5,000 of 10 features, 20%": (logit_gradients, 5000, 1, 0.2, 7),
-    "10 classes of 5,000, 20%": (logit_gradients, 50_000, 10, 0.2, 3),
-    "100 classes of 500, 10%": (logit_gradients, 50_000, 100, 0.1, 5),
-    "5,000 of 64 features, 20%": (wide, 5000, 1, 0.2, 5),
-    "5,000 of 10 x 513, 20%": (outer_products, 5000, 1, 0.2, 5),
-    "20,000 of 10 features, 1%": (logit_gradients, 20_000, 1, 0.01, 2),
-    "20,000 of 10 x 513, 1%": (outer_products, 20_000, 1, 0.01, 1),
-    "20,000 of 10 x 513, 20%": (outer_products, 20_000, 1, 0.2, 1),
-    "100,000 of 10 features, 1%": (logit_gradients, 100_000, 1, 0.01, 1),
-}
+def table(path: Path, rows: list[int], shapes: list[str], rules: list[str]) -> str:
+    """Render what has been measured; a dash is a cell that has not."""
+    found = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        cell = json.loads(line)
+        found[cell["rule"], cell["shape"], cell["n"]] = cell
+    lines = ["| rows | gradients | product, s |"]
+    lines[0] += "".join(f" {rule}, s | ratio | MiB |" for rule in rules)
+    lines.append("|---" * (3 + 3 * len(rules)) + "|")
+    for n in sorted(rows):
+        for shape in shapes:
+            cells = [found.get((rule, shape, n), {}) for rule in rules]
+            products = [cell["product"] for cell in cells if "product" in cell]
+            line = f"| {n:,} | {shape} | {f'{min(products):.2g}' if products else '-'}"
+            for cell in cells:
+                if "seconds" not in cell:
+                    over = f"over {cell['over']}" if cell else "-"
+                    line += f" | {over} | - | -"
+                    continue
+                ratio = cell["seconds"] / cell["product"]
+                line += f" | {cell['seconds']:.3g} | {ratio:.1f} | {cell['MiB']}"
+            lines.append(line + " |")
+    return "\n".join(lines)
 
 
-def run_case(name: str) -> None:
-    """Print least seconds, and processor seconds, of a case, and memory added."""
-    make, n, n_classes, share, repeats = CASES[name]
-    gradients, labels = make(n), np.arange(n) % n_classes
-    find_medoids(gradients[np.arange(600)], np.zeros(600))  # compiles
-    before, times = peak_memory(), []
-    for _ in range(repeats):
-        start, start_cpu = time.perf_counter(), time.process_time()
-        find_medoids(gradients, labels, subset_size=share)
-        seconds = time.perf_counter() - start
-        times.append((seconds, time.process_time() - start_cpu))
-    print(*np.min(times, axis=0), peak_memory() - before)
+def measure(args: argparse.Namespace) -> None:
+    """Run the cells that are not in the file yet, each in a fresh process."""
+    done = set()
+    for line in args.cells.read_text().splitlines() if args.cells.exists() else ():
+        cell = json.loads(line)
+        done.add((cell["rule"], cell["shape"], cell["n"]))
+    slow = set()
+    for rule, shape, n in cells_to_run(args.rows, args.shapes, args.rules):
+        if (rule, shape, n) in done or (rule, shape) in slow:
+            continue
+        command = [sys.executable, __file__, "--limit", str(args.limit), "--cell"]
+        command += [rule, shape, str(n)]
+        ran = subprocess.run(command, capture_output=True, text=True)
+        if ran.returncode == 0:
+            line = ran.stdout.strip()
+        elif ran.returncode < 0:  # by the limit: larger ones take longer
+            slow.add((rule, shape))
+            cell = {"rule": rule, "shape": shape, "n": n, "over": args.limit}
+            line = json.dumps(cell)
+        else:
+            print(ran.stderr, file=sys.stderr)
+            continue
+        with args.cells.open("a") as file:
+            file.write(line + "\n")
+        print(line, flush=True)
 
 
-def against(other: Path, names: list[str], rounds: int) -> None:
-    """Compare this checkout with another, each case by turns in fresh processes."""
-    print(
-        "| case | s, other | here | ratio | processor s, other | here | ratio |", end=""
-    )
-    print(" added MiB, other | here |\n|---" + "|---" * 8 + "|", flush=True)
-    for name in names:
-        runs: dict[Path, list[list[float]]] = {}
-        for _ in range(rounds):
-            for checkout in (other, Path(__file__).parents[1]):
-                environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
-                command = [sys.executable, __file__, "--case", name]
-                found = subprocess.check_output(command, env=environment, text=True)
-                numbers = [float(word) for word in found.split()]
-                runs.setdefault(checkout, []).append(numbers)
-        a, b = (np.min(numbers, axis=0) for numbers in runs.values())
-        pairs = " | ".join(
-            f"{a[i]:.3f} | {b[i]:.3f} | {b[i] / a[i]:.2f}" for i in range(2)
-        )
-        print(f"| {name} | {pairs} | {a[2]:.0f} | {b[2]:.0f} |", flush=True)
+# ------------------------------------------------------------------------- quality
 
 
-def peak_memory() -> float:
-    """Largest resident memory of the process so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Share of the first's True that are the second's too."""
+    return float((first & second).sum() / max(1, first.sum()))
 
 
-def growth(path: Path, sizes: list[int]) -> None:
-    """Time one class of growing size, budget 1%, and draw it."""
-    import matplotlib.pyplot as plt
+def quality(n: int) -> None:
+    """Print the parts of a class of n against the exact answer."""
+    print("| gradients | quantity | exact | in parts |\n|---|---|---|---|")
+    for shape in ("10 wide", "64 wide", "10 x 512"):
+        gradients, codes = make(shape, n), np.zeros(n, dtype=int)
+        exact = find_medoids(gradients, codes, max_class_size=None)
+        parts = find_medoids(gradients, codes, max_class_size=n // 4, random_state=0)
+        sums = [distance_to_nearest(gradients, one.indices) for one in (exact, parts)]
+        alone = [one.cluster_size <= 1 for one in (exact, parts)]
+        print(f"| {shape} | distance to the nearest medoid | 1 | ", end="")
+        print(f"{sums[1] / sums[0]:.4f} |")
+        print(f"| | isolated rows | {alone[0].sum()} | {alone[1].sum()}, ", end="")
+        print(f"{overlap(*alone):.0%} of the exact ones |", flush=True)
+        near = [
+            neighbor_distances(
+                gradients, codes, (1, 10), metric="cosine", max_class_size=size
+            )
+            for size in (None, n // 4)
+        ]
+        ratio = np.median(np.sqrt(near[1] / near[0].clip(1e-30)), axis=0)
+        print(f"| | median d_1, d_10 | 1, 1 | {ratio[0]:.3f}, {ratio[1]:.3f} |")
+        if isinstance(gradients, OuterProductGradients):
+            far = [
+                judge(FarNeighbors(max_class_size=size), gradients).flagged
+                for size in (None, n // 4)
+            ]
+            print(f"| | dropped by FarNeighbors | {far[0].sum()} | {far[1].sum()}, ")
+            print(f"{overlap(*far):.0%} of the exact ones |", flush=True)
 
-    find_medoids(logit_gradients(300), np.zeros(300))
-    seconds = []
-    print("| n | seconds | added memory, MiB |\n|---|---|---|")
-    for n in tqdm(sizes, desc="growth"):
-        X, y = logit_gradients(n), np.zeros(n)
-        before = peak_memory()
-        start = time.perf_counter()
-        find_medoids(X, y, subset_size=0.01)
-        seconds.append(time.perf_counter() - start)
-        tqdm.write(f"| {n:,} | {seconds[-1]:.1f} | {peak_memory() - before:.0f} |")
-    figure, axes = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
-    axes.loglog(sizes, seconds, "o-", color="#0072B2", label="measured")
-    guide = seconds[0] * (np.array(sizes) / sizes[0]) ** 2
-    axes.loglog(sizes, guide, "--", color="grey", label="n squared")
-    axes.set(
-        xlabel="examples in the class", ylabel="seconds", title="Budget 1%, d = 10"
-    )
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+
+def distance_to_nearest(gradients: Any, chosen: np.ndarray) -> float:
+    """Sum of distances to the nearest of the chosen rows, some of them at a time."""
+    from epic_sklearn.medoids import distances_between
+
+    nearest = np.full(len(gradients), np.inf)
+    every = np.arange(len(gradients))
+    for start in range(0, len(chosen), 500):
+        some = chosen[start : start + 500]
+        away = distances_between(gradients, some, every, "euclidean")
+        nearest = np.minimum(nearest, away.min(axis=0))
+    return float(nearest.sum())
+
+
+def poisons(path: Path) -> None:
+    """Print what is found in ready features when classes of 250 are split."""
+    from sklearn.linear_model import LogisticRegression
+
+    from epic_sklearn import LastLayerGradients
+
+    print("| rule | parts of | poisons found | clean dropped |\n|---|---|---|---|")
+    data = np.load(path)
+    y, gradients = data["label"].astype(int), []
+    for trial in range(0, len(data["attack"]), 2):
+        X, rows = data["features"].copy(), data["poison_index"][trial]
+        rows = rows[rows >= 0]
+        X[rows] = data["poison_features"][trial][: len(rows)]
+        model = LastLayerGradients(LogisticRegression(C=1e-3, max_iter=200)).fit(X, y)
+        gradients.append((model.compute(X, y), rows))
+    for rule in (IsolatedMedoids(0.2), FarNeighbors()):
+        for size in (None, 125, 60):
+            rule.set_params(max_class_size=size)
+            found, clean, n_poisons = 0, 0, 0
+            for one, rows in gradients:
+                flagged = rule.judge(one, y, Memory(np.ones(len(y), bool))).flagged
+                found += int(flagged[rows].sum())
+                n_poisons += len(rows)
+                clean += int(flagged.sum() - flagged[rows].sum())
+            share = clean / (len(gradients) * len(y) - n_poisons)
+            name = type(rule).__name__
+            print(f"| {name} | {size or 'whole'} | {found / n_poisons:.0%} | ", end="")
+            print(f"{share:.1%} |", flush=True)
+
+
+def workers(counts: list[int], n: int) -> None:
+    """Time a class in ten parts on dask workers, by the clock."""
+    from distributed import Client, LocalCluster
+    from joblib import parallel_config
+
+    gradients, codes = make("64 wide", n), np.zeros(n, dtype=int)
+    print("| workers | seconds by the clock |\n|---|---|")
+    for count in counts:
+        with (
+            LocalCluster(
+                n_workers=count, threads_per_worker=1, dashboard_address=None
+            ) as cluster,
+            Client(cluster),
+            parallel_config("dask"),
+        ):
+            find_medoids(gradients[:600], codes[:600], max_class_size=60, n_jobs=-1)
+            start = time.perf_counter()
+            find_medoids(gradients, codes, max_class_size=n // 10, n_jobs=-1)
+            print(f"| {count} | {time.perf_counter() - start:.1f} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--growth", type=Path, help="time growing classes; the plot")
-    parser.add_argument(
-        "--sizes",
-        type=int,
-        nargs="+",
-        default=[10_000, 20_000, 40_000, 80_000, 100_000],
-    )
-    parser.add_argument(
-        "--many-classes",
-        type=int,
-        nargs=3,
-        metavar=("CLASSES", "SIZE", "WIDTH"),
-        help="time many classes with one and two jobs",
-    )
-    parser.add_argument("--against", type=Path, help="another checkout, by turns")
-    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
-    parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
+    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=SHAPES)
+    parser.add_argument("--rules", nargs="+", default=list(RULES), choices=RULES)
+    parser.add_argument("--limit", type=int, default=600, help="seconds a cell")
+    parser.add_argument("--cells", type=Path, default=Path("cells.jsonl"))
+    parser.add_argument("--quality", action="store_true", help="parts against exact")
+    parser.add_argument("--workers", type=int, nargs="+", help="dask workers")
+    parser.add_argument("--trials", type=Path, help="ready poisoned features, .npz")
+    parser.add_argument("--cell", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.case:
-        run_case(args.case)
-        return
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads\n")
-    if args.against:
-        against(args.against, args.cases, args.repeats)
-    elif args.growth:
-        growth(args.growth, args.sizes)
-    elif args.many_classes:
-        many_classes(*args.many_classes)
+    if args.cell:
+        rule, shape, n = args.cell
+        print(json.dumps(run_cell(rule, shape, int(n), args.limit)))
+    elif args.quality:
+        torch.set_num_threads(1)
+        quality(args.rows[0] if len(args.rows) == 1 else 20_000)
+        if args.trials:
+            poisons(args.trials)
+    elif args.workers:
+        workers(args.workers, args.rows[0] if len(args.rows) == 1 else 50_000)
     else:
-        ratios(args.repeats)
+        measure(args)
+        print(table(args.cells, args.rows, args.shapes, args.rules))
 
 
 if __name__ == "__main__":

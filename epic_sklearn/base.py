@@ -25,6 +25,7 @@ from ._utils import DocLinks, RandomState
 from .frames import RowsToFrame, index_of
 from .gradients import (
     Gradients,
+    OuterProductGradients,
     as_extractor,
     check_gradients,
 )
@@ -90,7 +91,9 @@ def to_numpy(values: Any) -> Any:
 
 
 def take_rows(X: Any, rows: np.ndarray) -> Any:
-    """Rows of an array, dataframe, list, sparse matrix or data set."""
+    """Rows of an array, frame, list, sparse matrix, data set or outer products."""
+    if isinstance(X, OuterProductGradients):
+        return X[rows]
     if is_dataset(X):
         return take_items(X, rows)
     return X.tocsr()[rows] if scipy.sparse.issparse(X) else _safe_indexing(X, rows)
@@ -299,6 +302,9 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
                 )
             return X
         X = to_numpy(X)
+        if isinstance(X, OuterProductGradients):
+            self.n_features_in_ = X.shape[1]
+            return X
         if is_text(X):
             if reset:  # a row is one text: there are no features to name
                 for name in ("n_features_in_", "feature_names_in_"):

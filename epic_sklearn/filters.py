@@ -54,9 +54,7 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
         looks at the last layer, else in LogitGradients). A clone is fitted. None
         takes logistic regression; a dataframe of texts, dates, categories or missing
         values is encoded by skrub's ``TableVectorizer`` first, as ``epic-sklearn scan``
-        does (``pip install 'epic-sklearn[cli]'``). With two or three classes logit
-        gradients lie close to a line or plane, where little is isolated: use
-        LastLayerGradients.
+        does (``pip install 'epic-sklearn[cli]'``).
     rule : Rule or None, default=None
         Which examples are isolated, one of :mod:`epic_sklearn.rules` or your own.
         None: ``IsolatedMedoids()``, the paper's. To search its parameters as

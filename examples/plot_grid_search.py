@@ -151,8 +151,9 @@ print(against_unseen)
 # The search found a setting that stopped all five probes and drops no more than the
 # defaults, few medoids with a high threshold: poisons are then in small clusters rather
 # than alone. On the attacks it has not seen, the choice is as good as the defaults, one
-# success in five, and drops 13% instead of 16%. So it did not find a better defence,
-# only a slightly cheaper one, and stopping all five probes was partly luck.
+# success in five, and loses 11% of the clean examples instead of 15%. So it did not
+# find a better defence, only a slightly cheaper one, and stopping all five probes was
+# partly luck.
 #
 # Five probes measure success in steps of 20 points; make more if you can. And a search
 # like this tunes the defence to attacks that you can make. It says nothing about

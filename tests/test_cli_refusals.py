@@ -96,7 +96,7 @@ MEDOIDS = ["--rule", "IsolatedMedoids"]
         ),
         (
             [*MEDOIDS, "--set", "subset_size=0"],
-            "defaults: cluster_on=all, max_class_size=None",
+            "defaults: cluster_on=all, max_class_size=20000",
         ),
         ([*MEDOIDS, "--set", "threshold=few"], "Got 'few' instead"),
         ([*MEDOIDS, "--set", "treshold=2"], "did you mean 'threshold'?"),

@@ -121,3 +121,32 @@ def test_without_pandas_it_says_what_to_install():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "pip install pandas" in done.stdout
+
+
+def test_datalab_takes_our_column_as_the_documentation_shows():
+    cleanlab = pytest.importorskip("cleanlab", reason="Datalab is cleanlab's")
+    model = LogisticRegression(max_iter=1000)
+    data, pred_probs = X.to_numpy(), model.fit(X, y).predict_proba(X)
+    frame = EPICFilter(LogitGradients(model), rule=IsolatedMedoids(0.3)).fit(X, y)
+    frame = frame.to_frame()
+    lab = cleanlab.Datalab({"X": data, "y": y.to_numpy()}, label_name="y")
+    lab.find_issues(pred_probs=pred_probs, issue_types={"label": {}})
+    lab.issues = lab.issues.assign(
+        is_isolated_issue=~frame["keep"].to_numpy(),
+        isolated_score=1 - frame["isolation_score"].rank(pct=True).to_numpy(),
+    )
+    ours = lab.get_issues()
+    assert ours["is_isolated_issue"].sum() == (~frame["keep"]).sum() > 0
+    worst = frame["isolation_score"].iloc[ours["isolated_score"].argmin()]
+    assert worst == frame["isolation_score"].max()
+
+
+def test_last_layer_gradients_computed_earlier_are_taken_as_they_are():
+    gradients = LastLayerGradients().fit(X, y).compute(X, y)
+    ours = EPICFilter(PrecomputedGradients(), rule=MEDOIDS, n_rounds=2)
+    ours.fit(gradients, y)
+    expected = EPICFilter(lambda _, y: gradients.toarray(), rule=MEDOIDS, n_rounds=2)
+    np.testing.assert_array_equal(ours.keep_, expected.fit(X, y).keep_)
+    assert "predicted" in ours.to_frame()
+    kept, labels = EPICResampler(PrecomputedGradients()).fit_resample(gradients, y)
+    assert len(kept) == len(labels) < 150

@@ -7,6 +7,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from epic_sklearn import OuterProductGradients
 from epic_sklearn.medoids import neighbor_distances
+from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, Memory
 
 RANKS = (1, 4, 20)
 
@@ -44,7 +45,7 @@ def test_distances_are_those_of_brute_force(kind, dtype, metric):
     gradients = gradients_of(kind, dtype)
     codes = np.random.default_rng(1).choice([0, 1, 3], 400, p=[0.5, 0.45, 0.05])
     codes[0] = 2  # a class of one
-    found = neighbor_distances(gradients, codes, RANKS, metric)
+    found = neighbor_distances(gradients, codes, RANKS, metric=metric)
     exact = brute(gradients_of(kind), codes, metric)
     # Doubles that scikit-learn gets by products are 1e-8 apart there.
     np.testing.assert_allclose(found, exact, rtol=1e-3, atol=1e-7)
@@ -59,8 +60,8 @@ def test_the_scale_changes_nothing(power):
     again = neighbor_distances(scaled, codes, RANKS)
     np.testing.assert_array_equal(again, np.ldexp(found, power))
     np.testing.assert_array_equal(
-        neighbor_distances(scaled, codes, RANKS, "cosine"),
-        neighbor_distances(gradients, codes, RANKS, "cosine"),
+        neighbor_distances(scaled, codes, RANKS, metric="cosine"),
+        neighbor_distances(gradients, codes, RANKS, metric="cosine"),
     )
 
 
@@ -71,3 +72,32 @@ def test_little_memory_changes_nothing(kind):
     with config_context(working_memory=0.01):
         again = neighbor_distances(gradients, codes, RANKS)
     np.testing.assert_allclose(again, found, rtol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("kind", ["narrow", "outer"])
+def test_large_classes_are_approximate_and_never_too_near(kind, metric):
+    gradients, codes = gradients_of(kind), np.arange(400) // 300
+    exact = neighbor_distances(gradients, codes, RANKS, metric=metric)
+    found, again = (
+        neighbor_distances(
+            gradients, codes, RANKS, metric=metric, max_class_size=250, seed=3
+        )
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(found, again)
+    np.testing.assert_array_equal(found[codes == 1], exact[codes == 1])
+    assert (found >= exact * (1 - 1e-3) - 1e-7).all()  # float32, else centred
+    assert np.median(found[:300] / exact[:300].clip(1e-12), axis=0)[1] < 1.3
+    assert (found[:20, 1] == 0).all()  # copies stay together
+
+
+@pytest.mark.parametrize("rule", [FarNeighbors, IsolatedMedoids])
+def test_rules_say_which_rows_they_judge_approximately(rule):
+    gradients, codes = gradients_of("outer"), np.arange(400) // 300
+    memory = Memory(np.ones(400, dtype=bool))
+    details = rule(max_class_size=200).judge(gradients, codes, memory).details
+    np.testing.assert_array_equal(details["approximate"], codes == 0)
+    for exact in (None, 300):
+        judged = rule(max_class_size=exact).judge(gradients, codes, memory)
+        assert "approximate" not in judged.details

@@ -99,14 +99,14 @@ class AttackReport:
 
     def __str__(self) -> str:
         """Lay the table out for reading."""
-        width = max(len(record["name"]) for record in self.records)
-        title = (
-            f"{'':<{width}}  success         95%  accuracy  poisons left  clean lost"
+        rows = [("", "success", "95%", "accuracy", "poisons left", "clean lost")]
+        for r in self.records:
+            success = f"{r['n_success']} of {r['n_trials']}"
+            interval = f"{r['low']:.0%}-{r['high']:.0%}"
+            shares = (f"{r[key]:.1%}" for key in MEANS)
+            rows.append((r["name"], success, interval, *shares))
+        width = max(len(row[0]) for row in rows)
+        return "\n".join(
+            f"{name:<{width}}{a:>10}{b:>10}{c:>10}{d:>14}{e:>12}"
+            for name, a, b, c, d, e in rows
         )
-        lines = [
-            f"{r['name']:<{width}}  {r['n_success']:>2} of {r['n_trials']:<2}"
-            f"{r['low']:>8.0%}-{r['high']:<4.0%}{r['clean_accuracy']:>8.1%}"
-            f"{r['poisons_left']:>14.1%}{r['clean_lost']:>12.1%}"
-            for r in self.records
-        ]
-        return "\n".join([title, *lines])

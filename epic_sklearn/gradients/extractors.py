@@ -334,7 +334,7 @@ class LastLayerInputGradients(GradientExtractor):
     def _compute(self, model: Any, X: Any, y: Any) -> tuple[Gradients, np.ndarray]:
         errors, layer, labels = self._errors(model, X, y, with_inputs=True)
         assert layer is not None  # asked for
-        return errors @ layer.weight, labels
+        return errors.astype(layer.weight.dtype) @ layer.weight, labels
 
 
 class LastLayerGradients(GradientExtractor):
@@ -362,5 +362,6 @@ class LastLayerGradients(GradientExtractor):
     def _compute(self, model: Any, X: Any, y: Any) -> tuple[Gradients, np.ndarray]:
         errors, layer, labels = self._errors(model, X, y, with_inputs=True)
         assert layer is not None  # asked for
-        with_bias = np.column_stack([layer.inputs, np.ones(len(errors))])
+        ones = np.ones((len(errors), 1), layer.inputs.dtype)
+        with_bias = np.hstack([layer.inputs, ones])
         return OuterProductGradients(errors, with_bias), labels

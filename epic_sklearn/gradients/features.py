@@ -10,6 +10,8 @@ from sklearn.utils import check_array
 
 from ..validation import refuse_masked
 
+BLOCK = 4096  # rows added up at a time
+
 
 @dataclass(frozen=True)
 class OuterProductGradients:
@@ -70,8 +72,12 @@ class OuterProductGradients:
         return OuterProductGradients(self.errors[rows], self.inputs[rows])
 
     def mean(self) -> np.ndarray:
-        """Mean gradient, flattened, shape (C * H,); one matrix product."""
-        return (self.errors.T @ self.inputs / len(self)).ravel()
+        """Mean gradient, flattened, shape (C * H,), float64."""
+        sums = np.zeros((self.errors.shape[1], self.inputs.shape[1]))
+        for start in range(0, len(self), BLOCK):  # never all inputs in float64
+            some = slice(start, start + BLOCK)
+            sums += self.errors[some].T.astype(np.float64) @ self.inputs[some]
+        return (sums / len(self)).ravel()
 
     def toarray(self) -> np.ndarray:
         """Build the wide array, shape (n, C * H). For small data and tests."""
@@ -165,7 +171,7 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
 def mean_gradient(gradients: Gradients) -> np.ndarray:
     """Return the mean gradient over all examples, flattened (d,), in float64."""
     if isinstance(gradients, OuterProductGradients):
-        return gradients.mean().astype(np.float64)
+        return gradients.mean()
     return gradients.mean(axis=0, dtype=np.float64)
 
 

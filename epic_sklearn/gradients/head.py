@@ -10,7 +10,10 @@ from torch import nn
 
 
 class LastLayer(NamedTuple):
-    """Inputs (n, H) and weight (C, H) of the layer that gives the logits, float64."""
+    """Inputs (n, H) and weight (C, H) of the layer that gives the logits.
+
+    Float32, or float64 where they are.
+    """
 
     inputs: np.ndarray
     weight: np.ndarray
@@ -67,7 +70,7 @@ class Head:
                 places = is_taken.int().argmax(dim=1).to(x.device)
                 of_all = x.reshape(len(x), -1, x.shape[-1])
                 inputs = of_all[rows, places]
-                self._inputs.append(inputs.detach().double().cpu())
+                self._inputs.append(_single(inputs))
                 self._layer = layer
                 return inputs
         raise ValueError(
@@ -78,5 +81,11 @@ class Head:
 
     def last_layer(self) -> LastLayer:
         """Give the layer's inputs of all batches, and its weight."""
-        weight = self._layer.weight.detach().double().cpu().numpy()
+        weight = _single(self._layer.weight).numpy()
         return LastLayer(torch.cat(self._inputs).numpy(), weight)
+
+
+def _single(values: torch.Tensor) -> torch.Tensor:
+    """Values on the CPU as float32, unless they are float64."""
+    values = values.detach().cpu()
+    return values if values.dtype is torch.float64 else values.float()

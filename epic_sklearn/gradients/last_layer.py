@@ -54,11 +54,12 @@ def last_layer(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
         If the model has none that can be read.
     """
     inputs = X.toarray() if hasattr(X, "toarray") else np.asarray(X)
+    if inputs.dtype not in (np.float32, np.float64):
+        inputs = inputs.astype(np.float64)
     if isinstance(model, MLPClassifier):
-        inputs = _hidden_activations(model, inputs.astype(np.float64))
+        inputs = _hidden_activations(model, inputs)
         weight = model.coefs_[-1].T
     elif hasattr(model, "coef_"):
-        inputs = inputs.astype(np.float64)
         weight = model.coef_
         weight = weight.toarray() if hasattr(weight, "toarray") else np.asarray(weight)
         _check_rows_are_classes(model, weight, X, inputs)

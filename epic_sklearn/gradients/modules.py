@@ -137,7 +137,7 @@ def forward(
 
     Of an array, tensor, Dataset or DataLoader. Returns logits (n, C), float64; the
     labels (n,) that the data set gives, or None; and, asked for `with_inputs`, the
-    last layer's inputs and weight, else None.
+    last layer's inputs and weight, float32 unless they are float64, else None.
 
     Raises
     ------

@@ -31,7 +31,8 @@ EXTRACTORS: dict[str, type[GradientExtractor]] = {
 class PrecomputedGradients(DocLinks, BaseEstimator):
     """X already is the gradients: nothing is fitted or computed.
 
-    Rules that look at the last layer's inputs take X for these.
+    An array, or the :class:`OuterProductGradients` that LastLayerGradients gives.
+    Rules that look at the last layer's inputs take an array for these.
 
     Examples
     --------
@@ -62,7 +63,7 @@ class PrecomputedGradients(DocLinks, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
+        X : array-like of shape (n, d) or OuterProductGradients
             Gradients.
         y : array-like of shape (n,)
             Labels; only their number is used.

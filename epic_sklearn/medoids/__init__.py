@@ -1,14 +1,24 @@
 """Facility location over one class after another, on apricot."""
 
-from .distances import METRICS, distances_between
-from .find import Medoids, budget_of, find_medoids, find_medoids_within
+from .distances import MAX_CLASS_SIZE, METRICS, distances_between
+from .find import (
+    SIZE,
+    Medoids,
+    approximate,
+    budget_of,
+    find_medoids,
+    find_medoids_within,
+)
 from .greedy import OPTIMIZER_NAMES, is_on_gpu
 from .neighbors import neighbor_distances
 
 __all__ = [
+    "MAX_CLASS_SIZE",
     "METRICS",
     "OPTIMIZER_NAMES",
+    "SIZE",
     "Medoids",
+    "approximate",
     "budget_of",
     "distances_between",
     "find_medoids",

@@ -19,6 +19,7 @@ from sklearn import get_config
 from ..gradients.features import Gradients, OuterProductGradients
 
 METRICS = ("euclidean", "cosine")
+MAX_CLASS_SIZE = 20_000  # larger classes are worked on in parts
 WIDE = 48  # features from which on a matrix product beats differences
 CLOSE = 1e-2  # below this share of the norms float32 products lose too many digits
 TILE = 512  # columns worked on at a time, to stay in the cache
@@ -136,7 +137,8 @@ class Points:
             self.centred = centred(points)
             self.norms = squared_norms(self.centred)
         else:
-            points = np.pad(points, ((0, 0), (0, points.shape[1] % 2)))
+            if points.shape[1] % 2:
+                points = np.pad(points, ((0, 0), (0, 1)))
             self.columns = np.ascontiguousarray(points.T)
         self.points = points
 
@@ -211,12 +213,21 @@ class Distances:
 
     @cached_property
     def summary(self) -> tuple[Array, float, Array]:
-        """Row sums (n,), the largest distance, each row's nearest other (n,).
+        """Row sums (n,), the largest distance, each row's nearest other (n,)."""
+        return self.summarised()
 
-        On the way all rows are `stored` if they fit scikit-learn's working_memory.
+    @cached_property
+    def fits(self) -> bool:
+        """Whether all rows fit scikit-learn's working_memory."""
+        return bool(4 * self.shape[0] ** 2 <= memory_limit())
+
+    def summarised(self, also: Callable[[Array, Array], None] | None = None) -> Any:
+        """Make all rows once for `summary`, and `also` for other work on a block.
+
+        On the way they are `stored` if they fit.
         """
         n = self.shape[0]
-        stored = np.empty((n, n), np.float32) if 4 * n * n <= memory_limit() else None
+        stored = np.empty((n, n), np.float32) if self.fits else None
         sums, farthest, nearest = np.empty(n), np.empty(n), np.empty(n, np.float32)
 
         def summarise(rows: Array) -> None:
@@ -228,10 +239,19 @@ class Distances:
             block[own] = np.inf
             nearest[rows] = block.min(axis=1)
             block[own] = 0.0
+            if also:
+                also(block, rows)
 
         self.in_blocks(summarise, np.arange(n))
         self.stored = stored
         return sums, float(farthest.max()), nearest
+
+    def likely_centre(self) -> int:
+        """Guess which row sum is the least: of few columns, then of whole rows."""
+        few = np.arange(0, self.shape[0], max(1, self.shape[0] // BLOCK_ROWS))
+        likely = np.argsort(self.rows(few).sum(axis=0), kind="stable")[:BLOCK_ROWS]
+        sums = self.rows(likely).sum(axis=1, dtype=np.float64)
+        return int(likely[np.lexsort((likely, sums))[0]])
 
     def __getitem__(self, rows: Any) -> Any:
         if isinstance(rows, tuple):  # D[rows][:, rows]: already square

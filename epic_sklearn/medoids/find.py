@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -20,7 +20,7 @@ from tqdm import tqdm
 from .._utils import RandomState, resolve_seed
 from ..gradients.features import Gradients, OuterProductGradients, check_gradients
 from ..validation import label_array, refuse_other_order
-from .distances import BLOCK_ROWS, METRICS, Distances, memory_limit
+from .distances import MAX_CLASS_SIZE, METRICS, Distances, memory_limit
 from .greedy import (
     OPTIMIZER_NAMES,
     REFUSED,
@@ -31,6 +31,8 @@ from .greedy import (
     is_on_gpu,
 )
 
+# Constraint of the parameter `max_class_size`.
+SIZE = [Interval(Integral, 2, None, closed="left"), None]
 LARGE = 1000  # a smaller class is over before a thread of its own pays
 
 
@@ -54,6 +56,8 @@ class Medoids:
     gap : ndarray of shape (n,), float64
         Distance to the nearest other example of the class, relative to its
         median over the class's examples that have no double.
+    is_exact : bool
+        Whether every class was clustered as a whole.
     """
 
     indices: np.ndarray
@@ -61,6 +65,7 @@ class Medoids:
     assigned_to: np.ndarray
     cluster_size: np.ndarray
     gap: np.ndarray
+    is_exact: bool = True
 
 
 @validate_params(
@@ -68,7 +73,7 @@ class Medoids:
         "subset_size": [Interval(Real, 0, 1, closed="right")],
         "metric": [StrOptions(set(METRICS))],
         "optimizer": [StrOptions({*OPTIMIZER_NAMES, *REFUSED})],
-        "max_class_size": [Interval(Integral, 2, None, closed="left"), None],
+        "max_class_size": SIZE,
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -82,7 +87,7 @@ def find_medoids(
     subset_size: float = 0.2,
     metric: str = "euclidean",
     optimizer: str = "lazy",
-    max_class_size: int | None = None,
+    max_class_size: int | None = MAX_CLASS_SIZE,
     n_jobs: int | None = None,
     random_state: RandomState = None,
     verbose: int = 0,
@@ -106,9 +111,10 @@ def find_medoids(
         Any of apricot's but "random" and "bidirectional", which raise there. "lazy"
         chooses what "naive" does, ties to the lowest index, and is the fastest.
         "sample" and "sieve" may choose fewer medoids than the budget.
-    max_class_size : int or None, default=None
-        A larger class is split at random into parts of at most this size, and medoids
-        are chosen in two rounds (GreeDi): not exactly the greedy's. None: never split.
+    max_class_size : int or None, default=20_000
+        A larger class is split at random into parts of at most this size, and each is
+        clustered on its own: then time grows with n, not its square, and clusters are
+        approximate (`Medoids.is_exact`). None: never split.
     n_jobs : int, default=None
         Classes, and parts of split ones, chosen side by side, as joblib counts, also
         by ``joblib.parallel_config("dask")``. None: one by one, each in threads.
@@ -183,7 +189,7 @@ def find_medoids_within(
     optimizer: str,
     n_jobs: int | None,
     seed: int,
-    max_class_size: int | None = None,
+    max_class_size: int | None = MAX_CLASS_SIZE,
     verbose: int = 0,
 ) -> Medoids:
     """Choose ``budgets[c]`` medoids in each class c; input is valid already.
@@ -199,17 +205,15 @@ def find_medoids_within(
     ends = np.cumsum(np.bincount(codes, minlength=len(budgets)))
     classes = [rows for rows in np.split(order, ends[:-1]) if len(rows)]
     budgets = [budgets[codes[rows[0]]] for rows in classes]
-    shown = tqdm(classes, "medoids", unit="class", disable=not verbose)
+    groups, shares = [], []
+    for rows, budget in zip(classes, budgets, strict=True):
+        parts = parts_of(rows, max_class_size or len(rows), seed)
+        ends = np.arange(len(parts) + 1) * budget // len(parts)
+        groups += parts
+        shares += np.maximum(np.diff(ends), 1).tolist()
     how = (metric, optimizer, seed, device)
-    largest = max(map(len, classes))
-    if max_class_size is None or largest <= max_class_size:
-        found = choose_in_groups(gradients, shown, budgets, how, n_jobs, largest)
-    else:
-        found = [
-            choose_in_parts(gradients[rows], budget, how, max_class_size, n_jobs)
-            for rows, budget in zip(shown, budgets, strict=True)
-        ]
-    return join_classes(classes, found)
+    found = choose_in_groups(gradients, groups, shares, how, n_jobs, verbose)
+    return join_groups(groups, found, is_exact=len(groups) == len(classes))
 
 
 def choose_in_class(
@@ -221,24 +225,25 @@ def choose_in_class(
     distances = Distances(gradients, metric, n_threads)
     if device is not None and optimizer == "lazy" and fits_on(device, n):
         return choose_in_torch(distances, k, device)
-    function = FacilityLocation(k, optimizer=optimizer, random_state=seed)
+    drawn = None if optimizer == "lazy" else seed  # a generator takes its time
+    function = FacilityLocation(k, optimizer=optimizer, random_state=drawn)
     return function.fit(distances).selection
 
 
 def choose_in_groups(
     gradients: Gradients,
-    groups: Iterable[np.ndarray],
-    budgets: Sequence[int],
+    groups: list[np.ndarray],
+    budgets: list[int],
     how: tuple[Any, ...],
     n_jobs: int | None,
-    largest: int,
+    verbose: int,
 ) -> list[Selection]:
     """Choose medoids of each group of rows: side by side, or each in threads.
 
     Gradients travel inside their task: joblib's dask backend puts arrays that are
     arguments into one worker's memory beforehand, which are lost if that dies.
     """
-    n_threads, kind = 1, {"prefer": "threads"}
+    n_threads, kind, largest = 1, {"prefer": "threads"}, max(map(len, groups))
     if effective_n_jobs(n_jobs) == 1:
         # With this process's threads: several large groups, while their distances
         # fit working_memory together, or the rows of one.
@@ -250,57 +255,45 @@ def choose_in_groups(
             else 1
         )
         n_threads //= (n_jobs := max(1, n_jobs))
+    shown = tqdm(groups, "medoids", unit="class", disable=not verbose)
     return Parallel(n_jobs=n_jobs, **kind)(
         delayed(partial(choose_in_class, gradients[rows], budget, how, n_threads))()
-        for rows, budget in zip(groups, budgets, strict=True)
+        for rows, budget in zip(shown, budgets, strict=True)
     )
 
 
-def choose_in_parts(
-    gradients: Gradients,
-    budget: int,
-    how: tuple[Any, ...],
-    max_size: int,
-    n_jobs: int | None,
-) -> Selection:
-    """Choose medoids of a class too large for one worker in two rounds (GreeDi).
-
-    Mirzasoleiman et al. (2013): split the class at random, choose a full budget of
-    medoids in each part, then choose the budget among all of these.
-    """
-    metric, _, seed, _ = how
-    n, n_threads = len(gradients), torch.get_num_threads()
-    if n <= max_size:
-        return choose_in_class(gradients, budget, how, n_threads)
-    order = np.random.RandomState(seed).permutation(n)
-    parts = [np.sort(part) for part in np.array_split(order, -(-n // max_size))]
-    budgets = [budget] * len(parts)
-    chosen = choose_in_groups(gradients, parts, budgets, how, n_jobs, max_size)
-    medoids = [part[one.ranking] for part, one in zip(parts, chosen, strict=True)]
-    candidates = np.sort(np.concatenate(medoids))
-    final = choose_in_class(gradients[candidates], budget, how, n_threads)
-    ranking = candidates[final.ranking]
-    whole = Distances(gradients, metric, n_threads)
-    nearest, owner = np.full(n, np.inf, np.float32), np.zeros(n, dtype=np.int64)
-    for start in range(0, len(ranking), BLOCK_ROWS):
-        rows = whole.rows(ranking[start : start + BLOCK_ROWS])
-        closer = rows.min(axis=0) < nearest
-        owner[closer] = start + rows[:, closer].argmin(axis=0)
-        nearest = np.minimum(nearest, rows.min(axis=0))
-    return Selection(ranking, final.gains, owner, whole.summary[2])
+def parts_of(rows: np.ndarray, max_size: int, seed: int) -> list[np.ndarray]:
+    """Split at random into as few parts as have at most so many rows."""
+    if len(rows) <= max_size:
+        return [rows]
+    order = np.random.RandomState(seed).permutation(rows)
+    return [np.sort(part) for part in np.array_split(order, -(-len(rows) // max_size))]
 
 
-def join_classes(classes: list[np.ndarray], found: list[Selection]) -> Medoids:
-    """Put the classes' results together under the row numbers of the whole."""
-    n = sum(map(len, classes))
+def approximate(
+    codes: np.ndarray, max_class_size: int | None, rows: Any = slice(None)
+) -> dict[str, np.ndarray]:
+    """Details that say whose class, of some rows, is too large to be judged exactly."""
+    sizes = np.bincount(codes[rows], minlength=codes.max() + 1)
+    is_large = (sizes > (max_class_size or len(codes)))[codes]
+    return {"approximate": is_large} if is_large.any() else {}
+
+
+def join_groups(
+    groups: list[np.ndarray], found: list[Selection], is_exact: bool
+) -> Medoids:
+    """Put the groups' results together under the row numbers of the whole."""
+    n = sum(map(len, groups))
     assigned_to, cluster_size = np.empty((2, n), dtype=np.int64)
     gap = np.zeros(n)
-    for rows, one in zip(classes, found, strict=True):
+    for rows, one in zip(groups, found, strict=True):
         assigned_to[rows] = rows[one.ranking[one.owner]]
         cluster_size[rows] = np.bincount(one.owner)[one.owner]
         if len(rows) > 1:
             apart = one.nearest_other.astype(np.float64)
             gap[rows] = apart / (np.median(apart[apart > 0]) if apart.any() else 1.0)
-    indices = [rows[one.ranking] for rows, one in zip(classes, found, strict=True)]
+    indices = [rows[one.ranking] for rows, one in zip(groups, found, strict=True)]
     gains = np.concatenate([one.gains for one in found])
-    return Medoids(np.concatenate(indices), gains, assigned_to, cluster_size, gap)
+    return Medoids(
+        np.concatenate(indices), gains, assigned_to, cluster_size, gap, is_exact
+    )

@@ -122,8 +122,14 @@ class LazyGreedy(BaseOptimizer):
         """Choose k medoids, ties to the lowest index."""
         function, n_batch = self.function, X.shape[0]  # all after the first medoid
         _, _, lengths, bounds, seen_at, _ = function.state
+        ahead = bounds.copy()
         bounds[:] = function._calculate_gains(X)
         chosen, gains = np.zeros(k, dtype=np.int64), np.zeros(k)
+        if (best := int(np.argmax(bounds))) == function.guess:
+            function._select_next(X[best], bounds[best], best)
+            bounds[:], bounds[best], n_batch = ahead, -1.0, BATCH
+        else:
+            lengths[:], seen_at[:] = -1, 0
         while (before := len(function.ranking)) < k:
             step = lazy_greedy(function.state, function.owner, chosen, gains, before)
             function.ranking += chosen[before:step].tolist()
@@ -183,15 +189,24 @@ class FacilityLocation(FacilityLocationSelection):
         self.gains: Any = []
         self.owner = np.zeros(n, dtype=np.int64)
         self.mask, self.idxs = np.zeros(n, dtype=np.int8), np.arange(n)
-        self.nearest = np.full(n, X.summary[1], dtype=np.float32)
-        room = X.stored if self.optimizer == "lazy" else np.empty((n, 0), np.float32)
-        if room is None:  # else lists lie in the place of the rows
-            width = min(n // 2, int(memory_limit() / (4 * n)))
-            room = np.empty((n, width), dtype=np.float32)
+        self.guess = -1
+        is_lazy = self.optimizer == "lazy"
+        width = 0 if X.fits or not is_lazy else min(n, int(memory_limit() / (4 * n)))
+        room: Any = np.empty((n, width), np.float32)
+        if is_lazy and X.fits:
+            room = X.summary and X.stored  # lists lie in the place of the rows
         half = room.shape[1] // 2
         lists = (room[:, :half], room.view(np.int32)[:, half : 2 * half])
         self.bounds, seen_at = np.full(n, -1.0), np.zeros(n, dtype=np.int64)
-        self.state = (*lists, np.full(n, -1), self.bounds, seen_at, self.nearest)
+        state = (*lists, np.full(n, -1), self.bounds, seen_at)
+        if is_lazy and not X.fits:
+            # While rows are made for their sums: what candidates would gain after
+            # the likely first medoid, which saves making all rows once more.
+            self.guess = X.likely_centre()
+            ahead = (*state, X[self.guess])
+            X.summary = X.summarised(lambda rows, some: look_at(rows, some, ahead, 1))
+        self.nearest = np.full(n, X.summary[1], dtype=np.float32)
+        self.state = (*state, self.nearest)
 
     def _calculate_gains(self, X: Distances, idxs: Array | None = None) -> Array:
         idxs = self.idxs if idxs is None else idxs

@@ -109,12 +109,11 @@ default="relative-size"
 
     def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Flag suspiciously small clusters; see :meth:`Rule.judge`."""
-        inputs = gradients.astype(np.float64)
         score = np.zeros(len(codes))
         flagged = np.zeros(len(codes), dtype=bool)
         for code in np.unique(codes):
             rows = np.flatnonzero(codes == code)
-            reduced = self._reduce(inputs[rows], memory.seed)
+            reduced = self._reduce(gradients[rows].astype(np.float64), memory.seed)
             if reduced is not None:
                 score[rows], flagged[rows] = self._split(reduced, memory.seed)
         return Judgement(score, flagged)

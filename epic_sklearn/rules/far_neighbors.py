@@ -10,7 +10,7 @@ from scipy.stats import norm
 from sklearn.utils._param_validation import Interval
 
 from ..gradients import Gradients, OuterProductGradients
-from ..medoids import neighbor_distances
+from ..medoids import MAX_CLASS_SIZE, SIZE, approximate, neighbor_distances
 from .base import Judgement, Memory, Rule
 
 # Colliding groups of up to as many examples are seen as groups.
@@ -60,7 +60,13 @@ def _log_lengths(errors: np.ndarray) -> np.ndarray:
     )
 
 
-def neighbor_isolation(gradients: Gradients, codes: np.ndarray) -> np.ndarray:
+def neighbor_isolation(
+    gradients: Gradients,
+    codes: np.ndarray,
+    *,
+    max_class_size: int | None = MAX_CLASS_SIZE,
+    seed: int = 0,
+) -> np.ndarray:
     """Score how isolated each example is among the neighbours of its class.
 
     The last layer's gradient is an outer product, error times input. With d_k the
@@ -84,6 +90,11 @@ def neighbor_isolation(gradients: Gradients, codes: np.ndarray) -> np.ndarray:
         Gradients of n examples.
     codes : ndarray of shape (n,), int
         Class of each example, 0, 1, ...
+    max_class_size : int or None, default=20_000
+        In larger classes neighbours are looked for among a part of the class only,
+        four times: distances are approximate, never too small. None: among all.
+    seed : int, default=0
+        For how such classes are split.
 
     Returns
     -------
@@ -93,7 +104,10 @@ def neighbor_isolation(gradients: Gradients, codes: np.ndarray) -> np.ndarray:
 
     Notes
     -----
-    See :func:`~epic_sklearn.medoids.neighbor_distances` for time and memory.
+    Distances are made in blocks: memory grows with n, time with the square of the
+    classes' sizes up to `max_class_size` and with n beyond. There each example is
+    compared with those of its cell in four random projection trees (Dasgupta and
+    Freund, 2008), so that groups that collide stay together.
 
     Examples
     --------
@@ -109,16 +123,23 @@ def neighbor_isolation(gradients: Gradients, codes: np.ndarray) -> np.ndarray:
     >>> score[:4] > 2, float(np.mean(score[4:] > 2).round(2))
     (array([ True,  True,  True,  True]), 0.02)
     """
-    outer = isinstance(gradients, OuterProductGradients)
-    inputs, errors = (
-        (gradients.inputs, gradients.errors) if outer else (gradients, gradients)  # type: ignore[union-attr]
-    )
+    if isinstance(gradients, OuterProductGradients):
+        inputs, errors = gradients.inputs, gradients.errors
+    else:
+        inputs = errors = gradients
     score = np.zeros(len(codes))
     rows = np.flatnonzero(np.bincount(codes)[codes] > N_NEIGHBORS)
     if len(rows) == 0:
         return score
     _, codes = np.unique(codes[rows], return_inverse=True)
-    halves = neighbor_distances(inputs[rows], codes, (1, N_NEIGHBORS), metric="cosine")
+    halves = neighbor_distances(
+        inputs[rows],
+        codes,
+        (1, N_NEIGHBORS),
+        metric="cosine",
+        max_class_size=max_class_size,
+        seed=seed,
+    )
     # Half the square of the distance between rows scaled to length 1.
     first, last = np.log(np.sqrt(2 * halves).clip(SAME_DIRECTION)).T
     geometry = _robust_z(2 * last - first, codes)
@@ -140,6 +161,9 @@ class FarNeighbors(Rule):
     ----------
     cutoff : float, default=2.0
         Mean score above which an example is dropped; lower drops more.
+    max_class_size : int or None, default=20_000
+        Largest class whose neighbours are found exactly; see
+        :func:`neighbor_isolation`. None: all are.
 
     See Also
     --------
@@ -148,7 +172,8 @@ class FarNeighbors(Rule):
     Notes
     -----
     Clean exact copies look like a colliding group: drop duplicates first. Classes
-    of at most 10 examples are too small to judge.
+    of at most 10 examples are too small to judge. Where a class is larger than
+    `max_class_size`, the details have a column ``approximate``, True for its rows.
 
     Examples
     --------
@@ -173,17 +198,24 @@ class FarNeighbors(Rule):
     to_drop_less: ClassVar[str] = "Raise cutoff"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "cutoff": [Interval(Real, 0, None, closed="neither")]
+        "cutoff": [Interval(Real, 0, None, closed="neither")],
+        "max_class_size": SIZE,
     }
 
-    def __init__(self, cutoff: float = 2.0) -> None:
+    def __init__(
+        self, cutoff: float = 2.0, *, max_class_size: int | None = MAX_CLASS_SIZE
+    ) -> None:
         self.cutoff = cutoff
+        self.max_class_size = max_class_size
 
     def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Flag means above `cutoff`; see :meth:`Rule.judge`."""
         n_rounds = 1 + int(memory.get("rounds", 0))
-        score = neighbor_isolation(gradients, codes)
+        score = neighbor_isolation(
+            gradients, codes, max_class_size=self.max_class_size, seed=memory.seed
+        )
         mean = memory.get("mean", np.zeros(len(codes)))
         mean = mean + (score - mean) / n_rounds
         memory.update(mean=mean, rounds=np.array(n_rounds))
-        return Judgement(mean, mean > self.cutoff)
+        details = approximate(codes, self.max_class_size)
+        return Judgement(mean, mean > self.cutoff, details)

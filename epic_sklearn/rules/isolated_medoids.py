@@ -8,7 +8,16 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from ..medoids import METRICS, OPTIMIZER_NAMES, Medoids, budget_of, find_medoids_within
+from ..medoids import (
+    MAX_CLASS_SIZE,
+    METRICS,
+    OPTIMIZER_NAMES,
+    SIZE,
+    Medoids,
+    approximate,
+    budget_of,
+    find_medoids_within,
+)
 from .base import Judgement, Memory, Rule
 
 THRESHOLD = [Interval(Integral, 1, None, closed="left")]
@@ -106,9 +115,9 @@ class IsolatedMedoids(Rule):
         Whether each round clusters all examples, so that what is kept is the
         intersection of all rounds (published code), or what is left, with a
         constant number of medoids (paper).
-    max_class_size : int or None, default=None
+    max_class_size : int or None, default=20_000
         Larger classes are clustered in parts; see
-        :func:`epic_sklearn.find_medoids`.
+        :func:`epic_sklearn.find_medoids`. None: never.
 
     See Also
     --------
@@ -118,7 +127,8 @@ class IsolatedMedoids(Rule):
     -----
     The details are ``cluster_size``, the size of each row's cluster when it was
     last clustered, and ``medoid``, the row number of its medoid (its own where it
-    is one).
+    is one). Where a class is larger than `max_class_size`, ``approximate`` is True
+    for its rows.
 
     References
     ----------
@@ -153,7 +163,7 @@ class IsolatedMedoids(Rule):
         "metric": [StrOptions(set(METRICS))],
         "optimizer": [StrOptions(set(OPTIMIZER_NAMES))],
         "cluster_on": [StrOptions({"all", "kept"})],
-        "max_class_size": [Interval(Integral, 2, None, closed="left"), None],
+        "max_class_size": SIZE,
     }
 
     def __init__(
@@ -164,7 +174,7 @@ class IsolatedMedoids(Rule):
         metric: str = "euclidean",
         optimizer: str = "lazy",
         cluster_on: str = "all",
-        max_class_size: int | None = None,
+        max_class_size: int | None = MAX_CLASS_SIZE,
     ) -> None:
         self.subset_size = subset_size
         self.threshold = threshold
@@ -201,4 +211,5 @@ class IsolatedMedoids(Rule):
         details["medoid"][rows] = rows[medoids.assigned_to]
         if self.cluster_on == "kept":  # a dropped row is not clustered again
             memory.update(details)
+        details |= approximate(codes, self.max_class_size, rows)
         return Judgement(score, flagged, details)

@@ -89,9 +89,8 @@ class SpectralSignatures(Rule):
 
     def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Flag the largest projections; see :meth:`Rule.judge`."""
-        inputs = gradients.astype(np.float64)
         score = np.empty(len(codes))
         for code in np.unique(codes):
             rows = np.flatnonzero(codes == code)
-            score[rows] = _squared_projection(inputs[rows])
+            score[rows] = _squared_projection(gradients[rows].astype(np.float64))
         return Judgement(score, highest_in_each_class(score, codes, 1.5 * self.eps))

@@ -14,7 +14,7 @@ import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..gradients import EXTRACTORS, GradientExtractor
 from ..gradients.items import CodedItems
@@ -176,23 +176,36 @@ class Batches(Sampler[list[int]]):
 
 
 def training_loader(
-    dataset: Dataset, sampler: Sampler[int], batch_size: int, **kwargs: Any
+    dataset: Dataset,
+    sampler: Sampler[int],
+    batch_size: int,
+    of_arrays: bool = False,
+    **kwargs: Any,
 ) -> DataLoader:
-    """Make a DataLoader over the sampler's rows, in place of skorch's default."""
+    """Make a DataLoader over the sampler's rows, in place of skorch's default.
+
+    A data set `of_arrays` is asked for a batch's rows at once: one by one costs more
+    than a step of a small net.
+    """
     if batch_size < 1:  # skorch's -1: everything at once
         batch_size = len(dataset)  # type: ignore[arg-type]
     kwargs.pop("shuffle", None)
     batches = Batches(sampler, batch_size, kwargs.pop("drop_last", False))
+    if of_arrays:
+        return DataLoader(dataset, sampler=batches, batch_size=None, **kwargs)
     return DataLoader(dataset, batch_sampler=batches, **kwargs)
 
 
 class AugmentingCollate:
-    """Collate a training batch and change its inputs by the user's function."""
+    """Make tensors of a training batch, and change its inputs by the user's function.
+
+    `collate` is that of the loader: of a list of items, or of a batch of arrays.
+    """
 
     def __init__(
         self,
         augment: Callable[[torch.Tensor], torch.Tensor],
-        collate: Callable[[list[Any]], Any] = default_collate,
+        collate: Callable[[list[Any]], Any],
     ) -> None:
         self.augment, self.collate = augment, collate
 

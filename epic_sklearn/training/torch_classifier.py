@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNetClassifier
 from skorch.callbacks import LRScheduler
 from torch import nn
-from torch.utils.data import default_collate
+from torch.utils.data import default_collate, default_convert
 
 from .._utils import DocLinks, RandomState, resolve_seed, warn_user
 from ..base import refuse_lazy, to_numpy
@@ -202,7 +202,9 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             module = make_module(self.module, data, len(classes))
             if isinstance(data, np.ndarray):
                 data = cast_for(module, data)
-            net = self._make_net(module, start, device, getattr(data, "options", {}))
+            # A data set's items go through its own loader's options.
+            options = getattr(data, "options", {"of_arrays": True})
+            net = self._make_net(module, start, device, options)
             self._train(net, start.sampler, data, codes)
         self._dtype = np.float64 if input_dtype(module) is torch.float64 else np.float32
         self.net_, self.classes_ = net, classes
@@ -310,7 +312,8 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             params = {"momentum": 0.9, "nesterov": True}
         loader_options: dict[str, Any] = {**options, "sampler": start.sampler}
         if self.augment is not None:
-            collate = options.get("collate_fn", default_collate)
+            plain = default_convert if "of_arrays" in options else default_collate
+            collate = options.get("collate_fn", plain)
             loader_options["collate_fn"] = AugmentingCollate(self.augment, collate)
         callbacks = [("epic_epoch_start", start), *self._named_callbacks()]
         if self.lr_milestones is not None:
