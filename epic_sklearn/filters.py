@@ -51,10 +51,11 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
         ``LastLayerGradients(classifier)``, ``PrecomputedGradients()``, a
         function ``(X, y) -> (n, d)``, or a classifier with ``predict_proba`` or
         a trained torch module (wrapped in what the rule prefers: with the default,
-        LastLayerGradients where there is a last layer, else LogitGradients). A clone is fitted. None
-        takes logistic regression; a dataframe of texts, dates, categories or missing
-        values is encoded by skrub's ``TableVectorizer`` first, as ``epic-sklearn scan``
-        does (``pip install 'epic-sklearn[cli]'``).
+        LastLayerGradients where there is a last layer, else LogitGradients). A
+        clone is fitted. None takes logistic regression; a dataframe of texts,
+        dates, categories or missing values is encoded by skrub's
+        ``TableVectorizer`` first, as ``epic-sklearn scan`` does (``pip install
+        'epic-sklearn[cli]'``).
     rule : Rule or None, default=None
         Which examples are isolated, one of :mod:`epic_sklearn.rules` or your own.
         None: ``FarNeighbors()``. To search a rule's parameters as ``rule__cutoff``,
