@@ -28,6 +28,8 @@ from torch import nn
 from tqdm import tqdm
 
 from benchmarks.records import append_record, group_by, read_records
+from benchmarks.render import fill
+from benchmarks.table import existing_file
 from epic_sklearn import (
     EPICClassifier,
     EPICFilter,
@@ -146,7 +148,7 @@ PROBLEMS: dict[str, Callable[[int], Iterator[Case]]] = {
 
 
 def net_for(case: Case) -> Callable[[], nn.Module] | None:
-    """Give a layer on features, a small convolutional net on digits, else the default."""
+    """Give a layer on features, a convolutional net on digits, else the default."""
     if case.poisons is not None:
         n_classes = len(np.unique(case.y))
         return functools.partial(nn.Linear, case.X.shape[1], n_classes)
@@ -240,10 +242,14 @@ def main(argv: list[str] | None = None) -> None:
     add("--out", type=Path, default=Path("defaults.jsonl"), help="results")
     add("--seed", type=int, default=0)
     add("--problems", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
+    add("--page", type=existing_file, help="markdown page to put the table into")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)  # small tensors are slower in threads
     run(args.out, args.seed, args.problems)
-    print(table(args.out))
+    found = table(args.out)
+    print(found)
+    if args.page:
+        args.page.write_text(fill(args.page.read_text(), "defaults", found))
 
 
 if __name__ == "__main__":

@@ -208,7 +208,11 @@ class Problem(Trials):
         """The feature extractor, trained on clean images."""
         assert self.scenario.pretraining is not None
         victim = Victim(self._new_net, self.scenario.pretraining)
-        name = f"pretrained_{self.scenario.pretraining.max_epochs}_epochs"
+        scenario = self.scenario
+        name = (
+            f"pretrained_{scenario.pretraining.max_epochs}_epochs_"
+            f"{scenario.n_pretrain}_images_{len(scenario.classes)}_classes"
+        )
         net = self._fit(victim, *self.split.pretrain, name)
         assert isinstance(net, nn.Sequential)
         return net[0]

@@ -37,7 +37,7 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
     A rule judges the per-example gradients of each class. The paper's, the
     default, finds examples that are isolated among them: effective poisons must
     leave the gradients of the class whose label they bear (section 3). Clean
-    examples are lost too; a fifth of them is not rare.
+    examples are lost too.
 
     ``fit_transform`` keeps the number of rows: an isolated row is replaced by
     the nearest kept row of its class in gradient space. ``transform`` gives new
@@ -50,15 +50,16 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
         ``LastLayerInputGradients(classifier)``,
         ``LastLayerGradients(classifier)``, ``PrecomputedGradients()``, a
         function ``(X, y) -> (n, d)``, or a classifier with ``predict_proba`` or
-        a trained torch module (wrapped in LastLayerGradients where the rule
-        looks at the last layer, else in LogitGradients). A clone is fitted. None
-        takes logistic regression; a dataframe of texts, dates, categories or missing
-        values is encoded by skrub's ``TableVectorizer`` first, as ``epic-sklearn scan``
-        does (``pip install 'epic-sklearn[cli]'``).
+        a trained torch module (wrapped in what the rule prefers: with the default,
+        LastLayerGradients where there is a last layer, else LogitGradients). A
+        clone is fitted. None takes logistic regression; a dataframe of texts,
+        dates, categories or missing values is encoded by skrub's
+        ``TableVectorizer`` first, as ``epic-sklearn scan`` does (``pip install
+        'epic-sklearn[cli]'``).
     rule : Rule or None, default=None
         Which examples are isolated, one of :mod:`epic_sklearn.rules` or your own.
-        None: ``IsolatedMedoids()``, the paper's. To search its parameters as
-        ``rule__threshold``, give it.
+        None: ``FarNeighbors()``. To search a rule's parameters as ``rule__cutoff``,
+        give it.
     n_rounds : int, default=1
         How often to fit on what is left and drop again.
     on_isolated : {"replace", "keep"}, default="replace"

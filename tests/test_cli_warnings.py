@@ -85,7 +85,7 @@ def test_the_page_shows_texts_and_no_codes(folder, capsys):
     ):
         for j, ours, theirs, gap in zip(*[iter(flat)] * 4, strict=True):
             if j in shown:
-                pair = [frame.iat[i, j] or "nan" for i in (row, near)]
+                pair = [frame.iat[i, j] or "missing" for i in (row, near)]
                 assert [ours, theirs] == pair and gap == 1
                 shown[j] |= set(pair)
-    assert shown == {1: {"red", "dark blue", "nan"}, 3: {"Rome", "Oslo"}}
+    assert shown == {1: {"red", "dark blue", "missing"}, 3: {"Rome", "Oslo"}}

@@ -15,11 +15,12 @@ transformers = pytest.importorskip(
     "transformers", reason="the extra huggingface is not installed"
 )
 
-from epic_sklearn.rules import FarNeighbors, IsolatedMedoids  # noqa: E402
+from epic_sklearn.rules import DeepKNN, IsolatedMedoids  # noqa: E402
 from epic_sklearn.training.huggingface import EPICTrainerCallback  # noqa: E402
 
 N, N_TOKENS, POISONS = 120, 6, [3, 43, 80]
-OPTIONS = {"warmup": 2, "every": 2, "gradients": "last_layer"}
+MEDOIDS = {"rule": IsolatedMedoids(), "gradients": "last_layer"}
+OPTIONS = {**MEDOIDS, "warmup": 2, "every": 2}
 IN_TWO = {"warmup": 1, "rule": IsolatedMedoids(0.3)}
 
 
@@ -105,7 +106,7 @@ def test_resuming_keeps_what_was_dropped(tmp_path, cut):
         again.model.parameters(), whole.model.parameters(), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
-    other = make_trainer(tmp_path, EPICTrainerCallback(warmup=1))
+    other = make_trainer(tmp_path, EPICTrainerCallback(warmup=1, every=2))
     with pytest.raises(ValueError, match="made with other settings"):
         other.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{cut}"))
 
@@ -146,20 +147,24 @@ def test_a_head_that_is_not_the_last_linear_and_data_sets_of_hugging_face(tmp_pa
         {"input_ids": data.words.tolist(), "label": data.labels, "text": ["a"] * N}
     )
     found = []
-    for given in (data, table):
+    for given in (data, table, [data[i] for i in range(N)]):
         epic = EPICTrainerCallback(**OPTIONS)
         make_trainer(tmp_path, epic, HeadFirst(), given).train()
         found.append(epic.keep_)
     assert not found[0][POISONS].any()
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[1:], found[:1] * 2)
 
 
 @pytest.mark.parametrize(
     ("epic", "changes", "message"),
     [
-        ({}, {}, "warmup is 10 and max_epochs 5"),
+        ({"warmup": 5}, {}, "warmup is 5 and max_epochs 5"),
         ({"warmup": -1}, {}, "'warmup' parameter of EPICTrainerCallback"),
-        ({"rule": FarNeighbors(), "warmup": 1}, {}, "set gradients='last_layer'"),
+        (
+            {"gradients": "logit", "rule": DeepKNN()},
+            {},
+            "set gradients='last_layer'",
+        ),
         (
             {"warmup": 1},
             {"train_sampling_strategy": "group_by_length"},
@@ -211,6 +216,7 @@ def test_two_processes_drop_the_same_and_share_what_is_kept(tmp_path, monkeypatc
     visited = set(first["last"]) | set(second["last"])
     assert visited == set(np.flatnonzero(first["keep"]))
     resumed = EPICTrainerCallback(**IN_TWO)
-    trainer = make_trainer(tmp_path, resumed, num_train_epochs=2)
+    as_many = {"num_train_epochs": 2, "per_device_train_batch_size": 32}
+    trainer = make_trainer(tmp_path, resumed, **as_many)
     trainer.train(resume_from_checkpoint=True)
     np.testing.assert_array_equal(resumed.keep_, first["keep"])

@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import to_numpy
 from ..gradients import Gradients
-from ..gradients.items import digest_of
+from ..gradients.items import digest_of, is_dataset, item_labels
 from ..schedule import DropSchedule
 from ..validation import refuse_other_order
 from ._case import Case, Page
@@ -46,7 +46,7 @@ class Reviewable:
     def report(
         self,
         X: Any,
-        y: ArrayLike,
+        y: ArrayLike | None,
         path: str | PathLike[str],
         *,
         steps: Any = None,
@@ -180,7 +180,7 @@ class Reviewable:
 
     def _check_judged(self) -> None:
         """Refuse what has not judged anything yet."""
-        if isinstance(self, BaseEstimator):
+        if hasattr(self, "fit"):  # callbacks and samplers have none
             check_is_fitted(self)
         if not self._schedule.rounds:
             raise NotFittedError(
@@ -213,6 +213,7 @@ class Reviewable:
         self, X: Any, y: Any, steps: Any = None, look: Look | None = None
     ) -> Case:
         """Look at the rows of the fit again; refuse others before any work."""
+        y = item_labels(X) if y is None and is_dataset(X) else y
         refuse_other_order(X=X, y=y)
         schedule, (rows, n) = self._schedule, self._judged()
         labels = self._check_labels(y)

@@ -15,11 +15,10 @@ from .._utils import resolve_seed, warn_user
 from ..gradients import Gradients
 from ..gradients.items import digest_of
 from ..gradients.modules import looks_like_probabilities
-from ..report import Case, Reviewable
+from ..report import Reviewable
 from ..schedule import DropSchedule
 from .net import training_loader
 from .rounds import EPICRounds
-from .sampler import labels_of
 
 
 class LogOf(nn.Module):
@@ -199,10 +198,6 @@ DropSchedule
 
     def _keep_as_decided(self) -> None:
         pass  # `keep_` is the sampler's
-
-    def _case(self, X: Any, y: Any, *args: Any, **kwargs: Any) -> Case:
-        y = labels_of(X) if y is None else y  # in the items of a data set
-        return super()._case(X, y, *args, **kwargs)
 
     def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
         net, rows = self._net_, self._rows_

@@ -36,14 +36,14 @@ class EPICClassifier(RowsToFrame, TakesRule, Reviewable, TorchClassifier):
     go on with the rest. Until the first round, training is that of a
     :class:`TorchClassifier` with the same parameters.
 
-    No clean data, clean model or poison rate is asked for. It costs clean
-    examples: a fifth of them is not rare.
+    No clean data, clean model or poison rate is asked for. It costs clean examples.
 
     Parameters
     ----------
     module : see TorchClassifier
     rule : Rule or None, default=None
-        Which examples to drop; cloned, never changed. None is the paper's
+        Which examples to drop; cloned, never changed. None is
+        :class:`~epic_sklearn.rules.FarNeighbors`; the paper's is
         :class:`~epic_sklearn.rules.IsolatedMedoids`. A rule's own parameters are
         reached as ``rule__...``.
     gradients : {"logit", "last_layer_input", "last_layer"} or None, default=None

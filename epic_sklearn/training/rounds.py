@@ -26,7 +26,7 @@ from tqdm import tqdm
 from .._utils import RandomState, warn_if_nothing_learned
 from ..epochs import Epochs
 from ..gradients import EXTRACTORS, Gradients
-from ..gradients.items import inputs_and_labels, like
+from ..gradients.items import inputs_and_labels, is_dataset, like
 from ..gradients.modules import forward
 from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
@@ -128,7 +128,7 @@ DropSchedule
 
     def _begin(self, dataset: Any, seed: int, **options: Any) -> EPICSubsetSampler:
         """Make the sampler for a training set."""
-        labels = decide_once(lambda: labels_of(dataset))
+        labels = decide_once(lambda: _labels_in(dataset))
         check_classification_targets(labels)
         self.sampler_ = EPICSubsetSampler(
             labels,
@@ -176,6 +176,11 @@ DropSchedule
         warn_if_nothing_learned(type(self).__name__, labels, logits)
 
 
+def _labels_in(dataset: Any) -> np.ndarray:
+    """Labels of the items of what a loader draws from, which may be a plain list."""
+    return labels_of(dataset if is_dataset(dataset) else DataLoader(dataset))
+
+
 def _check_clean(clean: Any, dataset: Any, schedule: DropSchedule) -> None:
     """Refuse other examples, or an order that their labels show to be another."""
     if len(clean) != len(dataset):
@@ -185,7 +190,7 @@ def _check_clean(clean: Any, dataset: Any, schedule: DropSchedule) -> None:
         )
     if inputs_and_labels(clean[0])[1] is None:
         return
-    n_other = int((labels_of(clean) != schedule.classes[schedule.codes]).sum())
+    n_other = int((_labels_in(clean) != schedule.classes[schedule.codes]).sum())
     if n_other:
         raise ValueError(
             f"{n_other} of {len(dataset)} labels in clean_dataset are not those of the "
