@@ -38,7 +38,12 @@ from epic_sklearn import (
 )
 from epic_sklearn.attacks import BadNets, PatchTrigger, SleeperAgent
 from epic_sklearn.plotting import ClusterSizeDisplay
-from epic_sklearn.rules import ActivationClustering, DeepKNN, SpectralSignatures
+from epic_sklearn.rules import (
+    ActivationClustering,
+    DeepKNN,
+    IsolatedMedoids,
+    SpectralSignatures,
+)
 
 SOURCE, WANTED = 3, 9
 X, y = load_digits(return_X_y=True)
@@ -108,7 +113,9 @@ for attack, poisons in attacks.items():
     data = poisons.insert_into(X), poisons.relabel(y)
     models = {
         "undefended": clone(net).fit(*data),
-        "EPIC": EPICClassifier(make_module, warmup=8, every=1, stop=15, **options),
+        "EPIC": EPICClassifier(
+            make_module, rule=IsolatedMedoids(), warmup=8, every=1, stop=15, **options
+        ),
     }
     models["EPIC"].fit(*data)
     for name, rule in rivals.items():

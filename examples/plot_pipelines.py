@@ -34,9 +34,14 @@ from epic_sklearn import (
     poison_recall,
 )
 from epic_sklearn.datasets import make_poisoned_digits
+from epic_sklearn.rules import IsolatedMedoids
 
 model = LogisticRegression(C=0.1, max_iter=1000)
-options = {"extractor": LastLayerGradients(model), "n_rounds": 5}
+options = {
+    "extractor": LastLayerGradients(model),
+    "rule": IsolatedMedoids(),
+    "n_rounds": 5,
+}
 pipelines = {
     "no filter": make_pipeline(StandardScaler(), model),
     "FilteredClassifier\nas the last step": make_pipeline(

@@ -77,7 +77,9 @@ detectors = {}
 for n_epochs in (5, 20):
     _, probabilities, labels = load(n_epochs)
     gradients = logit_gradients(probabilities, labels)
-    detectors[n_epochs] = EPICFilter(PrecomputedGradients()).fit(gradients, labels)
+    detectors[n_epochs] = EPICFilter(
+        PrecomputedGradients(), rule=IsolatedMedoids()
+    ).fit(gradients, labels)
     describe(f"probabilities, epoch {n_epochs}", detectors[n_epochs])
 
 # %%

@@ -71,13 +71,11 @@ print(
 # With EPIC
 # ---------
 #
-# After each of the first nine epochs, the examples whose gradients are isolated
-# within their class are dropped for good. No clean data, no clean model and no
-# guess of how many poisons there are is needed.
+# In rounds along the training, the examples whose gradients are isolated within their
+# class are dropped for good. No clean data, no clean model and no guess of how many
+# poisons there are is needed.
 
-defended = EPICClassifier(head, warmup=1, every=1, stop=9, lr=0.05, random_state=0).fit(
-    X, y
-)
+defended = EPICClassifier(head, lr=0.05, random_state=0).fit(X, y)
 print(
     "test accuracy:",
     round(defended.score(problem.test_features, problem.test_labels), 3),
@@ -95,9 +93,9 @@ print(f"and {dropped[~is_poison].mean():.0%} of the clean examples")
 # What was dropped, when
 # ----------------------
 #
-# Nine of ten poisons go in nine rounds, and the one left is too few to win. Clean
-# examples that are rare in their class go too, 18% of them, most in the first rounds:
-# that is the price, and on these data it costs no accuracy.
+# Nine of ten poisons go, and the one left is too few to win. Clean examples that are
+# rare in their class go too, 6% of them: that is the price, and on these data it costs
+# no accuracy.
 
 epochs = [record.epoch for record in defended.rounds_]
 figure, ax = plt.subplots(figsize=(6, 3.4), layout="constrained")
@@ -123,19 +121,18 @@ plt.show()
 #
 # The same detector as the last step of a pipeline: the classifier is fitted on
 # what is kept, and predictions are never touched. A filter sees one finished
-# model instead of one in training; refitting a few times and clustering the
-# gradients of the whole last layer make up for it.
+# model instead of one in training; refitting a few times makes up for it.
 
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from epic_sklearn import EPICFilter, FilteredClassifier, LastLayerGradients
+from epic_sklearn import EPICFilter, FilteredClassifier
 
 model = LogisticRegression(C=0.1, max_iter=1000)
 pipeline = make_pipeline(
     StandardScaler(),
-    FilteredClassifier(model, EPICFilter(LastLayerGradients(model), n_rounds=5)),
+    FilteredClassifier(model, EPICFilter(model, n_rounds=5)),
 ).fit(X, y)
 kept = pipeline[-1].keep_
 print(

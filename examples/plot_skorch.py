@@ -72,7 +72,10 @@ fit_and_describe("undefended", clone(plain))
 
 defended = clone(plain).set_params(
     callbacks=[
-        ("epic", EPICCallback(warmup=1, every=1, stop=9, random_state=0)),
+        (
+            "epic",
+            EPICCallback(IsolatedMedoids(), warmup=1, every=1, stop=9, random_state=0),
+        ),
         ("scoring", EpochScoring("accuracy", lower_is_better=False, on_train=True)),
     ]
 )

@@ -31,6 +31,7 @@ from epic_sklearn import (
     poison_recall,
 )
 from epic_sklearn.datasets import make_poisoned_digits
+from epic_sklearn.rules import IsolatedMedoids
 
 problem = make_poisoned_digits(n_targets=1, random_state=1)
 poisons = problem.trials[0]
@@ -94,7 +95,7 @@ undefended = train(*make_net(), never, range(N_EPOCHS))
 # and continued with objects made anew, as after a crash. The sampler's state holds
 # what was dropped and the orders to come: the kept rows are those of an unbroken run.
 
-options = {"warmup": 1, "every": 1, "stop": 9}
+options = {"rule": IsolatedMedoids(), "warmup": 1, "every": 1, "stop": 9}
 net, optimizer = make_net()
 sampler = EPICSubsetSampler(dataset, **options, random_state=0)
 first_part = train(net, optimizer, sampler, range(5))

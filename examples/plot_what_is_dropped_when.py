@@ -28,6 +28,7 @@ from epic_sklearn import (
 )
 from epic_sklearn.datasets import make_poisoned_digits
 from epic_sklearn.plotting import ClusterSizeDisplay, DropHistoryDisplay
+from epic_sklearn.rules import IsolatedMedoids
 
 problem = make_poisoned_digits(n_targets=6, random_state=0)
 y = problem.labels
@@ -36,9 +37,9 @@ head = functools.partial(nn.Linear, problem.features.shape[1], 10)
 
 options = {"lr": 0.05, "random_state": 0}
 models = [
-    EPICClassifier(head, warmup=1, every=1, stop=9, **options).fit(
-        problem.poisoned_features(trial), y
-    )
+    EPICClassifier(
+        head, rule=IsolatedMedoids(), warmup=1, every=1, stop=9, **options
+    ).fit(problem.poisoned_features(trial), y)
     for trial in range(6)
 ]
 is_poison = np.array(

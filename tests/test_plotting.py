@@ -64,7 +64,8 @@ def data():
 def detectors(data):
     """One fitted detector of each kind, by name."""
     X, y = data
-    sampler = EPICSubsetSampler(y, warmup=1, every=1, random_state=0)
+    rule = IsolatedMedoids()
+    sampler = EPICSubsetSampler(y, rule=rule, warmup=1, every=1, random_state=0)
     for epoch in range(4):
         sampler.step(epoch, X + epoch)
     net = NeuralNetClassifier(
@@ -72,15 +73,15 @@ def detectors(data):
         criterion=torch.nn.CrossEntropyLoss,
         max_epochs=4,
         train_split=None,
-        callbacks=[("epic", EPICCallback(warmup=1, every=1, random_state=0))],
+        callbacks=[("epic", EPICCallback(rule, warmup=1, every=1, random_state=0))],
         verbose=0,
     ).fit(X.astype(np.float32), y.astype(np.int64))
     training = {"warmup": 2, "every": 2, "stop": 6, "max_epochs": 8, "random_state": 0}
     return {
-        "filter": EPICFilter().fit(X, y),
-        "rounds": EPICResampler(LastLayerGradients(), n_rounds=2).fit(X, y),
-        "filtered": FilteredClassifier(None, EPICFilter()).fit(X, y),
-        "model": EPICClassifier(**training).fit(X, y),
+        "filter": EPICFilter(rule=rule).fit(X, y),
+        "rounds": EPICResampler(LastLayerGradients(), rule=rule, n_rounds=2).fit(X, y),
+        "filtered": FilteredClassifier(None, EPICFilter(rule=rule)).fit(X, y),
+        "model": EPICClassifier(rule=rule, **training).fit(X, y),
         "sampler": sampler,
         "schedule": sampler.schedule,
         "callback": dict(net.callbacks_)["epic"],

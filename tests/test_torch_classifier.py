@@ -25,7 +25,7 @@ from skorch.callbacks import (
 from torch import nn
 
 from epic_sklearn import EPICClassifier, EPICFilter, LogitGradients, TorchClassifier
-from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, LowConfidence
+from epic_sklearn.rules import DeepKNN, IsolatedMedoids, LowConfidence
 
 BOTH = [
     TorchClassifier(max_epochs=12, random_state=0),
@@ -251,13 +251,16 @@ class Unreachable(nn.Module):
         ({"warmup": 40}, "warmup is 40 and max_epochs 40"),
         ({"warmup": -1}, "'warmup' parameter .* Got -1"),
         ({"every": 0}, "'every' parameter .* Got 0"),
-        ({"stop": 2}, "stop is 2 and warmup 10"),
+        ({"warmup": 10, "stop": 2}, "stop is 2 and warmup 10"),
         ({"min_class_fraction": 2}, "'min_class_fraction' parameter .* Got 2"),
         ({"gradients": "input"}, "'gradients' parameter .* Got 'input'"),
         ({"rule": "medoids"}, "rule is 'medoids'; give an instance of a rule"),
         ({"rule": IsolatedMedoids}, "give an instance of a rule"),
         ({"rule": IsolatedMedoids(1.2)}, "'subset_size' parameter .* Got 1.2"),
-        ({"rule": FarNeighbors()}, "gradients is 'logit'; set gradients='last_layer'"),
+        (
+            {"rule": DeepKNN(), "gradients": "logit"},
+            "gradients is 'logit'; set gradients='last_layer'",
+        ),
         (
             {"rule": LowConfidence(), "gradients": "last_layer_input"},
             "looks at the last layer's errors.*set gradients='last_layer'",
@@ -332,7 +335,9 @@ def test_early_stopping_ends_training_and_leaves_a_model(estimator, iris):
 def test_stopping_before_the_first_round_says_that_nothing_was_dropped(iris):
     stopping = EarlyStopping("train_loss", patience=2, threshold=0.5)
     model = EPICClassifier(warmup=20, callbacks=[stopping], random_state=0)
-    with pytest.warns(UserWarning, match="ended training after . epochs.*warmup is 20"):
+    with pytest.warns(
+        UserWarning, match="after 4 epochs.*round was to come after 20"
+    ):
         model.fit(*iris)
     assert model.keep_.all() and model.rounds_ == [] and model.rho_ == 0
 
@@ -428,7 +433,7 @@ def test_a_rival_rule_runs_in_training(kind, iris):
     X, y = iris
     rule = LowConfidence(drop_fraction=0.1)
     model = EPICClassifier(
-        rule=rule, gradients=kind, max_epochs=6, warmup=4, random_state=0
+        rule=rule, gradients=kind, max_epochs=6, warmup=4, every=5, random_state=0
     ).fit(X, y)
     assert (~model.keep_).sum() == 15
 

@@ -15,8 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 from ..base import BaseDetector
 from ..gradients import EXTRACTORS
 from ..schedule import DropSchedule
-from ..training import EPICCallback, EPICClassifier, EPICSubsetSampler
+from ..training import EPICClassifier, EPICSubsetSampler
 from ..training.net import gradients_for
+from ..training.rounds import EPICRounds
 
 
 class Outcome(NamedTuple):
@@ -37,7 +38,8 @@ class Outcome(NamedTuple):
 
 def unwrap(estimator: Any) -> Any:
     """Give the filter of a FilteredClassifier, and anything else as it is."""
-    if isinstance(estimator, BaseEstimator):
+    is_callback = isinstance(estimator, EPICRounds)
+    if isinstance(estimator, BaseEstimator) and not is_callback:
         check_is_fitted(estimator)
     return getattr(estimator, "filter_", estimator)
 
@@ -45,12 +47,12 @@ def unwrap(estimator: Any) -> Any:
 def read_outcome(estimator: Any) -> Outcome:
     """Read what a fitted estimator, callback or sampler has dropped."""
     given = source = unwrap(estimator)
-    if isinstance(source, EPICCallback):
+    if isinstance(source, EPICRounds):
         source = getattr(source, "sampler_", None)
     if isinstance(source, EPICSubsetSampler):
         source = source.schedule
     end = "" if isinstance(source, DropSchedule) else "_"
-    ours = (BaseDetector, EPICClassifier, EPICCallback, EPICSubsetSampler, DropSchedule)
+    ours = (BaseDetector, EPICClassifier, EPICRounds, EPICSubsetSampler, DropSchedule)
     if not isinstance(given, ours):
         raise TypeError(
             f"{given!r} is nothing that runs EPIC's rounds; {_where_to_look(given)}"
