@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
@@ -23,7 +24,7 @@ from ..report import Reviewable
 from ..rules import Rule, resolve_rule
 from ..rules.base import TakesRule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
-from .net import EpochStart, gradients_for
+from .net import EpochStart, extractor_for, gradients_for
 from .sampler import EPICSubsetSampler
 from .torch_classifier import TorchClassifier
 
@@ -216,7 +217,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         return self._module_input(X)
 
     def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
-        kind = EXTRACTORS[gradients_for(self.rule, self.gradients)]
+        kind = type(extractor_for(self.rule, self.gradients, self.module_))
         extractor = kind(FrozenEstimator(self)).fit(seen, labels)
         probabilities = self.predict_proba(seen), self.classes_
         return extractor.compute(seen, labels), probabilities
@@ -239,5 +240,6 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
             random_state=seed,
             max_epochs=self.max_epochs,
         )
-        gradients = gradients_for(self.rule, self.gradients)
-        return EpochStart(self._sampler, EXTRACTORS[gradients])
+        return EpochStart(
+            self._sampler, functools.partial(extractor_for, self.rule, self.gradients)
+        )
