@@ -14,7 +14,7 @@ import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from ..gradients import EXTRACTORS, GradientExtractor
 from ..gradients.items import CodedItems
@@ -207,7 +207,8 @@ def training_loader(
     kwargs.pop("shuffle", None)
     batches = Batches(sampler, batch_size, kwargs.pop("drop_last", False))
     if of_arrays:
-        return DataLoader(dataset, sampler=batches, batch_size=None, **kwargs)
+        rows = TensorDataset(torch.as_tensor(dataset.X), torch.as_tensor(dataset.y))  # type: ignore[attr-defined]
+        return DataLoader(rows, sampler=batches, batch_size=None, **kwargs)
     return DataLoader(dataset, batch_sampler=batches, **kwargs)
 
 
