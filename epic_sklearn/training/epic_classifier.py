@@ -55,7 +55,7 @@ class EPICClassifier(RowsToFrame, TakesRule, Reviewable, TorchClassifier):
         `warmup` must be below `max_epochs`, from which `warmup` and `every` follow
         where they are None.
     max_epochs, lr, batch_size, optimizer, optimizer_params, lr_milestones, augment, \
-callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
+criterion, callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
 
     Attributes
     ----------
@@ -127,6 +127,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         optimizer_params: dict[str, Any] | None = None,
         lr_milestones: Sequence[int] | None = None,
         augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        criterion: nn.CrossEntropyLoss | None = None,
         callbacks: list[Any] | None = None,
         device: str = "auto",
         checkpoint: str | os.PathLike[str] | None = None,
@@ -143,6 +144,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
             optimizer_params=optimizer_params,
             lr_milestones=lr_milestones,
             augment=augment,
+            criterion=criterion,
             callbacks=callbacks,
             device=device,
             checkpoint=checkpoint,
