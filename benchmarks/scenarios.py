@@ -141,18 +141,12 @@ CPU_HOME: dict[str, Any] = {
     "rounds": fixed_rounds(3, 1, 11),
 }
 # The same on features: pre-trained on half of the images, then a part of the rest.
-CPU_HOME_TRANSFER: dict[str, Any] = {
-    **CPU_TRANSFER,
+CPU_HOME_HEAD: dict[str, Any] = {
+    **CPU_HEAD,
     "classes": CPU_HOME["classes"],
     "n_pretrain": 10_000,
     "n_per_class": 625,
     "n_test": 3000,
-}
-CPU_HOME_HEAD: dict[str, Any] = {
-    **CPU_HOME_TRANSFER,
-    "kind": TRANSFER,
-    "training": CPU_HEAD["training"],
-    "rounds": CPU_HEAD["rounds"],
 }
 CPU = {
     # On so small a training set 1% of poisons turn a target only into a class that
@@ -212,15 +206,6 @@ CPU = {
         title="feature collision, 1 poison in 100 of 4 classes, eps 0.1",
         attack=functools.partial(FeatureCollision, n_poisons=1, eps=0.1),
         **{**CPU_HOME_HEAD, "n_per_class": 25},
-    ),
-    "home-bullseye-polytope-finetuning": Scenario(
-        title="bullseye polytope, 25 poisons in 2,500 of 4 classes, eps 0.1",
-        kind=FINE_TUNING,
-        attack=functools.partial(BullseyePolytope, n_poisons=25, eps=0.1),
-        training=Training(20, lr=0.005, augment=False),
-        rounds=fixed_rounds(4, 1, 12),
-        second_guess=True,
-        **CPU_HOME_TRANSFER,
     ),
     # With half of the poisons, or half of eps, the attack does not work here.
     "sleeper-agent": Scenario(

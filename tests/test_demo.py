@@ -36,8 +36,8 @@ def test_attack_succeeds_undefended_and_fails_with_epic(results):
     assert numbers["attack_success_undefended"] >= 0.6
     assert numbers["attack_success_epic"] <= 0.25
     assert numbers["accuracy_epic"] >= numbers["accuracy_undefended"] - 0.02
-    assert numbers["poisons_left"] <= 0.2 * numbers["poisons_crafted"]
-    assert 0 < numbers["clean_dropped_fraction"] < 0.3
+    assert numbers["poisons_left"] <= 0.25 * numbers["poisons_crafted"]
+    assert 0 < numbers["clean_dropped_fraction"] < 0.12
 
 
 def test_picture_is_drawn_and_table_holds_the_numbers(results):

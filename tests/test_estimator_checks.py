@@ -18,6 +18,7 @@ from epic_sklearn.rules import (
     DeepKNN,
     FarNeighbors,
     HighLoss,
+    IsolatedMedoids,
     LowConfidence,
     RandomDrop,
     SpectralSignatures,
@@ -36,11 +37,11 @@ def one_thread():
 
 @parametrize_with_checks(
     [
-        EPICFilter(),
+        EPICFilter(rule=IsolatedMedoids()),
         EPICResampler(),
         FilteredClassifier(),
         TorchClassifier(max_epochs=20),
-        EPICClassifier(max_epochs=20, warmup=5),
+        EPICClassifier(max_epochs=20),
     ]
 )
 def test_scikit_learn_estimator_checks(estimator, check):

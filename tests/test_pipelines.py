@@ -110,7 +110,7 @@ def test_resampler_in_imbalanced_learns_pipeline_drops_rows_at_fit_only(data, se
     pipeline = pipelines.make_pipeline(
         EPICResampler(rule=IsolatedMedoids()), Recorder()
     ).fit(X, y)
-    keep = EPICFilter().fit(X, y).keep_
+    keep = EPICFilter(rule=IsolatedMedoids()).fit(X, y).keep_
     assert not keep.all()
     np.testing.assert_array_equal(seen[-1][0], X[keep])
     np.testing.assert_array_equal(seen[-1][1], y[keep])
@@ -275,7 +275,7 @@ def test_polars_frames_go_in_and_come_out(data):
     assert model.predict(frame).shape == (100,) and (model.keep_ == keep).all()
     nulls = frame.with_columns(c=pl.Series([None] + [1] * 99))
     with pytest.raises(ValueError, match=r"NaN.*\['c'\]"):
-        EPICFilter().fit(nulls, labels)
+        EPICFilter(LogisticRegression()).fit(nulls, labels)
 
 
 @pytest.fixture

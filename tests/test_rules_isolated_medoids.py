@@ -263,8 +263,8 @@ def test_a_class_is_never_emptied_and_dropped_rank_first_over_rounds(fraction):
 
 def test_each_class_at_its_floor_is_named_by_exactly_one_warning():
     # Distinct gradients with subset_size 1 are all singletons, equal ones none.
-    distinct, equal = np.arange(10.0)[:, None], np.zeros((10, 1))
-    y = np.repeat(["cat", "dog"], 10)
+    distinct, equal = np.arange(12.0)[:, None], np.zeros((12, 1))
+    y = np.repeat(["cat", "dog"], 12)
     rounds = schedule(y, subset_size=1.0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -275,4 +275,4 @@ def test_each_class_at_its_floor_is_named_by_exactly_one_warning():
     assert len(messages) == 2
     assert "'cat'" in messages[0] and "'dog'" not in messages[0]
     assert "'dog'" in messages[1] and "'cat'" not in messages[1]
-    assert rounds.keep.sum() == 10
+    assert rounds.keep.sum() == 12

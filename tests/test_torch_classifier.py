@@ -1,5 +1,6 @@
 """TorchClassifier and EPICClassifier as scikit-learn estimators."""
 
+import copy
 import functools
 import os
 import pickle
@@ -335,9 +336,7 @@ def test_early_stopping_ends_training_and_leaves_a_model(estimator, iris):
 def test_stopping_before_the_first_round_says_that_nothing_was_dropped(iris):
     stopping = EarlyStopping("train_loss", patience=2, threshold=0.5)
     model = EPICClassifier(warmup=20, callbacks=[stopping], random_state=0)
-    with pytest.warns(
-        UserWarning, match="after 4 epochs.*round was to come after 20"
-    ):
+    with pytest.warns(UserWarning, match="after 4 epochs.*round was to come after 20"):
         model.fit(*iris)
     assert model.keep_.all() and model.rounds_ == [] and model.rho_ == 0
 
@@ -476,3 +475,46 @@ def test_a_callback_may_have_any_name(tmp_path):
         callbacks=[(name, GradientNormClipping(1.0)) for name in names],
         checkpoint=tmp_path / "run.pt",
     ).fit(X, y)
+
+
+def test_class_weights_and_label_smoothing_are_those_of_the_loss(iris):
+    X, y = iris
+    weights = torch.tensor([1.0, 1.0, 20.0])
+    loss = nn.CrossEntropyLoss(weight=weights, label_smoothing=0.1)
+    options = {"module": nn.Linear(4, 3), "max_epochs": 3, "batch_size": 200}
+    options |= {"lr": 0.1, "optimizer_params": {}, "random_state": 0}
+    model = TorchClassifier(criterion=loss, **options).fit(X, y)
+    net = copy.deepcopy(options["module"])
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    inputs, codes = torch.tensor(X).float(), torch.tensor(y)
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss(net(inputs), codes).backward()
+        optimizer.step()
+    for ours, theirs in zip(model.module_.parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert EPICClassifier(criterion=loss, max_epochs=3).fit(X, y).rounds_
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (nn.CrossEntropyLoss(weight=torch.ones(4)), "4 class weights.*3 classes"),
+        (nn.CrossEntropyLoss(reduction="sum"), "reduction 'sum'"),
+        (nn.NLLLoss(), "'criterion' parameter"),
+    ],
+)
+def test_losses_that_cannot_be_meant_are_refused(loss, message, iris):
+    with pytest.raises(ValueError, match=message):
+        TorchClassifier(criterion=loss, max_epochs=1).fit(*iris)
+
+
+def test_a_run_with_another_loss_is_another_run(iris, tmp_path):
+    options = {"max_epochs": 2, "checkpoint": tmp_path / "run.pt", "random_state": 0}
+    TorchClassifier(**options).fit(*iris)
+    for loss in (
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0])),
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+    ):
+        with pytest.raises(ValueError, match="differs in: criterion"):
+            TorchClassifier(criterion=loss, **options).fit(*iris)

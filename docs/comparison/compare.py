@@ -30,7 +30,7 @@ from epic_sklearn import (
 )
 from epic_sklearn.datasets import make_poisoned_digits
 from epic_sklearn.demo import HEAD, N_TARGETS
-from epic_sklearn.rules import FarNeighbors, HighLoss, RandomDrop
+from epic_sklearn.rules import FarNeighbors, HighLoss, IsolatedMedoids, RandomDrop
 
 head = functools.partial(nn.Linear, 64, 10)
 
@@ -109,7 +109,9 @@ def art_spectral_signatures(X, y):
 # [epic]
 def epic_filter(X, y):
     model = LogisticRegression(C=0.1, max_iter=1000)
-    detector = EPICFilter(LastLayerGradients(model), n_rounds=5).fit(X, y)
+    gradients = LastLayerGradients(model)
+    rule = IsolatedMedoids()
+    detector = EPICFilter(gradients, rule=rule, n_rounds=5).fit(X, y)
     return np.flatnonzero(detector.keep_)
 
 
@@ -120,7 +122,8 @@ def epic_neighbors(X, y):
 
 
 def epic_while_training(X, y):
-    model = EPICClassifier(head, random_state=0, **HEAD).fit(X, y)
+    rounds = {"rule": IsolatedMedoids(), "warmup": 1, "every": 1, "stop": 9}
+    model = EPICClassifier(head, random_state=0, **rounds, **HEAD).fit(X, y)
     return np.flatnonzero(model.keep_)
 
 
@@ -146,9 +149,9 @@ METHODS = {
     "PyOD, KNN": pyod,
     "ART, ActivationDefence": art_activation_clustering,
     "ART, SpectralSignatureDefense": art_spectral_signatures,
-    "epic_sklearn, EPICFilter": epic_filter,
-    "epic_sklearn, EPICFilter(rule=FarNeighbors())": epic_neighbors,
-    "epic_sklearn, EPICClassifier": epic_while_training,
+    "epic_sklearn, EPICFilter(rule=IsolatedMedoids())": epic_filter,
+    "epic_sklearn, EPICFilter()": epic_neighbors,
+    "epic_sklearn, EPICClassifier(rule=IsolatedMedoids())": epic_while_training,
 }
 
 

@@ -61,7 +61,9 @@ def trace_file(o: SimpleNamespace) -> tuple[Trace, Any]:
     """Run the whole command, short of printing; what was found, and place of a row."""
     unused = {names.split()[-1].lstrip("-").replace("-", "_"): how.get("default")
               for names, _, how in OPTIONS}  # fmt: skip
-    of_many = {k: () for k in ("features", "exclude", "as_text", "missing", "cut")}
+    of_many = {
+        k: () for k in ("features", "exclude", "show", "as_text", "missing", "cut")
+    }
     fixed = {"settings": (), "gradient_of": "last_layer", "rounds": 1}
     o = SimpleNamespace(**{**unused, **of_many, **fixed, **vars(o)})
     check_options(o)

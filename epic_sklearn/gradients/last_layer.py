@@ -40,6 +40,8 @@ def has_last_layer(model: Any) -> bool:
     while isinstance(model, FrozenEstimator | Pipeline):
         model = model.estimator if isinstance(model, FrozenEstimator) else model[-1]
     if isinstance(model, nn.Module):
+        if hasattr(model, "has_last_layer"):
+            return bool(model.has_last_layer)
         return any(isinstance(part, nn.Linear) for part in model.modules())
     is_linear = isinstance(model, LogisticRegression | SGDClassifier | MLPClassifier)
     return is_linear or hasattr(model, "_module_input")  # a TorchClassifier

@@ -13,10 +13,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import BaseDetector
-from ..gradients import EXTRACTORS
 from ..schedule import DropSchedule
 from ..training import EPICClassifier, EPICSubsetSampler
-from ..training.net import gradients_for
+from ..training.net import extractor_for
 from ..training.rounds import EPICRounds
 
 
@@ -99,7 +98,8 @@ def extractor_of(estimator: Any, X: Any, y: np.ndarray) -> Any:
     if isinstance(estimator, BaseDetector):
         return estimator.extractor_
     if isinstance(estimator, EPICClassifier):
-        kind = EXTRACTORS[gradients_for(estimator.rule, estimator.gradients)]
+        given = estimator.rule, estimator.gradients, estimator.module_
+        kind = type(extractor_for(*given))
         return kind(FrozenEstimator(estimator)).fit(X, y)
     raise TypeError(
         f"{type(estimator).__name__} holds no model that gradients could come from; "

@@ -24,6 +24,8 @@ from .rounds import EPICRounds
 class LogOf(nn.Module):
     """Logits of a module that gives probabilities: their logarithm."""
 
+    has_last_layer = False  # a softmax comes after it
+
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module

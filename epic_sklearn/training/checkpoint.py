@@ -70,6 +70,7 @@ def describe_run(
     given = settings.pop("module")
     weights = given.state_dict().values() if isinstance(given, nn.Module) else ()
     seed = settings.pop("random_state")
+    loss = settings.pop("criterion") or nn.CrossEntropyLoss()
     drops = sampler.state_dict().get("schedule", {"settings": {}})
     settings.update(drops["settings"])
     schedulers = [cb.get_params() for cb in _those(net.callbacks, LRScheduler)]
@@ -77,6 +78,7 @@ def describe_run(
         "estimator": type(estimator).__name__,
         "module": str(net.module),
         "initial weights": digest(*weights),
+        "criterion": f"{loss}, {loss.label_smoothing}, {loss.weight}",
         "random_state": str(seed) if isinstance(seed, Integral) else "not fixed",
         **{k: repr(plain(v)) for k, v in settings.items() if k not in FREE_TO_CHANGE},
         "learning rates": repr(

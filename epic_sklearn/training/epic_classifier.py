@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
@@ -23,7 +24,7 @@ from ..report import Reviewable
 from ..rules import Rule, resolve_rule
 from ..rules.base import TakesRule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
-from .net import EpochStart, gradients_for
+from .net import EpochStart, extractor_for, gradients_for
 from .sampler import EPICSubsetSampler
 from .torch_classifier import TorchClassifier
 
@@ -54,7 +55,7 @@ class EPICClassifier(RowsToFrame, TakesRule, Reviewable, TorchClassifier):
         `warmup` must be below `max_epochs`, from which `warmup` and `every` follow
         where they are None.
     max_epochs, lr, batch_size, optimizer, optimizer_params, lr_milestones, augment, \
-callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
+criterion, callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
 
     Attributes
     ----------
@@ -126,6 +127,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         optimizer_params: dict[str, Any] | None = None,
         lr_milestones: Sequence[int] | None = None,
         augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        criterion: nn.CrossEntropyLoss | None = None,
         callbacks: list[Any] | None = None,
         device: str = "auto",
         checkpoint: str | os.PathLike[str] | None = None,
@@ -142,6 +144,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
             optimizer_params=optimizer_params,
             lr_milestones=lr_milestones,
             augment=augment,
+            criterion=criterion,
             callbacks=callbacks,
             device=device,
             checkpoint=checkpoint,
@@ -216,7 +219,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         return self._module_input(X)
 
     def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
-        kind = EXTRACTORS[gradients_for(self.rule, self.gradients)]
+        kind = type(extractor_for(self.rule, self.gradients, self.module_))
         extractor = kind(FrozenEstimator(self)).fit(seen, labels)
         probabilities = self.predict_proba(seen), self.classes_
         return extractor.compute(seen, labels), probabilities
@@ -239,5 +242,6 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
             random_state=seed,
             max_epochs=self.max_epochs,
         )
-        gradients = gradients_for(self.rule, self.gradients)
-        return EpochStart(self._sampler, EXTRACTORS[gradients])
+        return EpochStart(
+            self._sampler, functools.partial(extractor_for, self.rule, self.gradients)
+        )

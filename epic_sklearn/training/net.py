@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from ..gradients import EXTRACTORS, GradientExtractor
 from ..gradients.items import CodedItems
+from ..gradients.last_layer import has_last_layer
 from ..gradients.modules import apply, forward, refuse_probabilities
 from ..rules import Rule, resolve_rule
 from ..rules.base import preferred_gradients, refuse_what_lacks
@@ -35,6 +36,20 @@ def gradients_for(rule: Rule | None, gradients: str | None) -> str:
     advice = f"gradients is {gradients!r}; set gradients='last_layer', or None."
     refuse_what_lacks(rule, EXTRACTORS[gradients].gives, advice)
     return gradients
+
+
+def extractor_for(
+    rule: Rule | None, gradients: str | None, module: nn.Module
+) -> GradientExtractor:
+    """Make what takes a module's gradients while training.
+
+    Where nobody says which, those of the logits if it has no last layer that can be
+    read and the rule can do without.
+    """
+    rule, kind = resolve_rule(rule), gradients_for(rule, gradients)
+    if gradients is None and "inputs" not in rule.needs and not has_last_layer(module):
+        kind = "logit"
+    return EXTRACTORS[kind](module)
 
 
 class MultilayerPerceptron(nn.Module):
@@ -223,7 +238,9 @@ class EpochStart(Callback):
     """
 
     def __init__(
-        self, sampler: EpochOrder, extractor: type[GradientExtractor] | None = None
+        self,
+        sampler: EpochOrder,
+        extractor: Callable[[nn.Module], GradientExtractor] | None = None,
     ) -> None:
         self.sampler, self.extractor = sampler, extractor
 

@@ -31,7 +31,7 @@ from ..gradients.modules import forward
 from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
 from .distributed import decide_once, place
-from .net import gradients_for
+from .net import extractor_for, gradients_for
 from .sampler import EPICSubsetSampler, labels_of
 
 
@@ -120,7 +120,7 @@ DropSchedule
             {name: getattr(self, name) for name in self._parameter_constraints},
             type(self).__name__,
         )
-        self._gradients_ = gradients_for(self.rule, self.gradients)
+        gradients_for(self.rule, self.gradients)
 
     def _plan(self, warmup: int | None, max_epochs: int | None) -> None:
         rule = resolve_rule(self.rule)
@@ -161,7 +161,7 @@ DropSchedule
         if len(rows) < len(schedule.codes):
             data = Subset(data, rows.tolist())
         labels = schedule.classes[schedule.codes[rows]]
-        extractor = EXTRACTORS[self._gradients_](module)
+        extractor = extractor_for(self.rule, self.gradients, module)
         return extractor.compute(like(loader, data, batch_size), labels)
 
     def _warn_if_nothing_learned(

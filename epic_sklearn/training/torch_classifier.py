@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 import os
 from collections.abc import Callable, Sequence
@@ -49,7 +50,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
 
     Any labels, input cast to what the module takes (float32 as a rule), images as
     arrays of shape (n, channels, height, width). The given module is never changed.
-    The training itself is skorch's; the loss is cross-entropy on the module's logits.
+    The training itself is skorch's.
 
     Parameters
     ----------
@@ -77,6 +78,10 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         Function of a batch (a float tensor) that gives the batch to train on.
         Not used for gradients or prediction. Random numbers it draws from torch
         follow `random_state`.
+    criterion : torch.nn.CrossEntropyLoss or None, default=None
+        The loss on the module's logits, with class weights, in the order of the sorted
+        labels, or label smoothing of your own; copied. None: plain cross-entropy.
+        Rules judge the gradients of plain cross-entropy whatever it is.
     callbacks : list or None, default=None
         Further skorch callbacks. ``EarlyStopping`` ends training; Ctrl-C, and any
         other KeyboardInterrupt, goes through.
@@ -126,6 +131,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         "optimizer_params": [dict, None],
         "lr_milestones": ["array-like", None],
         "augment": [callable, None],
+        "criterion": [nn.CrossEntropyLoss, None],
         "callbacks": [list, None],
         "device": [str, torch.device],
         "checkpoint": [str, os.PathLike, None],
@@ -144,6 +150,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         optimizer_params: dict[str, Any] | None = None,
         lr_milestones: Sequence[int] | None = None,
         augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        criterion: nn.CrossEntropyLoss | None = None,
         callbacks: list[Any] | None = None,
         device: str = "auto",
         checkpoint: str | os.PathLike[str] | None = None,
@@ -158,6 +165,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         self.optimizer_params = optimizer_params
         self.lr_milestones = lr_milestones
         self.augment = augment
+        self.criterion = criterion
         self.callbacks = callbacks
         self.device = device
         self.checkpoint = checkpoint
@@ -200,6 +208,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(seed)
             module = make_module(self.module, data, len(classes))
+            self._check_criterion(len(classes))
             if isinstance(data, np.ndarray):
                 data = cast_for(module, data)
             # A data set's items go through its own loader's options.
@@ -298,6 +307,19 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             warn_user(alike)
         return EpochStart(EpochOrder(len(labels), seed))
 
+    def _check_criterion(self, n_classes: int) -> None:
+        """Refuse class weights of other classes, and losses that give no mean."""
+        loss = self.criterion
+        if loss is None:
+            return
+        n_weights = n_classes if loss.weight is None else len(loss.weight)
+        if n_weights != n_classes or loss.reduction != "mean":
+            raise ValueError(
+                f"criterion has {n_weights} class weights and reduction "
+                f"{loss.reduction!r}; y has {n_classes} classes: give one weight a "
+                "class, in the order of the sorted labels, and reduction='mean'."
+            )
+
     def _named_callbacks(self) -> list[tuple[str, Any]]:
         return [
             callback if isinstance(callback, tuple) else (f"user{i}", callback)
@@ -322,7 +344,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             callbacks.append(("epic_lr_milestones", decay))
         return LogitNet(
             module,
-            criterion=nn.CrossEntropyLoss,
+            criterion=copy.deepcopy(self.criterion) or nn.CrossEntropyLoss(),
             optimizer=self.optimizer,
             lr=self.lr,
             max_epochs=self.max_epochs,
