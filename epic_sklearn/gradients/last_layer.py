@@ -12,6 +12,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from torch import nn
 
+from .modules import LogOf
+
 
 def torch_module_of(model: Any) -> nn.Module | None:
     """Return the torch module that gives a model's logits, or None.
@@ -40,9 +42,8 @@ def has_last_layer(model: Any) -> bool:
     while isinstance(model, FrozenEstimator | Pipeline):
         model = model.estimator if isinstance(model, FrozenEstimator) else model[-1]
     if isinstance(model, nn.Module):
-        if hasattr(model, "has_last_layer"):
-            return bool(model.has_last_layer)
-        return any(isinstance(part, nn.Linear) for part in model.modules())
+        has_linear = any(isinstance(part, nn.Linear) for part in model.modules())
+        return has_linear and not isinstance(model, LogOf)  # a softmax comes after it
     is_linear = isinstance(model, LogisticRegression | SGDClassifier | MLPClassifier)
     return is_linear or hasattr(model, "_module_input")  # a TorchClassifier
 

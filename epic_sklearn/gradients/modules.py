@@ -174,6 +174,26 @@ def looks_like_probabilities(output: torch.Tensor) -> bool:
     return bool((output >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all())
 
 
+class LogOf(nn.Module):
+    """Logits of a module that gives probabilities: their logarithm."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Run the module and take the logarithm."""
+        probabilities = self.module(*args, **kwargs)
+        if not looks_like_probabilities(probabilities):
+            raise ValueError(
+                "The net's criterion is torch.nn.NLLLoss, for which skorch takes the "
+                "module's output as probabilities, but its rows are negative or don't "
+                "sum to 1. If the module gives logits, set "
+                "criterion=torch.nn.CrossEntropyLoss."
+            )
+        return probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
 def refuse_probabilities(module: nn.Module, output: np.ndarray) -> None:
     """Refuse a module that ends in a softmax, which would be taken twice."""
     if looks_like_probabilities(torch.from_numpy(output)):

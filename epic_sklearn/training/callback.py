@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import DataLoader, Sampler, Subset
@@ -14,33 +13,11 @@ from torch.utils.data import DataLoader, Sampler, Subset
 from .._utils import resolve_seed, warn_user
 from ..gradients import Gradients
 from ..gradients.items import digest_of
-from ..gradients.modules import looks_like_probabilities
+from ..gradients.modules import LogOf
 from ..report import Reviewable
 from ..schedule import DropSchedule
 from .net import training_loader
 from .rounds import EPICRounds
-
-
-class LogOf(nn.Module):
-    """Logits of a module that gives probabilities: their logarithm."""
-
-    has_last_layer = False  # a softmax comes after it
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Run the module and take the logarithm."""
-        probabilities = self.module(*args, **kwargs)
-        if not looks_like_probabilities(probabilities):
-            raise ValueError(
-                "The net's criterion is torch.nn.NLLLoss, for which skorch takes the "
-                "module's output as probabilities, but its rows are negative or don't "
-                "sum to 1. If the module gives logits, set "
-                "criterion=torch.nn.CrossEntropyLoss."
-            )
-        return probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def _logits_of(net: Any) -> nn.Module:
