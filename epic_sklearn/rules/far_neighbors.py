@@ -170,7 +170,7 @@ class FarNeighbors(Rule):
 
     Parameters
     ----------
-    cutoff : float, default=2.15
+    cutoff : float, default=2.25
         Mean score above which an example is dropped; lower drops more.
     max_class_size : int or None, default=20_000
         Largest class whose neighbours are found exactly; see
@@ -214,7 +214,7 @@ class FarNeighbors(Rule):
     }
 
     def __init__(
-        self, cutoff: float = 2.15, *, max_class_size: int | None = MAX_CLASS_SIZE
+        self, cutoff: float = 2.25, *, max_class_size: int | None = MAX_CLASS_SIZE
     ) -> None:
         self.cutoff = cutoff
         self.max_class_size = max_class_size
