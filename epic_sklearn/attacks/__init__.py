@@ -7,9 +7,8 @@ from .poisons import BackdoorPoisons, PatchTrigger, Poisons
 from .polytopes import BullseyePolytope, ConvexPolytope
 from .random_shift_flip import RandomShiftFlip
 from .report import attack_report
-from .results import AttackReport
 from .sleeper_agent import SleeperAgent
-from .trials import AttackTrials
+from .trials import AttackReport, AttackTrials
 from .wrong_labels import BadNets, LabelFlip
 
 __all__ = [

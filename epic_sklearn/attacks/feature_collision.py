@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import KW_ONLY, dataclass
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -12,11 +13,12 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
-from .._utils import RandomState, resolve_seed
-from ..gradients.modules import evaluation_mode
+from .._utils import resolve_seed
+from ..gradients.modules import apply, evaluation_mode
 from .base import (
-    COSINE,
     Array,
+    Constraints,
+    Given,
     PerturbingAttack,
     check_target,
     draw_rows,
@@ -32,8 +34,7 @@ BATCH = 512
 def _features(module: nn.Module, examples: Tensor) -> Tensor:
     # The examples stay float32, whatever precision the module computes in: rounding
     # to fewer digits could leave the ball.
-    parameter = next(module.parameters(), examples)
-    features = module(examples.to(parameter.dtype))
+    features = apply(module, examples)
     if not isinstance(features, torch.Tensor) or len(features) != len(examples):
         got = tuple(features.shape) if isinstance(features, torch.Tensor) else features
         raise ValueError(
@@ -45,17 +46,14 @@ def _features(module: nn.Module, examples: Tensor) -> Tensor:
 
 def features_of(module: nn.Module, X: Array) -> npt.NDArray[np.float32]:
     """Features (n, H) of examples (n, ...), in evaluation mode, in batches."""
-    device = next(module.parameters(), torch.empty(0)).device
-    batches = range(0, len(X), BATCH)
+    batches = (X[i : i + BATCH] for i in range(0, len(X), BATCH))
     with evaluation_mode(module), torch.no_grad():
-        parts = [_features(module, place(X[i : i + BATCH], device)) for i in batches]
+        parts = [_features(module, place(batch, module)) for batch in batches]
     return torch.cat(parts).cpu().numpy()
 
 
 class FeatureAttack(PerturbingAttack, ABC):
     """Base class of the attacks that imitate a target's features, by `_loss`."""
-
-    _step_rule = COSINE
 
     @abstractmethod
     def _loss(self, features: Tensor, target: Tensor, change: Tensor) -> Tensor:
@@ -67,9 +65,9 @@ class FeatureAttack(PerturbingAttack, ABC):
     def craft(
         self,
         feature_extractor: nn.Module,
-        X: npt.ArrayLike | torch.Tensor,
-        y: npt.ArrayLike | torch.Tensor,
-        target: npt.ArrayLike | torch.Tensor,
+        X: Given,
+        y: Given,
+        target: Given,
         adversarial_label: Any,
         *,
         target_label: Any = None,
@@ -90,8 +88,7 @@ class FeatureAttack(PerturbingAttack, ABC):
         target = check_target(target, target_label, X, adversarial_label, candidates)
         rng = np.random.default_rng(resolve_seed(self.random_state))
         indices = draw_rows(candidates, self.n_poisons, rng)
-        device = next(feature_extractor.parameters(), torch.empty(0)).device
-        bases = place(X[indices], device)
+        bases = place(X[indices], feature_extractor)
 
         def objective(examples: Tensor, step: int) -> tuple[Tensor, Tensor]:
             leaf = examples.detach().requires_grad_()
@@ -104,11 +101,14 @@ class FeatureAttack(PerturbingAttack, ABC):
 
         with torch_threads(self._threads(X)), evaluation_mode(feature_extractor):
             with torch.no_grad():
-                aim = _features(feature_extractor, place(target[None], device))[0]
+                aim = _features(
+                    feature_extractor, place(target[None], feature_extractor)
+                )[0]
             examples, loss = self._descend(objective, bases, rng)
         return Poisons(examples, indices, target, adversarial_label, loss)
 
 
+@dataclass(eq=False, repr=False)
 class FeatureCollision(FeatureAttack):
     r"""Clean-label poisons that collide with the target in feature space.
 
@@ -167,26 +167,14 @@ class FeatureCollision(FeatureAttack):
     ((1, 2), ['high'])
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[Constraints] = {
         **FeatureAttack._parameter_constraints,
         "beta": [Interval(Real, 0, None, closed="left")],
     }
 
-    def __init__(
-        self,
-        n_poisons: int = 1,
-        eps: float = 0.1,
-        beta: float = 0.1,
-        n_steps: int = 250,
-        step_size: float | None = None,
-        clip: tuple[float, float] | None = (0.0, 1.0),
-        random_state: RandomState = None,
-        verbose: int = 0,
-    ) -> None:
-        super().__init__(
-            n_poisons, eps, n_steps, step_size, clip, random_state, verbose
-        )
-        self.beta = beta
+    n_poisons: int = 1
+    _: KW_ONLY
+    beta: float = 0.1
 
     def _loss(self, features: Tensor, target: Tensor, change: Tensor) -> Tensor:
         distance = (features - target).square().sum(1)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
-from .._utils import DocLinks, RandomState, resolve_seed
-from .base import check_enough, check_examples, check_target, draw_rows, rows_of_label
+from .._utils import resolve_seed
+from .base import (
+    Attack,
+    Constraints,
+    check_examples,
+    check_target,
+    draw_rows,
+    rows_of_label,
+)
 from .poisons import Poisons
 
 
@@ -28,7 +35,8 @@ def _mixed(bases: Any, target: Any, share: float) -> Any:
     return moved
 
 
-class LookAlikes(DocLinks, BaseEstimator):
+@dataclass(eq=False, repr=False)
+class LookAlikes(Attack):
     """Move training examples of the adversarial label to where the target is.
 
     Feature collision without a model, for tables and any classifier: a base example
@@ -61,21 +69,13 @@ class LookAlikes(DocLinks, BaseEstimator):
     (array([[6.]], dtype=float32), array([3]))
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_poisons": [Interval(Integral, 1, None, closed="left")],
+    _parameter_constraints: ClassVar[Constraints] = {
+        **Attack._parameter_constraints,
         "share": [Interval(Real, 0, 1, closed="right")],
-        "random_state": ["random_state"],
     }
 
-    def __init__(
-        self,
-        n_poisons: int = 10,
-        share: float = 0.9,
-        random_state: RandomState = None,
-    ) -> None:
-        self.n_poisons = n_poisons
-        self.share = share
-        self.random_state = random_state
+    n_poisons: int = 10
+    share: float = 0.9
 
     def craft(
         self,
@@ -96,7 +96,6 @@ class LookAlikes(DocLinks, BaseEstimator):
         is_frame = hasattr(X, "iloc")
         X = X if is_frame else check_examples(X, clip=None)
         rows = rows_of_label(y, adversarial_label, len(X))
-        check_enough(self.n_poisons, rows)
         if not is_frame:
             target = check_target(target, target_label, X, adversarial_label, rows)
         rng = np.random.default_rng(resolve_seed(self.random_state))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval
 
-from .._utils import DocLinks, RandomState, resolve_seed
+from .._utils import resolve_seed
 from .base import (
+    Attack,
+    Constraints,
+    Given,
     check_enough,
     check_examples,
     check_target,
@@ -23,7 +22,8 @@ from .base import (
 from .poisons import BackdoorPoisons, PatchTrigger, Poisons, trigger_or_random
 
 
-class BadNets(DocLinks, BaseEstimator):
+@dataclass(eq=False, repr=False)
+class BadNets(Attack):
     """Put the trigger on examples of the source class, and mislabel them.
 
     The simplest backdoor [1]_: visible, and not clean-label. A reference for
@@ -53,29 +53,20 @@ class BadNets(DocLinks, BaseEstimator):
     5
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_poisons": [Interval(Integral, 1, None, closed="left")],
+    _parameter_constraints: ClassVar[Constraints] = {
+        **Attack._parameter_constraints,
         "trigger": [PatchTrigger, None],
         "clip": [tuple, list, None],
-        "random_state": ["random_state"],
     }
 
-    def __init__(
-        self,
-        n_poisons: int = 50,
-        trigger: PatchTrigger | None = None,
-        clip: tuple[float, float] | None = (0.0, 1.0),
-        random_state: RandomState = None,
-    ) -> None:
-        self.n_poisons = n_poisons
-        self.trigger = trigger
-        self.clip = clip
-        self.random_state = random_state
+    _: KW_ONLY
+    trigger: PatchTrigger | None = None
+    clip: tuple[float, float] | None = (0.0, 1.0)
 
     def craft(
         self,
-        X: npt.ArrayLike | torch.Tensor,
-        y: npt.ArrayLike | torch.Tensor,
+        X: Given,
+        y: Given,
         source_label: Any,
         adversarial_label: Any,
     ) -> BackdoorPoisons:
@@ -98,7 +89,7 @@ class BadNets(DocLinks, BaseEstimator):
         )
 
 
-class LabelFlip(DocLinks, BaseEstimator):
+class LabelFlip(Attack):
     """Give the training examples nearest to the target the adversarial label.
 
     The simplest attack on one target, by wrong labels alone: a reference for the
@@ -128,20 +119,11 @@ class LabelFlip(DocLinks, BaseEstimator):
     array([1, 1, 0, 0, 1, 1])
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_poisons": [Interval(Integral, 1, None, closed="left")],
-        "random_state": ["random_state"],
-    }
-
-    def __init__(self, n_poisons: int = 50, random_state: RandomState = None) -> None:
-        self.n_poisons = n_poisons
-        self.random_state = random_state
-
     def craft(
         self,
-        X: npt.ArrayLike | torch.Tensor,
-        y: npt.ArrayLike | torch.Tensor,
-        target: npt.ArrayLike | torch.Tensor,
+        X: Given,
+        y: Given,
+        target: Given,
         adversarial_label: Any,
         *,
         target_label: Any = None,

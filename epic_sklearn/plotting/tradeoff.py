@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import roc_curve
 from sklearn.utils._param_validation import StrOptions, validate_params
 
+from ..attacks import AttackReport
 from ..metrics import wilson_interval
 from ._inputs import as_mask, read_outcome
 from ._style import (
@@ -139,6 +140,32 @@ class TradeoffDisplay:
         display = cls(list(map(str, estimator)), x, y, curves=curves)
         display.x_name, display.y_name = "clean_lost", "poisons_left"
         return display.plot(ax=ax)
+
+    @classmethod
+    def from_report(
+        cls,
+        report: AttackReport,
+        *,
+        x: str = "clean_accuracy",
+        y: str = "attack_success",
+        ax: Any = None,
+    ) -> TradeoffDisplay:
+        """Draw what :func:`epic_sklearn.attack_report` found, all its arms.
+
+        Parameters
+        ----------
+        report : AttackReport
+            What it gave.
+        x, y, ax : see :meth:`from_predictions`
+        """
+        n_trials = len(report.poisons)
+        if y == "poisons_left":
+            n_trials = sum(len(each.indices) for each in report.poisons)
+        records = [
+            {"name": row["name"], x: row.get(x), y: row.get(y), "n_trials": n_trials}
+            for row in report.records
+        ]
+        return cls.from_predictions(records, x=x, y=y, ax=ax)
 
     @classmethod
     @validate_params(
