@@ -96,6 +96,8 @@ def test_recall_and_retention_count_poisons_and_clean_examples_apart():
     assert poison_recall(keep, [0, 1]) == 0.5
     assert clean_retention(keep, [0, 1]) == 0.75
     assert poison_recall(keep, [0, 0, 1]) == 0.5
+    is_poison = np.array([True, True, False, False, False, False])
+    assert poison_recall(keep, is_poison) == 0.5
     assert poison_recall(keep, [0, 4]) == clean_retention(keep, [0, 4]) == 1.0
     assert poison_recall(keep, np.arange(6)) == pytest.approx(2 / 6)
 
@@ -104,15 +106,16 @@ def test_recall_and_retention_count_poisons_and_clean_examples_apart():
 @pytest.mark.parametrize(
     ("keep", "poison_indices", "message"),
     [
-        ([1, 0, 1], [0], "keep has dtype int64"),
+        ([1, 0, 1], [0], "keep has shape .* dtype int64"),
         (np.ones((2, 2), dtype=bool), [0], r"shape \(2, 2\)"),
         (np.array([], dtype=bool), [0], r"shape \(0,\)"),
-        ([True, False], [2], "from 2 to 2, keep has 2 entries"),
-        ([True, False], [-1], "from -1 to -1"),
+        ([True, False], [2], "numbers from 0 to 1"),
+        ([True, False], [-1], "numbers from 0 to 1"),
         ([True, False], [], "at least one poison"),
-        ([True, False], [[0]], r"poison_indices has shape \(1, 1\)"),
-        ([True, False], [True, False], "flatnonzero"),
-        ([True, False], [0.0], "dtype float64"),
+        ([True, False], [False, False], "at least one poison"),
+        ([True, False], [[0]], r"poison_indices is .*give row numbers"),
+        ([True, False], [True], r"poison_indices has shape \(1,\)"),
+        ([True, False], [0.0], "poison_indices is .*give row numbers"),
     ],
 )
 def test_masks_and_indices_are_checked(metric, keep, poison_indices, message):
@@ -207,9 +210,7 @@ def test_the_scorer_survives_pickling_and_says_what_it_is(iris):
     assert (
         repr(restored)
         == repr(scorer)
-        == (
-            "AttackSuccessScorer(n_targets=3, adversarial_label=2, accuracy_weight=0.5)"
-        )
+        == "AttackSuccessScorer(adversarial_label=2, accuracy_weight=0.5)"
     )
 
 

@@ -12,8 +12,8 @@ from sklearn.metrics import roc_curve
 from sklearn.utils._param_validation import StrOptions, validate_params
 
 from ..attacks import AttackReport
-from ..metrics import wilson_interval
-from ._inputs import as_mask, read_outcome
+from ..metrics import as_mask, clean_retention, poison_recall, wilson_interval
+from ._inputs import read_outcome
 from ._style import (
     axes_to_draw_on,
     legend_outside,
@@ -126,14 +126,9 @@ class TradeoffDisplay:
             raise ValueError("estimator is an empty dict; give at least one detector.")
         points, curves = [], []
         for outcome in map(read_outcome, estimator.values()):
+            given = outcome.keep, poison_indices
+            points.append((1 - clean_retention(*given), 1 - poison_recall(*given)))
             is_poison = as_mask(poison_indices, len(outcome.keep), "poison_indices")
-            if is_poison is None or is_poison.all() or not is_poison.any():
-                raise ValueError(
-                    f"poison_indices is {poison_indices!r}; give the row numbers of at "
-                    "least one poison, and leave at least one clean example."
-                )
-            lost = float(np.mean(~outcome.keep[~is_poison]))
-            points.append((lost, float(np.mean(outcome.keep[is_poison]))))
             clean_lost, dropped, _ = roc_curve(is_poison, outcome.score)
             curves.append((clean_lost, 1.0 - dropped))
         x, y = np.array(points).T
