@@ -17,7 +17,6 @@ from .training import EPICClassifier, TorchClassifier
 N_TARGETS = 12
 # Early enough that gradients have not all shrunk to nothing.
 EPOCHS_DRAWN = 2
-HEAD: dict[str, Any] = {"max_epochs": 40, "lr": 0.05}
 
 
 def run_demo(
@@ -52,32 +51,26 @@ def run_demo(
     problem = make_poisoned_digits(
         N_TARGETS, random_state=random_state, verbose=verbose
     )
-    settings = {**HEAD, "random_state": random_state}
     head = functools.partial(nn.Linear, problem.features.shape[1], 10)
-    undefended = TorchClassifier(head, **settings)
-    epic = EPICClassifier(head, **settings)
-    report = problem.report(
-        undefended,
-        {"EPIC": epic},
-        controls=False,
-        random_state=random_state,
-        verbose=verbose,
-    )
-    without, with_epic = report.records
+    settings: dict[str, Any] = {"lr": 0.05, "random_state": random_state}
+    undefended = TorchClassifier(head, max_epochs=40, **settings)
+    epic = EPICClassifier(head, max_epochs=40, **settings)
+    arms, options = {"EPIC": epic}, {"random_state": random_state, "verbose": verbose}
+    report = problem.report(undefended, arms, controls=False, **options)
     if figure is not None:
         _save_figure(problem, undefended, epic, figure)
     crafted = sum(len(each.indices) for each in problem.trials)
+    results: dict[str, float] = {}
+    for name, record in zip(("undefended", "epic"), report.records, strict=True):
+        results[f"attack_success_{name}"] = record["attack_success"]
+        results[f"accuracy_{name}"] = record["clean_accuracy"]
+        results[f"seconds_{name}"] = record["seconds"]
     return {
-        "attack_success_undefended": without["attack_success"],
-        "attack_success_epic": with_epic["attack_success"],
-        "accuracy_undefended": without["clean_accuracy"],
-        "accuracy_epic": with_epic["clean_accuracy"],
+        **results,
         "poisons_crafted": crafted,
-        "poisons_left": round(with_epic["poisons_left"] * crafted),
-        "clean_dropped_fraction": with_epic["clean_lost"],
+        "poisons_left": round(report.records[1]["poisons_left"] * crafted),
+        "clean_dropped_fraction": report.records[1]["clean_lost"],
         "seconds": time.perf_counter() - start,
-        "seconds_undefended": without["seconds"],
-        "seconds_epic": with_epic["seconds"],
     }
 
 

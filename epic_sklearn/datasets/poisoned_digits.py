@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed
 from ..attacks import AttackReport, AttackTrials, BullseyePolytope, Poisons
-from ..gradients.modules import evaluation_mode
+from ..attacks.feature_collision import features_of
 from ..training import TorchClassifier
 
 N_PART = 700
@@ -73,8 +73,7 @@ class PoisonedDigits:
 
     def extract(self, images: np.ndarray) -> np.ndarray:
         """Features (k, H) of images (k, 1, 8, 8) in [0, 1]."""
-        with evaluation_mode(self.feature_extractor), torch.no_grad():
-            return self.feature_extractor(torch.as_tensor(images)).numpy()
+        return features_of(self.feature_extractor, images)
 
     def poisoned_features(self, trial: int) -> np.ndarray:
         """Training features (n, H) with the poisons of ``trials[trial]`` in place."""
@@ -188,8 +187,7 @@ def make_poisoned_digits(
         )
         for i, target in enumerate(tqdm(targets, desc="craft", disable=not verbose))
     ]
-    with evaluation_mode(extractor), torch.no_grad():
-        features = extractor(torch.as_tensor(images)).numpy()
+    features = features_of(extractor, images)
     return PoisonedDigits(
         feature_extractor=extractor.requires_grad_(False),
         images=images[of_victim],
