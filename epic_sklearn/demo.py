@@ -51,7 +51,7 @@ def run_demo(
     problem = make_poisoned_digits(
         N_TARGETS, random_state=random_state, verbose=verbose
     )
-    head = functools.partial(nn.Linear, problem.features.shape[1], 10)
+    head = functools.partial(nn.Linear, problem.X.shape[1], 10)
     settings: dict[str, Any] = {"lr": 0.05, "random_state": random_state}
     undefended = TorchClassifier(head, max_epochs=40, **settings)
     epic = EPICClassifier(head, max_epochs=40, **settings)
@@ -59,7 +59,7 @@ def run_demo(
     report = problem.report(undefended, arms, controls=False, **options)
     if figure is not None:
         _save_figure(problem, undefended, epic, figure)
-    crafted = sum(len(each.indices) for each in problem.trials)
+    crafted = sum(len(each.indices) for each in problem.poisons)
     results: dict[str, float] = {}
     for name, record in zip(("undefended", "epic"), report.records, strict=True):
         results[f"attack_success_{name}"] = record["attack_success"]
@@ -133,16 +133,16 @@ def _save_figure(
 
     from .plotting import GradientSpaceDisplay
 
-    poisons, features = problem.trials[0], problem.poisoned_features(0)
-    label = poisons.adversarial_label
-    undefended.set_params(max_epochs=EPOCHS_DRAWN).fit(features, problem.labels)
+    X, y = problem.poisoned(0)
+    label = problem.poisons[0].adversarial_label
+    undefended.set_params(max_epochs=EPOCHS_DRAWN).fit(X, y)
     compute = LogitGradients(undefended.module_)
     display = GradientSpaceDisplay.from_predictions(
-        compute(features, problem.labels),
-        problem.labels,
-        epic.fit(features, problem.labels).keep_,
-        poison_indices=poisons.indices,
-        target=compute(problem.extract(poisons.target[None]), np.array([label])),
+        compute(X, y),
+        y,
+        epic.fit(X, y).keep_,
+        poison_indices=problem.poisons[0].indices,
+        target=compute(problem.targets[0], np.array([label])),
         target_label=label,
         classes=[label],
     )
