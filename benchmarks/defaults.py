@@ -37,7 +37,7 @@ from epic_sklearn import (
     TorchClassifier,
 )
 from epic_sklearn.attacks import FeatureCollision
-from epic_sklearn.attacks.feature_collision import features_of
+from epic_sklearn.attacks.features import features_of
 from epic_sklearn.datasets import make_poisoned_digits
 from epic_sklearn.rules import IsolatedMedoids, RandomDrop
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
@@ -45,13 +46,6 @@ def place(values: Array, module: nn.Module) -> Tensor:
     return torch.from_numpy(values.astype(np.float32)).to(device)
 
 
-def _check_numbers(values: Array, name: str) -> None:
-    if values.dtype.kind not in "fiu":
-        raise TypeError(f"{name} has dtype {values.dtype}; give an array of numbers.")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} contains NaN or infinity; remove or impute them.")
-
-
 def largest_value(X: Array) -> float:
     """Absolute value of what lies farthest from 0."""
     return max(abs(float(X.min())), abs(float(X.max())))
@@ -60,13 +54,7 @@ def largest_value(X: Array) -> float:
 def check_examples(X: Any, clip: tuple[float, float] | None) -> Array:
     """Training examples as a finite array of shape (n, ...), within `clip`."""
     refuse_masked(X=X)
-    X = np.asarray(to_numpy(X))
-    if X.ndim < 2 or len(X) == 0:
-        raise ValueError(
-            f"X has shape {X.shape}; give at least one training example and one "
-            "axis of features, (n, ...)."
-        )
-    _check_numbers(X, "X")
+    X = check_array(to_numpy(X), allow_nd=True, input_name="X")
     largest = largest_value(X)
     if X.dtype.kind in "iu" and largest > LARGEST_WHOLE:
         raise ValueError(
@@ -98,13 +86,14 @@ def check_target(
     `rows` are those that bear the adversarial label: if the target is one of them
     and its label is not given, that is its label.
     """
-    target = np.asarray(to_numpy(target))
+    target = check_array(
+        to_numpy(target), ensure_2d=False, allow_nd=True, copy=True, input_name="target"
+    )
     if target.shape != X.shape[1:]:
         raise ValueError(
             f"target has shape {target.shape}, the examples in X have shape "
             f"{X.shape[1:]}; give one example, without a batch axis."
         )
-    _check_numbers(target, "target")
     names = ("target_label", "adversarial_label")
     if target_label is None:
         for row in rows:
@@ -119,7 +108,7 @@ def check_target(
             f"target_label={target_label!r} is the adversarial label, so there is "
             "nothing to attack; give another adversarial label, or target."
         )
-    return target.copy()
+    return target
 
 
 def rows_of_label(

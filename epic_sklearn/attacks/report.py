@@ -27,9 +27,9 @@ from ..metrics import equal_labels
 from ..training import TorchClassifier
 from ..validation import check_labels, label_array, refuse_other_order
 from .base import PerturbingAttack, check_examples
-from .feature_collision import FeatureAttack, features_of
+from .data_alone import LabelFlip
+from .features import FeatureAttack, features_of
 from .trials import AttackReport, AttackTrials, arms_of, fit_copy, without_defence
-from .wrong_labels import LabelFlip
 
 # Values of a text's or table's encoded rows that are held at a time.
 MOST_VALUES = 2**28

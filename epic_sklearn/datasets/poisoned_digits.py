@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed
 from ..attacks import AttackTrials, BullseyePolytope
-from ..attacks.feature_collision import features_of
+from ..attacks.features import features_of
 from ..training import TorchClassifier
 
 N_PART = 700

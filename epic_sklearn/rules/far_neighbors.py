@@ -15,6 +15,8 @@ from .base import Judgement, Memory, Rule
 
 # Colliding groups of up to as many examples are seen as groups.
 N_NEIGHBORS = 10
+# Of a class of fewer than 60, a sixth are neighbours.
+SHARE = 6
 # Directions closer than this are copies; float32 features can't tell them apart.
 SAME_DIRECTION = 1e-6
 # Most that the geometry counts in one round, far above what clean examples have.
@@ -74,9 +76,10 @@ def neighbor_isolation(
     """Score how isolated each example is among the neighbours of its class.
 
     The last layer's gradient is an outer product, error times input. An example's
-    neighbours are the 10 of its class whose inputs, scaled to length 1, are nearest.
-    With d_k the distance to the k-th of them and d_1 to the nearest that is no copy,
-    the score is ``(z(log(d_10 * d_10 / d_1)) + q(e) + q(mean q(e'))) / 2``, in which
+    neighbours are the k of its class whose inputs, scaled to length 1, are nearest:
+    10, or a sixth of a class of fewer than 60. With d_k the distance to the last of
+    them and d_1 to the nearest that is no copy, the score is
+    ``(z(log(d_k * d_k / d_1)) + q(e) + q(mean q(e'))) / 2``, in which
     negative terms count as 0. Here z are robust deviations in the class: from the
     median, in units of 1.4826 median absolute deviations, 10 at most. e is the length
     of the error, e' those of the neighbours' errors, and q are normal scores: rank r
@@ -84,8 +87,8 @@ def neighbor_isolation(
     distribution; errors have a largest length, and pile up there. Of gradients that
     are plain arrays, direction and length take the places of input and error.
 
-    d_10 is large for an example far from its class, d_10 / d_1 for a member of a
-    group of up to 10 that lie closer to each other than to the rest: poisons that
+    d_k is large for an example far from its class, d_k / d_1 for a member of a group
+    of up to k that lie closer to each other than to the rest: poisons that
     collide. The errors say whether the model takes the example, and those around it,
     for another class: poisons that are company to each other, too, lie among examples
     that are fitted badly. Nothing that is as usual makes up for what is not, and
@@ -147,13 +150,16 @@ def neighbor_isolation(
         max_class_size=max_class_size,
         seed=seed,
     )
+    k = (np.bincount(codes) // SHARE).clip(2, N_NEIGHBORS)[codes]
+    some = np.arange(N_NEIGHBORS) < k[:, None]
     # Half the square of the distance between rows scaled to length 1.
     distances = np.sqrt(2 * halves).clip(SAME_DIRECTION)
-    last = distances[:, -1]
-    first = np.where(distances > SAME_DIRECTION, distances, last[:, None]).min(axis=1)
+    last = distances[np.arange(len(k)), k - 1]
+    apart = some & (distances > SAME_DIRECTION)
+    first = np.where(apart, distances, last[:, None]).min(axis=1)
     geometry = _robust_z(2 * np.log(last) - np.log(first), codes)
     own = _normal_scores(_log_lengths(errors[rows]), codes)
-    around = _normal_scores(own[neighbors].mean(axis=1), codes)
+    around = _normal_scores(own[neighbors].mean(axis=1, where=some), codes)
     terms = np.stack([geometry.clip(max=LARGEST_Z), own, around])
     score[rows] = terms.clip(min=0).sum(axis=0) / 2
     return score
@@ -170,7 +176,7 @@ class FarNeighbors(Rule):
 
     Parameters
     ----------
-    cutoff : float, default=2.15
+    cutoff : float, default=2.25
         Mean score above which an example is dropped; lower drops more.
     max_class_size : int or None, default=20_000
         Largest class whose neighbours are found exactly; see
@@ -214,7 +220,7 @@ class FarNeighbors(Rule):
     }
 
     def __init__(
-        self, cutoff: float = 2.15, *, max_class_size: int | None = MAX_CLASS_SIZE
+        self, cutoff: float = 2.25, *, max_class_size: int | None = MAX_CLASS_SIZE
     ) -> None:
         self.cutoff = cutoff
         self.max_class_size = max_class_size
