@@ -56,23 +56,16 @@ def equal_labels(
     return np.asarray(labels.astype(object) == wanted.astype(object), dtype=np.bool_)
 
 
-def attack_success_rate(
-    y_pred: npt.ArrayLike,
-    adversarial_label: Any,
-    *,
-    true_label: Any = None,
-) -> float:
+def attack_success_rate(y_pred: npt.ArrayLike, adversarial_label: Any) -> float:
     """Fraction of the targets that are predicted as the attack wants.
 
     Parameters
     ----------
     y_pred : array-like of shape (n_targets,)
-        What the model predicts for the targets, or for inputs with the trigger.
+        What the model predicts for the targets, or for inputs with the trigger: for a
+        backdoor, leave out those whose true label is the adversarial one.
     adversarial_label : label or array-like of shape (n_targets,)
         The label that the attack wants.
-    true_label : label or array-like of shape (n_targets,), default=None
-        If given, targets whose true label is the adversarial one are left out, as
-        is usual for backdoors: there is nothing to attack in them.
 
     Returns
     -------
@@ -82,16 +75,14 @@ def attack_success_rate(
     Raises
     ------
     ValueError
-        If there are no targets (left), shapes do not fit, or numbers would be
-        compared with text.
+        If there are no targets, shapes do not fit, or numbers would be compared with
+        text.
 
     Examples
     --------
     >>> from epic_sklearn.metrics import attack_success_rate
     >>> attack_success_rate(["cat", "dog", "cat", "cat"], "cat")
     0.75
-    >>> attack_success_rate([0, 0, 1], 0, true_label=[0, 1, 1])
-    0.5
     """
     predicted = np.asarray(y_pred)
     if predicted.ndim != 1:
@@ -102,15 +93,6 @@ def attack_success_rate(
     if len(predicted) == 0:
         raise ValueError("y_pred is empty; give at least one target's prediction.")
     success = equal_labels(predicted, adversarial_label, "y_pred", "adversarial_label")
-    if true_label is not None:
-        wanted = np.broadcast_to(np.asarray(adversarial_label), predicted.shape)
-        attacked = ~equal_labels(wanted, true_label, "adversarial_label", "true_label")
-        if not attacked.any():
-            raise ValueError(
-                "every target's true label is the adversarial label, so none is "
-                "attacked; give targets of other classes."
-            )
-        success = success[attacked]
     return float(success.mean())
 
 

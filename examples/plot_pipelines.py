@@ -16,6 +16,8 @@ them touches a row that is to be predicted.
 #
 # All have the same preprocessing, detector and classifier.
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 from imblearn.pipeline import make_pipeline as make_imblearn_pipeline
@@ -41,13 +43,13 @@ options = {
 }
 plain = make_pipeline(StandardScaler(), model)
 pipelines = {
-    "FilteredClassifier\nas the last step": make_pipeline(
+    "FilteredClassifier as the last step": make_pipeline(
         StandardScaler(), FilteredClassifier(model, EPICFilter(**options))
     ),
-    "EPICFilter\nas a step": make_pipeline(
+    "EPICFilter as a step": make_pipeline(
         StandardScaler(), EPICFilter(**options), model
     ),
-    "EPICResampler,\nimbalanced-learn": make_imblearn_pipeline(
+    "EPICResampler, imbalanced-learn": make_imblearn_pipeline(
         StandardScaler(), EPICResampler(**options), model
     ),
 }
@@ -89,7 +91,7 @@ for row, pipeline in enumerate(arms.values()):
         values.append(fitted.predict_proba(target)[0, wanted])
     colour, marker = ("#0072B2", "o") if row else ("#D55E00", "D")
     ax.plot(values, np.full(6, row), marker, color=colour, alpha=0.6)
-ax.set_yticks(range(4), arms)
+ax.set_yticks(range(4), [textwrap.fill(name, 20) for name in arms])
 ax.invert_yaxis()
 ax.set(
     xlim=(-0.02, 1.02),

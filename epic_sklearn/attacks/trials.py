@@ -248,14 +248,11 @@ class AttackTrials:
         seed, arms = resolve_seed(random_state), arms_of(model, defences)
         outcomes: dict[str, list[dict[str, Any]]] = defaultdict(list)
         keeps: dict[str, list[np.ndarray]] = defaultdict(list)
-        total = len(self.poisons) * len(arms) * (2 if controls else 1)
-        with tqdm(total=total, desc="train", disable=not verbose) as bar:
-            for trial in range(len(self.poisons)):
-                for name, outcome, keep in self._trial(trial, arms, controls, seed):
-                    outcomes[name].append(outcome)
-                    keeps[name].append(keep)
-                    bar.set_postfix_str(name[:30])
-                    bar.update()
+        trials = range(len(self.poisons))
+        for trial in tqdm(trials, desc="train", disable=not verbose):
+            for name, outcome, keep in self._trial(trial, arms, controls, seed):
+                outcomes[name].append(outcome)
+                keeps[name].append(keep)
         order = sorted(outcomes, key=[*arms, *outcomes].index)
         return AttackReport(
             {name: outcomes[name] for name in order},

@@ -22,23 +22,17 @@ N_PART = 700
 
 
 class DigitsNet(nn.Module):
-    """Three convolutions with batch norm, and a linear layer, on 8 x 8 digits.
+    """Three convolutions with batch norm, and a linear layer, on 8 x 8 digits."""
 
-    Parameters
-    ----------
-    n_hidden : int, default=64
-        Width of the penultimate layer.
-    """
-
-    def __init__(self, n_hidden: int = 64) -> None:
+    def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for n_in, n_out in ((1, 32), (32, 32), (32, n_hidden)):
+        for n_in, n_out in ((1, 32), (32, 32), (32, 64)):
             layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out)]
             layers += [nn.ReLU()]
         layers.insert(6, nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten())
-        self.head = nn.Linear(n_hidden, 10)
+        self.head = nn.Linear(64, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (n, 10) of images (n, 1, 8, 8)."""
