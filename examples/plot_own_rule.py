@@ -28,9 +28,14 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from epic_sklearn import EPICClassifier, EPICFilter, LastLayerGradients, TorchClassifier
+from epic_sklearn import (
+    DropHistoryDisplay,
+    EPICClassifier,
+    EPICFilter,
+    LastLayerGradients,
+    TorchClassifier,
+)
 from epic_sklearn.datasets import make_poisoned_digits
-from epic_sklearn.plotting import DropHistoryDisplay
 from epic_sklearn.rules import IsolatedMedoids, Judgement, Rule
 
 

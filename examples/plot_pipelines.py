@@ -108,10 +108,10 @@ plt.show()
 # What it shows
 # -------------
 #
-# Without a filter three of six attacks succeed, with any of the three pipelines none,
-# at the same accuracy. The first and the last are the same model: both drop the rows.
-# Replacing them is a little weaker. One target comes close to being lost there: each
-# isolated row is replaced by the nearest kept one, so a poison that was missed, or a
-# clean row beside the poisons, can count several times. Take `FilteredClassifier`
+# Without a filter three of six attacks succeed, where the rows are dropped none, at the
+# same accuracy: `FilteredClassifier` and `EPICResampler` make the same model. Replacing
+# them is a little weaker. One target is lost there, or nearly, as the machine has it:
+# each isolated row is replaced by the nearest kept one, so a poison that was missed, or
+# a clean row beside the poisons, can count several times. Take `FilteredClassifier`
 # unless a later step needs all rows; if you use imbalanced-learn anyway,
 # `EPICResampler`.
