@@ -48,13 +48,13 @@ def naive_score(gradients, codes):
         geometry, around = [], []
         for own in units:
             d = np.array([np.linalg.norm(own - other) for other in units])
-            order = np.argsort(d)[1:11]
+            order = np.argsort(d)[1 : 1 + min(10, len(rows) // 6)]
             geometry.append(np.log(d[order[-1]] ** 2 / d[order[0]]))
             around.append(error[order].mean())
         away = np.array(geometry) - np.median(geometry)
         z = away / (np.median(np.abs(away)) / norm.ppf(0.75))
-        terms = [z.clip(0, 10), error.clip(0), normal(np.array(around).round(6)).clip(0)]
-        score[rows] = sum(terms) / 2
+        terms = [z.clip(max=10), error, normal(np.array(around).round(6))]
+        score[rows] = sum(term.clip(0) for term in terms) / 2
     return score
 
 
@@ -68,7 +68,7 @@ def plant(gradients, rows, spread):
     return OuterProductGradients(errors, inputs)
 
 
-def drop(gradients, codes, cutoff=2.15, **options):
+def drop(gradients, codes, cutoff=2.25, **options):
     rule = FarNeighbors(cutoff)
     schedule = DropSchedule(codes, rule=rule, warmup=1, every=1, **options)
     schedule.step(1, gradients)
@@ -84,9 +84,9 @@ def digits():
 # ---------------------------------------------------------------------- the score
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_score_is_that_of_the_naive_loop(seed):
-    gradients, codes = make_gradients(seed, n_per_class=40)
+@pytest.mark.parametrize("n_per_class", [20, 40, 100])
+def test_score_is_that_of_the_naive_loop(n_per_class):
+    gradients, codes = make_gradients(n_per_class=n_per_class)
     np.testing.assert_allclose(
         neighbor_isolation(gradients, codes), naive_score(gradients, codes), atol=1e-5
     )
@@ -272,7 +272,8 @@ def test_arrays_are_judged_by_their_direction_and_length():
     )
     schedule = DropSchedule(codes, warmup=0)
     schedule.step(0, rows)
-    np.testing.assert_array_equal(schedule.keep, neighbor_isolation(rows, codes) <= 2.15)
+    expected = neighbor_isolation(rows, codes) <= 2.25
+    np.testing.assert_array_equal(schedule.keep, expected)
 
 
 def test_memory_stays_far_below_the_matrix_of_distances():
