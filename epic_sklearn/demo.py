@@ -41,11 +41,6 @@ def run_demo(
         ``poisons_left`` (all targets together), ``clean_dropped_fraction`` and
         ``seconds`` (all of it, crafting included), further
         ``seconds_undefended`` and ``seconds_epic`` (training).
-
-    Examples
-    --------
-    >>> from epic_sklearn.demo import run_demo
-    >>> results = run_demo()  # doctest: +SKIP
     """
     start = time.perf_counter()
     problem = make_poisoned_digits(

@@ -64,7 +64,7 @@ print(problem.report(undefended, {"EPIC": epic}, random_state=0))
 # What was dropped, when
 # ----------------------
 #
-# All ten poisons go. Clean examples that are rare in their class go too, 8% of them:
+# All ten poisons go. Clean examples that are rare in their class go too, 7% of them:
 # that is the price, and on these data it costs no accuracy.
 
 DropHistoryDisplay.from_estimator(epic.fit(X, y), poison_indices=poisons.indices)

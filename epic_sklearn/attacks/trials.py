@@ -44,10 +44,6 @@ class AttackReport:
         By name, the training rows that were kept.
     poisons : list of Poisons
         One attack a target.
-
-    Examples
-    --------
-    See :func:`attack_report`.
     """
 
     outcomes: dict[str, list[dict[str, Any]]]
