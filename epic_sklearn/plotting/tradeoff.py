@@ -132,8 +132,9 @@ class TradeoffDisplay:
             clean_lost, dropped, _ = roc_curve(is_poison, outcome.score)
             curves.append((clean_lost, 1.0 - dropped))
         x, y = np.array(points).T
-        axes = {"x_name": "clean_lost", "y_name": "poisons_left"}
-        return cls(list(map(str, estimator)), x, y, curves=curves, **axes).plot(ax=ax)
+        display = cls(list(map(str, estimator)), x, y, curves=curves)
+        display.x_name, display.y_name = "clean_lost", "poisons_left"
+        return display.plot(ax=ax)
 
     @classmethod
     def from_report(
