@@ -188,7 +188,7 @@ def test_audit_page(folder, capsys):
     X, y = poisoned_iris()
     images = np.random.default_rng(0).random((150, 8, 8))
     np.savez("iris.npz", X=X, y=y, images=images)
-    options = ["--features", "X", "--images", "images", "--report", "audit.html"]
+    options = ["--features", "X", "--show", "images", "--report", "audit.html"]
     assert scan("iris.npz", "--label", "y", *options) == 0
     capsys.readouterr()
     page = (folder / "audit.html").read_text(encoding="utf-8")
@@ -407,7 +407,7 @@ def test_missing_extra_is_named(capsys, monkeypatch, name):
 def test_missing_pyarrow_is_named(folder, capsys, monkeypatch):
     write("data.parquet", "PAR1")
     assert "no Parquet file" in refused(capsys, "data.parquet", "--label", "y")
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     message = refused(capsys, "data.parquet", "--label", "y")
     assert "epic-sklearn[parquet]" in message
 

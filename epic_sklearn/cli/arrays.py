@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
+from .. import rules
 from .columns import (
     NAMELESS,
     Unusable,
@@ -21,10 +23,9 @@ from .columns import (
     counts_rows,
     refuse_if,
 )
-from .tables import ParquetFile, Raw, format_of
+from .tables import ParquetFile, Raw, Table, format_of
 
-# Errors of a net sum to 0; files hold rounded figures.
-ROUNDING = 0.01
+ROUNDING = 0.01  # of the figures in files: two decimals are enough
 
 
 def open_by(path: Path, readers: dict[str, Any]) -> Any:
@@ -72,17 +73,17 @@ def write_arrays(
                 np.lib.format.write_array(file, array, allow_pickle=False)
 
 
-class NpzFile:
+class NpzFile(Table):
     """An archive as ``numpy.savez`` writes it: arrays with one row an example."""
 
-    kind, hint = "array", ""
-    place = "row {}".format
+    kind = "array"
 
     def __init__(self, path: Path) -> None:
         loaded = load_arrays(path)
         if isinstance(loaded, np.ndarray):
             raise Unusable(f"{path} is one array; give an .npz archive of several.")
-        self.path, self.arrays, self.names = path, loaded, list(loaded)
+        self.arrays = loaded
+        super().__init__(path, list(loaded))
 
     def read(self, label: str, names: Sequence[str]) -> Raw:
         """Read labels, and blocks of numbers (n, k) or columns of text."""
@@ -137,10 +138,6 @@ class NpzFile:
         n = self.arrays[label].shape[:1]
         return [k for k, a in self.arrays.items() if a.shape[:1] == n and k != label]
 
-    def columns(self, label: str) -> list[str]:
-        """Name those of them that have one entry a row."""
-        return [k for k in self.as_long_as(label) if self.arrays[k].ndim == 1]
-
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
         """Write the kept rows of the arrays to cut, the rest whole."""
         with zipfile.ZipFile(self.path) as archive:
@@ -172,15 +169,12 @@ def _from_csv(path: Path, expected: Sequence[str]) -> tuple[np.ndarray, Any]:
 
 
 def _from_parquet(path: Path) -> tuple[np.ndarray, list[str]]:
-    file = ParquetFile(path)
-    index = [name for name in file.index if isinstance(name, str)]
-    if any(isinstance(i, dict) and i.get("step", 1) != 1 for i in file.index):
-        raise _in_another_order(path)
-    refuse_if(not file.names, f"{path} has no columns.")
-    columns = list(file.read(file.names[0], file.names + index)[1].values())
-    numbers = all(isinstance(values, np.ndarray) for values in columns)
-    refuse_if(not numbers, f"All columns of {path} must be numbers, none missing.")
-    return np.column_stack(columns), file.names + [""] * len(index)
+    """Columns, and an index that pandas wrote under no name."""
+    with ParquetFile(path).errors():
+        frame = pd.read_parquet(path)
+    if not isinstance(frame.index, pd.RangeIndex) or frame.index.step != 1:
+        frame.insert(0, "", frame.index)
+    return frame.to_numpy(), list(map(str, frame.columns))
 
 
 def _from_numpy(path: Path, name: str) -> tuple[np.ndarray, list[str] | None]:
@@ -194,14 +188,6 @@ def _from_numpy(path: Path, name: str) -> tuple[np.ndarray, list[str] | None]:
         names = ", ".join(loaded)
         raise Unusable(f"{path} holds the arrays {names}; call one of them {name!r}.")
     return loaded[name], None if classes is None else list(map(str, classes.ravel()))
-
-
-def _in_another_order(path: Path) -> Unusable:
-    return Unusable(
-        f"{path} has an index, and it does not count the rows: they are in another "
-        "order than the data's, or some are missing. Sort them, then write the file "
-        "without the index (of pandas: index=False)."
-    )
 
 
 def _read_matrix(
@@ -227,7 +213,11 @@ def _read_matrix(
             raise Unusable(f"{found}: {names[:20]}.")
         is_index = np.array([bool(NAMELESS.fullmatch(name)) for name in names], bool)
         if not all(counts_rows(column) for column in matrix[:, is_index].T):
-            raise _in_another_order(path)
+            raise Unusable(
+                f"{path} has an index, and it does not count the rows: they are in "
+                "another order than the data's, or some are missing. Sort them, then "
+                "write the file without the index (of pandas: index=False)."
+            )
         names = np.array(names, object)[~is_index].tolist()
         matrix, has_index = matrix[:, ~is_index], bool(is_index.any())
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
@@ -253,7 +243,6 @@ def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.n
         known = f"the {len(classes)} classes are {texts[:20]}"
         raise Unusable(f"{path} {wrong}, {known}. Name the columns by class.")
     total = matrix.sum(axis=1)
-    # Files hold rounded figures: two decimals are enough.
     is_wrong = (abs(total - 1) > ROUNDING) | (matrix < -1e-6).any(axis=1)
     if is_wrong.any():
         row = int(np.argmax(is_wrong))
@@ -278,20 +267,12 @@ def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def read_gradients(path: Path, labels: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Gradients from a file, and whether they prove to be in the order of the rows."""
+    """Gradients from a file, and whether they prove to be in the order of the rows.
+
+    Softmax minus one-hot does: the filter refuses that of other labels.
+    """
     gradients, _, has_index = _read_matrix(path, "gradients", len(labels))
-    classes, codes = np.unique(labels, return_inverse=True)
-    is_error = abs(gradients.sum(axis=1)) < ROUNDING
+    is_error = abs(gradients.sum(axis=1)) < rules.base.ROUNDING
     is_error &= (gradients < 0).sum(axis=1) <= 1
-    if gradients.shape[1] < len(classes) or not is_error.all():
-        return gradients, has_index
-    lowest, column = gradients.min(axis=1), gradients.argmin(axis=1)
-    surely = lowest < -ROUNDING
-    pairs = np.unique(np.stack([codes[surely], column[surely]]), axis=1)
-    if any(len(np.unique(side)) < len(side) for side in pairs):
-        raise Unusable(
-            f"{path} holds softmax minus one-hot, and of other labels than the data's: "
-            "rows of one class are negative in several columns, or rows of several "
-            "classes in one. Are the rows in another order?"
-        )
-    return gradients, has_index or pairs.shape[1] > 1
+    n_negative = len(np.unique(gradients.argmin(axis=1)))
+    return gradients, has_index or (bool(is_error.all()) and n_negative > 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import gzip
 import itertools
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .columns import Unusable, as_numbers, check_names, counts_rows
+from .columns import Unusable, as_numbers, check_names, counts_rows, need
 
 CHUNK = 10_000  # records held as Python strings at a time
 LINES = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -29,30 +28,46 @@ def format_of(path: Path) -> str:
     return "".join(path.suffixes[-n:]).lower()
 
 
-def runs(keep: np.ndarray) -> list[list[int]]:
-    """Start and end of each run of kept rows."""
-    is_edge = np.diff(np.concatenate([[False], keep, [False]]).astype(int))
-    return np.flatnonzero(is_edge).reshape(-1, 2).tolist()
+class Table:
+    """Rows with named columns, in a file."""
+
+    kind, hint, row_kind = "column", "", "Row"
+
+    def __init__(self, path: Path, names: list[str]) -> None:
+        self.path, self.names = path, names
+        check_names(path, names, self.kind)
+
+    def row_name(self, row: int) -> str:
+        """Number by which a person finds a row."""
+        return str(row)
+
+    def place(self, row: int) -> str:
+        """Where a person finds a row."""
+        return f"{self.row_kind.lower()} {self.row_name(row)}"
+
+    def as_long_as(self, label: str) -> list[str]:
+        """Name what has one entry for each label."""
+        return self.names
 
 
-class LinesFile:
+class LinesFile(Table):
     """A CSV file with a header line, or JSON lines; packed (``.gz``) or plain."""
 
-    kind = "column"
+    row_kind = "Line"
 
     def __init__(self, path: Path, separator: str | None, encoding: str | None) -> None:
         self.path, suffix = path, format_of(path).removesuffix(".gz")
         self.separator = separator or ("\t" if suffix == ".tsv" else ",")
-        self._encoding = encoding or "utf-8-sig"
+        self._encoding = encoding or "utf-8"
         self._is_json = suffix in (".jsonl", ".ndjson")
         if self._is_json:
             keys = (record for _, record, _ in self._records())
-            self.names = list(dict.fromkeys(itertools.chain.from_iterable(keys)))
+            names = list(dict.fromkeys(itertools.chain.from_iterable(keys)))
         else:
-            self.names = next(self._records(), (0, [], ""))[1]
-        if not self.names:
+            names = next(self._records(), (0, [], ""))[1]
+        if not names:
             raise Unusable(f"{path} is empty: there is no header line.")
-        check_names(path, self.names, self.kind)
+        super().__init__(path, names)
 
     @property
     def hint(self) -> str:
@@ -63,42 +78,31 @@ class LinesFile:
         ask = f" Is it separated by {others[0]!r}? Give --separator." if others else ""
         return f" Split at {self.separator!r} the header is one column.{ask}"
 
-    def columns(self, label: str) -> list[str]:
-        """Name the columns, which all have one entry a row."""
-        return self.names
-
-    def place(self, row: int) -> str:
+    def row_name(self, row: int) -> str:
         """Line of the file on which a record ends."""
-        return f"line {self._lines[row]}"
+        return str(self._lines[row])
 
     def read(self, label: str, names: Sequence[str]) -> Raw:
         """Read labels and columns, all as text."""
-        wanted = list(dict.fromkeys([label, *names]))
-        where = [self.names.index(name) for name in wanted]
-        lines: list[int] = []
+        self._lines: list[int] = []
         parts: list[pd.DataFrame] = []
         records = itertools.islice(self._records(), int(not self._is_json), None)
         while chunk := list(itertools.islice(records, CHUNK)):
             rows = [self._fields(line, record) for line, record, _ in chunk]
             if not parts:
                 self._check_header(rows[0])
-            lines += [line for line, _, _ in chunk]
-            rows = [[fields[j] for j in where] for fields in rows]
-            parts.append(pd.DataFrame(rows, columns=wanted, dtype="str"))
+            self._lines += [line for line, _, _ in chunk]
+            table = pd.DataFrame(rows, columns=self.names, dtype="str")
+            parts.append(table[list(dict.fromkeys([label, *names]))])
         if not parts:
             raise Unusable("The data have no rows.")
-        self._lines = lines
         table = pd.concat(parts, ignore_index=True)
         return table[label].tolist(), {name: table[name] for name in names}
 
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
         """Copy the header and the kept lines as they are."""
-        encoding = self._encoding
-        with self._open(self.path, "rb") as file:
-            if encoding == "utf-8-sig" and file.read(3) != codecs.BOM_UTF8:
-                encoding = "utf-8"
-        records = self._records()
-        with self._open(path, "wt", newline="", encoding=encoding) as out:
+        records, how = self._records(), {"newline": "", "encoding": self._encoding}
+        with self._open(path, "wt", **how) as out:
             if not self._is_json:
                 out.write(next(records)[2])
             for (_, _, text), kept in zip(records, keep, strict=True):
@@ -141,7 +145,7 @@ class LinesFile:
             for text in file:
                 line += 1
                 texts.append(text)
-                yield text
+                yield text if line > 1 else text.removeprefix("\ufeff")
 
         reader: Any = map(_json_record, remembered())
         if not self._is_json:
@@ -157,7 +161,7 @@ class LinesFile:
             why = f"{error}; is a quote left open?"
             raise Unusable(f"{self.path}, line {line}: {why}") from error
         except (UnicodeError, LookupError) as error:
-            name = self._encoding.upper().removesuffix("-SIG")
+            name = self._encoding.upper()
             why = f"{error} after line {line}; give --encoding, such as latin-1, utf-16"
             raise Unusable(f"{self.path} is not {name} text: {why}.") from error
         except (ValueError, RecursionError, EOFError, zlib.error) as error:
@@ -178,50 +182,35 @@ def _json_record(line: str) -> dict[str, str]:
     }
 
 
-def import_pyarrow() -> tuple[Any, Any]:
-    """Return pyarrow and its Parquet module, imported late."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        install = "pip install 'epic-sklearn[parquet]'"
-        raise Unusable(f"Parquet files need pyarrow: {install}.") from error
-    return pyarrow, pyarrow.parquet
-
-
-class ParquetFile:
-    """A Parquet file of flat columns; `index` names those of pandas' index."""
-
-    kind, hint = "column", ""
-    place = "row {}".format
+class ParquetFile(Table):
+    """A Parquet file of flat columns."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._arrow, self._parquet = import_pyarrow()
-        with self._errors():
-            schema = self._parquet.read_schema(path)
-            metadata = schema.pandas_metadata or {}
-        self.index: list[Any] = metadata.get("index_columns", [])
-        self.names = [name for name in schema.names if name not in self.index]
-        check_names(path, self.names, self.kind)
+        need("pyarrow", "parquet", "Parquet files need")
+        import pyarrow
+        import pyarrow.parquet
 
-    def columns(self, label: str) -> list[str]:
-        """Name the columns, which all have one entry a row."""
-        return self.names
+        self.path, self._arrow, self._parquet = path, pyarrow, pyarrow.parquet
+        with self.errors():
+            schema = self._parquet.read_schema(path)
+            index = (schema.pandas_metadata or {}).get("index_columns", [])
+        super().__init__(path, [name for name in schema.names if name not in index])
 
     def read(self, label: str, names: Sequence[str]) -> Raw:
         """Read labels, and columns as text or numbers."""
-        with self._errors():
+        with self.errors():
             wanted = list(dict.fromkeys([label, *names]))
             table = self._parquet.read_table(self.path, columns=wanted)
             return table[label].to_pylist(), {n: self._raw(table[n]) for n in names}
 
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
         """Write the kept rows with the types and metadata of the original."""
-        with self._errors():
+        with self.errors():
             table = self._parquet.read_table(self.path)
-            # Arrow has no filter for its view types.
-            parts = [table.slice(a, b - a) for a, b in runs(keep)]
+            # Arrow has no filter for its view types: it gets each run of kept rows.
+            edges = np.flatnonzero(np.diff(keep, prepend=False, append=False))
+            runs = edges.reshape(-1, 2).tolist()
+            parts = [table.slice(start, end - start) for start, end in runs]
             self._parquet.write_table(self._arrow.concat_tables(parts), path)
 
     def _raw(self, values: Any) -> Any:
@@ -241,7 +230,8 @@ class ParquetFile:
         return texts.astype("category") if is_category else texts
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def errors(self) -> Iterator[None]:
+        """Say of what Arrow refuses that the file cannot be read."""
         try:
             yield
         except (self._arrow.ArrowException, ValueError) as error:

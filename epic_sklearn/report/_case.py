@@ -12,6 +12,12 @@ from ..gradients import Gradients
 from ..schedule import DropSchedule
 
 
+def shortened(value: Any, longest: int = 200) -> str:
+    """Text of bounded length."""
+    text = str(value)
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
 @dataclass(frozen=True)
 class Case:
     """A fit, and its rows looked at again."""
@@ -30,6 +36,20 @@ class Case:
     def flagged(self) -> np.ndarray:
         """Whether a round or a reviewer dropped each row, shape (n,)."""
         return (self.schedule.dropped_at_epoch >= 0) | ~self.schedule.keep
+
+    def counts(self, isolated: np.ndarray) -> list[dict[str, Any]]:
+        """Rows, isolated and kept ones of each class, and of all."""
+        codes, classes = self.schedule.codes, self.schedule.classes.tolist()
+        frame = zip(
+            [*classes, "all"],
+            [*np.bincount(codes).tolist(), len(codes)],
+            [*np.bincount(codes[isolated], minlength=len(classes)).tolist(), int(isolated.sum())],
+            strict=True,
+        )
+        return [
+            {"label": label, "rows": n, "isolated": m, "kept": n - m, "share": m / n}
+            for label, n, m in frame
+        ]
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,7 @@
 // The selected example, large, beside the nearest kept one of its class.
 
 function figure(row, caption) {
-  const image = thumbnail(row, 152, caption);
-  if (image !== null) image.style.height = image.style.width = "";
-  return make("figure", {}, image, make("figcaption", {}, caption));
+  return make("figure", {}, thumbnail(row, null, caption), make("figcaption", {}, caption));
 }
 
 function facts(i) {
