@@ -63,11 +63,9 @@ def load_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     return arrays
 
 
-def write_arrays(
-    arrays: dict[str, np.ndarray], path: Path, compression: int = zipfile.ZIP_DEFLATED
-) -> None:
+def write_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
     """Write an archive; unlike ``numpy.savez`` it takes any array name."""
-    with zipfile.ZipFile(path, "w", compression) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
@@ -88,11 +86,9 @@ class NpzFile(Table):
     def read(self, label: str, names: Sequence[str]) -> Raw:
         """Read labels, and blocks of numbers (n, k) or columns of text."""
         labels, raw = self._decoded(label), dict[str, Any]()
-        if labels.ndim == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        if labels.ndim != 1:
-            shape = f"{labels.shape}; it must be (n,), one label a row"
-            raise Unusable(f"Label array {label!r} has shape {shape}.")
+        labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
+        shape = f"{labels.shape}; it must be (n,), one label a row"
+        refuse_if(labels.ndim != 1, f"Label array {label!r} has shape {shape}.")
         for name in names:
             array = self._decoded(name)
             if array.shape[:1] != labels.shape:
@@ -102,17 +98,12 @@ class NpzFile(Table):
                     "--features, or leave this one out with --exclude."
                 )
             flat = array.reshape(len(array), -1) if array.ndim > 1 else array
-            if array.dtype.kind in "fiub":
-                raw[name] = flat
-            elif array.dtype.kind != "U":
-                raw[name] = (
-                    f"is of type {array.dtype}, which is neither number nor text"
-                )
-            elif array.ndim == 1:
-                raw[name] = array.astype(object)
-            else:
-                blocks = enumerate(flat.T.astype(object))
-                raw |= {f"{name}[{j}]": block for j, block in blocks}
+            kind, texts = array.dtype.kind, flat.T.astype(object)
+            if kind == "U" and array.ndim > 1:
+                raw |= {f"{name}[{j}]": column for j, column in enumerate(texts)}
+                continue
+            wrong = f"is of type {array.dtype}, which is neither number nor text"
+            raw[name] = flat if kind in "fiub" else texts if kind == "U" else wrong
         return labels.tolist(), raw
 
     def _decoded(self, name: str) -> np.ndarray:
@@ -138,12 +129,14 @@ class NpzFile(Table):
         n = self.arrays[label].shape[:1]
         return [k for k, a in self.arrays.items() if a.shape[:1] == n and k != label]
 
+    def columns(self, label: str) -> list[str]:
+        """Name those of them that have one entry a row."""
+        return [k for k in self.as_long_as(label) if self.arrays[k].ndim == 1]
+
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
         """Write the kept rows of the arrays to cut, the rest whole."""
-        with zipfile.ZipFile(self.path) as archive:
-            compression = max(part.compress_type for part in archive.infolist())
         arrays = {k: a[keep] if k in cut else a for k, a in self.arrays.items()}
-        write_arrays(arrays, path, compression)
+        write_arrays(arrays, path)
 
 
 def _from_csv(path: Path, expected: Sequence[str]) -> tuple[np.ndarray, Any]:

@@ -23,6 +23,7 @@ from ..validation import is_missing
 N_SHOWN = 20
 LARGEST_WHOLE = 2**53  # floats tell whole numbers apart up to here
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "<NA>", "NaT")
+WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")  # a label that is a number, in 64 bits
 MANY = 40  # different texts, from which skrub takes a column as free text
 # Where nobody gave a name: R's and pandas' index, pandas' index read back.
 NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")
@@ -59,16 +60,19 @@ class Refused(ValueError):
 def need(module: str, extra: str, what: str) -> None:
     """Stop where a package is missing."""
     install = f"pip install 'epic-sklearn[{extra}]'"
-    refuse_if(find_spec(module) is None, f"{what} {module.partition('.')[0]}: {install}.")
+    refuse_if(
+        find_spec(module) is None, f"{what} {module.partition('.')[0]}: {install}."
+    )
 
 
 @contextmanager
-def refusing(start: str = "") -> Iterator[None]:
+def refusing(before: str = "", after: str = "") -> Iterator[None]:
     """Stop with what others' errors say of what was given."""
     try:
         yield
-    except (ValueError, MemoryError) as error:
-        raise Unusable(f"{start}{str(error) or 'Not enough memory.'}") from error
+    except (ValueError, TypeError, MemoryError) as error:
+        why = str(error) or "Not enough memory."
+        raise Unusable(f"{before}{why}{after}") from error
 
 
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Unusable:
@@ -211,13 +215,13 @@ def text_column(name: str, texts: Any, how: Reading) -> Column:
 
     Examples
     --------
-    >>> import pandas as pd
+        >>> import pandas as pd
 
-from ..report import shortened
-from ..validation import is_missing
-    >>> from epic_sklearn.cli.columns import Reading, text_column
-    >>> text_column("a", pd.Series(["1", "", "3"]), Reading()).what
-    'number, 1 missing'
+    from ..report import shortened
+    from ..validation import is_missing
+        >>> from epic_sklearn.cli.columns import Reading, text_column
+        >>> text_column("a", pd.Series(["1", "", "3"]), Reading()).what
+        'number, 1 missing'
     """
     codes, found = pd.factorize(texts)
     found, none = np.array(found, dtype=object), (*MISSING, *how.missing)
@@ -313,16 +317,6 @@ def type_columns(
     raise Unusable("\n  ".join(lines) + f"\nLeave them {leave_out} them.")
 
 
-def _whole(label: Any) -> Any:
-    """Give a label that is written as a whole number ('7', not '07') as one."""
-    try:
-        number = int(label)
-    except (ValueError, OverflowError):
-        return None
-    is_plain = str(number) == label if isinstance(label, str) else number == label
-    return number if is_plain and abs(number) < 2**63 else None
-
-
 def check_labels(name: str, labels: list[Any], place: Place) -> np.ndarray:
     """Turn labels into an array that scikit-learn takes."""
     refuse_if(not labels, "The data have no rows.")
@@ -340,14 +334,14 @@ def check_labels(name: str, labels: list[Any], place: Place) -> np.ndarray:
         example = f"{' and '.join(sorted(kinds))}, such as {labels[0]!r}"
         which = f"Label column {name!r} holds values of type {example}"
         raise Unusable(f"{which}; write the classes as text.")
-    whole = {label: _whole(label) for label in set(labels)}
-    if None in whole.values() or kinds == {"bool"}:
-        array = np.array(labels, dtype=object if kinds == {"str"} else None)
+    texts = {x: x if isinstance(x, str) else str(x).removesuffix(".0") for x in labels}
+    if all(map(WHOLE.fullmatch, texts.values())):
+        array = np.array([int(label) for label in labels])
     else:
-        array = np.array([whole[label] for label in labels])
-    if array.dtype.kind not in "iubO" or 2 * len(whole) > max(len(labels), 4):
+        array = np.array(labels, dtype=object if kinds == {"str"} else None)
+    if array.dtype.kind not in "iubO" or 2 * len(texts) > max(len(labels), 4):
         raise Unusable(
-            f"Label column {name!r} has {len(whole)} different values in {len(labels)} "
+            f"Label column {name!r} has {len(texts)} different values in {len(labels)} "
             f"rows, such as {shortened(labels[0], 40)!r}: these are no classes."
         )
     return array

@@ -164,7 +164,7 @@ class Findings:
                 "seconds": round(self.seconds, 3),
                 "outputs": {name: str(path) for name, path in o.outputs.items()},
                 "notes": problem.notes,
-                "warnings": problem.page.warnings,
+                "warnings": problem.warnings,
             }
         )
 
@@ -185,7 +185,7 @@ class Findings:
             heads = ["most suspicious", "class", "score", "values"]
             parts.append(draw(heads, map(self._line, self.suspicious)))
         rule = " ".join(repr(detector.rule_).split())
-        parts += [f"Warning: {text}\n" for text in page.warnings]
+        parts += [f"Warning: {text}\n" for text in self.problem.warnings]
         parts.append(
             f"Gradients: {self.problem.source}. Rule: {rule}, {len(detector.rounds_)} "
             f"round(s), rho {self.rho:.3g}, {self.seconds:.1f} s."
@@ -204,8 +204,8 @@ class Findings:
         score = f"{self.detector.isolation_score_[row]:.4g}"
         return place, problem.labels[row], score, shortened(text, 40)
 
-    def write(self, cut: set[str], pictures: Any) -> None:
-        """Write all files that were asked for, or none; `pictures`: the rows, if so."""
+    def write(self, cut: set[str]) -> None:
+        """Write all files that were asked for, or none."""
         with all_or_none(self.options.outputs) as paths:
             if "out" in paths:
                 self.data.write_rows(self.detector.keep_, paths["out"], cut)
@@ -213,12 +213,13 @@ class Findings:
                 self._write_mask(paths["mask"])
             if "report" in paths:
                 settings = {**self.case.settings, "extractor": self.problem.source}
-                page = self.problem.page
-                how = {"way_back": WAY_BACK, "settings": settings}
-                case = replace(self.case, **how)
-                if page.images is None and pictures is not None:
-                    case, page = replace(case, X=pictures), replace(page, names=None)
-                write_page(case, page, paths["report"], environment())
+                case = replace(
+                    self.case,
+                    X=self.problem.shown,
+                    way_back=WAY_BACK,
+                    settings=settings,
+                )
+                write_page(case, self.problem.page, paths["report"], environment())
 
     def _write_mask(self, path: Path) -> None:
         """Write one line a row: number, kept or not, score, the rule's details, label."""

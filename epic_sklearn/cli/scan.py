@@ -8,8 +8,9 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
-from dataclasses import dataclass
+from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,6 +39,8 @@ from .commands import RULES
 from .output import Findings, all_or_none, check_outputs
 from .tables import format_of
 
+WORDS = ("true", "false", "none")  # as Python does not write them
+
 
 @dataclass
 class Problem:
@@ -45,8 +48,10 @@ class Problem:
 
     labels: np.ndarray
     X: Any  # None where no column is for the model
+    shown: Any  # X, or the pictures that it holds
     page: report.Page
     notes: list[str]
+    warnings: list[str]
     source: str = ""  # of the gradients
 
 
@@ -70,16 +75,12 @@ def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
         refuse_if(not is_assigned, f"--set {setting}: give NAME=VALUE.{takes}")
         if key not in parameters:
             raise unknown(f"{type(rule).__name__} parameter", key, parameters)
-        is_word = text.lower() in ("true", "false", "none")
-        try:
-            value = ast.literal_eval(text.title() if is_word else text)
-        except (ValueError, SyntaxError):
-            value = text
+        value: Any = text.title() if text.lower() in WORDS else text
+        with suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(value)
         rule.set_params(**{key: value})
-    try:
+    with refusing(after=takes):
         return rules.resolve_rule(rule)
-    except (ValueError, TypeError) as error:
-        raise Unusable(f"{error}{takes}") from error
 
 
 def make_model(name: str, seed: int) -> TableModel:
@@ -145,18 +146,16 @@ def check_reading(o: SimpleNamespace) -> None:
         "fields are mostly separated by --separator ';'.",
     )
     of_lines = o.separator is not None or o.encoding is not None
-    unused = of_lines and suffix.removesuffix(".gz") not in tables.LINES
+    unused = of_lines and suffix not in tables.LINES
     refuse_if(unused, f"--separator and --encoding are for text; {o.data} is none.")
     refuse_if(o.decimal == o.thousands, "--decimal and --thousands are the same.")
 
 
 def open_data(o: SimpleNamespace, path: Path, needs_label: bool = True) -> Any:
     """Open a data file by its suffix."""
-    names = [suffix + packed for suffix in tables.LINES for packed in ("", ".gz")]
-    lines = dict.fromkeys(
-        names, lambda path: tables.LinesFile(path, o.separator, o.encoding)
-    )
-    data = open_by(path, {**lines, ".parquet": tables.ParquetFile, ".npz": NpzFile})
+    lines = partial(tables.LinesFile, separator=o.separator, encoding=o.encoding)
+    readers = {**dict.fromkeys(tables.LINES, lines), ".parquet": tables.ParquetFile}
+    data = open_by(path, {**readers, ".npz": NpzFile})
     if needs_label and o.label not in data.names:
         raise unknown(data.kind, o.label, data.names, data.hint)
     return data
@@ -198,7 +197,7 @@ def choose_features(o: SimpleNamespace, data: Any) -> list[str]:
 def read_problem(o: SimpleNamespace, data: Any, chosen: Sequence[str]) -> Problem:
     """Read labels, the features typed as a table, and what is shown beside."""
     beside = names_beside(o, data)
-    there = [name for name in beside if name in data.as_long_as(o.label)]
+    there = [name for name in beside if name in data.columns(o.label)]
     found, raw = data.read(o.label, [*chosen, *there])
     labels, images = columns.check_labels(o.label, found, data.place), None
     read: list[columns.Column] = []
@@ -225,13 +224,15 @@ def read_problem(o: SimpleNamespace, data: Any, chosen: Sequence[str]) -> Proble
     if o.id is not None:
         kind, name_of = o.id, np.asarray(asides[o.id]).__getitem__
     done = [(column.name, column.what) for column in read]
-    page = report.Page(data.path.name, images, names, [], kind, name_of, asides, done)
+    said: list[str] = []
+    title = data.path.name
+    page = report.Page(title, images, names, said, kind, name_of, asides, done)
     notes = [
         f"Column {column.name!r} counts the rows; if it is no feature: --exclude."
         for column in used
         if columns.counts_rows(column.values)
     ]
-    return Problem(labels, X, page, notes)
+    return Problem(labels, X, X, page, notes, said)
 
 
 def _join(used: Sequence[columns.Column]) -> tuple[Any, list[str]]:
@@ -243,7 +244,9 @@ def _join(used: Sequence[columns.Column]) -> tuple[Any, list[str]]:
         names += [column.name] if n is None else of_block
     blocks = [column.values for column in used]
     if any(block.dtype.kind not in "fiub" for block in blocks):
-        return pd.concat(map(pd.DataFrame, blocks), axis=1).set_axis(names, axis=1), names
+        return pd.concat(map(pd.DataFrame, blocks), axis=1).set_axis(
+            names, axis=1
+        ), names
     if len(blocks) > 1:
         return np.column_stack(blocks), names
     return (blocks[0].reshape(len(blocks[0]), -1) if blocks else None), names
@@ -251,8 +254,8 @@ def _join(used: Sequence[columns.Column]) -> tuple[Any, list[str]]:
 
 def with_encoder(model: TableModel, data: Any, problem: Problem, seed: int) -> Any:
     """Put the encoder of the table in front of the model."""
-    besides = f"is left in {data.path} besides the label"
-    nothing = f"No {data.kind} of features {besides}.{data.hint}"
+    left = f"is left in {data.path} besides the label"
+    nothing = f"No {data.kind} of features {left}.{data.hint}"
     refuse_if(problem.X is None, nothing)
     has_missing = any(what.endswith("missing") for _, what in problem.page.columns)
     encode = gradients.table_encoder(problem.X, seed, has_missing)
@@ -260,13 +263,18 @@ def with_encoder(model: TableModel, data: Any, problem: Problem, seed: int) -> A
 
 
 def with_model(o: SimpleNamespace, data: Any, problem: Problem, extractor: Any) -> None:
-    """Let a model be fitted on the table."""
+    """Let a model be fitted on the table; an array of pictures is shown as such."""
     with_encoder(extractor.classifier, data, problem, o.seed)
     kind = next(k for k, each in EXTRACTORS.items() if type(extractor) is each)
-    n_features = f"{len(problem.page.feature_names)} features"
+    n_features = f"{problem.X.shape[1]} features"
     problem.source = f"{kind} of {o.model or 'logistic'} on {n_features}"
     if isinstance(data, NpzFile):
-        problem.source += f" of {', '.join(map(repr, choose_features(o, data)))}"
+        chosen = choose_features(o, data)
+        problem.source += f" of {', '.join(map(repr, chosen))}"
+        pictures = [data.arrays[k] for k in chosen if data.arrays[k].ndim == 4]
+        if pictures and problem.page.images is None:
+            problem.shown = pictures[0]
+            problem.page = replace(problem.page, feature_names=None)
 
 
 def from_elsewhere(o: SimpleNamespace, problem: Problem) -> None:
@@ -275,7 +283,8 @@ def from_elsewhere(o: SimpleNamespace, problem: Problem) -> None:
     if o.probabilities is not None:
         probabilities, codes = read_probabilities(o.probabilities, labels)
         problem.X = gradients.logit_gradients(probabilities, codes)
-        problem.page.warnings.extend(filter(None, [learned_nothing(probabilities, codes)]))
+        warning = learned_nothing(probabilities, codes)
+        problem.warnings += [] if warning is None else [warning]
         problem.source = f"probabilities in {o.probabilities}"
     else:
         problem.X, is_proved = read_gradients(o.gradients, labels)
@@ -283,7 +292,8 @@ def from_elsewhere(o: SimpleNamespace, problem: Problem) -> None:
             f"Nothing in {o.gradients} says which row a gradient is of: they are taken "
             "to be in the order of the data."
         ] * (not is_proved)
-    problem.page.feature_names[:] = [f"gradient {j}" for j in range(problem.X.shape[1])]
+    names = [f"gradient {j}" for j in range(problem.X.shape[1])]
+    problem.page, problem.shown = replace(problem.page, feature_names=names), problem.X
 
 
 def arrays_to_cut(o: SimpleNamespace, data: NpzFile, notes: list[str]) -> set[str]:
@@ -303,7 +313,6 @@ def arrays_to_cut(o: SimpleNamespace, data: NpzFile, notes: list[str]) -> set[st
 
 def _fit(o: SimpleNamespace, problem: Problem, detector: EPICFilter) -> report.Case:
     """Fit the filter and look at the rows again; what is warned of becomes notes."""
-    page = problem.page
     # What the filter says of its progress is no result.
     with (
         refusing(),
@@ -316,7 +325,8 @@ def _fit(o: SimpleNamespace, problem: Problem, detector: EPICFilter) -> report.C
             detector.apply_decisions(o.decisions)
         case = detector._case(problem.X, problem.labels)
     known = class_warnings(problem.labels)
-    page.warnings.extend(report.model_warnings(case.schedule, case.probabilities) + known)
+    of_model = report.model_warnings(case.schedule, case.probabilities)
+    problem.warnings += of_model + known
     said = dict.fromkeys(" ".join(str(w.message).split()) for w in caught)
     problem.notes += [text for text in said if text not in known]
     is_logit = o.probabilities or isinstance(detector.extractor_, LogitGradients)
@@ -357,9 +367,8 @@ def scan(o: SimpleNamespace) -> Findings:
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise Unusable(f"{o.data} changed while it was looked at; try again.")
         stage.update("Writing")
-        pictures = [data.arrays[k] for k in chosen if isinstance(data, NpzFile)]
         findings = Findings(o, problem, detector, case, data, seconds)
-        findings.write(cut, next((a for a in pictures if a.ndim == 4), None))
+        findings.write(cut)
     return findings
 
 

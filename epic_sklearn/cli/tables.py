@@ -18,7 +18,7 @@ import pandas as pd
 from .columns import Unusable, as_numbers, check_names, counts_rows, need
 
 CHUNK = 10_000  # records held as Python strings at a time
-LINES = (".csv", ".tsv", ".jsonl", ".ndjson")
+LINES = [s + gz for s in (".csv", ".tsv", ".jsonl", ".ndjson") for gz in ("", ".gz")]
 Raw = tuple[list[Any], dict[str, Any]]  # labels, and columns as a file holds them
 
 
@@ -38,14 +38,14 @@ class Table:
         check_names(path, names, self.kind)
 
     def row_name(self, row: int) -> str:
-        """Number by which a person finds a row."""
+        """Give the number by which a person finds a row."""
         return str(row)
 
     def place(self, row: int) -> str:
         """Where a person finds a row."""
         return f"{self.row_kind.lower()} {self.row_name(row)}"
 
-    def as_long_as(self, label: str) -> list[str]:
+    def columns(self, label: str) -> list[str]:
         """Name what has one entry for each label."""
         return self.names
 

@@ -43,7 +43,10 @@ class Case:
         frame = zip(
             [*classes, "all"],
             [*np.bincount(codes).tolist(), len(codes)],
-            [*np.bincount(codes[isolated], minlength=len(classes)).tolist(), int(isolated.sum())],
+            [
+                *np.bincount(codes[isolated], minlength=len(classes)).tolist(),
+                int(isolated.sum()),
+            ],
             strict=True,
         )
         return [

@@ -160,7 +160,10 @@ def _texts(asides: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any]]:
 def _table(case: Case, flagged: np.ndarray, near: np.ndarray) -> dict[str, Any]:
     """Columns of the table of flagged rows."""
     schedule, rows = case.schedule, case.rows
-    score, dropped = schedule.isolation_score[flagged], schedule.dropped_at_epoch[flagged]
+    score, dropped = (
+        schedule.isolation_score[flagged],
+        schedule.dropped_at_epoch[flagged],
+    )
     decided = np.select([schedule.keep[flagged], dropped < 0], ["keep", "drop"], "")
     return {
         "row": rows[flagged].tolist(),

@@ -50,7 +50,11 @@ def check_looks(found: Any, X: Any, examples: Any) -> None:
 
 def _shown(source: Any, row: int) -> dict[str, str]:
     seen = looks(source, row)
-    return {"text": seen} if isinstance(seen, str) else {"image": thumbnails(seen[None])[0]}
+    return (
+        {"text": seen}
+        if isinstance(seen, str)
+        else {"image": thumbnails(seen[None])[0]}
+    )
 
 
 def write_trace(
