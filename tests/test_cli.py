@@ -32,7 +32,7 @@ from epic_sklearn import (
     logit_gradients,
 )
 from epic_sklearn import PrecomputedGradients as Precomputed
-from epic_sklearn.cli import arrays, main, output, tables
+from epic_sklearn.cli import main, output, tables
 from epic_sklearn.cli.commands import cli
 from epic_sklearn.report import fit_id
 from epic_sklearn.rules import DeepKNN, FarNeighbors, IsolatedMedoids
@@ -456,8 +456,8 @@ def test_no_partial_file_is_left_by_the_helper(tmp_path):
 def test_arrays_of_any_name_come_back(folder):
     X, y = poisoned_iris()
     given = {"file": X, "y": y}  # a name that numpy.savez itself refuses
-    arrays.write_arrays(given, folder / "one.npz")
-    arrays.NpzFile(folder / "one.npz").write_rows(y == 1, folder / "two.npz", {"file"})
+    tables.write_arrays(given, folder / "one.npz")
+    tables.NpzFile(folder / "one.npz").write_rows(y == 1, folder / "two.npz", {"file"})
     with np.load("two.npz") as kept:
         np.testing.assert_array_equal(kept["file"], X[y == 1])
         np.testing.assert_array_equal(kept["y"], y)  # it was not named

@@ -180,8 +180,8 @@ def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
 def beyond_floats(example: object) -> Refused:
     """Error for whole numbers that would be rounded."""
     return Refused(
-        f"holds whole numbers beyond 2**53, such as {shortened(example, 40)}, which floats "
-        "round: subtract the smallest, divide, or read them as text (--text)"
+        f"holds whole numbers beyond 2**53, such as {shortened(example, 40)}, which "
+        "floats round: subtract the smallest, divide, or read them as text (--text)"
     )
 
 

@@ -26,9 +26,8 @@ from ..filters import EPICFilter
 from ..gradients import gradient_norm_change
 from ..report import Case, environment, shortened, write_page
 from ..tracing import Trace
-from .arrays import write_arrays
 from .columns import need, refuse_if
-from .tables import format_of
+from .tables import format_of, write_arrays
 
 N_SUSPICIOUS = 10
 N_COLUMNS = 30
@@ -222,7 +221,7 @@ class Findings:
                 write_page(case, self.problem.page, paths["report"], environment())
 
     def _write_mask(self, path: Path) -> None:
-        """Write one line a row: number, kept or not, score, the rule's details, label."""
+        """Write a line for each row: kept or not, score, the rule's details, label."""
         detector, labels = self.detector, self.problem.labels
         columns = {
             "row": np.arange(len(labels)),

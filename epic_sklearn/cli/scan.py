@@ -33,11 +33,11 @@ from ..rules.base import Rule, preferred_gradients, refuse_what_lacks
 from ..tracing import Trace, trace
 from ..validation import class_warnings
 from . import columns, tables
-from .arrays import NpzFile, open_by, read_gradients, read_probabilities
 from .columns import Unusable, refuse_if, refusing, unknown
 from .commands import RULES
+from .elsewhere import read_gradients, read_probabilities
 from .output import Findings, all_or_none, check_outputs
-from .tables import format_of
+from .tables import NpzFile, Together, format_of, open_by
 
 WORDS = ("true", "false", "none")  # as Python does not write them
 
@@ -370,40 +370,6 @@ def scan(o: SimpleNamespace) -> Findings:
         findings = Findings(o, problem, detector, case, data, seconds)
         findings.write(cut)
     return findings
-
-
-class Together:
-    """Rows of a file and, behind them, examples of another: typed as one table."""
-
-    def __init__(self, data: Any, examples: Any, label: str) -> None:
-        self.data, self.examples, self.n = data, examples, 0
-        self.has_labels = label in examples.names
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.data, name)
-
-    def place(self, row: int) -> str:
-        """Where a person finds a row."""
-        if row < self.n:
-            return self.data.place(row)
-        return f"{self.examples.place(row - self.n)} of {self.examples.path.name}"
-
-    def read(self, label: str, names: list[str]) -> tables.Raw:
-        """Read both files; examples without labels get one for now."""
-        known = self.examples.names
-        for name in names:
-            if name not in known:
-                raise unknown(f"{self.kind} of the examples", name, known)
-        labels, raw = self.data.read(label, names)
-        own = label if self.has_labels else names[0]
-        of_examples, more = self.examples.read(own, names)
-        self.n, of_first = len(labels), labels[:1] * len(of_examples)
-        for name, first in raw.items():
-            if hasattr(first, "iloc"):
-                raw[name] = pd.concat([first, more[name]], ignore_index=True)
-            elif not isinstance(first, str):  # which says why it cannot be read
-                raw[name] = np.concatenate([first, more[name]])
-        return labels + (of_examples if self.has_labels else of_first), raw
 
 
 def trace_files(o: SimpleNamespace) -> tuple[Trace, Callable[[int], str]]:

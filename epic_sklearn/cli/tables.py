@@ -1,4 +1,4 @@
-"""Tables: CSV, JSON lines and Parquet files; kept rows are written as they were."""
+"""Files of rows: CSV, JSON lines, Parquet, NumPy; they are cut as they are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import gzip
 import itertools
 import json
+import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .columns import Unusable, as_numbers, check_names, counts_rows, need
+from .columns import (
+    Unusable,
+    as_numbers,
+    as_option,
+    check_names,
+    counts_rows,
+    need,
+    refuse_if,
+    unknown,
+)
 
 CHUNK = 10_000  # records held as Python strings at a time
 LINES = [s + gz for s in (".csv", ".tsv", ".jsonl", ".ndjson") for gz in ("", ".gz")]
@@ -28,10 +38,54 @@ def format_of(path: Path) -> str:
     return "".join(path.suffixes[-n:]).lower()
 
 
+def open_by(path: Path, readers: dict[str, Any]) -> Any:
+    """Read a file by its suffix; refuse other formats, and empty files."""
+    suffix = format_of(path)
+    if suffix not in readers:
+        known = ", ".join(readers)
+        raise Unusable(f"{path} ends in {suffix!r}; the formats read are {known}.")
+    refuse_if(path.stat().st_size == 0, f"{path} is empty.")
+    return readers[suffix](path)
+
+
+def load_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    """Load an array, or all of an archive's arrays by name; never unpickles."""
+    name, arrays = "", {}
+    try:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            check_names(path, loaded.files, "array")
+            for name in loaded.files:
+                arrays[name] = np.asarray(loaded[name])
+    except Unusable:
+        raise
+    except Exception as error:  # NumPy and zipfile raise all kinds on broken bytes
+        if "pickle" not in str(error):
+            what = str(error) or type(error).__name__
+            raise Unusable(f"{path} cannot be read: {what}") from error
+        raise Unusable(
+            f"{f'Array {name!r} in ' * bool(name)}{path} holds Python objects, which "
+            "are never unpickled: they could run any code. Save text or numbers, with "
+            "array.astype(str) for example."
+        ) from error
+    return arrays
+
+
+def write_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Write an archive; unlike ``numpy.savez`` it takes any array name."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+
+
 class Table:
     """Rows with named columns, in a file."""
 
-    kind, hint, row_kind = "column", "", "Row"
+    kind, row_kind = "column", "Row"
+    hint = ""  # at what may be wrong where a column is not found
 
     def __init__(self, path: Path, names: list[str]) -> None:
         self.path, self.names = path, names
@@ -68,18 +122,14 @@ class LinesFile(Table):
         if not names:
             raise Unusable(f"{path} is empty: there is no header line.")
         super().__init__(path, names)
-
-    @property
-    def hint(self) -> str:
-        """Say what may be wrong where a column is not found."""
-        if len(self.names) > 1 or self._is_json:
-            return ""
-        others = [c for c in ";\t|," if c in self.names[0] and c != self.separator]
-        ask = f" Is it separated by {others[0]!r}? Give --separator." if others else ""
-        return f" Split at {self.separator!r} the header is one column.{ask}"
+        if len(names) == 1 and not self._is_json:
+            others = [c for c in ";\t|," if c in names[0] and c != self.separator]
+            asks = [f" Is it separated by {c!r}? Give --separator." for c in others[:1]]
+            split = f" Split at {self.separator!r} the header is one column."
+            self.hint = "".join([split, *asks])
 
     def row_name(self, row: int) -> str:
-        """Line of the file on which a record ends."""
+        """Give the line of the file on which a record ends."""
         return str(self._lines[row])
 
     def read(self, label: str, names: Sequence[str]) -> Raw:
@@ -237,3 +287,105 @@ class ParquetFile(Table):
         except (self._arrow.ArrowException, ValueError) as error:
             why = f"is no Parquet file that can be read: {error}"
             raise Unusable(f"{self.path} {why}") from error
+
+
+class NpzFile(Table):
+    """An archive as ``numpy.savez`` writes it: arrays with one row an example."""
+
+    kind = "array"
+
+    def __init__(self, path: Path) -> None:
+        loaded = load_arrays(path)
+        if isinstance(loaded, np.ndarray):
+            raise Unusable(f"{path} is one array; give an .npz archive of several.")
+        self.arrays = loaded
+        super().__init__(path, list(loaded))
+
+    def read(self, label: str, names: Sequence[str]) -> Raw:
+        """Read labels, and blocks of numbers (n, k) or columns of text."""
+        labels, raw = self._decoded(label), dict[str, Any]()
+        labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
+        shape = f"{labels.shape}; it must be (n,), one label a row"
+        refuse_if(labels.ndim != 1, f"Label array {label!r} has shape {shape}.")
+        for name in names:
+            array = self._decoded(name)
+            if array.shape[:1] != labels.shape:
+                raise Unusable(
+                    f"Array {name!r} has shape {array.shape} and {label!r} "
+                    f"{len(labels)} labels; choose arrays with one row a label by "
+                    "--features, or leave this one out with --exclude."
+                )
+            flat = array.reshape(len(array), -1) if array.ndim > 1 else array
+            kind, texts = array.dtype.kind, flat.T.astype(object)
+            if kind == "U" and array.ndim > 1:
+                raw |= {f"{name}[{j}]": column for j, column in enumerate(texts)}
+                continue
+            wrong = f"is of type {array.dtype}, which is neither number nor text"
+            raw[name] = flat if kind in "fiub" else texts if kind == "U" else wrong
+        return labels.tolist(), raw
+
+    def _decoded(self, name: str) -> np.ndarray:
+        array = self.arrays[name]
+        try:
+            return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+        except UnicodeDecodeError as error:
+            raise Unusable(f"Array {name!r} holds bytes, not UTF-8 text.") from error
+
+    def several(self, label: str, names: Sequence[str]) -> Unusable:
+        """Error that asks which of several arrays are the examples."""
+        shapes = "; ".join(f"{k!r} of shape {self.arrays[k].shape}" for k in names)
+        long, arrays = self.as_long_as(label), self.arrays
+        likely = max(names, key=lambda k: (k in long, arrays[k].ndim))
+        return Unusable(
+            f"{self.path} holds several arrays besides the label {label!r}: {shapes}. "
+            "Say which are the examples, for instance with --features "
+            f"{as_option([likely])}; several are put side by side."
+        )
+
+    def as_long_as(self, label: str) -> list[str]:
+        """Name the other arrays that are as long as the label."""
+        n = self.arrays[label].shape[:1]
+        return [k for k, a in self.arrays.items() if a.shape[:1] == n and k != label]
+
+    def columns(self, label: str) -> list[str]:
+        """Name those of them that have one entry a row."""
+        return [k for k in self.as_long_as(label) if self.arrays[k].ndim == 1]
+
+    def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
+        """Write the kept rows of the arrays to cut, the rest whole."""
+        arrays = {k: a[keep] if k in cut else a for k, a in self.arrays.items()}
+        write_arrays(arrays, path)
+
+
+class Together:
+    """Rows of a file and, behind them, examples of another: typed as one table."""
+
+    def __init__(self, data: Any, examples: Any, label: str) -> None:
+        self.data, self.examples, self.n = data, examples, 0
+        self.has_labels = label in examples.names
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.data, name)
+
+    def place(self, row: int) -> str:
+        """Where a person finds a row."""
+        if row < self.n:
+            return self.data.place(row)
+        return f"{self.examples.place(row - self.n)} of {self.examples.path.name}"
+
+    def read(self, label: str, names: list[str]) -> Raw:
+        """Read both files; examples without labels get one for now."""
+        known = self.examples.names
+        for name in names:
+            if name not in known:
+                raise unknown(f"{self.kind} of the examples", name, known)
+        labels, raw = self.data.read(label, names)
+        own = label if self.has_labels else names[0]
+        of_examples, more = self.examples.read(own, names)
+        self.n, of_first = len(labels), labels[:1] * len(of_examples)
+        for name, first in raw.items():
+            if hasattr(first, "iloc"):
+                raw[name] = pd.concat([first, more[name]], ignore_index=True)
+            elif not isinstance(first, str):  # which says why it cannot be read
+                raw[name] = np.concatenate([first, more[name]])
+        return labels + (of_examples if self.has_labels else of_first), raw
