@@ -59,10 +59,8 @@ class Refused(ValueError):
 
 def need(module: str, extra: str, what: str) -> None:
     """Stop where a package is missing."""
-    install = f"pip install 'epic-sklearn[{extra}]'"
-    refuse_if(
-        find_spec(module) is None, f"{what} {module.partition('.')[0]}: {install}."
-    )
+    install = f"{what} {module}: pip install 'epic-sklearn[{extra}]'."
+    refuse_if(find_spec(module) is None, install)
 
 
 @contextmanager
@@ -96,6 +94,12 @@ def as_option(names: Iterable[str]) -> str:
     """Names as a shell and --exclude take them."""
     quoted = (name.replace('"', '""') for name in names)
     return shlex.quote(",".join(f'"{n}"' if set(n) & set(',"') else n for n in quoted))
+
+
+def names_of(name: str, array: np.ndarray) -> list[str]:
+    """Name each column of an array (n,) or (n, ...)."""
+    n = int(np.prod(array.shape[1:]))
+    return [name] if array.ndim == 1 else [f"{name}[{j}]" for j in range(n)]
 
 
 @dataclass(frozen=True)

@@ -237,19 +237,15 @@ def read_problem(o: SimpleNamespace, data: Any, chosen: Sequence[str]) -> Proble
 
 def _join(used: Sequence[columns.Column]) -> tuple[Any, list[str]]:
     """All columns side by side, an array where all are numbers; and their names."""
-    names: list[str] = []
-    for column in used:
-        n = None if np.ndim(column.values) == 1 else column.values.shape[1]
-        of_block = [f"{column.name}[{j}]" for j in range(n or 0)]
-        names += [column.name] if n is None else of_block
     blocks = [column.values for column in used]
+    parts = [columns.names_of(column.name, column.values) for column in used]
+    names = [name for part in parts for name in part]
     if any(block.dtype.kind not in "fiub" for block in blocks):
-        return pd.concat(map(pd.DataFrame, blocks), axis=1).set_axis(
-            names, axis=1
-        ), names
-    if len(blocks) > 1:
-        return np.column_stack(blocks), names
-    return (blocks[0].reshape(len(blocks[0]), -1) if blocks else None), names
+        frame = pd.concat([pd.DataFrame(block) for block in blocks], axis=1)
+        return frame.set_axis(names, axis=1), names
+    if len(blocks) == 1:
+        return blocks[0].reshape(len(blocks[0]), -1), names
+    return np.column_stack(blocks) if blocks else None, names
 
 
 def with_encoder(model: TableModel, data: Any, problem: Problem, seed: int) -> Any:
@@ -379,6 +375,7 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Callable[[int], str]]:
     check_outputs(o)
     data, examples = open_data(o, o.data), open_data(o, o.examples, False)
     chosen, both = choose_features(o, data), Together(data, examples, o.label)
+    o.exclude = ()  # the examples need not have these
     problem = read_problem(o, both, chosen)
     model = with_encoder(make_model(o.model, o.seed), data, problem, o.seed)
     rows, asked = np.split(np.arange(len(problem.labels)), [both.n])

@@ -22,6 +22,7 @@ from .columns import (
     as_option,
     check_names,
     counts_rows,
+    names_of,
     need,
     refuse_if,
     unknown,
@@ -177,14 +178,11 @@ class LinesFile(Table):
         """Refuse a first line that can be a row of data, such as the next one is."""
         pairs = zip(self.names, first, strict=True)
         found = [name for name, text in pairs if as_numbers([text]) is not None]
-        names = as_numbers(found or ["none"])
-        if names is None or np.isnan(names).any():
-            return
-        if not counts_rows(names):
-            raise Unusable(
-                f"The first line of {self.path} looks like a row of data: "
-                f"{', '.join(self.names[:20])}. Put a line of names above it."
-            )
+        numbers = as_numbers(found or ["none"])
+        is_name = numbers is None or np.isnan(numbers).any() or counts_rows(numbers)
+        line = ", ".join(self.names[:20])
+        looks = f"The first line of {self.path} looks like a row of data: {line}"
+        refuse_if(not is_name, f"{looks}. Put a line of names above it.")
 
     def _records(self) -> Iterator[tuple[int, Any, str]]:
         """Line number, fields and text of each record; blank lines are none."""
@@ -315,13 +313,15 @@ class NpzFile(Table):
                     f"{len(labels)} labels; choose arrays with one row a label by "
                     "--features, or leave this one out with --exclude."
                 )
-            flat = array.reshape(len(array), -1) if array.ndim > 1 else array
-            kind, texts = array.dtype.kind, flat.T.astype(object)
-            if kind == "U" and array.ndim > 1:
-                raw |= {f"{name}[{j}]": column for j, column in enumerate(texts)}
-                continue
-            wrong = f"is of type {array.dtype}, which is neither number nor text"
-            raw[name] = flat if kind in "fiub" else texts if kind == "U" else wrong
+            block = array.reshape(len(array), -1)
+            if array.dtype.kind in "fiub":
+                raw[name] = array if array.ndim == 1 else block
+            elif array.dtype.kind == "U":
+                texts = block.T.astype(object)
+                raw |= dict(zip(names_of(name, array), texts, strict=True))
+            else:
+                wrong = f"is of type {array.dtype}, which is neither number nor text"
+                raw[name] = wrong
         return labels.tolist(), raw
 
     def _decoded(self, name: str) -> np.ndarray:
@@ -382,10 +382,12 @@ class Together:
         labels, raw = self.data.read(label, names)
         own = label if self.has_labels else names[0]
         of_examples, more = self.examples.read(own, names)
-        self.n, of_first = len(labels), labels[:1] * len(of_examples)
+        if not self.has_labels:
+            of_examples = labels[:1] * len(of_examples)
+        self.n = len(labels)
         for name, first in raw.items():
             if hasattr(first, "iloc"):
                 raw[name] = pd.concat([first, more[name]], ignore_index=True)
             elif not isinstance(first, str):  # which says why it cannot be read
                 raw[name] = np.concatenate([first, more[name]])
-        return labels + (of_examples if self.has_labels else of_first), raw
+        return labels + of_examples, raw
