@@ -100,7 +100,7 @@ def _read_matrix(
 
 
 def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities from a file, and where in it each row's label is."""
+    """Probabilities from a file, and the labels of their columns."""
     classes, codes = np.unique(labels, return_inverse=True)
     texts = [str(each) for each in classes.tolist()]
     matrix, names, _ = _read_matrix(path, "probabilities", len(labels), texts)
@@ -122,8 +122,9 @@ def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.n
             f"{total[row]:.4g}, its lowest value is {matrix[row].min():.4g}. Of logits "
             "take the softmax first."
         )
-    if names is not None:
-        return matrix, np.array([names.index(text) for text in texts])[codes]
+    if names is not None:  # of more classes than there are labels, maybe
+        label_of = dict(zip(texts, classes.tolist(), strict=True))
+        return matrix, np.array([label_of.get(n, n) for n in names], dtype=object)
     given = np.zeros((len(classes), len(classes)))
     np.add.at(given, codes, matrix)
     rows, best = linear_sum_assignment(given, maximize=True)
@@ -134,7 +135,7 @@ def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.n
             f"The columns of {path} have no names, and fit the labels better in the "
             f"order {order[:20]} than in the sorted one, {texts[:20]}. Name them."
         )
-    return matrix, codes
+    return matrix, classes
 
 
 def read_gradients(path: Path, labels: np.ndarray) -> tuple[np.ndarray, bool]:

@@ -23,7 +23,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ..filters import EPICFilter
-from ..gradients import gradient_norm_change
 from ..report import Case, environment, shortened, write_page
 from ..tracing import Trace
 from .columns import need, refuse_if
@@ -141,7 +140,6 @@ class Findings:
         rows, score = self.detector.isolated_indices_, self.detector.isolation_score_
         order = np.argsort(-score[rows], kind="stable")
         self.suspicious = rows[order][:N_SUSPICIOUS].tolist()
-        self.rho = gradient_norm_change(self.case.gradients, self.detector.keep_)
 
     def as_json(self) -> str:
         """One line of JSON."""
@@ -154,7 +152,7 @@ class Findings:
                 **in_all,
                 "classes": classes,
                 "suspicious": self.suspicious,
-                "rho": self.rho,
+                "rho": self.case.rho,
                 "rounds": len(self.detector.rounds_),
                 "gradients": problem.source,
                 "columns": dict(problem.page.columns),
@@ -163,7 +161,7 @@ class Findings:
                 "seconds": round(self.seconds, 3),
                 "outputs": {name: str(path) for name, path in o.outputs.items()},
                 "notes": problem.notes,
-                "warnings": problem.warnings,
+                "warnings": self.case.warnings,
             }
         )
 
@@ -184,10 +182,10 @@ class Findings:
             heads = ["most suspicious", "class", "score", "values"]
             parts.append(draw(heads, map(self._line, self.suspicious)))
         rule = " ".join(repr(detector.rule_).split())
-        parts += [f"Warning: {text}\n" for text in self.problem.warnings]
+        parts += [f"Warning: {text}\n" for text in self.case.warnings]
         parts.append(
             f"Gradients: {self.problem.source}. Rule: {rule}, {len(detector.rounds_)} "
-            f"round(s), rho {self.rho:.3g}, {self.seconds:.1f} s."
+            f"round(s), rho {self.case.rho:.3g}, {self.seconds:.1f} s."
         )
         outputs = self.options.outputs.items()
         return "".join(parts + [f"\n{k.capitalize()}: {v}" for k, v in outputs])

@@ -24,14 +24,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
 from .. import gradients, report, rules
-from .._utils import learned_nothing
 from ..base import take_rows
 from ..filters import EPICFilter
 from ..gradients import EXTRACTORS, LogitGradients, TableModel
 from ..gradients.last_layer import has_last_layer
 from ..rules.base import Rule, preferred_gradients, refuse_what_lacks
 from ..tracing import Trace, trace
-from ..validation import class_warnings
 from . import columns, tables
 from .columns import Unusable, refuse_if, refusing, unknown
 from .commands import RULES
@@ -51,8 +49,8 @@ class Problem:
     shown: Any  # X, or the pictures that it holds
     page: report.Page
     notes: list[str]
-    warnings: list[str]
     source: str = ""  # of the gradients
+    probabilities: Any = None  # of a model trained elsewhere: (n, C), labels of columns
 
 
 def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
@@ -224,15 +222,13 @@ def read_problem(o: SimpleNamespace, data: Any, chosen: Sequence[str]) -> Proble
     if o.id is not None:
         kind, name_of = o.id, np.asarray(asides[o.id]).__getitem__
     done = [(column.name, column.what) for column in read]
-    said: list[str] = []
-    title = data.path.name
-    page = report.Page(title, images, names, said, kind, name_of, asides, done)
+    page = report.Page(data.path.name, images, names, kind, name_of, asides, done)
     notes = [
         f"Column {column.name!r} counts the rows; if it is no feature: --exclude."
         for column in used
         if columns.counts_rows(column.values)
     ]
-    return Problem(labels, X, X, page, notes, said)
+    return Problem(labels, X, X, page, notes)
 
 
 def _join(used: Sequence[columns.Column]) -> tuple[Any, list[str]]:
@@ -277,11 +273,11 @@ def from_elsewhere(o: SimpleNamespace, problem: Problem) -> None:
     """Let gradients that are computed already be the table."""
     labels, problem.source = problem.labels, str(o.elsewhere)
     if o.probabilities is not None:
-        probabilities, codes = read_probabilities(o.probabilities, labels)
-        problem.X = gradients.logit_gradients(probabilities, codes)
-        warning = learned_nothing(probabilities, codes)
-        problem.warnings += [] if warning is None else [warning]
         problem.source = f"probabilities in {o.probabilities}"
+        problem.probabilities = found = read_probabilities(o.probabilities, labels)
+        column = {label: j for j, label in enumerate(found[1].tolist())}
+        codes = np.array([column[label] for label in labels.tolist()])
+        problem.X = gradients.logit_gradients(found[0], codes)
     else:
         problem.X, is_proved = read_gradients(o.gradients, labels)
         problem.notes += [
@@ -320,11 +316,10 @@ def _fit(o: SimpleNamespace, problem: Problem, detector: EPICFilter) -> report.C
         if o.decisions is not None:
             detector.apply_decisions(o.decisions)
         case = detector._case(problem.X, problem.labels)
-    known = class_warnings(problem.labels)
-    of_model = report.model_warnings(case.schedule, case.probabilities)
-    problem.warnings += of_model + known
+    if problem.probabilities is not None:
+        case = replace(case, probabilities=problem.probabilities)
     said = dict.fromkeys(" ".join(str(w.message).split()) for w in caught)
-    problem.notes += [text for text in said if text not in known]
+    problem.notes += [text for text in said if text not in case.warnings]
     is_logit = o.probabilities or isinstance(detector.extractor_, LogitGradients)
     n_classes = len(case.schedule.classes)
     if is_logit and n_classes <= 3:

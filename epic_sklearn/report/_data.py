@@ -158,22 +158,17 @@ def _texts(asides: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any]]:
 
 
 def _table(case: Case, flagged: np.ndarray, near: np.ndarray) -> dict[str, Any]:
-    """Columns of the table of flagged rows."""
+    """Columns of the table of flagged rows, but for predictions and differences."""
     schedule, rows = case.schedule, case.rows
-    score, dropped = (
-        schedule.isolation_score[flagged],
-        schedule.dropped_at_epoch[flagged],
-    )
-    decided = np.select([schedule.keep[flagged], dropped < 0], ["keep", "drop"], "")
+    dropped, keep = schedule.dropped_at_epoch[flagged], schedule.keep[flagged]
     return {
         "row": rows[flagged].tolist(),
         "label": schedule.codes[flagged].tolist(),
-        "score": score.tolist(),
-        "scoreTexts": shown_scores(score)[1],
+        "score": schedule.isolation_score[flagged].tolist(),
         "details": _details(schedule.details, flagged),
         "round": dropped.tolist(),
         "near": np.where(near == flagged, -1, rows[near]).tolist(),
-        "decision": decided.tolist(),
+        "decision": np.select([keep, dropped < 0], ["keep", "drop"], "").tolist(),
     }
 
 
@@ -192,25 +187,26 @@ def page_data(
     how = schedule.codes, schedule.keep, schedule.rule.metric
     near = nearest_kept(flagged, case.gradients, *how)
     needed = np.unique(np.concatenate([flagged, near]))
-    labels, predictions = _labels_and_predictions(case, flagged)
     asides = {k: texts for k, texts in page.asides.items() if k != page.row_kind}
     if is_text(X):
         asides = {"Text": X, **asides}
     elif is_dataframe(X):
         X, names, long = without_long_texts(X, names or [], rows[needed])
         asides = {**long, **asides}
-    table = _table(case, flagged, near) | {"prediction": predictions}
-    pairs = X, rows[flagged], rows[near]
+    table, pairs = _table(case, flagged, near), (X, rows[flagged], rows[near])
+    table["differences"] = differences(*pairs) if names else None
+    labels, table["prediction"] = _labels_and_predictions(case, flagged)
+    score_name, table["scoreTexts"] = shown_scores(score[flagged])
     return {
         "fit": fit_id(schedule),
         "labels": labels,
         "nClasses": len(schedule.classes),
         "features": names or None,
-        "scoreName": shown_scores(score[flagged])[0],
+        "scoreName": score_name,
         "clock": case.clock,
         **_names(case, page, np.unique(np.concatenate([needed, *shown]))),
         "asides": _texts(asides, rows[needed]),
-        "table": table | {"differences": differences(*pairs) if names else None},
+        "table": table,
         "spaces": _gradient_space(case, flagged, shown),
         "thumbnails": pictures and _thumbnails(case, pictures, needed, shown),
     }

@@ -15,13 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ..base import is_dataframe
-from ..gradients import gradient_norm_change
-from ..validation import class_warnings
 from ._case import Case, Page, shortened
 from ._data import page_data
 from ._decisions import fit_id
 from ._differences import resolve_names
-from ._model import model_warnings
 from ._thumbnails import Pictures, pictures_of
 
 SCRIPTS = ("page.js", "decisions.js", "scatter.js", "table.js", "detail.js", "main.js")
@@ -75,35 +72,26 @@ def _hash_source(text: str) -> str:
 
 def _context(case: Case, page: Page, pictures: Pictures | None) -> dict[str, Any]:
     schedule, by_round = case.schedule, case.schedule.dropped_at_epoch >= 0
-    keep, rule = schedule.keep, schedule.rule
-    warnings = page.warnings and list(page.warnings)
-    if warnings is None:
-        labels = schedule.classes[schedule.codes]
-        warnings = model_warnings(schedule, case.probabilities)
-        warnings += class_warnings(labels)
+    keep, parameters = schedule.keep, schedule.rule.get_params()
     settings = {k: " ".join(str(v).split()) for k, v in case.settings.items()}
     classes = case.counts(case.flagged)[:-1]
     return {
+        "case": case,
         "title": "EPIC audit" if page.title is None else str(page.title),
         "fit": fit_id(schedule),
         "n": len(keep),
-        "n_aside": case.n_given - len(keep),
         "n_kept": int(keep.sum()),
         "n_flagged": int(case.flagged.sum()),
         "n_given_back": int((by_round & keep).sum()),
         "n_dropped_by_hand": int((~by_round & ~keep).sum()),
-        "rho": gradient_norm_change(case.gradients, keep),
         "rounds": schedule.rounds,
-        "clock": case.clock,
         "classes": [{**line, "label": shortened(line["label"])} for line in classes],
         "settings": [(k, shortened(v, 400)) for k, v in settings.items()],
         "columns": page.columns,
-        "rule": rule,
-        "rule_name": type(rule).__name__,
-        "parameters": {k: shortened(v, 40) for k, v in rule.get_params().items()},
-        "span": None if pictures is None else pictures.span,
-        "way_back": case.way_back,
-        "warnings": warnings,
+        "rule": schedule.rule,
+        "rule_name": type(schedule.rule).__name__,
+        "parameters": {k: shortened(v, 40) for k, v in parameters.items()},
+        "span": pictures and pictures.span,
         "pieces": re.compile(r"(?<=\S[_\-./:,;(=\[])(?=[^\W\d_])").split,
     }
 
