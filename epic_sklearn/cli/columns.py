@@ -68,7 +68,7 @@ def refusing(before: str = "", after: str = "") -> Iterator[None]:
     """Stop with what others' errors say of what was given."""
     try:
         yield
-    except (ValueError, TypeError, MemoryError) as error:
+    except (ValueError, MemoryError) as error:
         why = str(error) or "Not enough memory."
         raise Unusable(f"{before}{why}{after}") from error
 

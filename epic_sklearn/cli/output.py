@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,10 +30,6 @@ from .tables import format_of, write_arrays
 
 N_SUSPICIOUS = 10
 N_COLUMNS = 30
-WAY_BACK = (
-    "Run the same scan again with `--decisions FILE --out KEPT`: it writes the rows "
-    "that are left, to train on."
-)
 FORMATS = {
     "mask": (".csv", ".npz", ".parquet"),
     "report": (".html", ".htm"),
@@ -169,8 +165,9 @@ class Findings:
         """Draw tables for people."""
         page, detector, parts = self.problem.page, self.detector, []
         if any(what != "number" for _, what in page.columns):
-            more = [("...", f"{len(page.columns)} in all, see --json")]
-            lines = [*page.columns[:N_COLUMNS], *more[: len(page.columns) - N_COLUMNS]]
+            n = len(page.columns)
+            more = [("...", f"{n} in all, see --json")] * (n > N_COLUMNS)
+            lines = [*page.columns[:N_COLUMNS], *more]
             parts.append(draw(["column", "read as"], lines))
         numbers = ("rows", "isolated", "share")
         lines = [
@@ -209,14 +206,8 @@ class Findings:
             if "mask" in paths:
                 self._write_mask(paths["mask"])
             if "report" in paths:
-                settings = {**self.case.settings, "extractor": self.problem.source}
-                case = replace(
-                    self.case,
-                    X=self.problem.shown,
-                    way_back=WAY_BACK,
-                    settings=settings,
-                )
-                write_page(case, self.problem.page, paths["report"], environment())
+                page = self.problem.page
+                write_page(self.case, page, paths["report"], environment())
 
     def _write_mask(self, path: Path) -> None:
         """Write a line for each row: kept or not, score, the rule's details, label."""
@@ -242,14 +233,17 @@ class Findings:
 
 def trace_as_json(found: Trace) -> str:
     """One line of JSON: of each example its label, rows and their scores."""
+    given = found.labels.tolist(), found.indices, found.row_labels, found.scores
     lines = [
-        {"label": label} | part[["row", "row_label", "score"]].to_dict("list")
-        for label, (_, part) in zip(
-            found.labels.tolist(), found.to_frame().groupby("example"), strict=True
-        )
+        {
+            "label": label,
+            "rows": rows[rows >= 0].tolist(),
+            "row_labels": labels[rows >= 0].tolist(),
+            "scores": scores[rows >= 0].tolist(),
+        }
+        for label, rows, labels, scores in zip(*given, strict=True)
     ]
-    names = {"row": "rows", "row_label": "row_labels", "score": "scores"}
-    return json.dumps([{names.get(k, k): v for k, v in line.items()} for line in lines])
+    return json.dumps(lines)
 
 
 def trace_as_table(found: Trace, place: Callable[[int], str]) -> str:

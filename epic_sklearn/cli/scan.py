@@ -37,6 +37,10 @@ from .elsewhere import read_gradients, read_probabilities
 from .output import Findings, all_or_none, check_outputs
 from .tables import NpzFile, Together, format_of, open_by
 
+WAY_BACK = (
+    "Run the same scan again with `--decisions FILE --out KEPT`: it writes the rows "
+    "that are left, to train on."
+)
 WORDS = ("true", "false", "none")  # as Python does not write them
 
 
@@ -316,8 +320,13 @@ def _fit(o: SimpleNamespace, problem: Problem, detector: EPICFilter) -> report.C
         if o.decisions is not None:
             detector.apply_decisions(o.decisions)
         case = detector._case(problem.X, problem.labels)
-    if problem.probabilities is not None:
-        case = replace(case, probabilities=problem.probabilities)
+    case = replace(
+        case,
+        X=problem.shown,
+        probabilities=problem.probabilities or case.probabilities,
+        settings={**case.settings, "extractor": problem.source},
+        way_back=WAY_BACK,
+    )
     said = dict.fromkeys(" ".join(str(w.message).split()) for w in caught)
     problem.notes += [text for text in said if text not in case.warnings]
     is_logit = o.probabilities or isinstance(detector.extractor_, LogitGradients)
