@@ -47,8 +47,10 @@ function pairOf(i) {
     near < 0 ? null : thumbnail(near, 48, `Nearest kept: ${titleOf(near)}`));
 }
 
-const differenceText = (i) => clamped(differencesOf(i).slice(0, 3)
-  .map(([name, ours, theirs]) => `${name} ${ours} (${theirs})`).join(", "));
+function differenceText(i) {
+  return clamped(differencesOf(i).slice(0, 3)
+    .map(([name, ours, theirs]) => `${name} ${ours} (${theirs})`).join(", "));
+}
 
 function clamped(text) {
   return make("span", { class: "clamped", title: text.slice(0, 500) }, text);
