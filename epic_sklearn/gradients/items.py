@@ -122,58 +122,6 @@ def take_items(data: Any, rows: np.ndarray) -> Any:
     return data.select(rows) if is_hugging_face(data) else Subset(data, rows.tolist())
 
 
-class CodedItems(Dataset):
-    """Items of a data set with the codes of their labels, read when they are needed.
-
-    Parameters
-    ----------
-    data : Dataset, DataLoader or datasets.Dataset
-        A DataLoader's workers, collate function and pinned memory are used.
-    labels : ndarray of shape (n,) or None
-        What the items' labels must be; ValueError as one is read that differs.
-    codes : ndarray of shape (n,), int
-        What is given with each item.
-    """
-
-    def __init__(self, data: Any, labels: np.ndarray | None, codes: np.ndarray) -> None:
-        loader = data if isinstance(data, DataLoader) else DataLoader(data)
-        self.options = {name: getattr(loader, name) for name in LOADER_OPTIONS}
-        self.items = as_tensors(loader.dataset)
-        self.labels, self.codes = labels, codes
-        self._collate, self.options["collate_fn"] = loader.collate_fn, self.collate
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    def __getitem__(self, row: int) -> tuple[Any, int]:
-        item = self.items[row]
-        label = inputs_and_labels(item)[1]
-        if self.labels is not None and label != self.labels[row]:
-            raise ValueError(
-                f"Item {row} has the label {label!r}, and had {self.labels[row]!r} "
-                "when labels were read; give a data set whose items keep their labels."
-            )
-        return item, int(self.codes[row])
-
-    def collate(self, pairs: list[tuple[Any, int]]) -> tuple[Any, torch.Tensor]:
-        """Batch items as the data set's own loader does, with the codes as labels."""
-        items, codes = zip(*pairs, strict=True)
-        return inputs_and_labels(self._collate(list(items)))[0], torch.tensor(codes)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape (n, ...) of all inputs; (n,) where an input has several entries."""
-        x = inputs_and_labels(self.items[0])[0]
-        if isinstance(x, Mapping) and len(x) == 1:
-            (x,) = x.values()
-        return len(self), *getattr(x, "shape", ())
-
-    def loader(self, batch_size: int, n: int | None = None) -> DataLoader:
-        """Batches of the first n items, of all where n is None."""
-        data: Any = self if n is None else Subset(self, range(n))
-        return DataLoader(data, batch_size, **self.options)
-
-
 def _labels_in(items: list[Any]) -> list[Any]:
     """Collate items to their labels alone, in the process that read them."""
     labels = [inputs_and_labels(item)[1] for item in items]

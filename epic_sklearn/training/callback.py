@@ -16,7 +16,7 @@ from ..gradients.items import digest_of
 from ..gradients.modules import LogOf
 from ..report import Reviewable
 from ..schedule import DropSchedule
-from .net import training_loader
+from .batches import training_loader
 from .rounds import EPICRounds
 
 

@@ -59,7 +59,12 @@ def _those(callbacks: list[tuple[str, Any]], kind: type[Callback]) -> list[Any]:
 
 
 def describe_run(
-    estimator: Any, net: Any, sampler: Any, X: Any, codes: np.ndarray
+    estimator: Any,
+    net: Any,
+    sampler: Any,
+    X: Any,
+    codes: np.ndarray,
+    weights: np.ndarray | None,
 ) -> dict[str, str]:
     """Describe what a run that goes on must share with the one that was saved.
 
@@ -68,7 +73,7 @@ def describe_run(
     """
     settings = estimator.get_params(deep=False)
     given = settings.pop("module")
-    weights = given.state_dict().values() if isinstance(given, nn.Module) else ()
+    initial = given.state_dict().values() if isinstance(given, nn.Module) else ()
     seed = settings.pop("random_state")
     loss = settings.pop("criterion") or nn.CrossEntropyLoss()
     drops = sampler.state_dict().get("schedule", {"settings": {}})
@@ -77,7 +82,7 @@ def describe_run(
     return {
         "estimator": type(estimator).__name__,
         "module": str(net.module),
-        "initial weights": digest(*weights),
+        "initial weights": digest(*initial),
         "criterion": f"{loss}, {loss.label_smoothing}, {loss.weight}",
         "random_state": str(seed) if isinstance(seed, Integral) else "not fixed",
         **{k: repr(plain(v)) for k, v in settings.items() if k not in FREE_TO_CHANGE},
@@ -87,6 +92,7 @@ def describe_run(
         # Of a data set all would have to be read.
         "X": f"{n_items(X)} items" if is_dataset(X) else digest(X),
         "y": digest(codes),
+        "sample_weight": "none" if weights is None else digest(weights),
     }
 
 

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
 from .._utils import RandomState, warn_if_nothing_learned, warn_user
-from ..base import take_rows
+from ..base import check_weights, take_rows
 from ..epochs import Epochs
 from ..frames import RowsToFrame, index_of
 from ..gradients import EXTRACTORS, Gradients
@@ -159,9 +159,18 @@ criterion, callbacks, device, checkpoint, random_state, verbose : see TorchClass
         self.min_class_fraction = min_class_fraction
         self.n_jobs = n_jobs
 
-    def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
-        """Train as :meth:`TorchClassifier.fit`, dropping what the rule flags."""
-        super().fit(X, y)
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Train as :meth:`TorchClassifier.fit`, dropping what the rule flags.
+
+        Weights change how the net trains; the gradients that the rule judges, those
+        of rows of weight 0 among them, have none.
+        """
+        super().fit(X, y, sample_weight)
         schedule = self._schedule
         self._seen_ = self._digest(self._as_seen(X))
         self._keep_as_decided()
@@ -184,12 +193,14 @@ criterion, callbacks, device, checkpoint, random_state, verbose : see TorchClass
             warn_if_nothing_learned(type(self).__name__, schedule.codes, logits)
         return self
 
-    def refit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def refit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train anew on what is kept, as a reviewer decided, and drop nothing more.
 
         Parameters
         ----------
-        X, y : see `fit`
+        X, y, sample_weight : see `fit`
             The rows of the fit.
 
         Returns
@@ -206,9 +217,11 @@ criterion, callbacks, device, checkpoint, random_state, verbose : see TorchClass
         labels = self._check_labels(y)
         rows = np.flatnonzero(self.keep_)
         kept = take_rows(self._rows_of_the_fit(X, labels), rows)
+        weights = check_weights(sample_weight, X)
+        weights = None if weights is None else weights[rows]
         names = TorchClassifier().get_params(deep=False)
         settings = {name: getattr(self, name) for name in names} | {"checkpoint": None}
-        self.net_ = TorchClassifier(**settings).fit(kept, labels[rows]).net_
+        self.net_ = TorchClassifier(**settings).fit(kept, labels[rows], weights).net_
         return self
 
     @property
