@@ -57,6 +57,12 @@ def size_of(x: Any) -> int:
     return len(next(iter(x.values())) if isinstance(x, Mapping) else x)
 
 
+def loader_options(data: Any, names: tuple[str, ...] = LOADER_OPTIONS) -> Any:
+    """Options of a DataLoader that another one may take; none of anything else."""
+    is_loader = isinstance(data, DataLoader)
+    return {name: getattr(data, name) for name in names} if is_loader else {}
+
+
 def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
     """Batches of `data` in the order of its examples.
 
@@ -75,22 +81,19 @@ def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
     -------
     iterable of batches
     """
-    data = as_tensors(data)
     if isinstance(data, DataLoader):
-        options = {name: getattr(data, name) for name in LOADER_OPTIONS}
+        options = loader_options(data)
         if isinstance(data.dataset, IterableDataset):  # workers would mix the order
             options = {"collate_fn": data.collate_fn}
         gives_batches = data.batch_sampler is None  # the data set itself
         options["batch_size"] = None if gives_batches else data.batch_size or batch_size
-        return DataLoader(
-            data.dataset, shuffle=False, generator=torch.Generator(), **options
-        )
-    if not is_dataset(data):  # slices, not a collection of single items
+        data = data.dataset
+    elif is_dataset(data):
+        options = {"batch_size": batch_size}
+    else:  # slices, not a collection of single items
         return data.split(batch_size)
     # A loader without a generator draws a seed from torch's global one.
-    return DataLoader(
-        data, batch_size=batch_size, shuffle=False, generator=torch.Generator()
-    )
+    return DataLoader(as_tensors(data), generator=torch.Generator(), **options)
 
 
 def inputs_and_labels(batch: Any) -> tuple[Any, Any]:
@@ -111,8 +114,7 @@ def n_items(data: Any) -> int:
 
 def like(loader: DataLoader, data: Any, batch_size: int | None) -> DataLoader:
     """Make a loader of `data` in its order, with the workers of another."""
-    options = {name: getattr(loader, name) for name in LOADER_OPTIONS}
-    return DataLoader(data, batch_size or 512, **options)
+    return DataLoader(data, batch_size or 512, **loader_options(loader))
 
 
 def take_items(data: Any, rows: np.ndarray) -> Any:
@@ -143,10 +145,8 @@ def item_labels(data: Any) -> np.ndarray:
     ValueError
         If an item has no label.
     """
-    options = {}
-    if isinstance(data, DataLoader):
-        options = {name: getattr(data, name) for name in WORKER_OPTIONS}
-        data = data.dataset
+    options = loader_options(data, WORKER_OPTIONS)
+    data = data.dataset if isinstance(data, DataLoader) else data
     if isinstance(data, IterableDataset):
         raise TypeError(
             f"{type(data).__name__} is an IterableDataset, whose examples have no "
@@ -173,28 +173,17 @@ def item_labels(data: Any) -> np.ndarray:
     return label_array(labels)
 
 
-class _Read(Dataset):
-    """Items that have been read."""
-
-    def __init__(self, items: list[Any]) -> None:
-        self.items = items
-
-    def __getitem__(self, i: int) -> Any:
-        return self.items[i]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-
 def read_items(data: Any, rows: list[int]) -> Any:
     """Read some rows of a data set, each once, into another, or of a loader."""
-    if is_hugging_face(data):
-        return data.select(rows)
-    is_loader = isinstance(data, DataLoader)
-    workers = {k: getattr(data, k) for k in WORKER_OPTIONS} if is_loader else {}
-    some: Dataset = Subset(data.dataset if is_loader else data, rows)
-    how: dict[str, Any] = {"collate_fn": list, "generator": torch.Generator()}
-    read = _Read([x for part in DataLoader(some, 64, **how, **workers) for x in part])
+    options, source = loader_options(data, WORKER_OPTIONS), data
+    if is_loader := isinstance(data, DataLoader):
+        source = data.dataset
+    some = Subset(as_tensors(source), rows)
+    parts = DataLoader(
+        some, 64, collate_fn=list, generator=torch.Generator(), **options
+    )
+    items: Any = [item for part in parts for item in part]
+    read: Dataset = Subset(items, range(len(items)))
     if not is_loader:
         return read
     return DataLoader(read, data.batch_size or 512, collate_fn=data.collate_fn)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset, TensorDataset
 
-from ..gradients.items import LOADER_OPTIONS, as_tensors, inputs_and_labels
+from ..gradients.items import as_tensors, inputs_and_labels, loader_options
 
 
 class Weighted(NamedTuple):
@@ -43,7 +43,7 @@ class CodedItems(Dataset):
         weights: np.ndarray | None,
     ) -> None:
         loader = data if isinstance(data, DataLoader) else DataLoader(data)
-        self.options = {name: getattr(loader, name) for name in LOADER_OPTIONS}
+        self.options = loader_options(loader)
         self.items = as_tensors(loader.dataset)
         self.labels, self.codes, self.weights = labels, codes, weights
         self._collate, self.options["collate_fn"] = loader.collate_fn, self.collate
