@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
+from skorch.callbacks import LRScheduler
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from training_problem import StopAfter, classifier, make_net, problem
@@ -137,21 +138,22 @@ def test_contribution_is_that_of_captum(nets):
 
 @pytest.mark.parametrize("kind", ["TorchClassifier", "EPICClassifier", "skorch"])
 def test_a_net_is_traced_through_the_states_it_remembers(kind):
-    rates = {"lr": 0.05, "max_epochs": 5, "lr_milestones": [3]}
-    options = {**rates, "callbacks": [RememberStates(2)], "random_state": 0}
+    decay = LRScheduler("MultiStepLR", milestones=[3])
+    callbacks = [RememberStates(2), decay]
+    options = {"lr": 0.05, "max_epochs": 5, "random_state": 0, "callbacks": callbacks}
     if kind == "skorch":
-        callbacks = options["callbacks"]
         model = NeuralNetClassifier(
             make_net(), criterion=nn.CrossEntropyLoss, lr=0.05, max_epochs=5,
             train_split=None, callbacks=callbacks, verbose=0,
         ).fit(X, Y)  # fmt: skip
-        net, expected_rates = model, [0.05] * 3
+        net = model
     else:
         make = TorchClassifier if kind == "TorchClassifier" else classifier
         extra = {} if kind == "TorchClassifier" else {"warmup": 2, "stop": 4}
         given = {} if kind == "EPICClassifier" else {"module": make_net()}
         model = make(**given, **options, **extra).fit(X, Y)
-        net, expected_rates = model.net_, [0.05, 0.005, 0.005]
+        net = model.net_
+    expected_rates = [0.05, 0.005, 0.005]
     assert [state["epoch"] for state in net.remembered_] == [2, 4, 5]
     modules = []
     for state in net.remembered_:

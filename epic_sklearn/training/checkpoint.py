@@ -13,6 +13,7 @@ import torch
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.history import History
 from torch import nn
+from torch.utils._pytree import tree_map, tree_map_only
 
 from ..gradients.items import is_dataset, n_items
 from ..validation import digest, plain
@@ -35,23 +36,19 @@ def to_tensors(state: Any) -> Any:
     ``torch.load`` refuses to unpickle anything but tensors and plain values unless
     told to trust the file. States are kept in that form, so nobody has to.
     """
-    if isinstance(state, dict):
-        return {name: to_tensors(value) for name, value in state.items()}
-    if isinstance(state, list | tuple):
-        return type(state)(map(to_tensors, state))
-    if isinstance(state, np.ndarray):
-        is_text = state.dtype.kind == "U"  # a rule's detail; there is no such tensor
-        return state.tolist() if is_text else torch.from_numpy(state.copy())
-    return state.item() if isinstance(state, np.generic) else state
+
+    def safe(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            is_text = value.dtype.kind == "U"  # a rule's detail; no tensor holds it
+            return value.tolist() if is_text else torch.from_numpy(value.copy())
+        return value.item() if isinstance(value, np.generic) else value
+
+    return tree_map(safe, state)
 
 
 def to_arrays(state: Any) -> Any:
     """Replace tensors in nested dicts and lists by arrays."""
-    if isinstance(state, dict):
-        return {name: to_arrays(value) for name, value in state.items()}
-    if isinstance(state, list):
-        return [to_arrays(value) for value in state]
-    return state.cpu().numpy() if isinstance(state, torch.Tensor) else state
+    return tree_map_only(torch.Tensor, lambda tensor: tensor.cpu().numpy(), state)
 
 
 def _those(callbacks: list[tuple[str, Any]], kind: type[Callback]) -> list[Any]:

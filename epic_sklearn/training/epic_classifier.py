@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -54,8 +54,8 @@ class EPICClassifier(RowsToFrame, TakesRule, Reviewable, TorchClassifier):
     warmup, every, stop, min_class_fraction, n_jobs : see DropSchedule
         `warmup` must be below `max_epochs`, from which `warmup` and `every` follow
         where they are None.
-    max_epochs, lr, batch_size, optimizer, optimizer_params, lr_milestones, augment, \
-criterion, callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
+    max_epochs, lr, batch_size, optimizer, optimizer_params, augment, criterion, \
+callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
 
     Attributes
     ----------
@@ -125,7 +125,6 @@ criterion, callbacks, device, checkpoint, random_state, verbose : see TorchClass
         batch_size: int = 128,
         optimizer: type[torch.optim.Optimizer] = torch.optim.SGD,
         optimizer_params: dict[str, Any] | None = None,
-        lr_milestones: Sequence[int] | None = None,
         augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
         criterion: nn.CrossEntropyLoss | None = None,
         callbacks: list[Any] | None = None,
@@ -142,7 +141,6 @@ criterion, callbacks, device, checkpoint, random_state, verbose : see TorchClass
             batch_size=batch_size,
             optimizer=optimizer,
             optimizer_params=optimizer_params,
-            lr_milestones=lr_milestones,
             augment=augment,
             criterion=criterion,
             callbacks=callbacks,

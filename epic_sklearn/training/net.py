@@ -150,25 +150,21 @@ def _call_with_sizes(
     if shape:  # not of dictionaries
         offered |= {"n_features": int(np.prod(shape)), "input_shape": shape}
     bound = getattr(make, "keywords", {})  # of a functools.partial: they hold
+    signature = inspect.signature(make)
     taken = {
-        name: parameter
-        for name, parameter in inspect.signature(make).parameters.items()
-        if name not in bound
+        name: size
+        for name, size in offered.items()
+        if name in signature.parameters and name not in bound
     }
-    missing = [
-        name
-        for name, parameter in taken.items()
-        if name not in offered
-        and parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-    ]
-    if missing:
+    try:
+        signature.bind(**taken)
+    except TypeError as error:
         raise TypeError(
-            f"module needs the arguments {missing}; a class or function is given "
-            f"those of {list(offered)} that it takes by name. Wrap it in a function "
-            "or functools.partial."
-        )
-    return make(**{name: size for name, size in offered.items() if name in taken})
+            f"module: {error}; a class or function is given those of "
+            f"{list(offered)} that it takes by name. Wrap it in a function or "
+            "functools.partial."
+        ) from error
+    return make(**taken)
 
 
 def _try_module(module: nn.Module, X: np.ndarray | CodedItems, n_classes: int) -> None:

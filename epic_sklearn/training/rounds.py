@@ -36,20 +36,7 @@ from .sampler import EPICSubsetSampler, labels_of
 
 
 class EPICRounds(BaseEstimator):
-    """Parameters, rounds and results of a callback that drops while a net trains.
-
-    Parameters
-    ----------
-    gradients : see EPICClassifier
-    rule, warmup, every, stop, min_class_fraction, n_jobs, random_state : see \
-DropSchedule
-        `random_state` also decides the orders of examples.
-    clean_dataset : Dataset or None, default=None
-        The training examples in the same order without augmentation, for a
-        training set that augments its items; gradients are taken from it.
-    verbose : int, default=0
-        Above 0, one line a round.
-    """
+    """Base of callbacks that drop while a net trains; parameters: see EPICCallback."""
 
     sampler_: EPICSubsetSampler | None
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -20,7 +19,6 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNetClassifier
-from skorch.callbacks import LRScheduler
 from torch import nn
 from torch.utils.data import default_convert
 
@@ -82,9 +80,6 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     optimizer_params : dict or None, default=None
         Its keyword arguments. None: Nesterov momentum 0.9 for SGD, nothing
         else for others.
-    lr_milestones : sequence of int or None, default=None
-        Epochs after which the learning rate is divided by 10. For other
-        schedules give skorch's ``LRScheduler`` in `callbacks` instead.
     augment : callable or None, default=None
         Function of a batch (a float tensor) that gives the batch to train on.
         Not used for gradients or prediction. Random numbers it draws from torch
@@ -94,8 +89,10 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         labels, or label smoothing of your own; copied. None: plain cross-entropy.
         Rules judge the gradients of plain cross-entropy whatever it is.
     callbacks : list or None, default=None
-        Further skorch callbacks. ``EarlyStopping`` ends training; Ctrl-C, and any
-        other KeyboardInterrupt, goes through.
+        Further skorch callbacks. An ``LRScheduler`` changes the learning rate:
+        ``LRScheduler("MultiStepLR", milestones=[20, 30])`` divides it by 10 after
+        these epochs. ``EarlyStopping`` ends training; Ctrl-C, and any other
+        KeyboardInterrupt, goes through.
     device : str, default="auto"
         "auto" takes a CUDA device where there is one, else the CPU.
     checkpoint : str, path or None, default=None
@@ -140,7 +137,6 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "optimizer": [type],
         "optimizer_params": [dict, None],
-        "lr_milestones": ["array-like", None],
         "augment": [callable, None],
         "criterion": [nn.CrossEntropyLoss, None],
         "callbacks": [list, None],
@@ -159,7 +155,6 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         batch_size: int = 128,
         optimizer: type[torch.optim.Optimizer] = torch.optim.SGD,
         optimizer_params: dict[str, Any] | None = None,
-        lr_milestones: Sequence[int] | None = None,
         augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
         criterion: nn.CrossEntropyLoss | None = None,
         callbacks: list[Any] | None = None,
@@ -174,7 +169,6 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         self.batch_size = batch_size
         self.optimizer = optimizer
         self.optimizer_params = optimizer_params
-        self.lr_milestones = lr_milestones
         self.augment = augment
         self.criterion = criterion
         self.callbacks = callbacks
@@ -292,14 +286,6 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
                 f"optimizer_params has an 'lr', which would hold in place of lr="
                 f"{self.lr}; give the learning rate as lr."
             )
-        if self.lr_milestones is not None and any(
-            isinstance(cb, LRScheduler) or cb is LRScheduler
-            for _, cb in self._named_callbacks()
-        ):
-            raise ValueError(
-                "lr_milestones is given and callbacks has an LRScheduler: both would "
-                "set the learning rate. Leave lr_milestones at None."
-            )
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, np.ndarray]:
         """Validate; examples, classes and codes of the labels, read where not given."""
@@ -355,12 +341,6 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
                 "it give each example's loss, or leave sample_weight out."
             )
 
-    def _named_callbacks(self) -> list[tuple[str, Any]]:
-        return [
-            callback if isinstance(callback, tuple) else (f"user{i}", callback)
-            for i, callback in enumerate(self.callbacks or [])
-        ]
-
     def _make_net(
         self, module: nn.Module, start: EpochStart, device: str, options: dict[str, Any]
     ) -> NeuralNetClassifier:
@@ -370,11 +350,10 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         loader_options: dict[str, Any] = {**options, "sampler": start.sampler}
         collate = options.get("collate_fn", default_convert)
         loader_options["collate_fn"] = TrainingCollate(self.augment, collate)
-        callbacks = [("epic_epoch_start", start), *self._named_callbacks()]
-        if self.lr_milestones is not None:
-            milestones = [operator.index(epoch) for epoch in self.lr_milestones]
-            decay = LRScheduler("MultiStepLR", event_name=None, milestones=milestones)
-            callbacks.append(("epic_lr_milestones", decay))
+        callbacks = [
+            callback if isinstance(callback, tuple) else (f"user{i}", callback)
+            for i, callback in enumerate(self.callbacks or [])
+        ]
         return LogitNet(
             module,
             criterion=copy.deepcopy(self.criterion) or nn.CrossEntropyLoss(),
@@ -384,7 +363,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             batch_size=self.batch_size,
             train_split=None,
             iterator_train=training_loader,
-            callbacks=callbacks,
+            callbacks=[("epic_epoch_start", start), *callbacks],
             device=device,
             verbose=int(self.verbose),
             **{f"optimizer__{k}": v for k, v in (params or {}).items()},
