@@ -144,10 +144,11 @@ def main() -> None:
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             found = json.loads(done.stdout)
             first = kept.setdefault(way.split()[0], found["kept"])
+            same = "yes" if found["kept"] == first else "no"
             print(
                 f"| {way} | {found['MiB']:,.0f} | {found['seconds']:.0f} "
                 f"| {found['reads'] / args.images:.2f} | {found['unexpected']} "
-                f"| {found['dropped']:,} | {'yes' if found['kept'] == first else 'no'} |",
+                f"| {found['dropped']:,} | {same} |",
                 flush=True,
             )
 

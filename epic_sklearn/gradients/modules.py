@@ -14,6 +14,7 @@ from sklearn.utils import assert_all_finite, check_array
 from torch import nn
 
 from .._utils import warn_user
+from ..validation import label_array
 from .items import inputs_and_labels, is_dataset, ordered_batches, size_of
 
 # Rows from which the spread of a feature can be told.
@@ -115,6 +116,31 @@ def _check_told_apart(X: np.ndarray) -> None:
         )
 
 
+class Rows:
+    """Rows of batches in one array, which grows.
+
+    Kept one by one they would lie between the batches that are read and freed: no
+    batch would fit into the memory of an earlier one, and all data be held by holes.
+    """
+
+    def __init__(self) -> None:
+        self.array, self.n = np.empty((0, 0)), 0
+
+    def add(self, rows: torch.Tensor) -> None:
+        """Copy the rows (b, d) behind those that are there."""
+        if self.n == 0:
+            self.array = np.empty((len(rows), rows.shape[1]), rows.numpy().dtype)
+        end = self.n + len(rows)
+        if end > len(self.array):
+            self.array.resize((2 * end, rows.shape[1]), refcheck=False)
+        self.array[self.n : end], self.n = rows, end
+
+    def take(self) -> np.ndarray:
+        """Give the array of all rows (n, d)."""
+        self.array.resize((self.n, self.array.shape[1]), refcheck=False)
+        return self.array
+
+
 class LastLayer(NamedTuple):
     """Inputs (n, H) and weight (C, H) of the layer that gives the logits.
 
@@ -146,7 +172,7 @@ class Head:
                 "last-layer gradients; use LogitGradients."
             )
         self._layer = self.layers[-1]
-        self._inputs: list[torch.Tensor] = []
+        self._inputs = Rows()
         self._calls: dict[Any, tuple[nn.Linear, torch.Tensor, torch.Tensor]] = {}
 
     def __enter__(self) -> Self:
@@ -176,7 +202,7 @@ class Head:
                 places = is_taken.int().argmax(dim=1).to(x.device)
                 of_all = x.reshape(len(x), -1, x.shape[-1])
                 inputs = of_all[rows, places]
-                self._inputs.append(_single(inputs))
+                self._inputs.add(_single(inputs))
                 self._layer = layer
                 return inputs
         raise ValueError(
@@ -188,7 +214,7 @@ class Head:
     def last_layer(self) -> LastLayer:
         """Give the layer's inputs of all batches, and its weight."""
         weight = _single(self._layer.weight).numpy()
-        return LastLayer(torch.cat(self._inputs).numpy(), weight)
+        return LastLayer(self._inputs.take(), weight)
 
 
 def _single(values: torch.Tensor) -> torch.Tensor:
@@ -228,7 +254,7 @@ def forward(
     """
     if not (isinstance(data, torch.Tensor) or is_dataset(data)):
         data = torch.from_numpy(cast_for(module, data))
-    logits, labels = [], []
+    logits, labels = Rows(), list[Any]()
     head = Head(module) if with_inputs else None
     with head or nullcontext(), evaluation_mode(module), torch.no_grad():
         for batch in ordered_batches(data, batch_size):
@@ -237,14 +263,14 @@ def forward(
             _check_logits(module, output, size_of(x))
             if head is not None:
                 head.take(output)
-            logits.append(output.double().cpu())
-            labels.append(y)
-    if not logits:
+            logits.add(output.double().cpu())
+            if y is not None:
+                labels += y.tolist() if hasattr(y, "tolist") else y
+    if not logits.n:
         raise ValueError("There are no examples to take gradients of.")
-    has_labels = all(label is not None for label in labels)
     return (
-        torch.cat(logits).numpy(),
-        np.concatenate([np.asarray(y) for y in labels]) if has_labels else None,
+        logits.take(),
+        label_array(labels) if labels else None,
         head.last_layer() if head is not None else None,
     )
 
