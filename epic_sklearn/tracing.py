@@ -196,7 +196,8 @@ def trace(
     rates, extractors = states_of(model, y, learning_rates)
     n_examples = _check_examples(X, examples)
     if is_dataset(examples):
-        batches = [inputs_and_labels(b)[0] for b in ordered_batches(examples, 512)]
+        batches: Any = ordered_batches(examples, 512)
+        batches = [inputs_and_labels(batch)[0] for batch in batches]
         examples = DataLoader(batches, batch_size=None)
     few = np.unique(np.linspace(0, len(y) - 1, FEW).astype(int))
     extractors[-1].compute(_take(X, few), y[few])  # what is wrong shows at once

@@ -68,18 +68,8 @@ def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
 
     A gradient belongs to the example with the same number. A loader that
     shuffles, samples or drops its last batch breaks that without any error, so
-    of a `DataLoader` only the data set and how batches are made are used.
-
-    Parameters
-    ----------
-    data : tensor, Dataset, DataLoader or datasets.Dataset
-        The examples.
-    batch_size : int
-        For everything but a DataLoader, which brings its own.
-
-    Returns
-    -------
-    iterable of batches
+    of a `DataLoader` only the data set and how batches are made are used, its own
+    batch size among them.
     """
     if isinstance(data, DataLoader):
         options = loader_options(data)
@@ -112,15 +102,16 @@ def n_items(data: Any) -> int:
     return len(data.dataset if isinstance(data, DataLoader) else data)  # type: ignore[arg-type]
 
 
-def like(loader: DataLoader, data: Any, batch_size: int | None) -> DataLoader:
+def like(loader: DataLoader, data: Any, batch_size: int | None = None) -> DataLoader:
     """Make a loader of `data` in its order, with the workers of another."""
-    return DataLoader(data, batch_size or 512, **loader_options(loader))
+    batch_size = batch_size or loader.batch_size or 512
+    return DataLoader(data, batch_size, **loader_options(loader))
 
 
 def take_items(data: Any, rows: np.ndarray) -> Any:
     """Take some items of a data set, or of a loader's, as a data set or loader."""
     if isinstance(data, DataLoader):
-        return like(data, take_items(data.dataset, rows), data.batch_size)
+        return like(data, take_items(data.dataset, rows))
     return data.select(rows) if is_hugging_face(data) else Subset(data, rows.tolist())
 
 

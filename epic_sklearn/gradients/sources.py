@@ -87,26 +87,11 @@ class CallableGradients(PrecomputedGradients):
 
 
 def as_extractor(given: Any, kind: str, may_fall_back: bool = False) -> Any:
-    """Turn what a user may give as `extractor` into one.
+    """Turn what a user may give as `extractor` (see EPICFilter) into one.
 
-    Parameters
-    ----------
-    given : extractor, classifier, torch.nn.Module, callable or None
-        See :class:`~epic_sklearn.EPICFilter`.
-    kind : str
-        One of `EXTRACTORS`: which gradients are taken of a model; those with
-        respect to the logits where it has no last layer that can be read and
-        `may_fall_back`.
-
-    Returns
-    -------
-    extractor
-        With `fit` and `compute`.
-
-    Raises
-    ------
-    TypeError
-        If nothing can be made of it.
+    `kind`, one of `EXTRACTORS`, says which gradients are taken of a model; those with
+    respect to the logits where it has no last layer that can be read and
+    `may_fall_back`. TypeError if nothing can be made of it.
     """
     wrapper = EXTRACTORS[kind]
     if may_fall_back and given is not None and not has_last_layer(given):

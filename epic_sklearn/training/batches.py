@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    Sampler,
+    Subset,
+    TensorDataset,
+)
 
 from ..gradients.items import as_tensors, inputs_and_labels, loader_options
 
@@ -21,18 +27,10 @@ class Weighted(NamedTuple):
 
 
 class CodedItems(Dataset):
-    """Items of a data set with the codes of their labels, read when they are needed.
+    """Items of a data set, read when they are needed, and codes and weights (n,).
 
-    Parameters
-    ----------
-    data : Dataset, DataLoader or datasets.Dataset
-        A DataLoader's workers, collate function and pinned memory are used.
-    labels : ndarray of shape (n,) or None
-        What the items' labels must be; ValueError as one is read that differs.
-    codes : ndarray of shape (n,), int
-        What is given with each item.
-    weights : ndarray of shape (n,) or None
-        Of the items' losses, given in the same way.
+    A DataLoader's workers, collate function and pinned memory are used. Where `labels`
+    (n,) are given an item that is read must have its own, or ValueError is raised.
     """
 
     def __init__(
@@ -82,35 +80,27 @@ class CodedItems(Dataset):
         return DataLoader(data, batch_size, **self.options)
 
 
-class Batches(Sampler[list[int]]):
+class Batches(BatchSampler):
     """Batches of a sampler's row numbers, a lone last one joined to the rest.
 
     Dropping changes the number of examples, so any run can come to a last
-    batch of one, on which batch norm raises. `drop_last` leaves out what does not
-    fill a batch.
+    batch of one, on which batch norm raises.
     """
 
-    def __init__(
-        self, sampler: Sampler[int], batch_size: int, drop_last: bool = False
-    ) -> None:
-        self.sampler, self.batch_size = sampler, batch_size
-        self.drop_last = drop_last
-
-    def _edges(self) -> list[int]:
-        n = len(self.sampler)  # type: ignore[arg-type]
-        if self.drop_last:
-            return list(range(0, n + 1, self.batch_size))
-        starts = list(range(0, n, self.batch_size))
-        if self.batch_size > 1 and len(starts) > 1 and n - starts[-1] == 1:
-            starts.pop()
-        return [*starts, n]
+    def _lone(self) -> bool:
+        n: int = len(self.sampler)  # type: ignore[arg-type]
+        is_lone = n > self.batch_size > 1 and n % self.batch_size == 1
+        return is_lone and not self.drop_last
 
     def __iter__(self) -> Iterator[list[int]]:
-        rows = list(self.sampler)
-        return iter([rows[start:end] for start, end in pairwise(self._edges())])
+        batches = list(super().__iter__())
+        if self._lone():
+            lone = batches.pop()
+            batches[-1] += lone
+        return iter(batches)
 
     def __len__(self) -> int:
-        return len(self._edges()) - 1
+        return super().__len__() - self._lone()
 
 
 def training_loader(
