@@ -14,7 +14,6 @@ import argparse
 import functools
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -79,7 +79,7 @@ def neighbor_isolation(
     neighbours are the k of its class whose inputs, scaled to length 1, are nearest:
     10, or a sixth of a class of fewer than 60. With d_k the distance to the last of
     them and d_1 to the nearest that is no copy, the score is
-    ``(z(log(d_k * d_k / d_1)) + q(e) + q(mean q(e'))) / 2``, in which
+    ``(z(log(d_k * d_k / d_1)) + q(e) + max(q(e), q(mean q(e')))) / 2``, in which
     negative terms count as 0. Here z are robust deviations in the class: from the
     median, in units of 1.4826 median absolute deviations, 10 at most. e is the length
     of the error, e' those of the neighbours' errors, and q are normal scores: rank r
@@ -88,11 +88,11 @@ def neighbor_isolation(
     are plain arrays, direction and length take the places of input and error.
 
     d_k is large for an example far from its class, d_k / d_1 for a member of a group
-    of up to k that lie closer to each other than to the rest: poisons that
-    collide. The errors say whether the model takes the example, and those around it,
-    for another class: poisons that are company to each other, too, lie among examples
-    that are fitted badly. Nothing that is as usual makes up for what is not, and
-    nothing depends on the scale of the gradients.
+    of up to k that lie closer to each other than to the rest: poisons that collide.
+    The errors say whether the model takes the example, or those around it, for
+    another class: poisons that are company to each other lie among examples that are
+    fitted badly. Nothing that is as usual makes up for what is not, and nothing
+    depends on the scale of the gradients.
 
     Parameters
     ----------
@@ -160,7 +160,8 @@ def neighbor_isolation(
     geometry = _robust_z(2 * np.log(last) - np.log(first), codes)
     own = _normal_scores(_log_lengths(errors[rows]), codes)
     around = _normal_scores(own[neighbors].mean(axis=1, where=some), codes)
-    terms = np.stack([geometry.clip(max=LARGEST_Z), own, around])
+    # A wrong label may stand in good company.
+    terms = np.stack([geometry.clip(max=LARGEST_Z), own, np.maximum(own, around)])
     score[rows] = terms.clip(min=0).sum(axis=0) / 2
     return score
 
@@ -176,7 +177,7 @@ class FarNeighbors(Rule):
 
     Parameters
     ----------
-    cutoff : float, default=2.25
+    cutoff : float, default=2.3
         Mean score above which an example is dropped; lower drops more.
     max_class_size : int or None, default=20_000
         Largest class whose neighbours are found exactly; see
@@ -220,7 +221,7 @@ class FarNeighbors(Rule):
     }
 
     def __init__(
-        self, cutoff: float = 2.25, *, max_class_size: int | None = MAX_CLASS_SIZE
+        self, cutoff: float = 2.3, *, max_class_size: int | None = MAX_CLASS_SIZE
     ) -> None:
         self.cutoff = cutoff
         self.max_class_size = max_class_size
