@@ -36,7 +36,7 @@ _one_at_a_time = threading.Lock()
 # Sums are made side by side, entry j in sum j % LANES, and those added in the end: for
 # speed, and so that leaving out entries that add nothing changes no digit.
 LANES = 32
-BATCH = 64  # candidates without a list that are looked at, at first, for one medoid
+BATCH = 128  # candidates without a list that are looked at together
 
 
 class Selection(NamedTuple):
@@ -66,12 +66,10 @@ def look_at(rows: Array, candidates: Array, state: Any, step: int) -> None:
                 sums[j] += max(np.float64(old[j]) - np.float64(here[j]), 0.0)
         bounds[i], seen_at[i], kept = sums.sum(), step, 0
         for j in range(n):
+            values[kept], columns[kept] = row[j], j
             kept += int(row[j] < nearest[j])
         if kept <= near.shape[1]:
-            lengths[i], kept = kept, 0
-            for j in range(n):
-                values[kept], columns[kept] = row[j], j
-                kept += int(row[j] < nearest[j])
+            lengths[i] = kept
             near[i, :kept], names[i, :kept] = values[:kept], columns[:kept]
 
 
@@ -120,29 +118,47 @@ class LazyGreedy(BaseOptimizer):
 
     def select(self, X: Distances, k: int, sample_cost: Any = None) -> None:
         """Choose k medoids, ties to the lowest index."""
-        function, n_batch = self.function, X.shape[0]  # all after the first medoid
-        _, _, lengths, bounds, seen_at, _ = function.state
-        ahead = bounds.copy()
-        bounds[:] = function._calculate_gains(X)
-        chosen, gains = np.zeros(k, dtype=np.int64), np.zeros(k)
-        if (best := int(np.argmax(bounds))) == function.guess:
-            function._select_next(X[best], bounds[best], best)
-            bounds[:], bounds[best], n_batch = ahead, -1.0, BATCH
+        n, function = X.shape[0], self.function
+        if X.fits:
+            room: Any = X.summary and X.stored  # lists lie in the place of the rows
         else:
-            lengths[:], seen_at[:] = -1, 0
-        while (before := len(function.ranking)) < k:
-            step = lazy_greedy(function.state, function.owner, chosen, gains, before)
-            function.ranking += chosen[before:step].tolist()
-            function.gains += gains[before:step].tolist()
+            room = np.empty((n, min(n, int(memory_limit() / (4 * n)))), np.float32)
+        half = room.shape[1] // 2
+        lists = (room[:, :half], room.view(np.int32)[:, half : 2 * half])
+        lengths, bounds, seen_at = np.full(n, -1), np.zeros(n), np.zeros(n, np.int64)
+        state = (*lists, lengths, bounds, seen_at, function.nearest)
+        guess = -1
+        if not X.fits:
+            # While rows are made for their sums: what candidates would gain after
+            # the likely first medoid, which saves making all rows once more.
+            guess = X.likely_centre()
+            ahead = (*state[:-1], X[guess])
+            X.summary = X.summarised(lambda rows, some: look_at(rows, some, ahead, 1))
+        first = function._calculate_gains(X)
+        best = int(np.argmax(first))
+        function._select_next(X[best], first[best], best)
+        if best != guess:  # all are looked at now
+            bounds[:], lengths[:], seen_at[:] = first, -1, 0
+        bounds[best] = -1.0
+        n_batch = BATCH if best == guess else n
+        chosen, gains = np.zeros(k, dtype=np.int64), np.zeros(k)
+        while (step := len(function.ranking)) < k:
             best = int(np.argmax(bounds))
-            if step < k and seen_at[best] == step:
+            if lengths[best] >= 0:
+                end = lazy_greedy(state, function.owner, chosen, gains, step)
+                function.ranking += chosen[step:end].tolist()
+                function.gains += gains[step:end].tolist()
+            elif seen_at[best] == step:
                 function._select_next(X[best], bounds[best], best)
-            elif step < k:
-                is_stale = (lengths < 0) & (seen_at < step) & (bounds >= 0.0)
-                stale = np.flatnonzero(is_stale)
-                order = np.argsort(-bounds[stale], kind="stable")
-                function._calculate_gains(X, np.sort(stale[order[:n_batch]]))
-                n_batch = 2 * n_batch if step == before else BATCH
+                bounds[best] = -1.0
+            else:
+                stale = np.flatnonzero((lengths < 0) & (seen_at < step) & (bounds >= 0))
+                order = np.argsort(-bounds[stale], kind="stable")[:n_batch]
+                X.in_blocks(
+                    lambda some: look_at(X.rows(some), some, state, step),
+                    np.sort(stale[order]),
+                )
+                n_batch = BATCH
 
 
 class Sieve(BaseOptimizer):
@@ -189,32 +205,20 @@ class FacilityLocation(FacilityLocationSelection):
         self.gains: Any = []
         self.owner = np.zeros(n, dtype=np.int64)
         self.mask, self.idxs = np.zeros(n, dtype=np.int8), np.arange(n)
-        self.guess = -1
-        is_lazy = self.optimizer == "lazy"
-        width = 0 if X.fits or not is_lazy else min(n, int(memory_limit() / (4 * n)))
-        room: Any = np.empty((n, width), np.float32)
-        if is_lazy and X.fits:
-            room = X.summary and X.stored  # lists lie in the place of the rows
-        half = room.shape[1] // 2
-        lists = (room[:, :half], room.view(np.int32)[:, half : 2 * half])
-        self.bounds, seen_at = np.full(n, -1.0), np.zeros(n, dtype=np.int64)
-        state = (*lists, np.full(n, -1), self.bounds, seen_at)
-        if is_lazy and not X.fits:
-            # While rows are made for their sums: what candidates would gain after
-            # the likely first medoid, which saves making all rows once more.
-            self.guess = X.likely_centre()
-            ahead = (*state, X[self.guess])
-            X.summary = X.summarised(lambda rows, some: look_at(rows, some, ahead, 1))
-        self.nearest = np.full(n, X.summary[1], dtype=np.float32)
-        self.state = (*state, self.nearest)
+        self.nearest = np.full(n, np.inf, dtype=np.float32)
 
     def _calculate_gains(self, X: Distances, idxs: Array | None = None) -> Array:
         idxs = self.idxs if idxs is None else idxs
         if not self.ranking:
             return X.shape[0] * X.summary[1] - X.summary[0][idxs]
-        step = len(self.ranking)
-        X.in_blocks(lambda some: look_at(X.rows(some), some, self.state, step), idxs)
-        return self.bounds[idxs]
+        gains = np.empty(X.shape[0])
+
+        def calculate(some: Array) -> None:
+            closer = np.subtract(self.nearest, X.rows(some), dtype=np.float64)
+            gains[some] = closer.clip(0).sum(axis=1)
+
+        X.in_blocks(calculate, idxs)
+        return gains[idxs]
 
     def _select_next(self, X: Array, gain: float, idx: int) -> None:
         if self.mask[idx]:
@@ -227,7 +231,7 @@ class FacilityLocation(FacilityLocationSelection):
         self.nearest[closer], self.owner[closer] = X[closer], len(self.ranking)
         self.ranking.append(int(idx))
         self.gains.append(gain)
-        self.mask[idx], self.bounds[idx] = 1, -1.0
+        self.mask[idx] = 1
         self.idxs = np.flatnonzero(self.mask == 0)
 
 
