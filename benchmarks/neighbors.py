@@ -223,7 +223,9 @@ def table(cells: list[dict[str, Any]]) -> str:
         "| d_10 off | same | groups |",
         "|---" * 11 + "|",
     ]
-    keys = dict.fromkeys((cell["n"], cell["features"], cell["search"]) for cell in cells)
+    keys = dict.fromkeys(
+        (cell["n"], cell["features"], cell["search"]) for cell in cells
+    )
     for n, n_features, name in sorted(keys, key=lambda key: key[:2]):
         row = [f"{n:,}", n_features, name]
         some = {

@@ -103,7 +103,7 @@ class Points:
 
     def __init__(self, features: Array) -> None:
         few = features[:: max(1, len(features) // 256)]
-        points = features - np.median(few, axis=0).astype(features.dtype)
+        points = features - np.partition(few, len(few) // 2, axis=0)[len(few) // 2]
         self.exponent = int(np.frexp(max(points.max(), -points.min()))[1])
         self.points = np.ldexp(points, -self.exponent).astype(np.float32, copy=False)
         self.norms = squared_norms(self.points)

@@ -7,31 +7,30 @@ nearest medoid so far. Working on d keeps digits that a similarity in float32 lo
 from __future__ import annotations
 
 import heapq
-import threading
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 import torch
 
 from .distances import Array, Distances, compiled, memory_limit
 
-# apricot compiles parallel functions at import: starting numba's threads sets the
-# number of OpenMP threads of the whole process, torch's with it.
-_n_threads = torch.get_num_threads()
+# apricot compiles all its loops at import, which takes 2 s and sets the number of OpenMP
+# threads of the whole process, torch's with it. Here they wait until they are called.
+_njit = numba.njit
+numba.njit = lambda *given, **how: _njit(*filter(callable, given), **how)
 from apricot import FacilityLocationSelection  # noqa: E402
 from apricot.optimizers import OPTIMIZERS, BaseOptimizer  # noqa: E402
 
-torch.set_num_threads(_n_threads)
+numba.njit = _njit
 
 # Why each of these of apricot 0.6.1 can't be used.
 REFUSED = {
+    "sieve": "it reads similarities in a loop of its own, and may choose too few",
     "random": "it raises TypeError: super(type, obj): obj must be an instance of type",
     "bidirectional": "it raises ValueError: zero-size array to reduction operation",
 }
 OPTIMIZER_NAMES = tuple(name for name in OPTIMIZERS if name not in REFUSED)
-# Stock apricot's compiled loops start threads, which not every threading layer of
-# numba's allows in two threads at once.
-_one_at_a_time = threading.Lock()
 
 # Sums are made side by side, entry j in sum j % LANES, and those added in the end: for
 # speed, and so that leaving out entries that add nothing changes no digit.
@@ -58,7 +57,8 @@ def look_at(rows: Array, candidates: Array, state: Any, step: int) -> None:
     near, names, lengths, bounds, seen_at, nearest = state
     sums, n = np.empty(LANES), len(nearest)
     values, columns = np.empty(n + 1, np.float32), np.empty(n + 1, np.int32)
-    for row, i in zip(rows, candidates):  # noqa: B905  (numba knows no strict)
+    for at in range(len(candidates)):
+        row, i = rows[at], candidates[at]
         sums[:] = 0.0
         for begin in range(0, n, LANES):
             here, old = row[begin : begin + LANES], nearest[begin : begin + LANES]
@@ -70,7 +70,8 @@ def look_at(rows: Array, candidates: Array, state: Any, step: int) -> None:
             kept += int(row[j] < nearest[j])
         if kept <= near.shape[1]:
             lengths[i] = kept
-            near[i, :kept], names[i, :kept] = values[:kept], columns[:kept]
+            for j in range(kept):
+                near[i, j], names[i, j] = values[j], columns[j]
 
 
 @compiled
@@ -118,7 +119,7 @@ class LazyGreedy(BaseOptimizer):
 
     def select(self, X: Distances, k: int, sample_cost: Any = None) -> None:
         """Choose k medoids, ties to the lowest index."""
-        n, function = X.shape[0], self.function
+        n, function, guess, n_batch = X.shape[0], self.function, -1, BATCH
         if X.fits:
             room: Any = X.summary and X.stored  # lists lie in the place of the rows
         else:
@@ -126,21 +127,18 @@ class LazyGreedy(BaseOptimizer):
         half = room.shape[1] // 2
         lists = (room[:, :half], room.view(np.int32)[:, half : 2 * half])
         lengths, bounds, seen_at = np.full(n, -1), np.zeros(n), np.zeros(n, np.int64)
-        state = (*lists, lengths, bounds, seen_at, function.nearest)
-        guess = -1
         if not X.fits:
             # While rows are made for their sums: what candidates would gain after
             # the likely first medoid, which saves making all rows once more.
             guess = X.likely_centre()
-            ahead = (*state[:-1], X[guess])
+            ahead = (*lists, lengths, bounds, seen_at, X[guess])
             X.summary = X.summarised(lambda rows, some: look_at(rows, some, ahead, 1))
         first = function._calculate_gains(X)
-        best = int(np.argmax(first))
+        if (best := int(np.argmax(first))) != guess:
+            bounds[:], lengths[:], seen_at[:], n_batch = first, -1, 0, n
         function._select_next(X[best], first[best], best)
-        if best != guess:  # all are looked at now
-            bounds[:], lengths[:], seen_at[:] = first, -1, 0
         bounds[best] = -1.0
-        n_batch = BATCH if best == guess else n
+        state = (*lists, lengths, bounds, seen_at, function.nearest)
         chosen, gains = np.zeros(k, dtype=np.int64), np.zeros(k)
         while (step := len(function.ranking)) < k:
             best = int(np.argmax(bounds))
@@ -153,32 +151,12 @@ class LazyGreedy(BaseOptimizer):
                 bounds[best] = -1.0
             else:
                 stale = np.flatnonzero((lengths < 0) & (seen_at < step) & (bounds >= 0))
-                order = np.argsort(-bounds[stale], kind="stable")[:n_batch]
+                next_ones = stale[np.argsort(-bounds[stale], kind="stable")[:n_batch]]
                 X.in_blocks(
                     lambda some: look_at(X.rows(some), some, state, step),
-                    np.sort(stale[order]),
+                    np.sort(next_ones),
                 )
                 n_batch = BATCH
-
-
-class Sieve(BaseOptimizer):
-    """Stock apricot's streaming sieve, which reads similarities in a loop of its own.
-
-    It may choose fewer than k, and none where nothing gains, as in a class of one or
-    of equal gradients: there the first example is the medoid.
-    """
-
-    def select(self, X: Distances, k: int, sample_cost: Any = None) -> None:
-        """Choose at most k medoids."""
-        rows, n_threads = X.rows(self.function.idxs), torch.get_num_threads()
-        similarities = rows.max() - rows.astype(np.float64)
-        stock = FacilityLocationSelection(k, metric="precomputed", optimizer="sieve")
-        with _one_at_a_time:
-            chosen = stock.fit(similarities).ranking if similarities.any() else [0]
-            torch.set_num_threads(n_threads)
-        for i in dict.fromkeys(chosen):
-            gain = self.function._calculate_gains(X, np.array([i]))[0]
-            self.function._select_next(X[i], gain, int(i))
 
 
 class FacilityLocation(FacilityLocationSelection):
@@ -193,7 +171,7 @@ class FacilityLocation(FacilityLocationSelection):
             # small budgets and budgets near n miss.
             options["m"] = min(8, X.shape[0])
             options["l"] = min(self.n_samples, -(-X.shape[0] // options["m"]))
-        optimizers = {**OPTIMIZERS, "lazy": LazyGreedy, "sieve": Sieve}
+        optimizers = {**OPTIMIZERS, "lazy": LazyGreedy}
         optimizers[self.optimizer](self, **options).select(X, self.n_samples)
         arrays = np.array(self.ranking), np.array(self.gains), self.owner
         self.selection = Selection(*arrays, X.summary[2])
