@@ -3,9 +3,8 @@
     python benchmarks/first_use.py
 
 Each line is a process of its own. "nothing compiled" has an empty NUMBA_CACHE_DIR, as a
-fresh installation does; "compiled before" runs after it with the same one. Seconds are of
-the processor, user and system, children included; the files of the installation are in
-the page cache.
+fresh installation does; "compiled before" runs after it with the same one. Seconds are
+of the processor, user and system; the files of the installation are in the page cache.
 """
 
 from __future__ import annotations

@@ -155,9 +155,7 @@ class Distances:
 
     def in_blocks(self, work: Callable[[Array], None], rows: Array) -> None:
         """Call `work` with some of the rows at a time, in threads."""
-        per_row = 4 * self.shape[0] * len(self.factors) * self.n_threads
-        size = max(1, min(BLOCK_ROWS, int(memory_limit() / per_row)))
-        blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
+        blocks = np.split(rows, range(BLOCK_ROWS, len(rows), BLOCK_ROWS))
         if min(self.n_threads, len(blocks)) < 2:
             list(map(work, blocks))
             return

@@ -23,35 +23,16 @@ def neighbor_distances(
     max_class_size: int | None = MAX_CLASS_SIZE,
     seed: int = 0,
 ) -> Array:
-    """Distance of each example to its k-th nearest other of its class.
+    """Distances (n, len(ranks)) of each example to its k-th nearest others.
 
-    Parameters
-    ----------
-    features : ndarray of shape (n, d)
-        Finite.
-    codes : ndarray of shape (n,), int
-        Class of each example: 0, 1, ...
-    ranks : sequence of int
-        The k wanted, from 1 on.
-    metric : {"euclidean", "cosine"}, default="euclidean"
-        See :func:`epic_sklearn.find_medoids`; a cosine distance is half the
-        squared distance of directions.
-    max_class_size : int or None, default=20_000
-        In larger classes distances are approximate, never too small: neighbours
-        are looked for in the cells of four random projection trees (Dasgupta and
-        Freund, 2008) of at most a quarter of this size. None: always exact.
-    seed : int, default=0
-        For the trees.
+    Others of its class, `codes` (n,), for each k in `ranks`; infinite in classes of at
+    most k examples. `metric` as in :func:`epic_sklearn.find_medoids`: a cosine distance
+    is half the squared one of directions. By scikit-learn's brute force, from products
+    in double precision: copies are up to 1e-7 of their length apart.
 
-    Returns
-    -------
-    ndarray of shape (n, len(ranks)), float64
-        Infinite in classes of at most k examples.
-
-    Notes
-    -----
-    By scikit-learn's brute force, from products in double precision: copies are up
-    to 1e-7 of their length apart.
+    In classes above `max_class_size` distances are approximate, never too small:
+    neighbours are looked for in the cells of four random projection trees (Dasgupta and
+    Freund, 2008) of at most a quarter of this size, drawn by `seed`. None: in no class.
 
     Examples
     --------
