@@ -17,7 +17,7 @@ from .distances import Array, Distances, compiled, memory_limit
 
 # apricot compiles all its loops at import, which takes 2 s and sets the number of
 # OpenMP threads of the process, torch's with it. Here they wait until they are called.
-_njit = numba.njit
+_njit: Any = numba.njit
 numba.njit = lambda *given, **how: _njit(*filter(callable, given), **how)
 from apricot import FacilityLocationSelection  # noqa: E402
 from apricot.optimizers import OPTIMIZERS, BaseOptimizer  # noqa: E402
