@@ -37,7 +37,7 @@ from sklearn.preprocessing import normalize
 
 from benchmarks.selection import judge, layer_inputs, logit_gradients, peak_memory
 from epic_sklearn import OuterProductGradients
-from epic_sklearn.medoids import neighbor_distances
+from epic_sklearn.medoids import nearest_neighbors
 from epic_sklearn.rules import FarNeighbors
 
 K = 10
@@ -56,16 +56,14 @@ def problem(n: int, n_features: int) -> tuple[OuterProductGradients, np.ndarray]
 
 
 # --------------------------------------------------------------------- the searches
-# Each takes unit rows (n, d) and returns distances (n, 10) to the nearest others.
+# Each takes unit rows (n, d) and returns an array (2, n, 10): distances to the nearest
+# others, and their row numbers.
 
 
 def ours(size: int | None) -> Callable[[np.ndarray], np.ndarray]:
     def search(unit: np.ndarray) -> np.ndarray:
         codes = np.zeros(len(unit), dtype=int)
-        found = neighbor_distances(
-            unit, codes, range(1, K + 1), metric="cosine", max_class_size=size
-        )
-        return np.sqrt(2 * found)
+        return np.stack(nearest_neighbors(unit, codes, K, max_class_size=size))
 
     return search
 
@@ -73,14 +71,14 @@ def ours(size: int | None) -> Callable[[np.ndarray], np.ndarray]:
 def scikit_learn(algorithm: str) -> Callable[[np.ndarray], np.ndarray]:
     n_jobs = torch.get_num_threads()
     search = NearestNeighbors(n_neighbors=K, algorithm=algorithm, n_jobs=n_jobs)
-    return lambda unit: search.fit(unit).kneighbors()[0]
+    return lambda unit: np.stack(search.fit(unit).kneighbors())
 
 
 def without_own(names: np.ndarray, distances: np.ndarray) -> np.ndarray:
     """Take each row from its own K + 1 neighbours, or the last if it is not there."""
     own = names == np.arange(len(names))[:, None]
     own[:, -1] |= ~own.any(axis=1)
-    return distances[~own].reshape(len(names), K)
+    return np.stack([distances[~own], names[~own]]).reshape(2, len(names), K)
 
 
 def pynndescent(unit: np.ndarray) -> np.ndarray:
@@ -105,7 +103,7 @@ def faiss(is_exact: bool) -> Callable[[np.ndarray], np.ndarray]:
             index.train(unit)
         index.add(unit)
         squares, names = index.search(unit, K + 1)
-        return np.sqrt(without_own(names, squares).clip(0))
+        return without_own(names, np.sqrt(squares.clip(0)))
 
     return search
 
@@ -150,18 +148,18 @@ def run_cell(name: str, n: int, n_features: int, n_threads: int, limit: int) -> 
     }
 
 
-def flagged(gradients: OuterProductGradients, distances: np.ndarray) -> np.ndarray:
-    """Flag rows by such distances."""
-    halves = distances[:, [0, K - 1]].astype(np.float64) ** 2 / 2
-    where = "epic_sklearn.rules.far_neighbors.neighbor_distances"
-    with patch(where, lambda *args, **kwargs: halves):
+def flagged(gradients: OuterProductGradients, found: np.ndarray) -> np.ndarray:
+    """Flag rows by such neighbours."""
+    halves, names = found[0].astype(np.float64) ** 2 / 2, found[1].astype(int)
+    where = "epic_sklearn.rules.far_neighbors.nearest_neighbors"
+    with patch(where, lambda *args, **kwargs: (halves, names)):
         return judge(FarNeighbors(), gradients).flagged
 
 
 def compare(found: np.ndarray, exact: np.ndarray, n: int, n_features: int) -> Any:
     """Error of the distances, and of what is flagged by them."""
     gradients, groups = problem(n, n_features)
-    off = (found / exact.clip(1e-7) - 1).mean(axis=0)
+    off = (found[0] / exact[0].clip(1e-7) - 1).mean(axis=0)
     by_exact, by_found = flagged(gradients, exact), flagged(gradients, found)
     same = (by_exact & by_found).sum() / by_exact.sum()
     return {

@@ -192,6 +192,18 @@ CPU = {
         attack=functools.partial(matching, n_poisons=200, eps=16 / 255, n_steps=100),
         **CPU_HOME,
     ),
+    "home-sleeper-agent": Scenario(
+        title="Sleeper Agent, 500 poisons in 20,000 of 4 classes, eps 32/255, "
+        "patch 14 x 14",
+        attack=functools.partial(
+            sleeper,
+            n_poisons=500,
+            eps=32 / 255,
+            n_steps=100,
+            trigger=PatchTrigger.random((3, 32, 32), size=14, random_state=0),
+        ),
+        **{**CPU_HOME, "kind": BACKDOOR},
+    ),
     "home-bullseye-polytope": Scenario(
         title="bullseye polytope, 5 poisons in 2,500 of 4 classes, eps 0.1",
         attack=functools.partial(BullseyePolytope, n_poisons=5, eps=0.1),

@@ -32,7 +32,7 @@ from apricot import FacilityLocationSelection
 from sklearn.metrics import pairwise_distances
 
 from epic_sklearn import OuterProductGradients, find_medoids
-from epic_sklearn.medoids import neighbor_distances
+from epic_sklearn.medoids import nearest_neighbors
 from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, Memory
 
 ROWS = (1_000, 5_000, 20_000, 100_000, 500_000)
@@ -250,13 +250,13 @@ def quality(n: int) -> None:
         print(f"| | isolated rows | {alone[0].sum()} | {alone[1].sum()}, ", end="")
         print(f"{overlap(*alone):.0%} of the exact ones |", flush=True)
         near = [
-            neighbor_distances(
+            nearest_neighbors(
                 getattr(gradients, "inputs", gradients),
                 codes,
-                (1, 10),
+                10,
                 metric="cosine",
                 max_class_size=size,
-            )
+            )[0][:, [0, -1]]
             for size in (None, n // 4)
         ]
         ratio = np.median(np.sqrt(near[1] / near[0].clip(1e-30)), axis=0)

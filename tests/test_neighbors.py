@@ -1,14 +1,14 @@
-"""Distances to near neighbours against scikit-learn's brute force."""
+"""Nearest neighbours against scikit-learn's brute force."""
 
 import numpy as np
 import pytest
 from sklearn import config_context
 from sklearn.neighbors import NearestNeighbors
 
-from epic_sklearn.medoids import neighbor_distances
+from epic_sklearn.medoids import nearest_neighbors
 from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, Memory
 
-RANKS = (1, 4, 20)
+K = 20
 
 
 def gradients_of(kind, dtype=np.float64):
@@ -23,16 +23,25 @@ def gradients_of(kind, dtype=np.float64):
 
 
 def brute(gradients, codes, metric):
-    found = np.full((len(codes), len(RANKS)), np.inf)
+    found = np.full((len(codes), K), np.inf)
     for code in np.unique(codes):
         rows = np.flatnonzero(codes == code)
         search = NearestNeighbors(algorithm="brute", metric=metric).fit(gradients[rows])
-        k = min(RANKS[-1], len(rows) - 1)
+        k = min(K, len(rows) - 1)
         if k:
-            near = search.kneighbors(n_neighbors=k)[0]
-            for place, rank in enumerate(RANKS):
-                found[rows, place] = near[:, rank - 1] if rank <= k else np.inf
+            found[rows, :k] = search.kneighbors(n_neighbors=k)[0]
     return found
+
+
+def between(rows, neighbors, metric):
+    """Distance of each example to each of its neighbours."""
+    away = rows[:, None] - (near := rows[neighbors])
+    if metric == "euclidean":
+        return np.linalg.norm(away, axis=2)
+    lengths = np.linalg.norm(rows, axis=1)
+    return (
+        1 - (rows[:, None] * near).sum(axis=2) / lengths[:, None] / lengths[neighbors]
+    )
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
@@ -42,51 +51,59 @@ def test_distances_are_those_of_brute_force(kind, dtype, metric):
     gradients = gradients_of(kind, dtype)
     codes = np.random.default_rng(1).choice([0, 1, 3], 400, p=[0.5, 0.45, 0.05])
     codes[0] = 2  # a class of one
-    found = neighbor_distances(gradients, codes, RANKS, metric=metric)
+    found, neighbors = nearest_neighbors(gradients, codes, K, metric=metric)
     exact = brute(gradients_of(kind), codes, metric)
     # Doubles are up to 1e-7 apart, by products.
     np.testing.assert_allclose(found, exact, rtol=1e-3, atol=1e-6)
     assert (found[(codes == 0) & (np.arange(400) < 20), 0] < 1e-6).all()
+    some = np.isfinite(found)
+    np.testing.assert_array_equal(neighbors == -1, ~some)
+    assert (codes[neighbors] == codes[:, None])[some].all()
+    assert (neighbors != np.arange(400)[:, None]).all()
+    again = between(gradients_of(kind), neighbors, metric)
+    np.testing.assert_allclose(again[some], exact[some], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("power", [-300, -30, 30, 300])
 def test_the_scale_changes_nothing(power):
     gradients, codes = gradients_of("wide"), np.arange(400) % 3
     scaled = np.ldexp(gradients, power)
-    found = neighbor_distances(gradients, codes, RANKS)
-    again = neighbor_distances(scaled, codes, RANKS)
+    found, neighbors = nearest_neighbors(gradients, codes, K)
+    again, same = nearest_neighbors(scaled, codes, K)
     np.testing.assert_array_equal(again, np.ldexp(found, power))
+    np.testing.assert_array_equal(same, neighbors)
     np.testing.assert_array_equal(
-        neighbor_distances(scaled, codes, RANKS, metric="cosine"),
-        neighbor_distances(gradients, codes, RANKS, metric="cosine"),
+        nearest_neighbors(scaled, codes, K, metric="cosine")[0],
+        nearest_neighbors(gradients, codes, K, metric="cosine")[0],
     )
 
 
 @pytest.mark.parametrize("kind", ["narrow", "wide"])
 def test_little_memory_changes_nothing(kind):
     gradients, codes = gradients_of(kind), np.zeros(400, dtype=int)
-    found = neighbor_distances(gradients, codes, RANKS)
+    found, neighbors = nearest_neighbors(gradients, codes, K)
     with config_context(working_memory=0.01):
-        again = neighbor_distances(gradients, codes, RANKS)
+        again, same = nearest_neighbors(gradients, codes, K)
     np.testing.assert_allclose(again, found, rtol=1e-6)
+    assert (same == neighbors).mean() > 0.95  # ties apart
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("kind", ["narrow", "wide"])
 def test_large_classes_are_approximate_and_never_too_near(kind, metric):
     gradients, codes = gradients_of(kind), np.arange(400) // 300
-    exact = neighbor_distances(gradients, codes, RANKS, metric=metric)
+    exact = nearest_neighbors(gradients, codes, K, metric=metric)[0]
     found, again = (
-        neighbor_distances(
-            gradients, codes, RANKS, metric=metric, max_class_size=250, seed=3
-        )
+        nearest_neighbors(
+            gradients, codes, K, metric=metric, max_class_size=250, seed=3
+        )[0]
         for _ in range(2)
     )
     np.testing.assert_array_equal(found, again)
     np.testing.assert_array_equal(found[codes == 1], exact[codes == 1])
     assert (found >= exact * (1 - 1e-3) - 1e-7).all()
-    assert np.median(found[:300] / exact[:300].clip(1e-12), axis=0)[1] < 1.3
-    assert (found[:20, 1] < 1e-6).all()  # copies stay together
+    assert np.median(found[:300] / exact[:300].clip(1e-12), axis=0)[3] < 1.3
+    assert (found[:20, 3] < 1e-6).all()  # copies stay together
 
 
 @pytest.mark.parametrize("rule", [FarNeighbors, IsolatedMedoids])

@@ -10,7 +10,7 @@ from .find import (
     find_medoids_within,
 )
 from .greedy import OPTIMIZER_NAMES, is_on_gpu
-from .neighbors import neighbor_distances
+from .neighbors import nearest_neighbors
 
 __all__ = [
     "MAX_CLASS_SIZE",
@@ -24,5 +24,5 @@ __all__ = [
     "find_medoids",
     "find_medoids_within",
     "is_on_gpu",
-    "neighbor_distances",
+    "nearest_neighbors",
 ]

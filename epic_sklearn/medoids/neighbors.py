@@ -1,8 +1,6 @@
-"""Distances to near neighbours inside each class."""
+"""Nearest neighbours inside each class."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from sklearn import config_context
@@ -14,53 +12,67 @@ N_TREES = 4  # in each, an example is compared with those of its cell
 N_FEW = 256  # examples among which the far end of a line is chosen
 
 
-def neighbor_distances(
+def nearest_neighbors(
     features: Array,
     codes: Array,
-    ranks: Sequence[int],
+    k: int,
     *,
     metric: str = "euclidean",
     max_class_size: int | None = MAX_CLASS_SIZE,
     seed: int = 0,
-) -> Array:
-    """Distances (n, len(ranks)) of each example to its k-th nearest others.
+) -> tuple[Array, Array]:
+    """Find the k nearest others of each example's class: distances (n, k) and whose.
 
-    Others of its class, `codes` (n,), for each k in `ranks`; infinite in classes of at
-    most k examples. `metric` as in :func:`epic_sklearn.find_medoids`: a cosine distance
-    is half the squared one of directions. By scikit-learn's brute force, from products
-    in double precision: copies are up to 1e-7 of their length apart.
+    From near to far; infinite and -1 where the class, by `codes` (n,), has fewer
+    others. `metric` as in :func:`epic_sklearn.find_medoids`: a cosine distance is half
+    the squared one of directions. By scikit-learn's brute force, from products in
+    double precision: copies are up to 1e-7 of their length apart.
 
-    In classes above `max_class_size` distances are approximate, never too small:
-    neighbours are looked for in the cells of four random projection trees (Dasgupta and
-    Freund, 2008) of at most a quarter of this size, drawn by `seed`. None: in no class.
+    In classes above `max_class_size` the result is approximate, distances never too
+    small: neighbours are looked for in the cells of four random projection trees
+    (Dasgupta and Freund, 2008) of at most a quarter of this size, drawn by `seed`.
+    None: always exact.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from epic_sklearn.medoids import neighbor_distances
+    >>> from epic_sklearn.medoids import nearest_neighbors
     >>> features = np.array([[0.0], [1.0], [3.0], [7.0]])
-    >>> neighbor_distances(features, np.array([0, 0, 0, 1]), ranks=(1, 2))
+    >>> distances, neighbors = nearest_neighbors(features, np.array([0, 0, 0, 1]), 2)
+    >>> distances
     array([[ 1.,  3.],
            [ 1.,  2.],
            [ 2.,  3.],
            [inf, inf]])
+    >>> neighbors
+    array([[ 1,  2],
+           [ 0,  2],
+           [ 1,  0],
+           [-1, -1]])
     """
-    found = np.full((len(codes), len(ranks)), np.inf)
+    distances = np.full((len(codes), k), np.inf)
+    neighbors = np.full((len(codes), k), -1)
     order = np.argsort(codes, kind="stable")
-    size = max((max_class_size or 0) // N_TREES, 2 * max(ranks) + 2)
-    with config_context(assume_finite=True, skip_parameter_validation=True):
-        for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
-            inside = features[rows]
-            scaled = Points(directions([inside])[0] if metric == "cosine" else inside)
-            points, cells = scaled.points, [np.arange(len(rows))]
-            if max_class_size and len(rows) > max_class_size:
-                rng = np.random.RandomState(seed)
-                trees = (cells_of(points, cells[0], size, rng) for _ in range(N_TREES))
-                cells = [cell for tree in trees for cell in tree]
-            for cell in cells:
-                near = np.ldexp(within(points[cell], ranks), scaled.exponent)
-                found[rows[cell]] = np.minimum(found[rows[cell]], near)
-    return found**2 / 2 if metric == "cosine" else found
+    size = max((max_class_size or 0) // N_TREES, 2 * k + 2)
+    for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
+        inside = features[rows]
+        scaled = Points(directions([inside])[0] if metric == "cosine" else inside)
+        points, cells = scaled.points, [np.arange(len(rows))]
+        if max_class_size and len(rows) > max_class_size:
+            rng = np.random.RandomState(seed)
+            trees = (cells_of(points, cells[0], size, rng) for _ in range(N_TREES))
+            cells = [cell for tree in trees for cell in tree]
+        for cell in cells:
+            at = rows[cell]
+            near, who = within(points[cell], k)
+            near, who = np.ldexp(near, scaled.exponent), at[who]
+            seen = (who[:, :, None] == neighbors[at][:, None]).any(axis=2)
+            near = np.hstack([distances[at], np.where(seen, np.inf, near)])
+            who = np.hstack([neighbors[at], who])
+            first = np.argsort(near, axis=1, kind="stable")[:, :k]
+            distances[at] = np.take_along_axis(near, first, axis=1)
+            neighbors[at] = np.take_along_axis(who, first, axis=1)
+    return distances**2 / 2 if metric == "cosine" else distances, neighbors
 
 
 def cells_of(
@@ -83,10 +95,12 @@ def cells_of(
     ]
 
 
-def within(points: Array, ranks: Sequence[int]) -> Array:
-    """Distances (n, len(ranks)) to neighbours inside one cell."""
-    found = np.full((len(points), max(ranks)), np.inf)
-    if (k := min(max(ranks), len(points) - 1)) > 0:
-        search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(points)
-        found[:, :k] = search.kneighbors()[0]
-    return found[:, np.asarray(ranks) - 1]
+def within(points: Array, k: int) -> tuple[Array, Array]:
+    """Distances to the neighbours inside one cell, k or all others, and their places."""
+    k = min(k, len(points) - 1)
+    if k == 0:
+        return np.empty((len(points), 0)), np.empty((len(points), 0), dtype=np.int64)
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        return (
+            NearestNeighbors(n_neighbors=k, algorithm="brute").fit(points).kneighbors()
+        )

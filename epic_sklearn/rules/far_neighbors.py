@@ -10,24 +10,30 @@ from scipy.stats import norm
 from sklearn.utils._param_validation import Interval
 
 from ..gradients import Gradients, OuterProductGradients
-from ..medoids import MAX_CLASS_SIZE, SIZE, approximate, neighbor_distances
+from ..medoids import MAX_CLASS_SIZE, SIZE, approximate, nearest_neighbors
 from .base import Judgement, Memory, Rule
 
 # Colliding groups of up to as many examples are seen as groups.
 N_NEIGHBORS = 10
+# Of a class of fewer than 60, a sixth are neighbours.
+SHARE = 6
 # Directions closer than this are copies; float32 features can't tell them apart.
 SAME_DIRECTION = 1e-6
-# Most that the geometry counts: alone it does not pass a cutoff of 2.
-LARGEST_Z = 3.0
+# Most that the geometry counts in one round, far above what clean examples have.
+LARGEST_Z = 10.0
 # Differences of logarithms below are rounding.
 SAME = 1e-6
 
 
 def _robust_z(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Deviations (n,) from the class's median in robust standard deviations, +-3."""
+    """Deviations (n,) from the class's median in robust standard deviations.
+
+    In plain ones where more than half of a class are equal.
+    """
     away = values - _medians(values, codes)[codes]
     spread = _medians(np.abs(away), codes) / norm.ppf(0.75)
-    return np.clip(away / spread.clip(SAME)[codes], -LARGEST_Z, LARGEST_Z)
+    plain = np.sqrt(np.bincount(codes, away**2) / np.bincount(codes))
+    return away / np.where(spread > SAME, spread, plain).clip(SAME)[codes]
 
 
 def _medians(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -69,20 +75,24 @@ def neighbor_isolation(
 ) -> np.ndarray:
     """Score how isolated each example is among the neighbours of its class.
 
-    The last layer's gradient is an outer product, error times input. With d_k the
-    distance from an example's input to the k-th nearest of its class, both scaled
-    to length 1, and e the length of its error, the score is
-    ``(z(log(d_10 * d_10 / d_1)) + 2 * q(e)) / sqrt(5)``. Here z are robust deviations
-    in the class: from the median, in units of 1.4826 median absolute deviations, cut
-    at 3; how far away a row is tells poisons apart. q are normal scores: the error of
-    rank r (from 1) among n becomes the (r - 1/2) / n quantile of the standard normal
+    The last layer's gradient is an outer product, error times input. An example's
+    neighbours are the k of its class whose inputs, scaled to length 1, are nearest:
+    10, or a sixth of a class of fewer than 60. With d_k the distance to the last of
+    them and d_1 to the nearest that is no copy, the score is
+    ``(z(log(d_k * d_k / d_1)) + q(e) + q(mean q(e'))) / 2``, in which
+    negative terms count as 0. Here z are robust deviations in the class: from the
+    median, in units of 1.4826 median absolute deviations, 10 at most. e is the length
+    of the error, e' those of the neighbours' errors, and q are normal scores: rank r
+    (from 1) among n becomes the (r - 1/2) / n quantile of the standard normal
     distribution; errors have a largest length, and pile up there. Of gradients that
     are plain arrays, direction and length take the places of input and error.
 
-    d_10 is large for an example far from its class, d_10 / d_1 for a member of a
-    group of up to 10 that lie closer to each other than to the rest: poisons that
-    collide. The error says whether training heeds the example. Nothing depends on
-    the scale of the gradients.
+    d_k is large for an example far from its class, d_k / d_1 for a member of a group
+    of up to k that lie closer to each other than to the rest: poisons that
+    collide. The errors say whether the model takes the example, and those around it,
+    for another class: poisons that are company to each other, too, lie among examples
+    that are fitted badly. Nothing that is as usual makes up for what is not, and
+    nothing depends on the scale of the gradients.
 
     Parameters
     ----------
@@ -99,8 +109,8 @@ def neighbor_isolation(
     Returns
     -------
     ndarray of shape (n,), float64
-        In standard deviations of the class, roughly. 0 in classes of at most 10
-        examples, which are too few to tell.
+        At least 0; in standard deviations of the class, roughly. 0 in classes of at
+        most 10 examples, which are too few to tell.
 
     Notes
     -----
@@ -121,7 +131,7 @@ def neighbor_isolation(
     >>> score = neighbor_isolation(
     ...     OuterProductGradients(errors, inputs), np.zeros(50, int))
     >>> score[:4] > 2, float(np.mean(score[4:] > 2).round(2))
-    (array([ True,  True,  True,  True]), 0.02)
+    (array([ True,  True,  True,  True]), 0.0)
     """
     if isinstance(gradients, OuterProductGradients):
         inputs, errors = gradients.inputs, gradients.errors
@@ -132,24 +142,31 @@ def neighbor_isolation(
     if len(rows) == 0:
         return score
     _, codes = np.unique(codes[rows], return_inverse=True)
-    halves = neighbor_distances(
+    halves, neighbors = nearest_neighbors(
         inputs[rows],
         codes,
-        (1, N_NEIGHBORS),
+        N_NEIGHBORS,
         metric="cosine",
         max_class_size=max_class_size,
         seed=seed,
     )
+    k = (np.bincount(codes) // SHARE).clip(2, N_NEIGHBORS)[codes]
+    some = np.arange(N_NEIGHBORS) < k[:, None]
     # Half the square of the distance between rows scaled to length 1.
-    first, last = np.log(np.sqrt(2 * halves).clip(SAME_DIRECTION)).T
-    geometry = _robust_z(2 * last - first, codes)
-    error = _normal_scores(_log_lengths(errors[rows]), codes)
-    score[rows] = (geometry + 2 * error) / np.sqrt(5)
+    distances = np.sqrt(2 * halves).clip(SAME_DIRECTION)
+    last = distances[np.arange(len(k)), k - 1]
+    apart = some & (distances > SAME_DIRECTION)
+    first = np.where(apart, distances, last[:, None]).min(axis=1)
+    geometry = _robust_z(2 * np.log(last) - np.log(first), codes)
+    own = _normal_scores(_log_lengths(errors[rows]), codes)
+    around = _normal_scores(own[neighbors].mean(axis=1, where=some), codes)
+    terms = np.stack([geometry.clip(max=LARGEST_Z), own, around])
+    score[rows] = terms.clip(min=0).sum(axis=0) / 2
     return score
 
 
 class FarNeighbors(Rule):
-    """Drop what is far from its class, or in a tight group, and fitted badly.
+    """Drop what is far from its class, in a tight group, or fitted badly.
 
     Ours, not the paper's, and the default. :func:`neighbor_isolation` is averaged
     over the rounds so far and compared with `cutoff`: a poison that works is
@@ -159,7 +176,7 @@ class FarNeighbors(Rule):
 
     Parameters
     ----------
-    cutoff : float, default=2.0
+    cutoff : float, default=2.25
         Mean score above which an example is dropped; lower drops more.
     max_class_size : int or None, default=20_000
         Largest class whose neighbours are found exactly; see
@@ -171,8 +188,8 @@ class FarNeighbors(Rule):
 
     Notes
     -----
-    Clean exact copies look like a colliding group: drop duplicates first. Classes
-    of at most 10 examples are too small to judge. Where a class is larger than
+    Exact copies are no colliding group: they are common in clean data. Classes of at
+    most 10 examples are too small to judge. Where a class is larger than
     `max_class_size`, the details have a column ``approximate``, True for its rows.
 
     Examples
@@ -189,8 +206,8 @@ class FarNeighbors(Rule):
     prefers: ClassVar[str | None] = "last_layer"
     begins: ClassVar[float] = 1 / 12
     flags: ClassVar[str] = (
-        "examples far from their class, or in a tight group of up to 10, that are "
-        "fitted badly: with a score above `cutoff`"
+        "examples far from their class, in a tight group of up to 10, or fitted "
+        "badly, as are those around them: with a score above `cutoff`"
     )
     score_is: ClassVar[str] = (
         "standard deviations of its class, roughly, averaged over the rounds"
@@ -203,7 +220,7 @@ class FarNeighbors(Rule):
     }
 
     def __init__(
-        self, cutoff: float = 2.0, *, max_class_size: int | None = MAX_CLASS_SIZE
+        self, cutoff: float = 2.25, *, max_class_size: int | None = MAX_CLASS_SIZE
     ) -> None:
         self.cutoff = cutoff
         self.max_class_size = max_class_size
