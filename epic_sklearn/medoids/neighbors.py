@@ -96,7 +96,7 @@ def cells_of(
 
 
 def within(points: Array, k: int) -> tuple[Array, Array]:
-    """Distances to the neighbours inside one cell, k or all others, and their places."""
+    """Distances to the k neighbours inside one cell, or to all, and their places."""
     k = min(k, len(points) - 1)
     if k == 0:
         return np.empty((len(points), 0)), np.empty((len(points), 0), dtype=np.int64)
