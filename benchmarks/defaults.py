@@ -37,6 +37,7 @@ from epic_sklearn import (
     TorchClassifier,
 )
 from epic_sklearn.attacks import FeatureCollision
+from epic_sklearn.attacks.features import features_of
 from epic_sklearn.datasets import make_poisoned_digits
 from epic_sklearn.rules import IsolatedMedoids, RandomDrop
 
@@ -59,25 +60,26 @@ class Case:
 def digits_on_features(attack: Any, seed: int) -> Iterator[Case]:
     """Poisons among 70 digits of a class, on a small net's frozen features."""
     problem = make_poisoned_digits(8, random_state=seed)
-    for number, bullseye in enumerate(problem.trials):
-        poisons = bullseye
+    for number, bullseye in enumerate(problem.poisons):
+        poisons, examples = bullseye, problem.examples[number]
         if attack is not None:
             poisons = attack(random_state=number).craft(
                 problem.feature_extractor,
                 problem.images,
-                problem.labels,
+                problem.y,
                 bullseye.target,
                 bullseye.adversarial_label,
             )
-        X = problem.features.copy()
-        X[poisons.indices] = problem.extract(poisons.examples)
+            examples = features_of(problem.feature_extractor, poisons.examples)
+        X = problem.X.copy()
+        X[poisons.indices] = examples
         yield Case(
             X,
-            problem.labels,
-            problem.test_features,
-            problem.test_labels,
+            problem.y,
+            problem.X_test,
+            problem.y_test,
             poisons.indices,
-            problem.extract(poisons.target[None]),
+            problem.targets[number],
             poisons.adversarial_label,
         )
 

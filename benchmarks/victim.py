@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from skorch.callbacks import LRScheduler
 from torch import nn
 
 from benchmarks.nets import SGD, Frozen, OneCycle, extract
@@ -107,11 +108,13 @@ class Victim:
         callbacks = list(callbacks or [])
         if self.training.one_cycle:
             callbacks.append(OneCycle(self.training.max_epochs, begin))
+        if self.training.milestones:
+            left = [m - begin for m in self.training.milestones]
+            callbacks.append(LRScheduler("MultiStepLR", milestones=left))
         settings = {
             "module": self.module,
             "max_epochs": end - begin,
             "lr": self.training.lr,
-            "lr_milestones": [m - begin for m in self.training.milestones],
             "optimizer_params": SGD,
             "augment": RandomShiftFlip() if self.training.augment else None,
             "callbacks": callbacks,

@@ -74,8 +74,8 @@ def write_audit_page(app):
     if AUDIT_PAGE.exists() and not app.config.plot_gallery:  # a quick build
         return
     problem = make_poisoned_digits(n_targets=1, random_state=1)
-    X, y = problem.poisoned_features(0), problem.labels
-    images = np.clip(problem.trials[0].insert_into(problem.images), 0, 1)
+    X, y = problem.poisoned(0)
+    images = np.clip(problem.poisons[0].insert_into(problem.images), 0, 1)
     model = LogisticRegression(C=0.1, max_iter=1000)
     detector = epic_sklearn.EPICFilter(
         epic_sklearn.LastLayerGradients(model), n_rounds=5

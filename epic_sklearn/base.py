@@ -105,7 +105,8 @@ def check_weights(weights: ArrayLike | None, X: Any) -> np.ndarray | None:
         return None
     refuse_masked(sample_weight=weights)
     refuse_other_order(X=X, sample_weight=weights)
-    checked = _check_sample_weight(weights, X, ensure_non_negative=True)
+    rows = range(n_items(X)) if is_dataset(X) else X
+    checked = _check_sample_weight(to_numpy(weights), rows, ensure_non_negative=True)
     if not np.any(checked):
         raise ValueError("sample_weight is zero for every example.")
     return checked

@@ -17,7 +17,6 @@ from .training import EPICClassifier, TorchClassifier
 N_TARGETS = 12
 # Early enough that gradients have not all shrunk to nothing.
 EPOCHS_DRAWN = 2
-HEAD: dict[str, Any] = {"max_epochs": 40, "lr": 0.05}
 
 
 def run_demo(
@@ -42,42 +41,31 @@ def run_demo(
         ``poisons_left`` (all targets together), ``clean_dropped_fraction`` and
         ``seconds`` (all of it, crafting included), further
         ``seconds_undefended`` and ``seconds_epic`` (training).
-
-    Examples
-    --------
-    >>> from epic_sklearn.demo import run_demo
-    >>> results = run_demo()  # doctest: +SKIP
     """
     start = time.perf_counter()
     problem = make_poisoned_digits(
         N_TARGETS, random_state=random_state, verbose=verbose
     )
-    settings = {**HEAD, "random_state": random_state}
-    head = functools.partial(nn.Linear, problem.features.shape[1], 10)
-    undefended = TorchClassifier(head, **settings)
-    epic = EPICClassifier(head, **settings)
-    report = problem.report(
-        undefended,
-        {"EPIC": epic},
-        controls=False,
-        random_state=random_state,
-        verbose=verbose,
-    )
-    without, with_epic = report.records
+    head = functools.partial(nn.Linear, problem.X.shape[1], 10)
+    settings: dict[str, Any] = {"lr": 0.05, "random_state": random_state}
+    undefended = TorchClassifier(head, max_epochs=40, **settings)
+    epic = EPICClassifier(head, max_epochs=40, **settings)
+    arms, options = {"EPIC": epic}, {"random_state": random_state, "verbose": verbose}
+    report = problem.report(undefended, arms, controls=False, **options)
     if figure is not None:
         _save_figure(problem, undefended, epic, figure)
-    crafted = sum(len(each.indices) for each in problem.trials)
+    crafted = sum(len(each.indices) for each in problem.poisons)
+    results: dict[str, float] = {}
+    for name, record in zip(("undefended", "epic"), report.records, strict=True):
+        results[f"attack_success_{name}"] = record["attack_success"]
+        results[f"accuracy_{name}"] = record["clean_accuracy"]
+        results[f"seconds_{name}"] = record["seconds"]
     return {
-        "attack_success_undefended": without["attack_success"],
-        "attack_success_epic": with_epic["attack_success"],
-        "accuracy_undefended": without["clean_accuracy"],
-        "accuracy_epic": with_epic["clean_accuracy"],
+        **results,
         "poisons_crafted": crafted,
-        "poisons_left": round(with_epic["poisons_left"] * crafted),
-        "clean_dropped_fraction": with_epic["clean_lost"],
+        "poisons_left": round(report.records[1]["poisons_left"] * crafted),
+        "clean_dropped_fraction": report.records[1]["clean_lost"],
         "seconds": time.perf_counter() - start,
-        "seconds_undefended": without["seconds"],
-        "seconds_epic": with_epic["seconds"],
     }
 
 
@@ -140,16 +128,16 @@ def _save_figure(
 
     from .plotting import GradientSpaceDisplay
 
-    poisons, features = problem.trials[0], problem.poisoned_features(0)
-    label = poisons.adversarial_label
-    undefended.set_params(max_epochs=EPOCHS_DRAWN).fit(features, problem.labels)
+    X, y = problem.poisoned(0)
+    label = problem.poisons[0].adversarial_label
+    undefended.set_params(max_epochs=EPOCHS_DRAWN).fit(X, y)
     compute = LogitGradients(undefended.module_)
     display = GradientSpaceDisplay.from_predictions(
-        compute(features, problem.labels),
-        problem.labels,
-        epic.fit(features, problem.labels).keep_,
-        poison_indices=poisons.indices,
-        target=compute(problem.extract(poisons.target[None]), np.array([label])),
+        compute(X, y),
+        y,
+        epic.fit(X, y).keep_,
+        poison_indices=problem.poisons[0].indices,
+        target=compute(problem.targets[0], np.array([label])),
         target_label=label,
         classes=[label],
     )

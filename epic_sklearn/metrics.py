@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from numbers import Number, Real
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils.validation import _num_samples
 
 # Labels of different kinds are never equal: a silent 0% attack success rate.
 _KINDS: dict[str, Any] = {
@@ -54,23 +56,16 @@ def equal_labels(
     return np.asarray(labels.astype(object) == wanted.astype(object), dtype=np.bool_)
 
 
-def attack_success_rate(
-    y_pred: npt.ArrayLike,
-    adversarial_label: Any,
-    *,
-    true_label: Any = None,
-) -> float:
+def attack_success_rate(y_pred: npt.ArrayLike, adversarial_label: Any) -> float:
     """Fraction of the targets that are predicted as the attack wants.
 
     Parameters
     ----------
     y_pred : array-like of shape (n_targets,)
-        What the model predicts for the targets, or for inputs with the trigger.
+        What the model predicts for the targets, or for inputs with the trigger: for a
+        backdoor, leave out those whose true label is the adversarial one.
     adversarial_label : label or array-like of shape (n_targets,)
         The label that the attack wants.
-    true_label : label or array-like of shape (n_targets,), default=None
-        If given, targets whose true label is the adversarial one are left out, as
-        is usual for backdoors: there is nothing to attack in them.
 
     Returns
     -------
@@ -80,16 +75,14 @@ def attack_success_rate(
     Raises
     ------
     ValueError
-        If there are no targets (left), shapes do not fit, or numbers would be
-        compared with text.
+        If there are no targets, shapes do not fit, or numbers would be compared with
+        text.
 
     Examples
     --------
     >>> from epic_sklearn.metrics import attack_success_rate
     >>> attack_success_rate(["cat", "dog", "cat", "cat"], "cat")
     0.75
-    >>> attack_success_rate([0, 0, 1], 0, true_label=[0, 1, 1])
-    0.5
     """
     predicted = np.asarray(y_pred)
     if predicted.ndim != 1:
@@ -100,15 +93,6 @@ def attack_success_rate(
     if len(predicted) == 0:
         raise ValueError("y_pred is empty; give at least one target's prediction.")
     success = equal_labels(predicted, adversarial_label, "y_pred", "adversarial_label")
-    if true_label is not None:
-        wanted = np.broadcast_to(np.asarray(adversarial_label), predicted.shape)
-        attacked = ~equal_labels(wanted, true_label, "adversarial_label", "true_label")
-        if not attacked.any():
-            raise ValueError(
-                "every target's true label is the adversarial label, so none is "
-                "attacked; give targets of other classes."
-            )
-        success = success[attacked]
     return float(success.mean())
 
 
@@ -125,34 +109,49 @@ def wilson_interval(n_success: int, n_trials: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _poison_mask(
+def check_column(
+    values: npt.ArrayLike,
+    name: str,
+    n: int | None = None,
+    kinds: str = "",
+    a: str = "entry",
+) -> npt.NDArray[Any]:
+    """Return a 1-D array of `n` entries, or of any, of some kinds of numpy types."""
+    array = np.asarray(values)
+    is_right = array.ndim == 1 and len(array) == (n or max(1, len(array)))
+    if not is_right or (kinds and array.dtype.kind not in kinds):
+        in_all = "" if n is None else f", {n} in all"
+        raise ValueError(
+            f"{name} has shape {array.shape} and dtype {array.dtype}; give one {a} a "
+            f"training example{in_all}, in their order."
+        )
+    return array
+
+
+def as_mask(rows: npt.ArrayLike, n: int, name: str) -> npt.NDArray[np.bool_]:
+    """Turn row numbers, or a boolean mask, into a boolean mask of `n` entries."""
+    array = np.asarray(rows)
+    if array.dtype == np.bool_:
+        return check_column(array, name, n).copy()
+    is_rows = array.ndim == 1 and (array.dtype.kind in "iu" or array.size == 0)
+    if not is_rows or (array.size and (array.min() < 0 or array.max() >= n)):
+        raise ValueError(
+            f"{name} is {array!r}; give row numbers from 0 to {n - 1}, shape (k,), or "
+            f"a boolean mask of shape ({n},)."
+        )
+    mask = np.zeros(n, dtype=bool)
+    mask[array.astype(np.int64)] = True
+    return mask
+
+
+def _masks(
     keep: npt.ArrayLike, poison_indices: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    mask = np.asarray(keep)
-    if mask.ndim != 1 or mask.dtype != np.bool_ or len(mask) == 0:
-        raise ValueError(
-            f"keep has dtype {mask.dtype} and shape {mask.shape}; give a boolean mask "
-            "with one entry a training example, such as keep_ of a fitted estimator."
-        )
-    indices = np.asarray(poison_indices)
-    if indices.ndim != 1 or len(indices) == 0:
-        raise ValueError(
-            f"poison_indices has shape {indices.shape}; give the row numbers of at "
-            "least one poison, shape (n_poisons,)."
-        )
-    if not np.issubdtype(indices.dtype, np.integer):
-        raise ValueError(
-            f"poison_indices has dtype {indices.dtype}; give row numbers as integers "
-            "(np.flatnonzero turns a mask into them)."
-        )
-    if indices.min() < 0 or indices.max() >= len(mask):
-        raise ValueError(
-            f"poison_indices runs from {indices.min()} to {indices.max()}, keep has "
-            f"{len(mask)} entries; give row numbers from 0 to {len(mask) - 1}."
-        )
-    poisoned = np.zeros(len(mask), dtype=np.bool_)
-    poisoned[indices] = True
-    return mask, poisoned
+    kept = check_column(keep, "keep", kinds="b", a="bool")
+    is_poison = as_mask(poison_indices, len(kept), "poison_indices")
+    if not is_poison.any():
+        raise ValueError("poison_indices is empty; give at least one poison.")
+    return kept, is_poison
 
 
 def poison_recall(keep: npt.ArrayLike, poison_indices: npt.ArrayLike) -> float:
@@ -162,8 +161,8 @@ def poison_recall(keep: npt.ArrayLike, poison_indices: npt.ArrayLike) -> float:
     ----------
     keep : array-like of shape (n,), bool
         True for the training examples that were kept.
-    poison_indices : array-like of shape (n_poisons,), int
-        The poisons' row numbers.
+    poison_indices : array-like of int, or of bool and shape (n,)
+        The poisons' row numbers, or a mask.
 
     Returns
     -------
@@ -173,8 +172,8 @@ def poison_recall(keep: npt.ArrayLike, poison_indices: npt.ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If `keep` is not a boolean mask, or `poison_indices` is empty or not a list
-        of its row numbers.
+        If `keep` is not a boolean mask, or `poison_indices` holds no poison or
+        what is no row of it.
 
     Examples
     --------
@@ -182,8 +181,8 @@ def poison_recall(keep: npt.ArrayLike, poison_indices: npt.ArrayLike) -> float:
     >>> poison_recall([True, False, False, True], [0, 1])
     0.5
     """
-    mask, poisoned = _poison_mask(keep, poison_indices)
-    return float((~mask[poisoned]).mean())
+    kept, is_poison = _masks(keep, poison_indices)
+    return float((~kept[is_poison]).mean())
 
 
 def clean_retention(keep: npt.ArrayLike, poison_indices: npt.ArrayLike) -> float:
@@ -210,59 +209,39 @@ def clean_retention(keep: npt.ArrayLike, poison_indices: npt.ArrayLike) -> float
     >>> clean_retention([True, False, False, True, True, True], [0, 1])
     0.75
     """
-    mask, poisoned = _poison_mask(keep, poison_indices)
-    if poisoned.all():
+    kept, is_poison = _masks(keep, poison_indices)
+    if is_poison.all():
         raise ValueError(
-            f"poison_indices names all {len(mask)} examples; clean_retention needs at "
+            f"poison_indices names all {len(kept)} examples; clean_retention needs at "
             "least one clean example."
         )
-    return float(mask[~poisoned].mean())
+    return float(kept[~is_poison].mean())
 
 
+@dataclass(eq=False)
 class AttackSuccessScorer:
     """Scorer made by :func:`make_attack_success_scorer`, see there."""
 
-    def __init__(
-        self, X_targets: Any, adversarial_label: Any, accuracy_weight: float = 0.0
-    ) -> None:
-        self.X_targets = X_targets
-        self.adversarial_label = adversarial_label
-        self.accuracy_weight = accuracy_weight
+    X_targets: Any = field(repr=False)
+    adversarial_label: Any
+    accuracy_weight: float = 0.0
 
     def __call__(self, estimator: Any, X: Any, y: Any = None) -> float:
         """Score a fitted classifier; `X` and `y` are held out and count by weight."""
         predicted = estimator.predict(self.X_targets)
         rate = attack_success_rate(predicted, self.adversarial_label)
-        self._refuse_unknown(estimator)
-        if self.accuracy_weight == 0:
-            return 0.0 - rate
-        accuracy = equal_labels(estimator.predict(X), y, "the prediction", "y").mean()
-        return self.accuracy_weight * float(accuracy) - rate
-
-    def _refuse_unknown(self, estimator: Any) -> None:
-        """Refuse an adversarial label that would never be predicted."""
-        known = getattr(estimator, "classes_", None)
-        if known is None:
-            return
-        known, wanted = np.asarray(known), np.atleast_1d(self.adversarial_label)
-        never = [label for label in wanted.tolist() if label not in known.tolist()]
+        known = np.asarray(getattr(estimator, "classes_", self.adversarial_label))
+        wanted = np.atleast_1d(self.adversarial_label).tolist()
+        never = [label for label in wanted if label not in known.tolist()]
         if never:
             raise ValueError(
                 f"adversarial_label is {never[0]!r}, and the classifier knows only "
                 f"{known.tolist()[:20]}: it would never be predicted. Give one of them."
             )
-
-    def __repr__(self) -> str:
-        """Name the settings, not the targets' values."""
-        return (
-            f"{type(self).__name__}(n_targets={_n_rows(self.X_targets)}, "
-            f"adversarial_label={self.adversarial_label!r}, "
-            f"accuracy_weight={self.accuracy_weight!r})"
-        )
-
-
-def _n_rows(X: Any) -> int:
-    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
+        if self.accuracy_weight == 0:
+            return 0.0 - rate
+        accuracy = equal_labels(estimator.predict(X), y, "the prediction", "y").mean()
+        return self.accuracy_weight * float(accuracy) - rate
 
 
 @validate_params(
@@ -308,12 +287,12 @@ def make_attack_success_scorer(
     >>> X, y = load_iris(return_X_y=True)
     >>> scorer = make_attack_success_scorer(X[:1], adversarial_label=2)
     >>> scorer
-    AttackSuccessScorer(n_targets=1, adversarial_label=2, accuracy_weight=0.0)
+    AttackSuccessScorer(adversarial_label=2, accuracy_weight=0.0)
     >>> model = LogisticRegression(max_iter=1000)
     >>> cross_val_score(model, X, y, scoring=scorer, cv=3)
     array([0., 0., 0.])
     """
-    n_targets = _n_rows(X_targets)
+    n_targets = _num_samples(X_targets)
     if n_targets == 0:
         raise ValueError("X_targets is empty; give at least one target.")
     if np.shape(adversarial_label) not in ((), (n_targets,)):

@@ -6,21 +6,16 @@ import numpy as np
 from sklearn.decomposition import KernelPCA
 
 from .gradients import Gradients, OuterProductGradients
+from .gradients.features import inner_products, unit_gradients
 
 # Components are fitted on at most so many rows; so many are projected at a time.
 N_FITTED = 1000
 
 
 def _factors(gradients: Gradients) -> list[np.ndarray]:
-    """Arrays whose inner products multiply to those of the gradients."""
     if isinstance(gradients, OuterProductGradients):
         return [gradients.errors, gradients.inputs]
     return [gradients]
-
-
-def _inner_products(a: list[np.ndarray], b: list[np.ndarray]) -> np.ndarray:
-    products = [f @ g.T for f, g in zip(a, b, strict=True)]
-    return products[0] if len(products) == 1 else products[0] * products[1]
 
 
 class GradientPlane:
@@ -57,7 +52,7 @@ class GradientPlane:
         self._scales = [float(np.abs(f).max()) or 1.0 for f in _factors(gradients)]
         fitted = np.random.default_rng(0).permutation(len(gradients))[:N_FITTED]
         self._base = self._scaled(gradients[fitted])
-        kernel = _inner_products(self._base, self._base)
+        kernel = inner_products(self._base, self._base)
         total = float(np.trace(kernel) - kernel.sum() / len(kernel))
         self.explained_variance_ratio = np.array([1.0, 0.0])
         self._pca: KernelPCA | None = None
@@ -67,16 +62,12 @@ class GradientPlane:
         shares = np.clip(self._pca.eigenvalues_ / total, 0.0, 1.0)
         self.explained_variance_ratio[: len(shares)] = shares
 
-    def _scaled(self, gradients: Gradients) -> list[np.ndarray]:
-        factors = [
-            np.asarray(factor, dtype=np.float64) / scale
-            for factor, scale in zip(_factors(gradients), self._scales, strict=True)
-        ]
+    def _scaled(self, gradients: Gradients) -> Gradients:
         if self.metric == "cosine":
-            norms = [np.linalg.norm(f, axis=1, keepdims=True) for f in factors]
-            pairs = zip(factors, norms, strict=True)
-            factors = [f / np.where(norm == 0, 1.0, norm) for f, norm in pairs]
-        return factors
+            return unit_gradients(gradients)
+        pairs = zip(_factors(gradients), self._scales, strict=True)
+        scaled = [factor.astype(np.float64) / scale for factor, scale in pairs]
+        return OuterProductGradients(*scaled) if len(scaled) == 2 else scaled[0]
 
     def project(self, gradients: Gradients) -> np.ndarray:
         """Coordinates in the plane.
@@ -96,7 +87,7 @@ class GradientPlane:
             return points
         for start in range(0, len(points), N_FITTED):
             rows = np.arange(start, min(start + N_FITTED, len(points)))
-            products = _inner_products(self._scaled(gradients[rows]), self._base)
+            products = inner_products(self._scaled(gradients[rows]), self._base)
             block = self._pca.transform(products)
             points[rows, : block.shape[1]] = block
         unit = 1.0 if self.metric == "cosine" else float(np.prod(self._scales))

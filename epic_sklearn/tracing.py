@@ -20,7 +20,13 @@ from tqdm import tqdm
 from .base import refuse_lazy, take_rows, to_numpy
 from .gradients import Gradients, check_gradients
 from .gradients.features import inner_products, unit_gradients
-from .gradients.items import is_dataset, read_items
+from .gradients.items import (
+    inputs_and_labels,
+    is_dataset,
+    n_items,
+    ordered_batches,
+    read_items,
+)
 from .gradients.modules import forward
 from .report import write_trace
 from .training.remember import states_of
@@ -139,8 +145,8 @@ def trace(
         The training set. X may be a torch Dataset or DataLoader, or a Hugging Face
         Dataset, y then None for its own labels.
         Rows that :class:`EPICClassifier` dropped are ranked like any others.
-    examples : array-like of shape (m, ...)
-        What was predicted.
+    examples : array-like of shape (m, ...) or data set of m items
+        What was predicted. Labels that the items have are not looked at.
     labels : array-like of shape (m,), default=None
         The label that each example got. None: what the (last) model predicts.
     score : {"cosine", "contribution"}, default="cosine"
@@ -188,12 +194,17 @@ def trace(
     """
     y, classes, codes = _check_rows(X, y)
     rates, extractors = states_of(model, y, learning_rates)
-    _check_examples(X, examples)
+    n_examples = _check_examples(X, examples)
+    if is_dataset(examples):
+        batches: Any = ordered_batches(examples, 512)
+        batches = [inputs_and_labels(batch)[0] for batch in batches]
+        examples = DataLoader(batches, batch_size=None)
     few = np.unique(np.linspace(0, len(y) - 1, FEW).astype(int))
     extractors[-1].compute(_take(X, few), y[few])  # what is wrong shows at once
     if labels is None:
         labels = _predict(extractors[-1], examples)
-    labels, wanted = _check_given(examples, labels, classes, all_labels)
+    refuse_other_order(examples=examples, labels=labels)
+    labels, wanted = _check_given(n_examples, labels, classes, all_labels)
     rows = np.flatnonzero(all_labels | np.isin(codes, wanted))
     if is_cosine := score == "cosine":
         rates = np.full(len(extractors), 1 / len(extractors))
@@ -226,32 +237,38 @@ def _check_rows(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     refuse_lazy(X=X, y=y)
     refuse_other_order(X=X, y=y)
     labels = column_or_1d(label_array(to_numpy(labels_of(X) if y is None else y)))
-    n = _num_samples(X.dataset if isinstance(X, DataLoader) else X)
-    if n != len(labels):
+    if (n := _n_rows(X)) != len(labels):
         raise ValueError(f"X has {n} rows and y {len(labels)} labels.")
     return labels, *check_labels(labels)
 
 
-def _check_examples(X: Any, examples: Any) -> None:
-    """Refuse no examples, and those of another shape than the rows of X."""
+def _n_rows(X: Any) -> int:
+    return n_items(X) if is_dataset(X) else _num_samples(X)
+
+
+def _check_examples(X: Any, examples: Any) -> int:
+    """Count examples; refuse none, and those of another shape than the rows of X."""
     refuse_lazy(examples=examples)
-    shape, of_X = (tuple(getattr(each, "shape", ())) for each in (examples, X))
+    shape, of_X = (
+        () if is_dataset(each) else tuple(getattr(each, "shape", ()))
+        for each in (examples, X)
+    )
     if shape and of_X and shape[1:] != of_X[1:]:
         one = " of one, examples[None]" if shape == of_X[1:] else ""
         raise ValueError(
             f"examples has shape {shape} and X {of_X}; give an array{one} whose rows "
             "are like those of X."
         )
-    if _num_samples(examples) == 0:
+    if not (n := _n_rows(examples)):
         raise ValueError("examples is empty: there is nothing to trace.")
+    return n
 
 
 def _check_given(
-    examples: Any, given: Any, classes: np.ndarray, all_labels: bool
+    n: int, given: Any, classes: np.ndarray, all_labels: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return each example's label and its code, -1 where no training row bears it."""
-    refuse_other_order(examples=examples, labels=given)
-    labels, n = column_or_1d(label_array(to_numpy(given))), _num_samples(examples)
+    labels = column_or_1d(label_array(to_numpy(given)))
     if len(labels) != n:
         raise ValueError(
             f"There are {n} examples and {len(labels)} labels; give the label that "

@@ -19,7 +19,7 @@ regression on frozen features of digits.
 import matplotlib.pyplot as plt
 from sklearn.linear_model import LogisticRegression
 
-from epic_sklearn import EPICFilter, LastLayerGradients
+from epic_sklearn import EPICFilter, LastLayerGradients, TradeoffDisplay
 from epic_sklearn.datasets import make_poisoned_digits
 from epic_sklearn.rules import (
     ActivationClustering,
@@ -68,7 +68,7 @@ print(report)
 # tell the better filters apart. Nor can the accuracies: from the left of the figure to
 # the right it is two of 397 test digits.
 
-report.plot()
+TradeoffDisplay.from_report(report)
 plt.show()
 
 # %%
@@ -78,7 +78,7 @@ plt.show()
 # The lower left is best. What is dropped says more than accuracy where, as here, a
 # model can do without many examples.
 
-report.plot(x="clean_lost", y="poisons_left")
+TradeoffDisplay.from_report(report, x="clean_lost", y="poisons_left")
 plt.show()
 
 # %%

@@ -26,9 +26,9 @@ from epic_sklearn.datasets import make_poisoned_digits
 from epic_sklearn.plotting import GradientSpaceDisplay
 
 problem = make_poisoned_digits(n_targets=1, random_state=1)
-poisons = problem.trials[0]
-X, y = problem.poisoned_features(0), problem.labels
-target = problem.extract(poisons.target[None])
+poisons = problem.poisons[0]
+X, y = problem.poisoned(0)
+target = problem.targets[0]
 label = poisons.adversarial_label
 
 # Only the class whose label the poisons bear: isolation is judged inside a class.

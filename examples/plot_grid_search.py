@@ -36,7 +36,7 @@ from epic_sklearn.rules import IsolatedMedoids
 
 N_PROBES = 5
 problem = make_poisoned_digits(n_targets=10, random_state=0)
-probes, unseen = problem.trials[:N_PROBES], problem.trials[N_PROBES:]
+probes = problem.poisons[:N_PROBES]
 
 # %%
 # One split a probe
@@ -49,14 +49,10 @@ probes, unseen = problem.trials[:N_PROBES], problem.trials[N_PROBES:]
 # training set would be simpler (`make_attack_success_scorer` is for that), but poisons
 # of several attacks are company to each other, and harder to isolate than those of one.
 
-n, size = len(problem.labels), len(probes[0].indices)
-X = np.vstack(
-    [problem.features]
-    + [problem.extract(probe.examples) for probe in probes]
-    + [problem.extract(probe.target[None]) for probe in probes]
-)
+n, size = len(problem.y), len(probes[0].indices)
+X = np.vstack([problem.X, *problem.examples[:N_PROBES], *problem.targets[:N_PROBES]])
 wanted = [probe.adversarial_label for probe in probes]
-y = np.concatenate([problem.labels, np.repeat(wanted, size), wanted])
+y = np.concatenate([problem.y, np.repeat(wanted, size), wanted])
 splits = []
 for i, probe in enumerate(probes):
     digits = np.setdiff1d(np.arange(n), probe.indices)
@@ -136,7 +132,13 @@ plt.show()
 # Attacks that the search has not seen
 # ------------------------------------
 
-against_unseen = replace(problem, trials=unseen).report(
+unseen = replace(
+    problem,
+    poisons=problem.poisons[N_PROBES:],
+    examples=problem.examples[N_PROBES:],
+    targets=problem.targets[N_PROBES:],
+)
+against_unseen = unseen.report(
     classifier,
     {"defaults": defended, "best": clone(defended).set_params(**best)},
     controls=False,

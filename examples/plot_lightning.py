@@ -25,11 +25,9 @@ from epic_sklearn.training.lightning import EPICLightningCallback
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 problem = make_poisoned_digits(n_targets=1, random_state=1)
-poisons = problem.trials[0]
-data = TensorDataset(
-    torch.tensor(problem.poisoned_features(0)), torch.tensor(problem.labels)
-)
-target = torch.tensor(problem.extract(poisons.target[None]))
+poisons = problem.poisons[0]
+data = TensorDataset(*map(torch.tensor, problem.poisoned(0)))
+target = torch.tensor(problem.targets[0])
 
 
 class Layer(lightning.LightningModule):

@@ -33,12 +33,11 @@ from epic_sklearn.datasets import make_poisoned_digits
 
 EPOCHS = (1, 2, 5, 10, 40)
 problem = make_poisoned_digits(n_targets=6, random_state=0)
-y = problem.labels
 
 
 def scores_after(n_epochs, trial):
     """Scores of the poisoned class by name, and which of it are poisons."""
-    poisons, X = problem.trials[trial], problem.poisoned_features(trial)
+    poisons, (X, y) = problem.poisons[trial], problem.poisoned(trial)
     head = functools.partial(nn.Linear, X.shape[1], 10)
     model = TorchClassifier(head, max_epochs=n_epochs, lr=0.05, random_state=0)
     rows = np.flatnonzero(y == poisons.adversarial_label)

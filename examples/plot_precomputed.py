@@ -38,9 +38,9 @@ from epic_sklearn.plotting import GradientSpaceDisplay
 from epic_sklearn.rules import FarNeighbors, IsolatedMedoids
 
 problem = make_poisoned_digits(n_targets=1, random_state=1)
-poisons = problem.trials[0]
+poisons = problem.poisons[0]
 head = functools.partial(nn.Linear, 64, 10)
-X, y = problem.poisoned_features(0), problem.labels
+X, y = problem.poisoned(0)
 folder = tempfile.TemporaryDirectory()
 for n_epochs in (5, 20):
     model = TorchClassifier(head, max_epochs=n_epochs, lr=0.05, random_state=0)

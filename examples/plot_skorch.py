@@ -30,9 +30,9 @@ from epic_sklearn.plotting import DropHistoryDisplay
 from epic_sklearn.rules import IsolatedMedoids
 
 problem = make_poisoned_digits(n_targets=1, random_state=1)
-poisons = problem.trials[0]
-X, y = problem.poisoned_features(0), problem.labels
-target = problem.extract(poisons.target[None])
+poisons = problem.poisons[0]
+X, y = problem.poisoned(0)
+target = problem.targets[0]
 
 
 def make_module():
@@ -54,7 +54,7 @@ plain = NeuralNetClassifier(
 def fit_and_describe(name, net):
     torch.manual_seed(0)  # skorch has no random_state
     net.fit(X, y)
-    accuracy = net.score(problem.test_features, problem.test_labels)
+    accuracy = net.score(problem.X_test, problem.y_test)
     read = net.predict(target)[0]
     print(f"{name:<16} reads the target as {read}, accuracy {accuracy:.3f}")
     return net

@@ -34,13 +34,11 @@ from epic_sklearn.datasets import make_poisoned_digits
 from epic_sklearn.rules import IsolatedMedoids
 
 problem = make_poisoned_digits(n_targets=1, random_state=1)
-poisons = problem.trials[0]
-dataset = TensorDataset(
-    torch.tensor(problem.poisoned_features(0)), torch.tensor(problem.labels)
-)
-target = torch.tensor(problem.extract(poisons.target[None]))
-test_features = torch.tensor(problem.test_features)
-test_labels = torch.tensor(problem.test_labels)
+poisons = problem.poisons[0]
+dataset = TensorDataset(*map(torch.tensor, problem.poisoned(0)))
+target = torch.tensor(problem.targets[0])
+test_features = torch.tensor(problem.X_test)
+test_labels = torch.tensor(problem.y_test)
 
 # %%
 # The loop

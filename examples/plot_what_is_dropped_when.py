@@ -31,23 +31,23 @@ from epic_sklearn.plotting import ClusterSizeDisplay, DropHistoryDisplay
 from epic_sklearn.rules import IsolatedMedoids
 
 problem = make_poisoned_digits(n_targets=6, random_state=0)
-y = problem.labels
-head = functools.partial(nn.Linear, problem.features.shape[1], 10)
+y = problem.y
+head = functools.partial(nn.Linear, problem.X.shape[1], 10)
 
 
 options = {"lr": 0.05, "random_state": 0}
 models = [
     EPICClassifier(
         head, rule=IsolatedMedoids(), warmup=1, every=1, stop=9, **options
-    ).fit(problem.poisoned_features(trial), y)
+    ).fit(*problem.poisoned(trial))
     for trial in range(6)
 ]
 is_poison = np.array(
-    [np.isin(np.arange(len(y)), poisons.indices) for poisons in problem.trials]
+    [np.isin(np.arange(len(y)), poisons.indices) for poisons in problem.poisons]
 )
 n_fooled = sum(
-    model.predict(problem.extract(poisons.target[None]))[0] == poisons.adversarial_label
-    for model, poisons in zip(models, problem.trials, strict=True)
+    model.predict(problem.targets[trial])[0] == problem.poisons[trial].adversarial_label
+    for trial, model in enumerate(models)
 )
 print(f"attacks that succeed in spite of EPIC: {n_fooled} of 6")
 
@@ -81,7 +81,7 @@ for name, fractions in zip(history.group_names, history.fractions, strict=True):
 
 def cluster_sizes_after(n_epochs, trial):
     """Size of each example's cluster, of a model trained without EPIC."""
-    X = problem.poisoned_features(trial)
+    X, y = problem.poisoned(trial)
     model = TorchClassifier(head, max_epochs=n_epochs, **options).fit(X, y)
     return find_medoids(LogitGradients(model.module_).compute(X, y), y).cluster_size
 

@@ -25,6 +25,7 @@ from epic_sklearn import (
     FilteredClassifier,
     LastLayerGradients,
     TorchClassifier,
+    TradeoffDisplay,
     attack_report,
 )
 from epic_sklearn.attacks import (
@@ -102,7 +103,7 @@ def test_table_has_wilsons_intervals_and_can_be_drawn(copies):
         assert record["name"] in frame.index
         assert f"{record['n_success']} of 4" in str(copies)
     for quantities in ({}, {"x": "clean_lost", "y": "poisons_left"}):
-        display = copies.plot(**quantities)
+        display = TradeoffDisplay.from_report(copies, **quantities)
         assert display.names == frame.index.tolist()
     assert display.intervals.shape == (5, 2)
 

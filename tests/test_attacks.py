@@ -14,7 +14,7 @@ from epic_sklearn.attacks import (
     FeatureCollision,
     LabelFlip,
 )
-from epic_sklearn.attacks.polytopes import _nearest_combination
+from epic_sklearn.attacks.features import _nearest_combination
 
 ATTACKS = [BullseyePolytope, ConvexPolytope, FeatureCollision]
 every_attack = pytest.mark.parametrize("attack_class", ATTACKS)
@@ -387,10 +387,10 @@ def with_nan(values):
         (lambda X, y, t: {"target": t[0]}, ValueError, r"target has shape \(2, 2\)"),
         (lambda X, y, t: {"target": with_nan(t)}, ValueError, "target contains NaN"),
         (lambda X, y, t: {"X": with_nan(X)}, ValueError, "X contains NaN"),
-        (lambda X, y, t: {"X": X / 0.0}, ValueError, "X contains NaN or inf"),
-        (lambda X, y, t: {"X": X.astype(str)}, TypeError, "X has dtype <U"),
-        (lambda X, y, t: {"X": X[:0]}, ValueError, "X has shape"),
-        (lambda X, y, t: {"X": X.ravel()}, ValueError, "X has shape"),
+        (lambda X, y, t: {"X": X / 0.0}, ValueError, "X contains"),
+        (lambda X, y, t: {"X": X.astype(str)}, ValueError, "bytes/strings"),
+        (lambda X, y, t: {"X": X[:0]}, ValueError, "0 sample"),
+        (lambda X, y, t: {"X": X.ravel()}, ValueError, "Expected 2D array"),
         (lambda X, y, t: {"y": y[:-1]}, ValueError, r"y has shape \(39,\)"),
         (lambda X, y, t: {"y": y[:, None]}, ValueError, r"y has shape \(40, 1\)"),
         (

@@ -18,7 +18,7 @@ from torch import nn
 
 from epic_sklearn import TorchClassifier
 from epic_sklearn.attacks import GradientMatching, RandomShiftFlip, SleeperAgent
-from epic_sklearn.attacks.mismatch import Mismatch, Surrogate
+from epic_sklearn.attacks.mismatch import Mismatch
 
 both_attacks = pytest.mark.parametrize("attack_class", [GradientMatching, SleeperAgent])
 
@@ -68,7 +68,7 @@ def test_its_gradient_is_exact_in_any_batch_size(model, data, batch_size):
         gradient(poisons, create_graph=True), gradient(X[:4]), dim=0
     )
     (slope,) = torch.autograd.grad(expected, poisons)
-    objective = Mismatch.of(Surrogate(model, 2, batch_size), data[0][:4])
+    objective = Mismatch(model, 2, data[0][:4], batch_size)
     value, found = objective(poisons.detach())
     assert value.item() == pytest.approx(expected.item(), abs=1e-10)
     torch.testing.assert_close(found, slope)
@@ -84,7 +84,7 @@ def test_gradients_too_small_to_square_in_float32_are_matched(data):
         model[1].bias.copy_(torch.tensor([0.0, 0.0, 60.0]))
     examples, targets = data[0][40:44], data[0][:1]
     assert np.linalg.norm(flat_gradient(model, examples)) < 1e-23
-    objective = Mismatch.of(Surrogate(model, 2, 256), targets)
+    objective = Mismatch(model, 2, targets)
     value, slope = objective(torch.from_numpy(examples))
     assert value.item() == pytest.approx(mismatch(model, examples, targets), abs=1e-5)
     assert torch.isfinite(slope).all()

@@ -30,16 +30,14 @@ def test_classifier_stopped_after_any_epoch_and_resumed_keeps_the_same(tmp_path,
     options = {
         "module": Wobbly,
         "optimizer_params": {"momentum": 0.9},
-        "lr_milestones": [4, 7],
         "augment": add_noise,
     }
-    unbroken = classifier(**options).fit(X, y)
-    path = tmp_path / "run" / "checkpoint.pt"
+    decay = LRScheduler("MultiStepLR", milestones=[4, 7])
+    unbroken = classifier(**options, callbacks=[decay]).fit(X, y)
+    options["checkpoint"] = tmp_path / "run" / "checkpoint.pt"
     with pytest.raises(KeyboardInterrupt):
-        classifier(**options, checkpoint=path, callbacks=[StopAfter(stop + 1)]).fit(
-            X, y
-        )
-    resumed = classifier(**options, checkpoint=path).fit(X, y)
+        classifier(**options, callbacks=[StopAfter(stop + 1), decay]).fit(X, y)
+    resumed = classifier(**options, callbacks=[decay]).fit(X, y)
     np.testing.assert_array_equal(resumed.keep_, unbroken.keep_)
     np.testing.assert_array_equal(resumed.dropped_at_epoch_, unbroken.dropped_at_epoch_)
     np.testing.assert_array_equal(resumed.predict_proba(X), unbroken.predict_proba(X))
@@ -116,7 +114,6 @@ def test_checkpoint_of_other_data_or_no_checkpoint_is_refused(tmp_path):
         ({"rule": IsolatedMedoids(0.3)}, "rule__subset_size"),
         ({"rule": IsolatedMedoids(0.25, threshold=2)}, "rule__threshold"),
         ({"every": 3}, "every"),
-        ({"lr_milestones": [4]}, "lr_milestones, learning rates"),
         ({"callbacks": [LRScheduler("StepLR", step_size=2)]}, "learning rates"),
         ({"random_state": 8}, "random_state"),
         ({"module": Wobbly}, "module"),

@@ -69,7 +69,7 @@ def test_gradients_of_other_labels_are_refused(folder, capsys):
     gradients = logit_gradients(*probabilities())
     np.save("mixed.npy", np.random.default_rng(0).permutation(gradients))
     message = refused(capsys, "d.csv", *BY_SPECIES, "--gradients", "mixed.npy")
-    assert "of other labels than the data's" in message
+    assert "in another order than the labels" in message
 
 
 def test_gradients_that_prove_nothing_are_pointed_out(folder, capsys):
@@ -116,7 +116,7 @@ def test_test_arrays_are_never_cut(folder, capsys):
     arrays = {"X": X[::2], "y": y[::2], "X_test": X[1::2], "y_test": y[1::2]}
     np.savez("d.npz", **arrays, ids=np.arange(75))
     options = ["d.npz", "--label", "y", "--features", "X", "--mask", "m.csv"]
-    assert scan(*options, "--out", "kept.npz", "--cut", "ids") == 0
+    assert scan(*options, "--out", "kept.npz", "--show", "ids") == 0
     assert "--out writes 'X_test', 'y_test' whole" in capsys.readouterr().err
     keep = mask_of("m.csv")["kept"].to_numpy()
     assert not keep.all()
@@ -138,8 +138,8 @@ def test_with_gradients_from_elsewhere_what_to_cut_is_asked_for(folder, capsys):
         assert len(found["X"]) == len(found["y"]) < 150
     np.savez("three.npz", X=X, y=y, X_test=X)
     message = refused(capsys, "three.npz", *options, "--force")
-    assert "for instance --cut X,X_test" in message
-    assert scan("three.npz", *options, "--force", "--cut", "X") == 0
+    assert "for instance with --features X" in message
+    assert scan("three.npz", *options, "--force", "--features", "X") == 0
     with np.load("kept.npz") as found:
         assert len(found["X"]) < len(found["X_test"]) == 150
 

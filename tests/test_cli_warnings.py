@@ -62,8 +62,10 @@ def test_probabilities_from_elsewhere_are_looked_at_too(folder, capsys):
     assert "learned next to nothing" in page_data(folder / "audit.html")[0]
     good = 0.2 * noise + 0.8 * np.eye(3)[y]
     pd.DataFrame(good, columns=SPECIES).to_csv("p.csv", index=False)
-    assert scan(*options) == 0
+    assert scan(*options, "--report", "audit.html", "--force") == 0
     assert "Warning" not in capsys.readouterr().out
+    table = page_data(folder / "audit.html")[1]["table"]
+    assert table["prediction"] == good.argmax(axis=1)[table["row"]].tolist()
 
 
 def test_the_page_shows_texts_and_no_codes(folder, capsys):

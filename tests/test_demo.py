@@ -71,14 +71,14 @@ def test_poisoned_digits_are_the_same_for_a_seed_and_touch_no_global_state():
     before = torch.random.get_rng_state()
     first, second = (make_poisoned_digits(2, random_state=5) for _ in range(2))
     assert torch.equal(before, torch.random.get_rng_state())
-    for a, b in zip(first.trials, second.trials, strict=True):
+    for a, b in zip(first.poisons, second.poisons, strict=True):
         np.testing.assert_array_equal(a.examples, b.examples)
-    np.testing.assert_array_equal(first.features, second.features)
-    poisons = first.trials[0]
+    np.testing.assert_array_equal(first.X, second.X)
+    poisons = first.poisons[0]
     change = np.abs(poisons.examples - first.images[poisons.indices])
     assert change.max() <= 0.5 + 1e-6
-    assert (first.labels[poisons.indices] == poisons.adversarial_label).all()
-    changed = np.flatnonzero((first.poisoned_features(0) != first.features).any(axis=1))
+    assert (first.y[poisons.indices] == poisons.adversarial_label).all()
+    changed = np.flatnonzero((first.poisoned(0)[0] != first.X).any(axis=1))
     assert set(changed) <= set(poisons.indices)
 
 

@@ -168,7 +168,7 @@ def test_a_head_that_is_not_the_last_linear_and_data_sets_of_hugging_face(tmp_pa
         (
             {"warmup": 1},
             {"train_sampling_strategy": "group_by_length"},
-            "has a LengthGroupedSampler, which would be replaced",
+            "has a LengthGroupedSampler, which would be ignored",
         ),
         (
             {"warmup": 1},

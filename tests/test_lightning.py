@@ -124,7 +124,7 @@ def test_workers_that_read_ahead_read_nothing_that_is_dropped(tmp_path):
                     Rows(), sampler=WeightedRandomSampler([1.0] * len(X), 30)
                 )
             },
-            "has a WeightedRandomSampler, which would be replaced",
+            "has a WeightedRandomSampler, which would be ignored",
         ),
         ({}, {"loader": [DataLoader(Rows()), DataLoader(Rows())]}, "one data set"),
         ({}, {"net": Silent()}, "Silent has no forward"),

@@ -233,22 +233,18 @@ def test_png_is_read_back_pixel_by_pixel(channels):
     np.testing.assert_array_equal(decoded(to_png(pixels)), pixels.squeeze())
 
 
-def tile(sheets, place):
-    sheet = decoded(base64.b64decode(sheets["sheets"][place // sheets["perSheet"]]))
-    line, column = divmod(place % sheets["perSheet"], sheets["columns"])
-    h, w = sheets["height"], sheets["width"]
-    return sheet[line * h : (line + 1) * h, column * w : (column + 1) * w]
+def pixels_of(thumbnail):
+    return decoded(base64.b64decode(thumbnail))
 
 
 def test_every_format_of_images_gives_the_same_thumbnails():
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 256, (700, 3, 40, 50), np.uint8)
     rows = rng.permutation(700)[:600]
-    sheets = Pictures(check_images(colours, 700)).sheets(rows)
-    assert len(sheets["sheets"]) == 2
-    for place in (0, 19, 20, 499, 500, 599):
-        expected = np.moveaxis(colours[rows[place]], 0, 2)
-        np.testing.assert_array_equal(tile(sheets, place), expected)
+    made = Pictures(check_images(colours, 700)).of_rows(rows)
+    for row, thumbnail in zip(rows, made, strict=True):
+        expected = np.moveaxis(colours[row], 0, 2)
+        np.testing.assert_array_equal(pixels_of(thumbnail), expected)
     for same in (
         np.moveaxis(colours, 1, 3),
         colours / 255,
@@ -256,24 +252,23 @@ def test_every_format_of_images_gives_the_same_thumbnails():
         torch.from_numpy(colours / 255),
         colours.astype(np.int64),
     ):
-        assert Pictures(check_images(same, 700)).sheets(rows) == sheets
+        assert Pictures(check_images(same, 700)).of_rows(rows) == made
 
 
 def test_large_images_are_averaged_down():
     image = np.zeros((1, 130, 100))
     image[0, :3, :3] = 1
-    sheets = Pictures(check_images(image, 1)).sheets(np.array([0]))
-    assert (sheets["height"], sheets["width"]) == (44, 34)
-    small = tile(sheets, 0)
+    small = pixels_of(*Pictures(check_images(image, 1)).of_rows(np.array([0])))
+    assert small.shape[:2] == (44, 34)
     assert small[0, 0] == 255 and small[1:].max() == 0
 
 
 def test_many_thumbnails_shrink_to_fit_the_page(monkeypatch):
     monkeypatch.setattr("epic_sklearn.report._thumbnails.MOST_PIXELS", 50 * 16 * 16)
     images = check_images(np.full((60, 32, 32), 0.5), 60)
-    sheets = Pictures(images).sheets(np.arange(60))
-    assert (sheets["height"], sheets["width"]) == (11, 11)
-    assert (tile(sheets, 59) == 128).all()
+    small = pixels_of(Pictures(images).of_rows(np.arange(60))[59])
+    assert small.shape[:2] == (11, 11)
+    assert (small == 128).all()
 
 
 @pytest.mark.parametrize(
@@ -296,10 +291,10 @@ def test_images_that_cannot_be_shown_are_refused(images, message):
 def test_thumbnails_belong_to_flagged_and_nearest_kept_rows(iris, detector, tmp_path):
     images = np.arange(150, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), int)
     data = data_of(detector.report(*iris, tmp_path / "a.html", images=images))
-    sheets, table = data["thumbnails"], data["table"]
-    assert set(table["row"]) | set(table["near"]) <= set(sheets["rows"])
-    for place, row in enumerate(sheets["rows"]):
-        assert (tile(sheets, place) == row).all()
+    pictures, table = data["thumbnails"], data["table"]
+    assert {str(row) for row in table["row"] + table["near"]} <= set(pictures)
+    for row, thumbnail in pictures.items():
+        assert (pixels_of(thumbnail) == int(row)).all()
     assert data["features"] is None  # x0, x1, ... of an image say nothing
 
 

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from skorch.dataset import ValidSplit
-from test_report import data_of
+from test_report import data_of, pixels_of
 from torch.utils.data import TensorDataset
 
 from epic_sklearn import (
@@ -216,7 +216,8 @@ def test_images_and_texts_are_shown_as_what_they_are(tmp_path):
     model = EPICClassifier(net, max_epochs=4, random_state=0, **HOW)
     path = model.fit(images, y[:200]).report(images, y[:200], tmp_path / "a.html")
     data = data_of(path)
-    assert data["thumbnails"]["width"] == 8 and data["features"] is None
+    (thumbnail, *_) = data["thumbnails"].values()
+    assert pixels_of(thumbnail).shape[:2] == (8, 8) and data["features"] is None
     assert "from the lowest value of all, -2," in path.read_text(encoding="utf-8")
     texts = np.array([f"flower {i} " + "blue " * (i % 50) for i in range(150)], object)
     detector = EPICFilter(lambda X, y: problem()[0], rule=RULE).fit(texts, problem()[1])

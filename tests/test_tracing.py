@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
+from skorch.callbacks import LRScheduler
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from training_problem import StopAfter, classifier, make_net, problem
@@ -137,21 +138,22 @@ def test_contribution_is_that_of_captum(nets):
 
 @pytest.mark.parametrize("kind", ["TorchClassifier", "EPICClassifier", "skorch"])
 def test_a_net_is_traced_through_the_states_it_remembers(kind):
-    rates = {"lr": 0.05, "max_epochs": 5, "lr_milestones": [3]}
-    options = {**rates, "callbacks": [RememberStates(2)], "random_state": 0}
+    decay = LRScheduler("MultiStepLR", milestones=[3])
+    callbacks = [RememberStates(2), decay]
+    options = {"lr": 0.05, "max_epochs": 5, "random_state": 0, "callbacks": callbacks}
     if kind == "skorch":
-        callbacks = options["callbacks"]
         model = NeuralNetClassifier(
             make_net(), criterion=nn.CrossEntropyLoss, lr=0.05, max_epochs=5,
             train_split=None, callbacks=callbacks, verbose=0,
         ).fit(X, Y)  # fmt: skip
-        net, expected_rates = model, [0.05] * 3
+        net = model
     else:
         make = TorchClassifier if kind == "TorchClassifier" else classifier
         extra = {} if kind == "TorchClassifier" else {"warmup": 2, "stop": 4}
         given = {} if kind == "EPICClassifier" else {"module": make_net()}
         model = make(**given, **options, **extra).fit(X, Y)
-        net, expected_rates = model.net_, [0.05, 0.005, 0.005]
+        net = model.net_
+    expected_rates = [0.05, 0.005, 0.005]
     assert [state["epoch"] for state in net.remembered_] == [2, 4, 5]
     modules = []
     for state in net.remembered_:
@@ -254,13 +256,50 @@ def test_a_module_predicts_as_its_columns_are_named(nets):
     np.testing.assert_array_equal(found.indices, by_number.indices)
 
 
-def test_a_data_set_is_read_row_by_row(nets):
-    data = TensorDataset(torch.tensor(X), torch.tensor(Y))
-    shuffling = DataLoader(data, batch_size=50, shuffle=True, num_workers=2)
-    same = trace(nets, X, Y, EXAMPLES, GOT)
-    for given in (data, shuffling):
-        found = trace(nets, given, None, torch.tensor(EXAMPLES), torch.tensor(GOT))
-        np.testing.assert_array_equal(found.indices, same.indices)
+class Dictionaries(Dataset):
+    """Items by name, with labels that are texts."""
+
+    def __getitem__(self, i):
+        return {"input": torch.tensor(X[i]), "label": NAMES[Y[i]].item()}
+
+    def __len__(self):
+        return len(X)
+
+
+def hugging_face():
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    return datasets.Dataset.from_dict({"input": X, "label": NAMES[Y]})
+
+
+NAMES = np.array(["cat", "dog", "emu"])
+PAIRS = TensorDataset(torch.tensor(X), torch.tensor(Y))
+DATA_SETS = {
+    "pairs": (lambda: PAIRS, Y),
+    "loader": (lambda: DataLoader(PAIRS, 50, shuffle=True, num_workers=2), Y),
+    "dictionaries": (Dictionaries, NAMES[Y]),
+    "Hugging Face": (hugging_face, NAMES[Y]),
+    "loader of it": (lambda: DataLoader(hugging_face(), 50), NAMES[Y]),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "score"), zip(DATA_SETS, ["cosine", "contribution"] * 3, strict=False)
+)
+def test_a_data_set_is_traced_as_the_arrays_are(kind, score):
+    make, labels = DATA_SETS[kind]
+    options = {"max_epochs": 4, "random_state": 0, "callbacks": [RememberStates(2)]}
+    model = TorchClassifier(make_net(), **options).fit(X, labels)
+    same = trace(model, X, labels, X[:7], score=score)
+    found = trace(model, make(), None, X[:7], score=score)
+    np.testing.assert_array_equal(found.indices, same.indices)
+    np.testing.assert_allclose(found.scores, same.scores, rtol=1e-5)
+    # Examples may be items, whose own labels are not those that they got.
+    got = np.roll(labels, 1)
+    same = trace(model, X, labels, X, got, score=score, n_top=3)
+    found = trace(model, X, labels, make(), got, score=score, n_top=3)
+    np.testing.assert_array_equal(found.indices, same.indices)
+    predicted = trace(model, make(), None, make(), score=score, n_top=3).labels
+    np.testing.assert_array_equal(predicted, model.predict(X))
 
 
 def test_each_item_of_a_data_set_is_read_once_whatever_the_states(nets, monkeypatch):

@@ -98,6 +98,8 @@ def test_command_finds_what_python_finds(files, capsys):
     bare = json.loads(run(capsys, "iris.csv", "bare.csv", "--json", "--top", "3"))
     assert {line["label"] for line in bare} <= set(SPECIES)
     assert "line 2" in run(capsys, "iris.csv", "asked.csv", "--top", "1")
+    less = ["--exclude", "sepal width (cm)", "--json"]
+    assert len(json.loads(run(capsys, "iris.csv", "asked.csv", *less))) == 2
 
 
 @pytest.mark.parametrize(

@@ -157,8 +157,8 @@ METHODS = {
 
 def outcome(problem, trial, method):
     """Success of the attack, accuracy, poisons left and clean share lost."""
-    X, y = problem.poisoned_features(trial), problem.labels
-    poisons = problem.trials[trial]
+    X, y = problem.poisoned(trial)
+    poisons = problem.poisons[trial]
     np.random.seed(0)  # ART draws from the global state
     keep = np.zeros(len(y), dtype=bool)
     keep[method(X, y)] = True
@@ -166,10 +166,10 @@ def outcome(problem, trial, method):
         model = EPICClassifier(head, random_state=0, **HEAD).fit(X, y)
     else:
         model = TorchClassifier(head, random_state=0, **HEAD).fit(X[keep], y[keep])
-    predicted = model.predict(problem.extract(poisons.target[None]))
+    predicted = model.predict(problem.targets[trial])
     return (
         attack_success_rate(predicted, poisons.adversarial_label),
-        model.score(problem.test_features, problem.test_labels),
+        model.score(problem.X_test, problem.y_test),
         1 - poison_recall(keep, poisons.indices),
         1 - clean_retention(keep, poisons.indices),
     )

@@ -1,16 +1,13 @@
-"""Attacks to try a defence on: on features, on gradients, and by wrong labels."""
+"""Attacks to try a defence on: on features, on gradients, and on the data alone."""
 
-from .feature_collision import FeatureCollision
+from .data_alone import BadNets, LabelFlip, LookAlikes
+from .features import BullseyePolytope, ConvexPolytope, FeatureCollision
 from .gradient_matching import GradientMatching
-from .look_alikes import LookAlikes
 from .poisons import BackdoorPoisons, PatchTrigger, Poisons
-from .polytopes import BullseyePolytope, ConvexPolytope
 from .random_shift_flip import RandomShiftFlip
 from .report import attack_report
-from .results import AttackReport
 from .sleeper_agent import SleeperAgent
-from .trials import AttackTrials
-from .wrong_labels import BadNets, LabelFlip
+from .trials import AttackReport, AttackTrials
 
 __all__ = [
     "AttackReport",

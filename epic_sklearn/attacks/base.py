@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 from tqdm import tqdm
 
@@ -24,7 +25,9 @@ from ..validation import refuse_masked
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
+Given = npt.ArrayLike | Tensor
 Crafted = tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]
+Constraints = dict[str, list[Any]]
 
 # From poisons and the number of steps made to their objective, one value or one a
 # poison, and its gradient.
@@ -33,22 +36,14 @@ Objective = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 # Up to so many values of all poisons together, one thread of torch is the fastest:
 # twice as fast as two on digits when idle, ten times and more on a busy machine.
 SMALL = 2**16
-
-
 # Whole numbers up to this are exact in float32.
 LARGEST_WHOLE = 2**24
 
 
-def place(values: Array, device: torch.device) -> Tensor:
-    """Examples as float32 on a device."""
+def place(values: Array, module: nn.Module) -> Tensor:
+    """Examples as float32 where a module's parameters are."""
+    device = next(module.parameters(), torch.empty(0)).device
     return torch.from_numpy(values.astype(np.float32)).to(device)
-
-
-def _check_numbers(values: Array, name: str) -> None:
-    if values.dtype.kind not in "fiu":
-        raise TypeError(f"{name} has dtype {values.dtype}; give an array of numbers.")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} contains NaN or infinity; remove or impute them.")
 
 
 def largest_value(X: Array) -> float:
@@ -59,13 +54,7 @@ def largest_value(X: Array) -> float:
 def check_examples(X: Any, clip: tuple[float, float] | None) -> Array:
     """Training examples as a finite array of shape (n, ...), within `clip`."""
     refuse_masked(X=X)
-    X = np.asarray(to_numpy(X))
-    if X.ndim < 2 or len(X) == 0:
-        raise ValueError(
-            f"X has shape {X.shape}; give at least one training example and one "
-            "axis of features, (n, ...)."
-        )
-    _check_numbers(X, "X")
+    X = check_array(to_numpy(X), allow_nd=True, input_name="X")
     largest = largest_value(X)
     if X.dtype.kind in "iu" and largest > LARGEST_WHOLE:
         raise ValueError(
@@ -97,13 +86,14 @@ def check_target(
     `rows` are those that bear the adversarial label: if the target is one of them
     and its label is not given, that is its label.
     """
-    target = np.asarray(to_numpy(target))
+    target = check_array(
+        to_numpy(target), ensure_2d=False, allow_nd=True, copy=True, input_name="target"
+    )
     if target.shape != X.shape[1:]:
         raise ValueError(
             f"target has shape {target.shape}, the examples in X have shape "
             f"{X.shape[1:]}; give one example, without a batch axis."
         )
-    _check_numbers(target, "target")
     names = ("target_label", "adversarial_label")
     if target_label is None:
         for row in rows:
@@ -118,7 +108,7 @@ def check_target(
             f"target_label={target_label!r} is the adversarial label, so there is "
             "nothing to attack; give another adversarial label, or target."
         )
-    return target.copy()
+    return target
 
 
 def rows_of_label(
@@ -182,56 +172,43 @@ def torch_threads(n_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@dataclass(frozen=True)
-class StepRule:
-    """What Adam does with the gradients, and which poisons are the result."""
+@dataclass(eq=False, repr=False)
+class Attack(DocLinks, BaseEstimator):
+    """Base class of all attacks: an estimator whose parameters are its fields."""
 
-    # Of step sizes, from the optimizer and the number of steps.
-    schedule: Callable[[torch.optim.Optimizer, int], LRScheduler]
-    signed: bool  # whether only the signs of gradients count
-    # The best poisons met, each one's own if each has an objective, or the last.
-    keep_best: bool
+    _parameter_constraints: ClassVar[Constraints] = {
+        "n_poisons": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
 
-
-COSINE = StepRule(CosineAnnealingLR, signed=False, keep_best=True)
-SIGNED = StepRule(
-    lambda optimizer, n: MultiStepLR(optimizer, [int(n * i / 8) for i in (3, 5, 7)]),
-    signed=True,
-    keep_best=False,
-)
+    n_poisons: int = 50
+    _: KW_ONLY
+    random_state: RandomState = None
 
 
-class PerturbingAttack(DocLinks, BaseEstimator):
+@dataclass(eq=False, repr=False)
+class PerturbingAttack(Attack):
     """Base class of the attacks that change base examples a little, by descent."""
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_poisons": [Interval(Integral, 1, None, closed="left")],
+    _parameter_constraints: ClassVar[Constraints] = {
+        **Attack._parameter_constraints,
         "eps": [Interval(Real, 0, None, closed="neither")],
         "n_steps": [Interval(Integral, 1, None, closed="left")],
         "step_size": [Interval(Real, 0, None, closed="neither"), None],
         "clip": [tuple, list, None],
-        "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
-    _step_rule: ClassVar[StepRule]
+    # Whether only the signs of gradients count, and the last poisons are the result.
+    # Otherwise it is the best met, each one's own if each has an objective.
+    _signed: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        n_poisons: int = 5,
-        eps: float = 0.1,
-        n_steps: int = 250,
-        step_size: float | None = None,
-        clip: tuple[float, float] | None = (0.0, 1.0),
-        random_state: RandomState = None,
-        verbose: int = 0,
-    ) -> None:
-        self.n_poisons = n_poisons
-        self.eps = eps
-        self.n_steps = n_steps
-        self.step_size = step_size
-        self.clip = clip
-        self.random_state = random_state
-        self.verbose = verbose
+    n_poisons: int = 5
+    eps: float = 0.1
+    _: KW_ONLY
+    n_steps: int = 250
+    step_size: float | None = None
+    clip: tuple[float, float] | None = (0.0, 1.0)
+    verbose: int = 0
 
     def _check(self, X: Any, y: Any, adversarial_label: Any) -> tuple[Array, Rows]:
         """Parameters and training set; also the rows that can be poisoned."""
@@ -277,15 +254,17 @@ class PerturbingAttack(DocLinks, BaseEstimator):
         self, objective: Objective, start: Tensor, lowest: Tensor, highest: Tensor
     ) -> Crafted:
         """Poisons, and their mean objective before and after each projected step."""
-        rule, examples = self._step_rule, start.clone()
+        examples, n = start.clone(), self.n_steps
         step_size = 0.3 * self.eps if self.step_size is None else self.step_size
         optimizer = torch.optim.Adam([examples], lr=step_size)
-        schedule = rule.schedule(optimizer, self.n_steps)
+        schedule: LRScheduler = CosineAnnealingLR(optimizer, n)
+        if self._signed:
+            schedule = MultiStepLR(optimizer, [int(n * i / 8) for i in (3, 5, 7)])
         value, gradient = objective(examples, 0)
         best, best_value, loss = start.clone(), value, [value.mean().item()]
-        steps = range(1, self.n_steps + 1)
+        steps = range(1, n + 1)
         for step in tqdm(steps, type(self).__name__, disable=not self.verbose):
-            examples.grad = gradient.sign() if rule.signed else gradient
+            examples.grad = gradient.sign() if self._signed else gradient
             optimizer.step()
             schedule.step()
             examples.copy_(torch.clamp(examples, lowest, highest))
@@ -294,4 +273,4 @@ class PerturbingAttack(DocLinks, BaseEstimator):
             best[improved] = examples[improved]
             best_value = torch.minimum(value, best_value)
             loss.append(value.mean().item())
-        return (best if rule.keep_best else examples).cpu().numpy(), np.array(loss)
+        return (examples if self._signed else best).cpu().numpy(), np.array(loss)

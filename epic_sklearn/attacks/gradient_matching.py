@@ -3,53 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from .._utils import RandomState, resolve_seed
+from .._utils import resolve_seed
 from .base import (
-    SIGNED,
     Array,
+    Constraints,
     Crafted,
+    Given,
     PerturbingAttack,
     Rows,
     check_target,
     draw_rows,
+    place,
     torch_threads,
 )
-from .mismatch import Mismatch, Surrogate
+from .mismatch import Mismatch, module_and_column
 from .poisons import Poisons
 
 
+@dataclass(eq=False, repr=False)
 class GradientAttack(PerturbingAttack):
     """Base class of the attacks that imitate a target's loss gradient."""
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[Constraints] = {
         **PerturbingAttack._parameter_constraints,
         "base_selection": [StrOptions({"random", "gradient_norm"})],
         "augment": [callable, None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
     }
-    _step_rule = SIGNED
+    _signed = True
 
-    base_selection: str
-    augment: Callable[[Tensor], Tensor] | None
-    batch_size: int
+    n_poisons: int = 50
+    eps: float = 16 / 255
+    _: KW_ONLY
+    base_selection: str = "random"
+    augment: Callable[[Tensor], Tensor] | None = None
+    batch_size: int = 256
 
     def _choose_bases(
-        self, surrogate: Surrogate, X: Array, rows: Rows, rng: np.random.Generator
+        self, mismatch: Mismatch, X: Array, rows: Rows, rng: np.random.Generator
     ) -> Rows:
         """Rows to poison: drawn, or those of the largest loss gradients."""
         if self.base_selection == "random":
             return draw_rows(rows, self.n_poisons, rng)
-        norms = surrogate.norms(torch.from_numpy(X[rows].astype(np.float32)))
-        return rows[np.argsort(-norms, kind="stable")[: self.n_poisons]]
+        order = np.argsort(-mismatch.norms(X[rows]), kind="stable")
+        return rows[order[: self.n_poisons]]
 
     def _match(
         self,
@@ -76,6 +82,7 @@ class GradientAttack(PerturbingAttack):
             return self._descend(objective, bases, rng, n_restarts)
 
 
+@dataclass(eq=False, repr=False)
 class GradientMatching(GradientAttack):
     r"""Clean-label poisons whose gradient is the target's: Witches' Brew.
 
@@ -144,39 +151,20 @@ class GradientMatching(GradientAttack):
     True
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[Constraints] = {
         **GradientAttack._parameter_constraints,
         "n_restarts": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(
-        self,
-        n_poisons: int = 50,
-        eps: float = 16 / 255,
-        n_steps: int = 250,
-        n_restarts: int = 1,
-        step_size: float | None = None,
-        base_selection: str = "random",
-        augment: Callable[[Tensor], Tensor] | None = None,
-        batch_size: int = 256,
-        clip: tuple[float, float] | None = (0.0, 1.0),
-        random_state: RandomState = None,
-        verbose: int = 0,
-    ) -> None:
-        super().__init__(
-            n_poisons, eps, n_steps, step_size, clip, random_state, verbose
-        )
-        self.n_restarts = n_restarts
-        self.base_selection = base_selection
-        self.augment = augment
-        self.batch_size = batch_size
+    _: KW_ONLY
+    n_restarts: int = 1
 
     def craft(
         self,
         model: nn.Module | Any,
-        X: npt.ArrayLike | Tensor,
-        y: npt.ArrayLike | Tensor,
-        target: npt.ArrayLike | Tensor,
+        X: Given,
+        y: Given,
+        target: Given,
         adversarial_label: Any,
         *,
         target_label: Any = None,
@@ -229,10 +217,10 @@ class GradientMatching(GradientAttack):
         seed = resolve_seed(self.random_state)
         rng = np.random.default_rng(seed)
         with torch_threads(self._threads(X)):
-            surrogate = Surrogate.of(model, X, y, adversarial_label, self.batch_size)
-            mismatch = Mismatch.of(surrogate, target[None])
-            indices = self._choose_bases(surrogate, X, candidates, rng)
-            bases = surrogate.place(X[indices])
+            module, column = module_and_column(model, X, y, adversarial_label)
+            mismatch = Mismatch(module, column, target[None], self.batch_size)
+            indices = self._choose_bases(mismatch, X, candidates, rng)
+            bases = place(X[indices], module)
             examples, loss = self._match(
                 lambda *_: mismatch, bases, seed, rng, self.n_restarts
             )

@@ -27,11 +27,9 @@ from ..metrics import equal_labels
 from ..training import TorchClassifier
 from ..validation import check_labels, label_array, refuse_other_order
 from .base import PerturbingAttack, check_examples
-from .feature_collision import FeatureAttack, features_of
-from .poisons import Poisons
-from .results import AttackReport
-from .trials import AttackTrials, arms_of, fit_copy, without_defence
-from .wrong_labels import LabelFlip
+from .data_alone import LabelFlip
+from .features import FeatureAttack, features_of
+from .trials import AttackReport, AttackTrials, arms_of, fit_copy, without_defence
 
 # Values of a text's or table's encoded rows that are held at a time.
 MOST_VALUES = 2**28
@@ -130,24 +128,26 @@ def attack_report(
     X, y, X_test, y_test = _split(X, y, test, seed)
     if isinstance(attack, PerturbingAttack):
         check_examples(X, attack.clip)
-    seen, seen_test = X, X_test
-    if extractor is not None:
-        seen, seen_test = features_of(extractor, X), features_of(extractor, X_test)
+
+    def see(X: Any) -> Any:
+        return X if extractor is None else features_of(extractor, X)
+
+    seen, seen_test = see(X), see(X_test)
     fitted = fit_copy(without_defence(model), seen, y, seed)
-    counts = Counter(y.tolist())
     rows, wanted = _choose_targets(
-        fitted, seen_test, y_test, counts, attack, n_targets, seed
+        fitted, seen_test, y_test, Counter(y.tolist()), attack, n_targets, seed
     )
-    if isinstance(attack, LabelFlip):
+    flips = isinstance(attack, LabelFlip)
+    if flips:
         X, X_test = _numbers_of(fitted, seen), _numbers_of(fitted, seen_test)
-    train, test = (X, y), (X_test, y_test)
     source = _source(attack, fitted, extractor)
-    poisons = _craft(attack, source, train, test, rows, wanted, seed, verbose)
-    examples: list[Any] = [each.examples for each in poisons]
-    if isinstance(attack, LabelFlip):
-        examples = [None] * n_targets
-    elif extractor is not None:
-        examples = [features_of(extractor, each) for each in examples]
+    poisons = []
+    for i, row in enumerate(tqdm(rows, desc="craft", disable=not verbose)):
+        one = clone(attack).set_params(random_state=seed + i)
+        target = X_test.iloc[[row]] if hasattr(X_test, "iloc") else X_test[row]
+        given = (*source, X, y, target, wanted[i])
+        poisons.append(one.craft(*given, target_label=y_test[row]))
+    examples = [None if flips else see(each.examples) for each in poisons]
     targets = [take_rows(seen_test, rows[i : i + 1]) for i in range(n_targets)]
     trials = AttackTrials(seen, y, seen_test, y_test, poisons, examples, targets)
     return trials.report(model, defences, random_state=seed, verbose=verbose)
@@ -158,29 +158,6 @@ def _source(attack: Any, fitted: Any, extractor: nn.Module | None) -> list[Any]:
     if isinstance(attack, FeatureAttack):
         return [Body(fitted.module_) if extractor is None else extractor]
     return [fitted] if isinstance(attack, PerturbingAttack) else []
-
-
-def _craft(
-    attack: Any,
-    source: list[Any],
-    train: tuple[Any, np.ndarray],
-    test: tuple[Any, np.ndarray],
-    rows: np.ndarray,
-    wanted: list[Any],
-    seed: int,
-    verbose: int,
-) -> list[Poisons]:
-    """Make the poisons for each target, a row of the test set."""
-    X, labels = test
-    poisons = []
-    for i, row in enumerate(tqdm(rows, desc="craft", disable=not verbose)):
-        one = clone(attack).set_params(random_state=seed + i)
-        target = X.iloc[[row]] if hasattr(X, "iloc") else X[row]
-        label = labels[row]
-        poisons.append(
-            one.craft(*source, *train, target, wanted[i], target_label=label)
-        )
-    return poisons
 
 
 def _victim(

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from torch import nn
 
-from .._utils import RandomState, resolve_seed
-from .base import rows_of_sources, torch_threads
+from .._utils import resolve_seed
+from .base import Array, Constraints, Given, place, rows_of_sources, torch_threads
 from .gradient_matching import GradientAttack
-from .mismatch import Mismatch, Surrogate
+from .mismatch import Mismatch, module_and_column
 from .poisons import BackdoorPoisons, PatchTrigger, trigger_or_random
 
 
+@dataclass(eq=False, repr=False)
 class SleeperAgent(GradientAttack):
     r"""Clean-label poisons that plant a backdoor: a hidden trigger.
 
@@ -78,7 +78,7 @@ class SleeperAgent(GradientAttack):
     (2, 1, 4, 4)
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[Constraints] = {
         **GradientAttack._parameter_constraints,
         "trigger": [PatchTrigger, None],
         "n_sources": [Interval(Integral, 1, None, closed="left")],
@@ -86,39 +86,18 @@ class SleeperAgent(GradientAttack):
         "retrain_every": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(
-        self,
-        n_poisons: int = 50,
-        eps: float = 16 / 255,
-        n_steps: int = 250,
-        step_size: float | None = None,
-        trigger: PatchTrigger | None = None,
-        n_sources: int = 256,
-        base_selection: str = "gradient_norm",
-        retrain: Any = None,
-        retrain_every: int = 50,
-        augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
-        batch_size: int = 256,
-        clip: tuple[float, float] | None = (0.0, 1.0),
-        random_state: RandomState = None,
-        verbose: int = 0,
-    ) -> None:
-        super().__init__(
-            n_poisons, eps, n_steps, step_size, clip, random_state, verbose
-        )
-        self.trigger = trigger
-        self.n_sources = n_sources
-        self.base_selection = base_selection
-        self.retrain = retrain
-        self.retrain_every = retrain_every
-        self.augment = augment
-        self.batch_size = batch_size
+    _: KW_ONLY
+    base_selection: str = "gradient_norm"
+    trigger: PatchTrigger | None = None
+    n_sources: int = 256
+    retrain: Any = None
+    retrain_every: int = 50
 
     def craft(
         self,
         model: nn.Module | Any,
-        X: npt.ArrayLike | torch.Tensor,
-        y: npt.ArrayLike | torch.Tensor,
+        X: Given,
+        y: Given,
         source_label: Any,
         adversarial_label: Any,
     ) -> BackdoorPoisons:
@@ -139,15 +118,14 @@ class SleeperAgent(GradientAttack):
         targets = trigger.apply(X[sources])
 
         def mismatch_of(model: Any) -> Mismatch:
-            given = (X, y, adversarial_label, self.batch_size)
-            return Mismatch.of(Surrogate.of(model, *given), targets)
+            given = module_and_column(model, X, y, adversarial_label)
+            return Mismatch(*given, targets, self.batch_size)
 
         threads = torch.get_num_threads()
         with torch_threads(self._threads(X)):
             mismatch = mismatch_of(model)
-            surrogate = mismatch.surrogate
-            indices = self._choose_bases(surrogate, X, candidates, rng)
-            bases = surrogate.place(X[indices])
+            indices = self._choose_bases(mismatch, X, candidates, rng)
+            bases = place(X[indices], mismatch.module)
 
             def mismatch_at(step: int, examples: torch.Tensor) -> Mismatch:
                 nonlocal mismatch
@@ -168,7 +146,7 @@ class SleeperAgent(GradientAttack):
         due = 0 < step < self.n_steps and step % self.retrain_every == 0
         return due and self.retrain is not None
 
-    def _train(self, X: npt.NDArray[Any], y: Any) -> Any:
+    def _train(self, X: Array, y: Any) -> Any:
         if hasattr(self.retrain, "fit"):
             return clone(self.retrain).fit(X, y)
         return self.retrain(X, y)

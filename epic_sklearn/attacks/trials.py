@@ -1,4 +1,4 @@
-"""The same attack on several targets, and what a defence makes of it."""
+"""The same attack on several targets, and what it did with and without defences."""
 
 from __future__ import annotations
 
@@ -17,13 +17,83 @@ from tqdm import tqdm
 from .._utils import RandomState, resolve_seed
 from ..base import take_rows
 from ..filtered_classifier import FilteredClassifier
-from ..metrics import clean_retention, equal_labels, poison_recall
+from ..frames import as_frame
+from ..metrics import clean_retention, equal_labels, poison_recall, wilson_interval
 from ..training import EPICCallback, EPICClassifier, TorchClassifier
 from .poisons import Poisons
-from .results import AttackReport
 
 UNDEFENDED, ORACLE = "undefended", "poisons alone dropped"
 AT_RANDOM = "as many as {}, at random"
+SHARES = ("clean_accuracy", "poisons_left", "clean_lost")
+
+
+@dataclass(frozen=True, eq=False)
+class AttackReport:
+    """What an attack on several targets did, with and without defences.
+
+    Made by :func:`attack_report`. Printed, it is a table; `TradeoffDisplay.from_report`
+    draws it.
+
+    Parameters
+    ----------
+    outcomes : dict of str to list of dict
+        By name, one dict a target: the label ``"predicted"`` for it, whether that is
+        ``"attack_success"``, ``"clean_accuracy"`` on the test set, the shares of
+        ``"poisons_left"`` and ``"clean_lost"``, and ``"seconds"`` of training.
+    keep : dict of str to ndarray of shape (n_targets, n), bool
+        By name, the training rows that were kept.
+    poisons : list of Poisons
+        One attack a target.
+    """
+
+    outcomes: dict[str, list[dict[str, Any]]]
+    keep: dict[str, np.ndarray]
+    poisons: list[Poisons]
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """One dict a row of the table.
+
+        ``"name"``, the number of targets as ``"n_trials"`` and of attacks that
+        succeeded as ``"n_success"``, ``"attack_success"``, their ratio, with the ends
+        ``"low"`` and ``"high"`` of Wilson's 95% interval, the means of the outcomes
+        and the sum of their ``"seconds"``.
+        """
+        return [self._record(name) for name in self.outcomes]
+
+    def _record(self, name: str) -> dict[str, Any]:
+        rows = self.outcomes[name]
+        n_success = sum(row["attack_success"] for row in rows)
+        low, high = wilson_interval(n_success, len(rows))
+        return {
+            "name": name,
+            "n_trials": len(rows),
+            "n_success": n_success,
+            "attack_success": n_success / len(rows),
+            "low": low,
+            "high": high,
+            **{key: float(np.mean([row[key] for row in rows])) for key in SHARES},
+            "seconds": sum(row["seconds"] for row in rows),
+        }
+
+    def to_frame(self) -> Any:
+        """Give the table as a pandas DataFrame, with the names as its index."""
+        return as_frame(self.records).set_index("name")
+
+    def __str__(self) -> str:
+        """Lay the table out for reading."""
+        rows = [("", "success", "95%", "accuracy", "poisons left", "clean lost")]
+        for r in self.records:
+            success = f"{r['n_success']} of {r['n_trials']}"
+            shares = (f"{r[key]:.1%}" for key in SHARES)
+            rows.append(
+                (r["name"], success, f"{r['low']:.0%}-{r['high']:.0%}", *shares)
+            )
+        width = max(len(row[0]) for row in rows)
+        return "\n".join(
+            f"{name:<{width}}{a:>10}{b:>10}{c:>10}{d:>14}{e:>12}"
+            for name, a, b, c, d, e in rows
+        )
 
 
 def _callbacks_of(model: Any) -> list[Any]:
@@ -55,12 +125,12 @@ def without_defence(model: Any) -> Any:
         return model._classifier()
     if isinstance(model, EPICClassifier):
         params = model.get_params(deep=False)
-        return TorchClassifier(
-            **{name: params[name] for name in TorchClassifier().get_params(deep=False)}
-        )
-    if not any(isinstance(each, EPICCallback) for each in _callbacks_of(model)):
+        names = TorchClassifier().get_params(deep=False)
+        return TorchClassifier(**{name: params[name] for name in names})
+    callbacks = _callbacks_of(model)
+    if not any(isinstance(each, EPICCallback) for each in callbacks):
         return model
-    pairs = zip(model.callbacks, _callbacks_of(model), strict=True)
+    pairs = zip(model.callbacks, callbacks, strict=True)
     others = [entry for entry, each in pairs if not isinstance(each, EPICCallback)]
     return clone(model).set_params(callbacks=others)
 
@@ -90,8 +160,8 @@ def arms_of(model: Any, defences: Any) -> dict[str, Any]:
     return arms
 
 
-def _kept(fitted: Any, n: int) -> np.ndarray | None:
-    """Rows (n,) that a fitted estimator kept, if it says so."""
+def _kept(fitted: Any, n: int) -> np.ndarray:
+    """Rows (n,) that a fitted estimator kept: all, if it says nothing."""
     fitted = getattr(fitted, "best_estimator_", fitted)
     steps = fitted.named_steps.values() if isinstance(fitted, Pipeline) else ()
     callbacks = [entry for _, entry in getattr(fitted, "callbacks_", ())]
@@ -99,7 +169,7 @@ def _kept(fitted: Any, n: int) -> np.ndarray | None:
         keep = getattr(part, "keep_", None)
         if keep is not None and np.shape(keep) == (n,):
             return np.asarray(keep)
-    return None
+    return np.ones(n, dtype=bool)
 
 
 def _as_many_at_random(
@@ -174,17 +244,12 @@ class AttackTrials:
         seed, arms = resolve_seed(random_state), arms_of(model, defences)
         outcomes: dict[str, list[dict[str, Any]]] = defaultdict(list)
         keeps: dict[str, list[np.ndarray]] = defaultdict(list)
-        per_trial = len(arms) * (2 if controls else 1)
-        with tqdm(
-            total=len(self.poisons) * per_trial, desc="train", disable=not verbose
-        ) as bar:
-            for trial in range(len(self.poisons)):
-                for name, outcome, keep in self._trial(trial, arms, controls, seed):
-                    outcomes[name].append(outcome)
-                    keeps[name].append(keep)
-                    bar.set_postfix_str(name[:30])
-                    bar.update()
-        order = sorted(outcomes, key=[*arms, *outcomes, ORACLE].index)
+        trials = range(len(self.poisons))
+        for trial in tqdm(trials, desc="train", disable=not verbose):
+            for name, outcome, keep in self._trial(trial, arms, controls, seed):
+                outcomes[name].append(outcome)
+                keeps[name].append(keep)
+        order = sorted(outcomes, key=[*arms, *outcomes].index)
         return AttackReport(
             {name: outcomes[name] for name in order},
             {name: np.array(keeps[name]) for name in order},
@@ -196,41 +261,41 @@ class AttackTrials:
     ) -> Iterator[tuple[str, dict[str, Any], np.ndarray]]:
         """Name, outcome and rows kept of every arm against one target."""
         X, y = self.poisoned(trial)
-        poisons, everything = self.poisons[trial], np.ones(len(y), dtype=bool)
         plain, rng = arms[UNDEFENDED], np.random.default_rng([seed, trial])
 
-        def run(name: str, arm: Any, keep: np.ndarray) -> Any:
-            start, rows = time.perf_counter(), np.flatnonzero(keep)
-            some = (X, y) if keep.all() else (take_rows(X, rows), y[rows])
+        def run(name: str, arm: Any, given: np.ndarray | None = None) -> Any:
+            start, some = time.perf_counter(), (X, y)
+            if given is not None:
+                some = take_rows(X, np.flatnonzero(given)), y[given]
             fitted = fit_copy(arm, *some, seed)
             seconds = time.perf_counter() - start
-            told = _kept(fitted, len(y)) if keep.all() else None
-            keep = keep if told is None else told
+            keep = _kept(fitted, len(y)) if given is None else given
             return name, self._judge(trial, fitted, keep, seconds), keep
 
         for name, arm in arms.items():
-            name, outcome, keep = run(name, arm, everything)
-            yield name, outcome, keep
-            if controls and name != UNDEFENDED and not keep.all():
-                other = _as_many_at_random(keep, y, rng)
+            done = run(name, arm)
+            yield done
+            if controls and name != UNDEFENDED and not done[-1].all():
+                other = _as_many_at_random(done[-1], y, rng)
                 yield run(AT_RANDOM.format(name), plain, other)
         if controls:
-            is_poison = np.isin(np.arange(len(y)), poisons.indices)
+            is_poison = np.isin(np.arange(len(y)), self.poisons[trial].indices)
             yield run(ORACLE, plain, ~is_poison)
 
     def _judge(
         self, trial: int, fitted: Any, keep: np.ndarray, seconds: float
     ) -> dict[str, Any]:
-        poisons, right = self.poisons[trial], fitted.predict(self.X_test)
-        predicted = np.asarray(fitted.predict(self.targets[trial]))
-        names = ("predicted", "adversarial_label")
-        wanted = equal_labels(predicted, poisons.adversarial_label, *names)
+        poisons, wanted = self.poisons[trial], self.poisons[trial].adversarial_label
+        read = np.asarray(fitted.predict(self.targets[trial]))
+        right = equal_labels(
+            fitted.predict(self.X_test), self.y_test, "predicted", "y_test"
+        )
         return {
-            "predicted": predicted[0],
-            "attack_success": bool(wanted[0]),
-            "clean_accuracy": float(
-                equal_labels(right, self.y_test, "predicted", "y_test").mean()
+            "predicted": read[0],
+            "attack_success": bool(
+                equal_labels(read, wanted, "predicted", "adversarial_label")[0]
             ),
+            "clean_accuracy": float(right.mean()),
             "poisons_left": 1 - poison_recall(keep, poisons.indices),
             "clean_lost": 1 - clean_retention(keep, poisons.indices),
             "seconds": seconds,

@@ -5,19 +5,25 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 
 import click
 import numpy as np
 import pandas as pd
 
+from ..report import shortened
+from ..validation import is_missing
+
 N_SHOWN = 20
 LARGEST_WHOLE = 2**53  # floats tell whole numbers apart up to here
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "<NA>", "NaT")
+WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")  # a label that is a number, in 64 bits
 MANY = 40  # different texts, from which skrub takes a column as free text
 # Where nobody gave a name: R's and pandas' index, pandas' index read back.
 NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")
@@ -51,6 +57,22 @@ class Refused(ValueError):
     """Why a column cannot be used."""
 
 
+def need(module: str, extra: str, what: str) -> None:
+    """Stop where a package is missing."""
+    install = f"{what} {module}: pip install 'epic-sklearn[{extra}]'."
+    refuse_if(find_spec(module) is None, install)
+
+
+@contextmanager
+def refusing(before: str = "", after: str = "") -> Iterator[None]:
+    """Stop with what others' errors say of what was given."""
+    try:
+        yield
+    except (ValueError, MemoryError) as error:
+        why = str(error) or "Not enough memory."
+        raise Unusable(f"{before}{why}{after}") from error
+
+
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Unusable:
     """Error for a name that is not there: the closest one, and all there are."""
     names = list(known)
@@ -74,10 +96,10 @@ def as_option(names: Iterable[str]) -> str:
     return shlex.quote(",".join(f'"{n}"' if set(n) & set(',"') else n for n in quoted))
 
 
-def shortened(value: Any, longest: int = 40) -> str:
-    """Text of bounded length."""
-    text = str(value)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+def names_of(name: str, array: np.ndarray) -> list[str]:
+    """Name each column of an array (n,) or (n, ...)."""
+    n = int(np.prod(array.shape[1:]))
+    return [name] if array.ndim == 1 else [f"{name}[{j}]" for j in range(n)]
 
 
 @dataclass(frozen=True)
@@ -162,8 +184,8 @@ def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
 def beyond_floats(example: object) -> Refused:
     """Error for whole numbers that would be rounded."""
     return Refused(
-        f"holds whole numbers beyond 2**53, such as {shortened(example)}, which floats "
-        "round: subtract the smallest, divide, or read them as text (--text)"
+        f"holds whole numbers beyond 2**53, such as {shortened(example, 40)}, which "
+        "floats round: subtract the smallest, divide, or read them as text (--text)"
     )
 
 
@@ -197,10 +219,13 @@ def text_column(name: str, texts: Any, how: Reading) -> Column:
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> from epic_sklearn.cli.columns import Reading, text_column
-    >>> text_column("a", pd.Series(["1", "", "3"]), Reading()).what
-    'number, 1 missing'
+        >>> import pandas as pd
+
+    from ..report import shortened
+    from ..validation import is_missing
+        >>> from epic_sklearn.cli.columns import Reading, text_column
+        >>> text_column("a", pd.Series(["1", "", "3"]), Reading()).what
+        'number, 1 missing'
     """
     codes, found = pd.factorize(texts)
     found, none = np.array(found, dtype=object), (*MISSING, *how.missing)
@@ -296,39 +321,31 @@ def type_columns(
     raise Unusable("\n  ".join(lines) + f"\nLeave them {leave_out} them.")
 
 
-def _whole(label: Any) -> int | None:
-    """Return a label that is written as a whole number ('7', not '07') as one."""
-    try:
-        number = int(label)
-    except (ValueError, OverflowError):
-        return None
-    is_plain = str(number) == label if isinstance(label, str) else number == label
-    return number if is_plain and abs(number) < 2**63 else None
-
-
 def check_labels(name: str, labels: list[Any], place: Place) -> np.ndarray:
     """Turn labels into an array that scikit-learn takes."""
+    refuse_if(not labels, "The data have no rows.")
     none = [
-        i
-        for i, each in enumerate(labels)
-        if each is None or each != each or str(each).strip().casefold() in ("", "nan")
+        row
+        for row, label in enumerate(labels)
+        if is_missing(label) or str(label).strip().casefold() in ("", "nan")
     ]
-    if none or not labels:
-        where = f"{place(none[0])} ({len(none)} of {len(labels)} rows)" if none else ""
+    if none:
+        where = f"{place(none[0])} ({len(none)} of {len(labels)} rows)"
         empty = f"Label column {name!r} is empty in {where}; label or drop these rows."
-        raise Unusable(empty if none else "The data have no rows.")
-    kinds = " and ".join(sorted({type(label).__name__ for label in labels}))
-    if kinds != "str" and re.search(r"\b(?!int|bool|float|Decimal|and)\w+", kinds):
-        example = f"{kinds}, such as {labels[0]!r}; write the classes as text"
-        raise Unusable(f"Label column {name!r} holds values of type {example}.")
-    whole = {label: _whole(label) for label in set(labels)}
-    if None in whole.values() or kinds == "bool":
-        array = np.array(labels, dtype=object if kinds == "str" else None)
+        raise Unusable(empty)
+    kinds = {type(label).__name__ for label in labels}
+    if kinds != {"str"} and not kinds <= {"int", "bool", "float", "Decimal"}:
+        example = f"{' and '.join(sorted(kinds))}, such as {labels[0]!r}"
+        which = f"Label column {name!r} holds values of type {example}"
+        raise Unusable(f"{which}; write the classes as text.")
+    texts = {x: x if isinstance(x, str) else str(x).removesuffix(".0") for x in labels}
+    if all(map(WHOLE.fullmatch, texts.values())):
+        array = np.array([int(label) for label in labels])
     else:
-        array = np.array([whole[label] for label in labels])
-    if array.dtype.kind not in "iubO" or 2 * len(whole) > max(len(labels), 4):
+        array = np.array(labels, dtype=object if kinds == {"str"} else None)
+    if array.dtype.kind not in "iubO" or 2 * len(texts) > max(len(labels), 4):
         raise Unusable(
-            f"Label column {name!r} has {len(whole)} different values in {len(labels)} "
-            f"rows, such as {shortened(labels[0])!r}: these are no classes."
+            f"Label column {name!r} has {len(texts)} different values in {len(labels)} "
+            f"rows, such as {shortened(labels[0], 40)!r}: these are no classes."
         )
     return array

@@ -34,35 +34,44 @@ file cannot be used; 130 if interrupted. Clean data have isolated rows too, a fi
 them is not rare: isolated means look at it, not poisoned.
 """
 INPUT = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
-SEED: dict[str, Any] = {
-    "type": click.IntRange(0, 2**32 - 1),
-    "default": 0,
-    "show_default": True,
-}
-READ = {"type": INPUT, "metavar": "FILE"}
+READ: dict[str, Any] = {"type": INPUT, "metavar": "FILE"}
 WRITTEN: dict[str, Any] = {"type": click.Path(path_type=Path), "metavar": "FILE"}
 NAMES = {"multiple": True, "metavar": "A,B,..."}
-MANY = {"multiple": True, "metavar": "TEXT"}
 FLAG = {"is_flag": True}
-ONE = {"type": click.IntRange(1), "default": 1, "show_default": True}
-MARK = {"type": click.Choice([".", ","]), "default": ".", "show_default": True}
 
-# Names as click takes them, what help says, and of which kind.
-OPTIONS: list[tuple[str, str, dict[str, Any]]] = [
+
+def preset(kind: Any, value: Any) -> dict[str, Any]:
+    """Of an option with a default that help shows."""
+    return {"type": kind, "default": value, "show_default": True}
+
+
+SEED = preset(click.IntRange(0, 2**32 - 1), 0)
+# Names as click takes them, what help says, and of which kind: of all commands that
+# read tables, and of each.
+Options = list[tuple[str, str, dict[str, Any]]]
+READING: Options = [
     ("--label", "Column (in .npz: array) of the classes.", {"required": True}),
     ("--features", "Columns or arrays to use (default: all but the label). A name with "
      "a comma is given alone; the option may be repeated.", NAMES),
     ("--exclude", "Columns or arrays to leave out of the model. They are shown "
      "on the page and in the mask.", NAMES),
-    ("--show", "Columns to show there, beside those of --features.", NAMES),
-    ("--id", "Column to leave out and to name the rows by.", {"metavar": "A"}),
     ("--text as_text", "Columns to read as text, whatever they look like.", NAMES),
     ("--separator", "Of CSV fields: one character, or 'tab'.", {}),
-    ("--decimal", "What stands before the decimals in text.", MARK),
+    ("--decimal", "What stands before the decimals in text.",
+     preset(click.Choice([".", ","]), ".")),
     ("--thousands", "What groups the digits in text: , . ' or ' '.", {"default": ""}),
-    ("--missing", "Stands for a missing value, as nothing, NA, nan and null do.", MANY),
+    ("--missing", "Stands for a missing value, as nothing, NA, nan and null do.",
+     {"multiple": True, "metavar": "TEXT"}),
     ("--date-format", "How dates are written, as in %d/%m/%Y, if that is unsure.", {}),
     ("--encoding", "Of text files (default: utf-8).", {}),
+    ("--seed", "Random seed.", SEED),
+    ("--force", "Replace outputs that exist.", FLAG),
+    ("--json json_only", "Print one line of JSON only.", FLAG),
+]  # fmt: skip
+SCANNED: Options = [
+    ("--show", "Columns or arrays to show there, beside those of --features; arrays of "
+     "pictures as pictures.", NAMES),
+    ("--id", "Column to leave out and to name the rows by.", {"metavar": "A"}),
     ("--probabilities", "Of a model trained elsewhere, one row for each of the data's, "
      "one column a class, named by class or in sorted order: .csv, .parquet, .npz, "
      ".npy. Of several arrays in .npz the one called 'probabilities'.", READ),
@@ -79,44 +88,32 @@ OPTIONS: list[tuple[str, str, dict[str, Any]]] = [
     ("--set settings", "A parameter of the rule, as in Python: --set cutoff=1.5. "
      "A wrong name lists those that there are.",
      {"multiple": True, "metavar": "NAME=VALUE"}),
-    ("--rounds", "How often to fit on what is left and drop again.", ONE),
-    ("--seed", "Random seed.", SEED),
+    ("--rounds", "How often to fit on what is left and drop again.",
+     preset(click.IntRange(1), 1)),
     ("--jobs", "Classes worked on side by side; -1: all cores.", {"type": int}),
     ("--out", "Write the kept rows, as they are and in the format of DATA. Of an .npz "
-     "only the label, the features, --images and what --cut names are cut.", WRITTEN),
-    ("--cut", "Further arrays with one row an example, for --out.", NAMES),
+     "only the label, the features and what --show names are cut.", WRITTEN),
     ("--mask", "Write row (from 0), kept, isolation_score, the rule's details, label "
      "of every row: .csv, .npz or .parquet.", WRITTEN),
     ("--report", "Write the audit page.", WRITTEN),
-    ("--images", "Array of pictures for --report.", {"metavar": "ARRAY"}),
     ("--decisions", "Keep and drop what was decided on the audit page of the same "
      "scan; the file that it gives.", READ),
-    ("--force", "Replace outputs that exist.", FLAG),
     ("--fail-on-isolated", "Exit with status 1 if a row is isolated.", FLAG),
     ("--verbose", "Show what is being done.", FLAG),
-    ("--json json_only", "Print one line of JSON only.", FLAG),
 ]  # fmt: skip
-
-
-# Of these, what tells how files are read, and what is common to all commands.
-READING = [option for option in OPTIONS if option[0].split()[0] in {
-    *("--label", "--features", "--exclude", "--text", "--separator", "--decimal"),
-    *("--thousands", "--missing", "--date-format", "--encoding", "--seed", "--force"),
-    "--json",
-}]  # fmt: skip
-TRACED: list[tuple[str, str, dict[str, Any]]] = [
-    ("--model", "Classifier to fit on DATA (default: logistic).",
-     {"type": click.Choice(MODELS[:2])}),
+TRACED: Options = [
+    ("--model", "Classifier to fit on DATA.",
+     preset(click.Choice(MODELS[:2]), "logistic")),
     ("--score", "Alike in direction, or times their size: for wrong labels.",
-     {"type": click.Choice(["cosine", "contribution"]), "default": "cosine"}),
-    ("--top", "Rows an example.", {**ONE, "default": 10}),
+     preset(click.Choice(["cosine", "contribution"]), "cosine")),
+    ("--top", "Rows an example.", preset(click.IntRange(1), 10)),
     ("--all-labels", "Rank rows of other labels, too.", FLAG),
     ("--ranks", "Write all ranks: .csv.", WRITTEN),
     ("--report", "Write a page to look at them.", WRITTEN),
 ]  # fmt: skip
 
 
-def with_options(options: Any) -> Any:
+def with_options(options: Options) -> Any:
     """Give a command options."""
 
     def decorate(command: Any) -> Any:
@@ -172,25 +169,23 @@ def demo(as_json: bool, figure: Path | None, seed: int) -> None:
 
 @cli.command("scan", short_help="Find isolated rows in a data file.", epilog=EXAMPLES)
 @click.argument("data", type=INPUT)
-@with_options(OPTIONS)
+@with_options([*READING, *SCANNED])
 def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
     """Find rows of DATA that are isolated in their class.
 
     DATA is .csv, .tsv, .jsonl (or one of these packed, as .csv.gz), .parquet or .npz.
-    A classifier is fitted, and in each class medoids of the rows' gradients are
-    chosen; rows that no other belongs to are isolated (EPIC), unless another rule is
-    asked for.
+    A classifier is fitted; rows whose gradients lie apart from those of their class
+    are isolated. --rule says what that means.
     """
-    from .output import as_json, as_tables
     from .scan import scan
 
     findings = scan(SimpleNamespace(**given))
     if json_only:
-        say(as_json(findings))
+        say(findings.as_json())
     else:
         for note in findings.problem.notes:
             click.echo(f"Note: {note}", err=True)
-        say(as_tables(findings))
+        say(findings.as_tables())
     return int(fail_on_isolated and not findings.detector.keep_.all())
 
 
@@ -205,7 +200,8 @@ def trace_command(json_only: bool, **given: Any) -> None:
     of EXAMPLES holds the label that each got; without one it is what the classifier
     predicts. Rows that bear that label are ranked.
     """
-    from .trace import as_json, as_table, trace_file
+    from .output import trace_as_json, trace_as_table
+    from .scan import trace_files
 
-    found, place = trace_file(SimpleNamespace(**given))
-    say(as_json(found) if json_only else as_table(found, place))
+    found, place = trace_files(SimpleNamespace(**given))
+    say(trace_as_json(found) if json_only else trace_as_table(found, place))

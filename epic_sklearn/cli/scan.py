@@ -1,4 +1,4 @@
-"""The work of ``epic-sklearn scan``: check, read, find isolated rows, write."""
+"""The work of ``epic-sklearn scan`` and ``trace``: check, read, find, write."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import csv
 import sys
 import time
 import warnings
-from collections.abc import Sequence
-from contextlib import redirect_stdout
-from dataclasses import dataclass, field
-from importlib.util import find_spec
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,38 +22,39 @@ from rich.text import Text
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import Pipeline
 
 from .. import gradients, report, rules
-from .._utils import learned_nothing
+from ..base import take_rows
 from ..filters import EPICFilter
-from ..gradients import EXTRACTORS
+from ..gradients import EXTRACTORS, LogitGradients, TableModel
+from ..gradients.last_layer import has_last_layer
 from ..rules.base import Rule, preferred_gradients, refuse_what_lacks
-from ..validation import class_warnings
+from ..tracing import Trace, trace
 from . import columns, tables
-from .arrays import NpzFile, open_by, read_gradients, read_probabilities
-from .columns import Unusable, refuse_if, unknown
+from .columns import Unusable, refuse_if, refusing, unknown
 from .commands import RULES
-from .output import Findings, check_outputs, write_all
-from .tables import format_of
+from .elsewhere import read_gradients, read_probabilities
+from .output import Findings, all_or_none, check_outputs
+from .tables import NpzFile, Together, format_of, open_by
 
-HAVE_LAST_LAYER = ("logistic", "mlp")
+WAY_BACK = (
+    "Run the same scan again with `--decisions FILE --out KEPT`: it writes the rows "
+    "that are left, to train on."
+)
+WORDS = ("true", "false", "none")  # as Python does not write them
 
 
 @dataclass
 class Problem:
-    """What the filter is given, and what is said of it."""
+    """What is found in a file: labels, what the model sees, and what is shown."""
 
     labels: np.ndarray
-    X: Any = None
-    names: list[str] = field(default_factory=list)
-    extractor: Any = None
-    source: str = ""
-    columns: list[columns.Column] = field(default_factory=list)
-    rows: tuple[str, Any] = ("Row", None)  # what rows are called: kind, and names
-    images: Any = None  # of examples that are pictures
-    notes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    X: Any  # None where no column is for the model
+    shown: Any  # X, or the pictures that it holds
+    page: report.Page
+    notes: list[str]
+    source: str = ""  # of the gradients
+    probabilities: Any = None  # of a model trained elsewhere: (n, C), labels of columns
 
 
 def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
@@ -75,86 +77,87 @@ def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
         refuse_if(not is_assigned, f"--set {setting}: give NAME=VALUE.{takes}")
         if key not in parameters:
             raise unknown(f"{type(rule).__name__} parameter", key, parameters)
-        is_word = text.lower() in ("true", "false", "none")
-        try:
-            value = ast.literal_eval(text.title() if is_word else text)
-        except (ValueError, SyntaxError):
-            value = text
+        value: Any = text.title() if text.lower() in WORDS else text
+        with suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(value)
         rule.set_params(**{key: value})
-    try:
+    with refusing(after=takes):
         return rules.resolve_rule(rule)
-    except (ValueError, TypeError) as error:
-        raise Unusable(f"{error}{takes}") from error
+
+
+def make_model(name: str, seed: int) -> TableModel:
+    """Make a classifier behind an encoder, which is chosen when the data are known."""
+    classifier: Any = {
+        "logistic": LogisticRegression(max_iter=1000, random_state=seed),
+        "mlp": MLPClassifier(random_state=seed, max_iter=500),
+        "forest": RandomForestClassifier(random_state=seed),
+        "boosting": HistGradientBoostingClassifier(random_state=seed),
+    }[name]
+    return TableModel([("encode", "passthrough"), ("classify", classifier)])
+
+
+def make_filter(o: SimpleNamespace) -> EPICFilter:
+    """Make the filter; refuse gradients that the model lacks or the rule cannot use."""
+    rule, given = make_rule(o.rule_name, o.settings), gradients.PrecomputedGradients()
+    if not o.elsewhere:
+        given = make_model(o.model or "logistic", o.seed)
+        if o.gradient_of is not None:
+            given = EXTRACTORS[o.gradient_of](given)
+    kind, may_fall_back = preferred_gradients(rule), "inputs" not in rule.needs
+    extractor = gradients.as_extractor(given, kind, may_fall_back)
+    way_out = "Give a model: --model logistic or mlp."
+    if o.gradient_of is not None:
+        way_out = "Leave --gradient-of out, or give --gradient-of last_layer."
+    with refusing():
+        # What is in a file of gradients, it tells when it is read.
+        gives = ("errors",) if o.probabilities else extractor.gives
+        refuse_what_lacks(rule, gives, way_out)
+    has_to = not o.elsewhere and not isinstance(extractor, LogitGradients)
+    if has_to and not has_last_layer(extractor.classifier):
+        raise Unusable(
+            f"A model {o.model!r} has no last linear layer to take gradients from, "
+            "which --gradient-of or --rule asks for: --model logistic or mlp has."
+        )
+    how = {"rule": rule, "n_rounds": o.rounds, "n_jobs": o.jobs}
+    return EPICFilter(extractor, random_state=o.seed, verbose=int(o.verbose), **how)
 
 
 def check_options(o: SimpleNamespace) -> None:
     """Refuse options that do not go together, before anything is read."""
-    o.separator = "\t" if o.separator in ("tab", "\\t") else o.separator
-    o.elsewhere = o.probabilities is not None or o.gradients is not None
-    source = "--gradients" if o.probabilities is None else "--probabilities"
-    of_model = {"features": o.features, "exclude": o.exclude, "model": o.model}
-    of_model["gradient-of"] = o.gradient_of
-    suffix = format_of(o.data)
-    is_npz, no_model = suffix == ".npz", f"with {source} there is none to fit."
     both = o.probabilities is not None and o.gradients is not None
     refuse_if(both, "Give either --probabilities or --gradients.")
-    if o.elsewhere:
-        for name, given in of_model.items():
-            refuse_if(given, f"--{name} is for a model fitted here; {no_model}")
-        refuse_if(o.rounds > 1, f"--rounds above 1 fits a model again; {no_model}")
+    o.elsewhere = o.probabilities or o.gradients
+    is_cut = format_of(o.data) == ".npz" and o.out is not None
+    source = "--gradients" if o.gradients else "--probabilities"
+    given = {"exclude": o.exclude, "model": o.model, "gradient-of": o.gradient_of}
+    given |= {"rounds": o.rounds > 1, "features": o.features and not is_cut}
+    for name in given if o.elsewhere else ():
+        why = f"is for a model fitted here; with {source} there is none to fit."
+        refuse_if(given[name], f"--{name} {why}")
+
+
+def check_reading(o: SimpleNamespace) -> None:
+    """Refuse ways of reading that cannot be meant."""
+    o.separator = "\t" if o.separator in ("tab", "\\t") else o.separator
     is_one = len(o.separator or ",") == 1
     refuse_if(not is_one, f"--separator {o.separator!r}: give one character, or 'tab'.")
+    suffix = format_of(o.data)
     refuse_if(
         suffix.startswith(".csv") and o.decimal == (o.separator or ","),
         f"--decimal and the separator are both {o.decimal!r}; with decimal commas "
         "fields are mostly separated by --separator ';'.",
     )
-    is_lines = suffix.removesuffix(".gz") in tables.LINES
     of_lines = o.separator is not None or o.encoding is not None
-    unused = of_lines and not is_lines
+    unused = of_lines and suffix not in tables.LINES
     refuse_if(unused, f"--separator and --encoding are for text; {o.data} is none.")
     refuse_if(o.decimal == o.thousands, "--decimal and --thousands are the same.")
-    is_cut = o.out is not None and is_npz
-    refuse_if(o.cut and not is_cut, "--cut is for --out of data in an .npz file.")
-    is_seen = o.report is not None and is_npz
-    refuse_if(o.images and not is_seen, "--images is for --report, of data in an .npz.")
-    needs = "--report needs jinja2: pip install 'epic-sklearn[report]'."
-    refuse_if(o.report is not None and find_spec("jinja2") is None, needs)
-    _check_gradients(o)
-    check_outputs(o)
 
 
-def _check_gradients(o: SimpleNamespace) -> None:
-    """Refuse gradients that the model does not have or the rule cannot use."""
-    o.rule = make_rule(o.rule_name, o.settings)
-    gives: Sequence[str] | None = None  # a file tells when it is read
-    way_out = "Give a model: --model logistic or mlp."
-    if o.gradient_of is not None:
-        gives = EXTRACTORS[o.gradient_of].gives
-        way_out = "Leave --gradient-of out, or give --gradient-of last_layer."
-    elif o.probabilities is not None:
-        gives = ("errors",)
-    try:
-        refuse_what_lacks(o.rule, gives, way_out)
-    except ValueError as error:
-        raise Unusable(str(error)) from error
-    has_to = "inputs" in o.rule.needs
-    if o.gradient_of is not None:
-        has_to = o.gradient_of != "logit"
-    if has_to and (o.model or "logistic") not in HAVE_LAST_LAYER:
-        raise Unusable(
-            f"A model {o.model!r} has no last linear layer to take gradients from, "
-            "which --gradient-of or --rule asks for: --model logistic or mlp has."
-        )
-
-
-def open_data(o: SimpleNamespace, needs_label: bool = True) -> Any:
+def open_data(o: SimpleNamespace, path: Path, needs_label: bool = True) -> Any:
     """Open a data file by its suffix."""
-    names = [suffix + packed for suffix in tables.LINES for packed in ("", ".gz")]
-    lines = {
-        k: lambda path: tables.LinesFile(path, o.separator, o.encoding) for k in names
-    }
-    data = open_by(o.data, {**lines, ".parquet": tables.ParquetFile, ".npz": NpzFile})
+    lines = partial(tables.LinesFile, separator=o.separator, encoding=o.encoding)
+    readers = {**dict.fromkeys(tables.LINES, lines), ".parquet": tables.ParquetFile}
+    data = open_by(path, {**readers, ".npz": NpzFile})
     if needs_label and o.label not in data.names:
         raise unknown(data.kind, o.label, data.names, data.hint)
     return data
@@ -174,225 +177,223 @@ def split_names(given: Sequence[str], data: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def choose_features(data: Any, o: SimpleNamespace) -> list[str]:
+def names_beside(o: SimpleNamespace, data: Any) -> dict[str, str]:
+    """Columns that are shown and no features, and the option that says so."""
+    given = {"--exclude": o.exclude, "--show": o.show, "--id": [o.id][: bool(o.id)]}
+    found = {k: way for way in given for k in split_names(given[way], data)}
+    return {name: way for name, way in found.items() if name != o.label}
+
+
+def choose_features(o: SimpleNamespace, data: Any) -> list[str]:
     """Names of the feature columns: those asked for, or all but the label."""
-    left_out, chosen = split_names(o.exclude, data), split_names(o.features, data)
+    chosen = split_names(o.features, data)
     is_label = o.label in chosen
     refuse_if(is_label, f"{o.label!r} is the label; it cannot be a feature as well.")
-    left_out = (*left_out, *names_beside(data, o), o.label)
+    left_out = {*names_beside(o, data), o.label}
     names = [name for name in chosen or data.names if name not in left_out]
     if isinstance(data, NpzFile) and len(names) > 1 and not chosen:
         raise data.several(o.label, names)
     return names
 
 
-def names_beside(data: Any, o: SimpleNamespace) -> dict[str, str]:
-    """Columns that are shown and no features, and the option that says so."""
-    beside = {name: "--exclude" for name in split_names(o.exclude, data)}
-    beside |= {name: "--show" for name in split_names(o.show, data)}
-    beside |= {name: "--id" for name in split_names([o.id] if o.id else [], data)}
-    beside.pop(o.label, None)
-    return beside
-
-
-def make_model(name: str, seed: int, X: Any, has_missing: bool = False) -> Pipeline:
-    """Encode a table by skrub, scale numbers, classify."""
-    classifier: Any = {
-        "logistic": LogisticRegression(max_iter=1000, random_state=seed),
-        "mlp": MLPClassifier(random_state=seed, max_iter=500),
-        "forest": RandomForestClassifier(random_state=seed),
-        "boosting": HistGradientBoostingClassifier(random_state=seed),
-    }[name]
-    encode = gradients.table_encoder(X, seed, has_missing)
-    return gradients.TableModel([("encode", encode), ("classify", classifier)])
-
-
-def _read(
-    o: SimpleNamespace, data: Any, names: Sequence[str]
-) -> tuple[Problem, dict[str, Any]]:
-    """Labels, what is shown beside, and the features as the file has them."""
-    beside = names_beside(data, o)
-    shown = [n for n in beside if n in data.columns(o.label)]
-    labels, raw = data.read(o.label, [*names, *shown])
-    problem = Problem(columns.check_labels(o.label, labels, data.place))
+def read_problem(o: SimpleNamespace, data: Any, chosen: Sequence[str]) -> Problem:
+    """Read labels, the features typed as a table, and what is shown beside."""
+    beside = names_beside(o, data)
+    there = [name for name in beside if name in data.columns(o.label)]
+    found, raw = data.read(o.label, [*chosen, *there])
+    labels, images = columns.check_labels(o.label, found, data.place), None
+    read: list[columns.Column] = []
     for name, option in beside.items():
         texts = raw.pop(name, None)
-        aside = texts if np.ndim(texts) == 1 else None
-        what = f"left out: {option}"
-        problem.columns.append(columns.Column(name, None, what, aside))
-        is_refused = aside is None and option != "--exclude"
-        refuse_if(is_refused, f"{option} {name}: it has not one text or number a row.")
-        if option == "--id":
-            problem.rows = name, np.asarray(texts).__getitem__
-    if o.id is None and isinstance(data, tables.LinesFile):
-        problem.rows = "Line", lambda row: data.place(row).removeprefix("line ")
-    return problem, raw
-
-
-def with_model(o: SimpleNamespace, data: Any) -> Problem:
-    """Features, and a model to be fitted on them."""
-    chosen, model = choose_features(data, o), o.model or "logistic"
-    problem, raw = _read(o, data, chosen)
+        texts = texts if np.ndim(texts) == 1 else None
+        if texts is None and option == "--show" and isinstance(data, NpzFile):
+            with refusing(f"Array {name!r} is not of pictures: "):
+                images = report.check_images(data.arrays[name], len(labels))
+        else:
+            is_shown = texts is not None or option == "--exclude"
+            why = "it has not one text or number a row."
+            refuse_if(not is_shown, f"{option} {name}: {why}")
+        read.append(columns.Column(name, None, f"left out: {option}", texts))
     named = split_names(o.as_text, data), split_names(o.features, data)
     how = columns.Reading(o.decimal, o.thousands, o.missing, o.date_format, *named)
-    problem.columns += columns.type_columns(raw, how, data.place, data.names)
+    read += columns.type_columns(raw, how, data.place, data.names)
     order = {name: place for place, name in enumerate(data.names)}
-    problem.columns.sort(key=lambda each: order.get(each.name, len(order)))
-    used = [column for column in problem.columns if column.values is not None]
-    if not used:
-        besides = f"is left in {data.path} besides the label {o.label!r}"
-        raise Unusable(f"No {data.kind} of features {besides}.{data.hint}")
-    problem.notes += [
-        f"Column {each.name!r} counts the rows; if it is no feature: --exclude."
-        for each in used
-        if columns.counts_rows(each.values)
+    read.sort(key=lambda column: order.get(column.name, len(order)))
+    used = [column for column in read if column.values is not None]
+    X, names = _join(used)
+    asides = {column.name: column.aside for column in read if column.aside is not None}
+    kind, name_of = data.row_kind, None if data.row_kind == "Row" else data.row_name
+    if o.id is not None:
+        kind, name_of = o.id, np.asarray(asides[o.id]).__getitem__
+    done = [(column.name, column.what) for column in read]
+    page = report.Page(data.path.name, images, names, kind, name_of, asides, done)
+    notes = [
+        f"Column {column.name!r} counts the rows; if it is no feature: --exclude."
+        for column in used
+        if columns.counts_rows(column.values)
     ]
-    problem.X, problem.names = _join(used)
-    has_missing = any(column.what.endswith("missing") for column in used)
-    made = make_model(model, o.seed, problem.X, has_missing)
-    problem.extractor = gradients.as_extractor(
-        made, preferred_gradients(o.rule), may_fall_back="inputs" not in o.rule.needs
-    )
-    if o.gradient_of is not None:
-        problem.extractor = EXTRACTORS[o.gradient_of](made)
-    kind = next(k for k, each in EXTRACTORS.items() if type(problem.extractor) is each)
-    if kind == "logit":
-        problem.notes += _few_classes(len(set(problem.labels.tolist())))
-    problem.source = f"{kind} of {model} on {len(problem.names)} features"
-    if isinstance(data, NpzFile):
-        problem.source += f" of {', '.join(map(repr, chosen))}"
-        arrays = [data.arrays[name] for name in chosen]
-        problem.images = next((a for a in arrays if a.ndim == 4), None)
-    return problem
+    return Problem(labels, X, X, page, notes)
 
 
 def _join(used: Sequence[columns.Column]) -> tuple[Any, list[str]]:
     """All columns side by side, an array where all are numbers; and their names."""
-    split: dict[str, Any] = {}
-    for each in used:
-        if np.ndim(each.values) == 2:
-            split |= {f"{each.name}[{j}]": part for j, part in enumerate(each.values.T)}
-        else:
-            split[each.name] = each.values
-    if len(used) == 1 and np.ndim(used[0].values) == 2:
-        return used[0].values, list(split)
-    if any(part.dtype.kind not in "fiub" for part in split.values()):
-        return pd.DataFrame(split), list(split)
-    return np.column_stack(list(split.values())), list(split)
+    blocks = [column.values for column in used]
+    parts = [columns.names_of(column.name, column.values) for column in used]
+    names = [name for part in parts for name in part]
+    if any(block.dtype.kind not in "fiub" for block in blocks):
+        frame = pd.concat([pd.DataFrame(block) for block in blocks], axis=1)
+        return frame.set_axis(names, axis=1), names
+    if len(blocks) == 1:
+        return blocks[0].reshape(len(blocks[0]), -1), names
+    return np.column_stack(blocks) if blocks else None, names
 
 
-def _from_elsewhere(o: SimpleNamespace, data: Any) -> Problem:
-    """Labels, with gradients that are computed already."""
-    problem, _ = _read(o, data, [])
-    problem.extractor, labels = gradients.PrecomputedGradients(), problem.labels
+def with_encoder(model: TableModel, data: Any, problem: Problem, seed: int) -> Any:
+    """Put the encoder of the table in front of the model."""
+    left = f"is left in {data.path} besides the label"
+    nothing = f"No {data.kind} of features {left}.{data.hint}"
+    refuse_if(problem.X is None, nothing)
+    has_missing = any(what.endswith("missing") for _, what in problem.page.columns)
+    encode = gradients.table_encoder(problem.X, seed, has_missing)
+    return model.set_params(encode=encode)
+
+
+def with_model(o: SimpleNamespace, data: Any, problem: Problem, extractor: Any) -> None:
+    """Let a model be fitted on the table; an array of pictures is shown as such."""
+    with_encoder(extractor.classifier, data, problem, o.seed)
+    kind = next(k for k, each in EXTRACTORS.items() if type(extractor) is each)
+    n_features = f"{problem.X.shape[1]} features"
+    problem.source = f"{kind} of {o.model or 'logistic'} on {n_features}"
+    if isinstance(data, NpzFile):
+        chosen = choose_features(o, data)
+        problem.source += f" of {', '.join(map(repr, chosen))}"
+        pictures = [data.arrays[k] for k in chosen if data.arrays[k].ndim == 4]
+        if pictures and problem.page.images is None:
+            problem.shown = pictures[0]
+            problem.page = replace(problem.page, feature_names=None)
+
+
+def from_elsewhere(o: SimpleNamespace, problem: Problem) -> None:
+    """Let gradients that are computed already be the table."""
+    labels, problem.source = problem.labels, str(o.elsewhere)
     if o.probabilities is not None:
-        probabilities, codes = read_probabilities(o.probabilities, labels)
-        problem.X = gradients.logit_gradients(probabilities, codes)
-        problem.warnings += filter(None, [learned_nothing(probabilities, codes)])
         problem.source = f"probabilities in {o.probabilities}"
-        problem.notes += _few_classes(problem.X.shape[1])
+        problem.probabilities = found = read_probabilities(o.probabilities, labels)
+        column = {label: j for j, label in enumerate(found[1].tolist())}
+        codes = np.array([column[label] for label in labels.tolist()])
+        problem.X = gradients.logit_gradients(found[0], codes)
     else:
         problem.X, is_proved = read_gradients(o.gradients, labels)
-        problem.source = str(o.gradients)
         problem.notes += [
             f"Nothing in {o.gradients} says which row a gradient is of: they are taken "
             "to be in the order of the data."
         ] * (not is_proved)
-    problem.names = [f"gradient {j}" for j in range(problem.X.shape[1])]
-    return problem
+    names = [f"gradient {j}" for j in range(problem.X.shape[1])]
+    problem.page, problem.shown = replace(problem.page, feature_names=names), problem.X
 
 
-def _few_classes(n_classes: int) -> list[str]:
-    return [
-        f"With {n_classes} classes logit gradients lie close to a line or plane, where "
-        "little is isolated. Gradients of a last layer tell more: --gradient-of "
-        "last_layer with --model logistic or mlp, or --gradients."
-    ] * (n_classes <= 3)
-
-
-def _arrays_to_cut(o: SimpleNamespace, data: NpzFile) -> tuple[set[str], list[str]]:
-    """Which arrays --out cuts: those that were declared, and no other; and a note."""
-    declared = {*split_names(o.cut, data), *([o.images] if o.images else [])}
-    declared |= set() if o.elsewhere else set(choose_features(data, o))
-    as_long = data.as_long_as(o.label)
-    if not declared and len(data.names) == 2:
-        declared = set(as_long)
-    wrong = sorted(declared - {*as_long, o.label})
-    if wrong:
-        raise Unusable(f"--cut: array {wrong[0]!r} has not one row a label.")
-    others = sorted(set(as_long) - declared)
-    if others and not declared:
-        raise Unusable(
-            f"Which arrays of {data.path} have one row an example is not said, and "
-            f"--out cuts no other: for instance --cut {columns.as_option(others)}."
-        )
-    note = (
+def arrays_to_cut(o: SimpleNamespace, data: NpzFile, notes: list[str]) -> set[str]:
+    """Which arrays --out cuts: those that were named, and no other, which is noted."""
+    shown = [k for k, way in names_beside(o, data).items() if way != "--exclude"]
+    cut = {o.label, *choose_features(o, data), *shown}
+    long = data.as_long_as(o.label)
+    wrong = sorted(cut - {o.label, *long})
+    refuse_if(wrong, f"Array {wrong[:1]} has not one row a label: --out cannot cut it.")
+    others = sorted(set(long) - cut)
+    notes += [
         f"--out writes {', '.join(map(repr, others))} whole: nothing says that their "
-        "rows are the examples'. If they are, name them with --cut."
-    )
-    return declared | {o.label}, [note] if others else []
+        "rows are the examples'. If they are, name them with --show."
+    ] * bool(others)
+    return cut
 
 
-def _fit(o: SimpleNamespace, problem: Problem) -> EPICFilter:
-    """Fit the filter; its warnings become notes."""
-    how = {"rule": o.rule, "n_rounds": o.rounds, "n_jobs": o.jobs}
-    detector = EPICFilter(
-        problem.extractor, random_state=o.seed, verbose=int(o.verbose), **how
+def _fit(o: SimpleNamespace, problem: Problem, detector: EPICFilter) -> report.Case:
+    """Fit the filter and look at the rows again; what is warned of becomes notes."""
+    # What the filter says of its progress is no result.
+    with (
+        refusing(),
+        warnings.catch_warnings(record=True) as caught,
+        redirect_stdout(sys.stderr),
+    ):
+        warnings.simplefilter("default")
+        detector.fit(problem.X, problem.labels)
+        if o.decisions is not None:
+            detector.apply_decisions(o.decisions)
+        case = detector._case(problem.X, problem.labels)
+    case = replace(
+        case,
+        X=problem.shown,
+        probabilities=problem.probabilities or case.probabilities,
+        settings={**case.settings, "extractor": problem.source},
+        way_back=WAY_BACK,
     )
-    try:
-        # What the filter says of its progress is no result.
-        with (
-            warnings.catch_warnings(record=True) as caught,
-            redirect_stdout(sys.stderr),
-        ):
-            warnings.simplefilter("default")
-            detector.fit(problem.X, problem.labels)
-            if o.decisions is not None:
-                detector.apply_decisions(o.decisions)
-            found = report.probabilities_of(detector.extractor_, problem.X)
-            problem.warnings += report.model_warnings(detector._schedule, found)
-    except (ValueError, MemoryError) as error:
-        raise Unusable(str(error) or "Not enough memory.") from error
     said = dict.fromkeys(" ".join(str(w.message).split()) for w in caught)
-    known = class_warnings(problem.labels)
-    problem.warnings += known
-    problem.notes += [text for text in said if text not in known]
-    return detector
-
-
-def _images(o: SimpleNamespace, data: NpzFile, n: int) -> np.ndarray:
-    (name,) = split_names([o.images], data)
-    try:
-        report.check_images(data.arrays[name], n)
-    except ValueError as error:
-        raise Unusable(f"Array {name!r} is not of pictures: {error}") from error
-    return data.arrays[name]
+    problem.notes += [text for text in said if text not in case.warnings]
+    is_logit = o.probabilities or isinstance(detector.extractor_, LogitGradients)
+    n_classes = len(case.schedule.classes)
+    if is_logit and n_classes <= 3:
+        problem.notes.append(
+            f"With {n_classes} classes logit gradients lie close to a line or plane, "
+            "where little is isolated. Gradients of a last layer tell more: "
+            "--gradient-of last_layer with --model logistic or mlp, or --gradients."
+        )
+    return case
 
 
 def scan(o: SimpleNamespace) -> Findings:
-    """Run the whole command, short of printing."""
+    """Run ``scan``, short of printing."""
     check_options(o)
+    check_reading(o)
+    detector = make_filter(o)
+    check_outputs(o)
     before = o.data.stat()
     # Text, not str: a name may hold rich's markup.
     console = Console(stderr=True, quiet=not o.verbose)
     with console.status(Text(f"Reading {o.data.name}")) as stage:
-        data = open_data(o)
-        problem = (_from_elsewhere if o.elsewhere else with_model)(o, data)
-        images = None if o.images is None else _images(o, data, len(problem.labels))
-        cut, notes = set[str](), list[str]()
+        data = open_data(o, o.data)
+        chosen = [] if o.elsewhere else choose_features(o, data)
+        problem, cut = read_problem(o, data, chosen), set[str]()
+        if o.elsewhere:
+            from_elsewhere(o, problem)
+        else:
+            with_model(o, data, problem, detector.extractor)
         if isinstance(data, NpzFile) and o.out is not None:
-            cut, notes = _arrays_to_cut(o, data)
-        problem.notes += notes
+            cut = arrays_to_cut(o, data, problem.notes)
         stage.update(f"Looking at the gradients of {len(problem.labels):,} rows")
         start = time.perf_counter()
-        detector = _fit(o, problem)
+        case = _fit(o, problem, detector)
         seconds = time.perf_counter() - start
         after = o.data.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise Unusable(f"{o.data} changed while it was looked at; try again.")
         stage.update("Writing")
-        findings = Findings(o, problem, detector, data.place, seconds, detector.rho_)
-        if o.report is not None or o.decisions is not None:
-            findings.look_again()
-        write_all(findings, data, images, cut)
+        findings = Findings(o, problem, detector, case, data, seconds)
+        findings.write(cut)
     return findings
+
+
+def trace_files(o: SimpleNamespace) -> tuple[Trace, Callable[[int], str]]:
+    """Run ``trace``, short of printing; what was found, and place of a row."""
+    o.show, o.id = (), None
+    check_reading(o)
+    check_outputs(o)
+    data, examples = open_data(o, o.data), open_data(o, o.examples, False)
+    chosen, both = choose_features(o, data), Together(data, examples, o.label)
+    o.exclude = ()  # the examples need not have these
+    problem = read_problem(o, both, chosen)
+    model = with_encoder(make_model(o.model, o.seed), data, problem, o.seed)
+    rows, asked = np.split(np.arange(len(problem.labels)), [both.n])
+    X, y = take_rows(problem.X, rows), problem.labels[rows]
+    given = problem.labels[asked] if both.has_labels else None
+    how = {"score": o.score, "n_top": o.top, "all_labels": o.all_labels}
+    with refusing():
+        found = trace(model.fit(X, y), X, y, take_rows(problem.X, asked), given, **how)
+    table = pd.DataFrame(problem.X, columns=problem.page.feature_names)
+    with all_or_none(o.outputs) as paths:
+        if "ranks" in paths:
+            found.to_frame().to_csv(paths["ranks"], index=False)
+        if "report" in paths:
+            parts = table.iloc[rows], table.iloc[asked], paths["report"]
+            title = data.path.name
+            found.report(*parts, n_top=o.top, title=title, overwrite=True)
+    return found, both.place

@@ -1,12 +1,12 @@
-"""Tables: CSV, JSON lines and Parquet files; kept rows are written as they were."""
+"""Files of rows: CSV, JSON lines, Parquet, NumPy; they are cut as they are."""
 
 from __future__ import annotations
 
-import codecs
 import csv
 import gzip
 import itertools
 import json
+import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +16,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .columns import Unusable, as_numbers, check_names, counts_rows
+from .columns import (
+    Unusable,
+    as_numbers,
+    as_option,
+    check_names,
+    counts_rows,
+    names_of,
+    need,
+    refuse_if,
+    unknown,
+)
 
 CHUNK = 10_000  # records held as Python strings at a time
-LINES = (".csv", ".tsv", ".jsonl", ".ndjson")
+LINES = [s + gz for s in (".csv", ".tsv", ".jsonl", ".ndjson") for gz in ("", ".gz")]
 Raw = tuple[list[Any], dict[str, Any]]  # labels, and columns as a file holds them
 
 
@@ -29,76 +39,121 @@ def format_of(path: Path) -> str:
     return "".join(path.suffixes[-n:]).lower()
 
 
-def runs(keep: np.ndarray) -> list[list[int]]:
-    """Start and end of each run of kept rows."""
-    is_edge = np.diff(np.concatenate([[False], keep, [False]]).astype(int))
-    return np.flatnonzero(is_edge).reshape(-1, 2).tolist()
+def open_by(path: Path, readers: dict[str, Any]) -> Any:
+    """Read a file by its suffix; refuse other formats, and empty files."""
+    suffix = format_of(path)
+    if suffix not in readers:
+        known = ", ".join(readers)
+        raise Unusable(f"{path} ends in {suffix!r}; the formats read are {known}.")
+    refuse_if(path.stat().st_size == 0, f"{path} is empty.")
+    return readers[suffix](path)
 
 
-class LinesFile:
+def load_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    """Load an array, or all of an archive's arrays by name; never unpickles."""
+    name, arrays = "", {}
+    try:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            check_names(path, loaded.files, "array")
+            for name in loaded.files:
+                arrays[name] = np.asarray(loaded[name])
+    except Unusable:
+        raise
+    except Exception as error:  # NumPy and zipfile raise all kinds on broken bytes
+        if "pickle" not in str(error):
+            what = str(error) or type(error).__name__
+            raise Unusable(f"{path} cannot be read: {what}") from error
+        raise Unusable(
+            f"{f'Array {name!r} in ' * bool(name)}{path} holds Python objects, which "
+            "are never unpickled: they could run any code. Save text or numbers, with "
+            "array.astype(str) for example."
+        ) from error
+    return arrays
+
+
+def write_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Write an archive; unlike ``numpy.savez`` it takes any array name."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+class Table:
+    """Rows with named columns, in a file."""
+
+    kind, row_kind = "column", "Row"
+    hint = ""  # at what may be wrong where a column is not found
+
+    def __init__(self, path: Path, names: list[str]) -> None:
+        self.path, self.names = path, names
+        check_names(path, names, self.kind)
+
+    def row_name(self, row: int) -> str:
+        """Give the number by which a person finds a row."""
+        return str(row)
+
+    def place(self, row: int) -> str:
+        """Where a person finds a row."""
+        return f"{self.row_kind.lower()} {self.row_name(row)}"
+
+    def columns(self, label: str) -> list[str]:
+        """Name what has one entry for each label."""
+        return self.names
+
+
+class LinesFile(Table):
     """A CSV file with a header line, or JSON lines; packed (``.gz``) or plain."""
 
-    kind = "column"
+    row_kind = "Line"
 
     def __init__(self, path: Path, separator: str | None, encoding: str | None) -> None:
         self.path, suffix = path, format_of(path).removesuffix(".gz")
         self.separator = separator or ("\t" if suffix == ".tsv" else ",")
-        self._encoding = encoding or "utf-8-sig"
+        self._encoding = encoding or "utf-8"
         self._is_json = suffix in (".jsonl", ".ndjson")
         if self._is_json:
             keys = (record for _, record, _ in self._records())
-            self.names = list(dict.fromkeys(itertools.chain.from_iterable(keys)))
+            names = list(dict.fromkeys(itertools.chain.from_iterable(keys)))
         else:
-            self.names = next(self._records(), (0, [], ""))[1]
-        if not self.names:
+            names = next(self._records(), (0, [], ""))[1]
+        if not names:
             raise Unusable(f"{path} is empty: there is no header line.")
-        check_names(path, self.names, self.kind)
+        super().__init__(path, names)
+        if len(names) == 1 and not self._is_json:
+            others = [c for c in ";\t|," if c in names[0] and c != self.separator]
+            asks = [f" Is it separated by {c!r}? Give --separator." for c in others[:1]]
+            split = f" Split at {self.separator!r} the header is one column."
+            self.hint = "".join([split, *asks])
 
-    @property
-    def hint(self) -> str:
-        """Say what may be wrong where a column is not found."""
-        if len(self.names) > 1 or self._is_json:
-            return ""
-        others = [c for c in ";\t|," if c in self.names[0] and c != self.separator]
-        ask = f" Is it separated by {others[0]!r}? Give --separator." if others else ""
-        return f" Split at {self.separator!r} the header is one column.{ask}"
-
-    def columns(self, label: str) -> list[str]:
-        """Name the columns, which all have one entry a row."""
-        return self.names
-
-    def place(self, row: int) -> str:
-        """Line of the file on which a record ends."""
-        return f"line {self._lines[row]}"
+    def row_name(self, row: int) -> str:
+        """Give the line of the file on which a record ends."""
+        return str(self._lines[row])
 
     def read(self, label: str, names: Sequence[str]) -> Raw:
         """Read labels and columns, all as text."""
-        wanted = list(dict.fromkeys([label, *names]))
-        where = [self.names.index(name) for name in wanted]
-        lines: list[int] = []
+        self._lines: list[int] = []
         parts: list[pd.DataFrame] = []
         records = itertools.islice(self._records(), int(not self._is_json), None)
         while chunk := list(itertools.islice(records, CHUNK)):
             rows = [self._fields(line, record) for line, record, _ in chunk]
             if not parts:
                 self._check_header(rows[0])
-            lines += [line for line, _, _ in chunk]
-            rows = [[fields[j] for j in where] for fields in rows]
-            parts.append(pd.DataFrame(rows, columns=wanted, dtype="str"))
+            self._lines += [line for line, _, _ in chunk]
+            table = pd.DataFrame(rows, columns=self.names, dtype="str")
+            parts.append(table[list(dict.fromkeys([label, *names]))])
         if not parts:
             raise Unusable("The data have no rows.")
-        self._lines = lines
         table = pd.concat(parts, ignore_index=True)
         return table[label].tolist(), {name: table[name] for name in names}
 
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
         """Copy the header and the kept lines as they are."""
-        encoding = self._encoding
-        with self._open(self.path, "rb") as file:
-            if encoding == "utf-8-sig" and file.read(3) != codecs.BOM_UTF8:
-                encoding = "utf-8"
-        records = self._records()
-        with self._open(path, "wt", newline="", encoding=encoding) as out:
+        records, how = self._records(), {"newline": "", "encoding": self._encoding}
+        with self._open(path, "wt", **how) as out:
             if not self._is_json:
                 out.write(next(records)[2])
             for (_, _, text), kept in zip(records, keep, strict=True):
@@ -123,14 +178,11 @@ class LinesFile:
         """Refuse a first line that can be a row of data, such as the next one is."""
         pairs = zip(self.names, first, strict=True)
         found = [name for name, text in pairs if as_numbers([text]) is not None]
-        names = as_numbers(found or ["none"])
-        if names is None or np.isnan(names).any():
-            return
-        if not counts_rows(names):
-            raise Unusable(
-                f"The first line of {self.path} looks like a row of data: "
-                f"{', '.join(self.names[:20])}. Put a line of names above it."
-            )
+        numbers = as_numbers(found or ["none"])
+        is_name = numbers is None or np.isnan(numbers).any() or counts_rows(numbers)
+        line = ", ".join(self.names[:20])
+        looks = f"The first line of {self.path} looks like a row of data: {line}"
+        refuse_if(not is_name, f"{looks}. Put a line of names above it.")
 
     def _records(self) -> Iterator[tuple[int, Any, str]]:
         """Line number, fields and text of each record; blank lines are none."""
@@ -141,7 +193,7 @@ class LinesFile:
             for text in file:
                 line += 1
                 texts.append(text)
-                yield text
+                yield text if line > 1 else text.removeprefix("\ufeff")
 
         reader: Any = map(_json_record, remembered())
         if not self._is_json:
@@ -157,7 +209,7 @@ class LinesFile:
             why = f"{error}; is a quote left open?"
             raise Unusable(f"{self.path}, line {line}: {why}") from error
         except (UnicodeError, LookupError) as error:
-            name = self._encoding.upper().removesuffix("-SIG")
+            name = self._encoding.upper()
             why = f"{error} after line {line}; give --encoding, such as latin-1, utf-16"
             raise Unusable(f"{self.path} is not {name} text: {why}.") from error
         except (ValueError, RecursionError, EOFError, zlib.error) as error:
@@ -178,50 +230,35 @@ def _json_record(line: str) -> dict[str, str]:
     }
 
 
-def import_pyarrow() -> tuple[Any, Any]:
-    """Return pyarrow and its Parquet module, imported late."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        install = "pip install 'epic-sklearn[parquet]'"
-        raise Unusable(f"Parquet files need pyarrow: {install}.") from error
-    return pyarrow, pyarrow.parquet
-
-
-class ParquetFile:
-    """A Parquet file of flat columns; `index` names those of pandas' index."""
-
-    kind, hint = "column", ""
-    place = "row {}".format
+class ParquetFile(Table):
+    """A Parquet file of flat columns."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._arrow, self._parquet = import_pyarrow()
-        with self._errors():
-            schema = self._parquet.read_schema(path)
-            metadata = schema.pandas_metadata or {}
-        self.index: list[Any] = metadata.get("index_columns", [])
-        self.names = [name for name in schema.names if name not in self.index]
-        check_names(path, self.names, self.kind)
+        need("pyarrow", "parquet", "Parquet files need")
+        import pyarrow
+        import pyarrow.parquet
 
-    def columns(self, label: str) -> list[str]:
-        """Name the columns, which all have one entry a row."""
-        return self.names
+        self.path, self._arrow, self._parquet = path, pyarrow, pyarrow.parquet
+        with self.errors():
+            schema = self._parquet.read_schema(path)
+            index = (schema.pandas_metadata or {}).get("index_columns", [])
+        super().__init__(path, [name for name in schema.names if name not in index])
 
     def read(self, label: str, names: Sequence[str]) -> Raw:
         """Read labels, and columns as text or numbers."""
-        with self._errors():
+        with self.errors():
             wanted = list(dict.fromkeys([label, *names]))
             table = self._parquet.read_table(self.path, columns=wanted)
             return table[label].to_pylist(), {n: self._raw(table[n]) for n in names}
 
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
         """Write the kept rows with the types and metadata of the original."""
-        with self._errors():
+        with self.errors():
             table = self._parquet.read_table(self.path)
-            # Arrow has no filter for its view types.
-            parts = [table.slice(a, b - a) for a, b in runs(keep)]
+            # Arrow has no filter for its view types: it gets each run of kept rows.
+            edges = np.flatnonzero(np.diff(keep, prepend=False, append=False))
+            runs = edges.reshape(-1, 2).tolist()
+            parts = [table.slice(start, end - start) for start, end in runs]
             self._parquet.write_table(self._arrow.concat_tables(parts), path)
 
     def _raw(self, values: Any) -> Any:
@@ -241,9 +278,116 @@ class ParquetFile:
         return texts.astype("category") if is_category else texts
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def errors(self) -> Iterator[None]:
+        """Say of what Arrow refuses that the file cannot be read."""
         try:
             yield
         except (self._arrow.ArrowException, ValueError) as error:
             why = f"is no Parquet file that can be read: {error}"
             raise Unusable(f"{self.path} {why}") from error
+
+
+class NpzFile(Table):
+    """An archive as ``numpy.savez`` writes it: arrays with one row an example."""
+
+    kind = "array"
+
+    def __init__(self, path: Path) -> None:
+        loaded = load_arrays(path)
+        if isinstance(loaded, np.ndarray):
+            raise Unusable(f"{path} is one array; give an .npz archive of several.")
+        self.arrays = loaded
+        super().__init__(path, list(loaded))
+
+    def read(self, label: str, names: Sequence[str]) -> Raw:
+        """Read labels, and blocks of numbers (n, k) or columns of text."""
+        labels, raw = self._decoded(label), dict[str, Any]()
+        labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
+        shape = f"{labels.shape}; it must be (n,), one label a row"
+        refuse_if(labels.ndim != 1, f"Label array {label!r} has shape {shape}.")
+        for name in names:
+            array = self._decoded(name)
+            if array.shape[:1] != labels.shape:
+                raise Unusable(
+                    f"Array {name!r} has shape {array.shape} and {label!r} "
+                    f"{len(labels)} labels; choose arrays with one row a label by "
+                    "--features, or leave this one out with --exclude."
+                )
+            block = array.reshape(len(array), -1)
+            if array.dtype.kind in "fiub":
+                raw[name] = array if array.ndim == 1 else block
+            elif array.dtype.kind == "U":
+                texts = block.T.astype(object)
+                raw |= dict(zip(names_of(name, array), texts, strict=True))
+            else:
+                wrong = f"is of type {array.dtype}, which is neither number nor text"
+                raw[name] = wrong
+        return labels.tolist(), raw
+
+    def _decoded(self, name: str) -> np.ndarray:
+        array = self.arrays[name]
+        try:
+            return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+        except UnicodeDecodeError as error:
+            raise Unusable(f"Array {name!r} holds bytes, not UTF-8 text.") from error
+
+    def several(self, label: str, names: Sequence[str]) -> Unusable:
+        """Error that asks which of several arrays are the examples."""
+        shapes = "; ".join(f"{k!r} of shape {self.arrays[k].shape}" for k in names)
+        long, arrays = self.as_long_as(label), self.arrays
+        likely = max(names, key=lambda k: (k in long, arrays[k].ndim))
+        return Unusable(
+            f"{self.path} holds several arrays besides the label {label!r}: {shapes}. "
+            "Say which are the examples, for instance with --features "
+            f"{as_option([likely])}; several are put side by side."
+        )
+
+    def as_long_as(self, label: str) -> list[str]:
+        """Name the other arrays that are as long as the label."""
+        n = self.arrays[label].shape[:1]
+        return [k for k, a in self.arrays.items() if a.shape[:1] == n and k != label]
+
+    def columns(self, label: str) -> list[str]:
+        """Name those of them that have one entry a row."""
+        return [k for k in self.as_long_as(label) if self.arrays[k].ndim == 1]
+
+    def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
+        """Write the kept rows of the arrays to cut, the rest whole."""
+        arrays = {k: a[keep] if k in cut else a for k, a in self.arrays.items()}
+        write_arrays(arrays, path)
+
+
+class Together:
+    """Rows of a file and, behind them, examples of another: typed as one table."""
+
+    def __init__(self, data: Any, examples: Any, label: str) -> None:
+        self.data, self.examples, self.n = data, examples, 0
+        self.has_labels = label in examples.names
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.data, name)
+
+    def place(self, row: int) -> str:
+        """Where a person finds a row."""
+        if row < self.n:
+            return self.data.place(row)
+        return f"{self.examples.place(row - self.n)} of {self.examples.path.name}"
+
+    def read(self, label: str, names: list[str]) -> Raw:
+        """Read both files; examples without labels get one for now."""
+        known = self.examples.names
+        for name in names:
+            if name not in known:
+                raise unknown(f"{self.kind} of the examples", name, known)
+        labels, raw = self.data.read(label, names)
+        own = label if self.has_labels else names[0]
+        of_examples, more = self.examples.read(own, names)
+        if not self.has_labels:
+            of_examples = labels[:1] * len(of_examples)
+        self.n = len(labels)
+        for name, first in raw.items():
+            if hasattr(first, "iloc"):
+                raw[name] = pd.concat([first, more[name]], ignore_index=True)
+            elif not isinstance(first, str):  # which says why it cannot be read
+                raw[name] = np.concatenate([first, more[name]])
+        return labels + of_examples, raw

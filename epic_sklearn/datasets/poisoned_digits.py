@@ -14,31 +14,25 @@ from torch import nn
 from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed
-from ..attacks import AttackReport, AttackTrials, BullseyePolytope, Poisons
-from ..gradients.modules import evaluation_mode
+from ..attacks import AttackTrials, BullseyePolytope
+from ..attacks.features import features_of
 from ..training import TorchClassifier
 
 N_PART = 700
 
 
 class DigitsNet(nn.Module):
-    """Three convolutions with batch norm, and a linear layer, on 8 x 8 digits.
+    """Three convolutions with batch norm, and a linear layer, on 8 x 8 digits."""
 
-    Parameters
-    ----------
-    n_hidden : int, default=64
-        Width of the penultimate layer.
-    """
-
-    def __init__(self, n_hidden: int = 64) -> None:
+    def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for n_in, n_out in ((1, 32), (32, 32), (32, n_hidden)):
+        for n_in, n_out in ((1, 32), (32, 32), (32, 64)):
             layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out)]
             layers += [nn.ReLU()]
         layers.insert(6, nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten())
-        self.head = nn.Linear(n_hidden, 10)
+        self.head = nn.Linear(64, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (n, 10) of images (n, 1, 8, 8)."""
@@ -46,64 +40,22 @@ class DigitsNet(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class PoisonedDigits:
-    """Digits for transfer learning, and poisons for several targets.
+class PoisonedDigits(AttackTrials):
+    """Attacks on features of digits, on which a linear layer is to be trained.
 
-    n is the number of training digits, m of test digits, H of features.
+    What :class:`~epic_sklearn.attacks.AttackTrials` has, `X` being features (n, H), and
+    more. The `poisons` are images: put them into a copy of `images`.
 
-    Attributes
+    Parameters
     ----------
     feature_extractor : torch.nn.Module
         The frozen net's body: images (k, 1, 8, 8) to features (k, H).
-    images, features, labels : ndarray of shape (n, 1, 8, 8), (n, H), (n,)
-        The clean training part.
-    test_features, test_labels : ndarray of shape (m, H), (m,)
-        Clean test digits.
-    trials : list of Poisons
-        One attack a target: put its examples into a copy of `images`.
+    images : ndarray of shape (n, 1, 8, 8)
+        The clean training digits, in [0, 1].
     """
 
     feature_extractor: nn.Module
     images: np.ndarray
-    features: np.ndarray
-    labels: np.ndarray
-    test_features: np.ndarray
-    test_labels: np.ndarray
-    trials: list[Poisons]
-
-    def extract(self, images: np.ndarray) -> np.ndarray:
-        """Features (k, H) of images (k, 1, 8, 8) in [0, 1]."""
-        with evaluation_mode(self.feature_extractor), torch.no_grad():
-            return self.feature_extractor(torch.as_tensor(images)).numpy()
-
-    def poisoned_features(self, trial: int) -> np.ndarray:
-        """Training features (n, H) with the poisons of ``trials[trial]`` in place."""
-        poisons = self.trials[trial]
-        features = self.features.copy()
-        features[poisons.indices] = self.extract(poisons.examples)
-        return features
-
-    def report(self, model: Any, defences: Any = None, **options: Any) -> AttackReport:
-        """Train on every poisoned set, with and without defences.
-
-        Parameters
-        ----------
-        model, defences, **options
-            See :meth:`~epic_sklearn.attacks.AttackTrials.report`; all get features.
-
-        Returns
-        -------
-        AttackReport
-        """
-        return AttackTrials(
-            self.features,
-            self.labels,
-            self.test_features,
-            self.test_labels,
-            self.trials,
-            examples=[self.extract(each.examples) for each in self.trials],
-            targets=[self.extract(each.target[None]) for each in self.trials],
-        ).report(model, defences, **options)
 
 
 @validate_params(
@@ -135,7 +87,7 @@ def make_poisoned_digits(
     Parameters
     ----------
     n_targets : int, default=10
-        Trials, at most 198: each has a target and poisons of its own.
+        At most 198; each has poisons of its own.
     n_poisons : int, default=10
         Poisons a target.
     eps : float, default=0.5
@@ -158,10 +110,9 @@ def make_poisoned_digits(
     --------
     >>> from epic_sklearn.datasets import make_poisoned_digits
     >>> problem = make_poisoned_digits(n_targets=1, random_state=0)
-    >>> problem.poisoned_features(0).shape
-    (700, 64)
-    >>> len(problem.trials[0].indices)
-    10
+    >>> X, y = problem.poisoned(0)
+    >>> X.shape, len(problem.poisons[0].indices)
+    ((700, 64), 10)
     """
     seed = resolve_seed(random_state)
     rng = np.random.default_rng(seed)
@@ -177,7 +128,7 @@ def make_poisoned_digits(
     is_right = probabilities.argmax(axis=1) == labels[of_test]
     targets = rng.choice(np.flatnonzero(is_right), n_targets, replace=False)
     extractor: Any = classifier.module_.features
-    trials = [
+    poisons = [
         BullseyePolytope(n_poisons, eps, random_state=seed + i).craft(
             extractor,
             images[of_victim],
@@ -188,14 +139,15 @@ def make_poisoned_digits(
         )
         for i, target in enumerate(tqdm(targets, desc="craft", disable=not verbose))
     ]
-    with evaluation_mode(extractor), torch.no_grad():
-        features = extractor(torch.as_tensor(images)).numpy()
+    features = features_of(extractor, images)
     return PoisonedDigits(
+        X=features[of_victim],
+        y=labels[of_victim],
+        X_test=features[of_test],
+        y_test=labels[of_test],
+        poisons=poisons,
+        examples=[features_of(extractor, each.examples) for each in poisons],
+        targets=[features_of(extractor, each.target[None]) for each in poisons],
         feature_extractor=extractor.requires_grad_(False),
         images=images[of_victim],
-        features=features[of_victim],
-        labels=labels[of_victim],
-        test_features=features[of_test],
-        test_labels=labels[of_test],
-        trials=trials,
     )

@@ -20,9 +20,9 @@ from torch import nn
 from .._utils import DocLinks
 from ..validation import label_array
 from .features import Gradients, OuterProductGradients, check_gradients
-from .head import LastLayer
 from .last_layer import final_model, last_layer, torch_module_of
 from .modules import (
+    LastLayer,
     forward,
     refuse_probabilities,
     warn_of_column_order,
@@ -130,6 +130,7 @@ class GradientExtractor(DocLinks, BaseEstimator):
 
     #: What rules may read of the gradients: "errors", "inputs", both or neither.
     gives: ClassVar[tuple[str, ...] | None] = ()
+    _needs_layer: ClassVar[bool] = True
 
     classifier_: Any
     classes_: np.ndarray
@@ -199,13 +200,10 @@ class GradientExtractor(DocLinks, BaseEstimator):
             if not isinstance(self.classifier, nn.Module):
                 check_is_fitted(self, "classifier_")
             self.classifier_ = self.classifier
-        model, X = final_model(self.classifier_, X)
-        gradients, labels = self._compute(model, X, y)
-        return check_gradients(gradients, len(labels))
+        errors, layer = self._errors(*final_model(self.classifier_, X), y)
+        return check_gradients(self._gradients(errors, layer), len(errors))
 
-    def __call__(self, X: Any, y: ArrayLike | None = None) -> Gradients:
-        """Compute gradient features; the same as :meth:`compute`."""
-        return self.compute(X, y)
+    __call__ = compute
 
     def _check_classifier(self, classifier: Any) -> None:
         if not hasattr(classifier, "fit"):
@@ -221,10 +219,8 @@ class GradientExtractor(DocLinks, BaseEstimator):
                 "that has it."
             )
 
-    def _compute(
-        self, model: Any, X: Any, y: ArrayLike | None
-    ) -> tuple[Gradients, np.ndarray]:
-        """Return the gradients and the labels they were computed with."""
+    def _gradients(self, errors: np.ndarray, layer: Any) -> Gradients:
+        """Gradients of errors (n, C), and the last layer where it is needed."""
         raise NotImplementedError
 
     def _codes(self, y: ArrayLike, n_columns: int) -> np.ndarray:
@@ -255,10 +251,10 @@ class GradientExtractor(DocLinks, BaseEstimator):
         return codes
 
     def _errors(
-        self, model: Any, X: Any, y: Any, with_inputs: bool = False
-    ) -> tuple[np.ndarray, LastLayer | None, np.ndarray]:
-        """Logit gradients, the last layer where asked, labels."""
-        module = torch_module_of(model)
+        self, model: Any, X: Any, y: Any
+    ) -> tuple[np.ndarray, LastLayer | None]:
+        """Logit gradients, and the last layer where it is needed."""
+        module, with_inputs = torch_module_of(model), self._needs_layer
         if module is None:
             probabilities = model.predict_proba(X)
             labels = y
@@ -279,7 +275,7 @@ class GradientExtractor(DocLinks, BaseEstimator):
         codes = self._codes(labels, probabilities.shape[1])
         if module is not None:
             warn_of_column_order(probabilities, codes, labels)
-        return logit_gradients(probabilities, codes), layer, labels
+        return logit_gradients(probabilities, codes), layer
 
 
 class LogitGradients(GradientExtractor):
@@ -302,10 +298,10 @@ class LogitGradients(GradientExtractor):
     """
 
     gives = ("errors",)
+    _needs_layer = False
 
-    def _compute(self, model: Any, X: Any, y: Any) -> tuple[Gradients, np.ndarray]:
-        errors, _, labels = self._errors(model, X, y)
-        return errors, labels
+    def _gradients(self, errors: np.ndarray, layer: Any) -> Gradients:
+        return errors
 
 
 class LastLayerInputGradients(GradientExtractor):
@@ -331,10 +327,8 @@ class LastLayerInputGradients(GradientExtractor):
     (150, 4)
     """
 
-    def _compute(self, model: Any, X: Any, y: Any) -> tuple[Gradients, np.ndarray]:
-        errors, layer, labels = self._errors(model, X, y, with_inputs=True)
-        assert layer is not None  # asked for
-        return errors.astype(layer.weight.dtype) @ layer.weight, labels
+    def _gradients(self, errors: np.ndarray, layer: Any) -> Gradients:
+        return errors.astype(layer.weight.dtype) @ layer.weight
 
 
 class LastLayerGradients(GradientExtractor):
@@ -359,9 +353,6 @@ class LastLayerGradients(GradientExtractor):
 
     gives = ("errors", "inputs")
 
-    def _compute(self, model: Any, X: Any, y: Any) -> tuple[Gradients, np.ndarray]:
-        errors, layer, labels = self._errors(model, X, y, with_inputs=True)
-        assert layer is not None  # asked for
+    def _gradients(self, errors: np.ndarray, layer: Any) -> Gradients:
         ones = np.ones((len(errors), 1), layer.inputs.dtype)
-        with_bias = np.hstack([layer.inputs, ones])
-        return OuterProductGradients(errors, with_bias), labels
+        return OuterProductGradients(errors, np.hstack([layer.inputs, ones]))

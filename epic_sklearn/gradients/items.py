@@ -57,40 +57,33 @@ def size_of(x: Any) -> int:
     return len(next(iter(x.values())) if isinstance(x, Mapping) else x)
 
 
+def loader_options(data: Any, names: tuple[str, ...] = LOADER_OPTIONS) -> Any:
+    """Options of a DataLoader that another one may take; none of anything else."""
+    is_loader = isinstance(data, DataLoader)
+    return {name: getattr(data, name) for name in names} if is_loader else {}
+
+
 def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
     """Batches of `data` in the order of its examples.
 
     A gradient belongs to the example with the same number. A loader that
     shuffles, samples or drops its last batch breaks that without any error, so
-    of a `DataLoader` only the data set and how batches are made are used.
-
-    Parameters
-    ----------
-    data : tensor, Dataset, DataLoader or datasets.Dataset
-        The examples.
-    batch_size : int
-        For everything but a DataLoader, which brings its own.
-
-    Returns
-    -------
-    iterable of batches
+    of a `DataLoader` only the data set and how batches are made are used, its own
+    batch size among them.
     """
-    data = as_tensors(data)
     if isinstance(data, DataLoader):
-        options = {name: getattr(data, name) for name in LOADER_OPTIONS}
+        options = loader_options(data)
         if isinstance(data.dataset, IterableDataset):  # workers would mix the order
             options = {"collate_fn": data.collate_fn}
         gives_batches = data.batch_sampler is None  # the data set itself
         options["batch_size"] = None if gives_batches else data.batch_size or batch_size
-        return DataLoader(
-            data.dataset, shuffle=False, generator=torch.Generator(), **options
-        )
-    if not is_dataset(data):  # slices, not a collection of single items
+        data = data.dataset
+    elif is_dataset(data):
+        options = {"batch_size": batch_size}
+    else:  # slices, not a collection of single items
         return data.split(batch_size)
     # A loader without a generator draws a seed from torch's global one.
-    return DataLoader(
-        data, batch_size=batch_size, shuffle=False, generator=torch.Generator()
-    )
+    return DataLoader(as_tensors(data), generator=torch.Generator(), **options)
 
 
 def inputs_and_labels(batch: Any) -> tuple[Any, Any]:
@@ -109,69 +102,17 @@ def n_items(data: Any) -> int:
     return len(data.dataset if isinstance(data, DataLoader) else data)  # type: ignore[arg-type]
 
 
-def like(loader: DataLoader, data: Any, batch_size: int | None) -> DataLoader:
+def like(loader: DataLoader, data: Any, batch_size: int | None = None) -> DataLoader:
     """Make a loader of `data` in its order, with the workers of another."""
-    options = {name: getattr(loader, name) for name in LOADER_OPTIONS}
-    return DataLoader(data, batch_size or 512, **options)
+    batch_size = batch_size or loader.batch_size or 512
+    return DataLoader(data, batch_size, **loader_options(loader))
 
 
 def take_items(data: Any, rows: np.ndarray) -> Any:
     """Take some items of a data set, or of a loader's, as a data set or loader."""
     if isinstance(data, DataLoader):
-        return like(data, take_items(data.dataset, rows), data.batch_size)
+        return like(data, take_items(data.dataset, rows))
     return data.select(rows) if is_hugging_face(data) else Subset(data, rows.tolist())
-
-
-class CodedItems(Dataset):
-    """Items of a data set with the codes of their labels, read when they are needed.
-
-    Parameters
-    ----------
-    data : Dataset, DataLoader or datasets.Dataset
-        A DataLoader's workers, collate function and pinned memory are used.
-    labels : ndarray of shape (n,) or None
-        What the items' labels must be; ValueError as one is read that differs.
-    codes : ndarray of shape (n,), int
-        What is given with each item.
-    """
-
-    def __init__(self, data: Any, labels: np.ndarray | None, codes: np.ndarray) -> None:
-        loader = data if isinstance(data, DataLoader) else DataLoader(data)
-        self.options = {name: getattr(loader, name) for name in LOADER_OPTIONS}
-        self.items = as_tensors(loader.dataset)
-        self.labels, self.codes = labels, codes
-        self._collate, self.options["collate_fn"] = loader.collate_fn, self.collate
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    def __getitem__(self, row: int) -> tuple[Any, int]:
-        item = self.items[row]
-        label = inputs_and_labels(item)[1]
-        if self.labels is not None and label != self.labels[row]:
-            raise ValueError(
-                f"Item {row} has the label {label!r}, and had {self.labels[row]!r} "
-                "when labels were read; give a data set whose items keep their labels."
-            )
-        return item, int(self.codes[row])
-
-    def collate(self, pairs: list[tuple[Any, int]]) -> tuple[Any, torch.Tensor]:
-        """Batch items as the data set's own loader does, with the codes as labels."""
-        items, codes = zip(*pairs, strict=True)
-        return inputs_and_labels(self._collate(list(items)))[0], torch.tensor(codes)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape (n, ...) of all inputs; (n,) where an input has several entries."""
-        x = inputs_and_labels(self.items[0])[0]
-        if isinstance(x, Mapping) and len(x) == 1:
-            (x,) = x.values()
-        return len(self), *getattr(x, "shape", ())
-
-    def loader(self, batch_size: int, n: int | None = None) -> DataLoader:
-        """Batches of the first n items, of all where n is None."""
-        data: Any = self if n is None else Subset(self, range(n))
-        return DataLoader(data, batch_size, **self.options)
 
 
 def _labels_in(items: list[Any]) -> list[Any]:
@@ -195,10 +136,8 @@ def item_labels(data: Any) -> np.ndarray:
     ValueError
         If an item has no label.
     """
-    options = {}
-    if isinstance(data, DataLoader):
-        options = {name: getattr(data, name) for name in WORKER_OPTIONS}
-        data = data.dataset
+    options = loader_options(data, WORKER_OPTIONS)
+    data = data.dataset if isinstance(data, DataLoader) else data
     if isinstance(data, IterableDataset):
         raise TypeError(
             f"{type(data).__name__} is an IterableDataset, whose examples have no "
@@ -225,28 +164,17 @@ def item_labels(data: Any) -> np.ndarray:
     return label_array(labels)
 
 
-class _Read(Dataset):
-    """Items that have been read."""
-
-    def __init__(self, items: list[Any]) -> None:
-        self.items = items
-
-    def __getitem__(self, i: int) -> Any:
-        return self.items[i]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-
 def read_items(data: Any, rows: list[int]) -> Any:
     """Read some rows of a data set, each once, into another, or of a loader."""
-    if is_hugging_face(data):
-        return data.select(rows)
-    is_loader = isinstance(data, DataLoader)
-    workers = {k: getattr(data, k) for k in WORKER_OPTIONS} if is_loader else {}
-    some: Dataset = Subset(data.dataset if is_loader else data, rows)
-    how: dict[str, Any] = {"collate_fn": list, "generator": torch.Generator()}
-    read = _Read([x for part in DataLoader(some, 64, **how, **workers) for x in part])
+    options, source = loader_options(data, WORKER_OPTIONS), data
+    if is_loader := isinstance(data, DataLoader):
+        source = data.dataset
+    some = Subset(as_tensors(source), rows)
+    parts = DataLoader(
+        some, 64, collate_fn=list, generator=torch.Generator(), **options
+    )
+    items: Any = [item for part in parts for item in part]
+    read: Dataset = Subset(items, range(len(items)))
     if not is_loader:
         return read
     return DataLoader(read, data.batch_size or 512, collate_fn=data.collate_fn)

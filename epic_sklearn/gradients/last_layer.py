@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,8 +59,8 @@ def last_layer(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
     if inputs.dtype not in (np.float32, np.float64):
         inputs = inputs.astype(np.float64)
     if isinstance(model, MLPClassifier):
-        inputs = _hidden_activations(model, inputs)
-        weight = model.coefs_[-1].T
+        layers = [inputs, *[None] * (model.n_layers_ - 1)]
+        inputs, weight = model._forward_pass(layers)[-2], model.coefs_[-1].T
     elif hasattr(model, "coef_"):
         weight = model.coef_
         weight = weight.toarray() if hasattr(weight, "toarray") else np.asarray(weight)
@@ -99,16 +98,3 @@ def _check_rows_are_classes(
             f"the weights of one logit for each of {n_classes} classes (those of an "
             "SVC are of pairs of classes); use LogitGradients."
         )
-
-
-def _hidden_activations(model: MLPClassifier, X: np.ndarray) -> np.ndarray:
-    activations: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "identity": lambda z: z,
-        "logistic": lambda z: 1.0 / (1.0 + np.exp(-z)),
-        "tanh": np.tanh,
-        "relu": lambda z: np.maximum(z, 0.0),
-    }
-    activation = activations[model.activation]
-    for weight, bias in zip(model.coefs_[:-1], model.intercepts_[:-1], strict=True):
-        X = activation(X @ weight + bias)
-    return X

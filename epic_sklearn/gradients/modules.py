@@ -1,11 +1,11 @@
-"""Run a torch module over data: evaluation mode, batches, example order."""
+"""Run a torch module over data, and tell which linear layer gives its logits."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from sklearn.utils import assert_all_finite, check_array
 from torch import nn
 
 from .._utils import warn_user
-from .head import Head, LastLayer
+from ..validation import label_array
 from .items import inputs_and_labels, is_dataset, ordered_batches, size_of
 
 # Rows from which the spread of a feature can be told.
@@ -116,6 +116,113 @@ def _check_told_apart(X: np.ndarray) -> None:
         )
 
 
+class Rows:
+    """Rows of batches in one array, which grows.
+
+    Kept one by one they would lie between the batches that are read and freed: no
+    batch would fit into the memory of an earlier one, and all data be held by holes.
+    """
+
+    def __init__(self) -> None:
+        self.array, self.n = np.empty((0, 0)), 0
+
+    def add(self, rows: torch.Tensor) -> None:
+        """Copy the rows (b, d) behind those that are there."""
+        if self.n == 0:
+            self.array = np.empty((len(rows), rows.shape[1]), rows.numpy().dtype)
+        end = self.n + len(rows)
+        if end > len(self.array):
+            self.array.resize((2 * end, rows.shape[1]), refcheck=False)
+        self.array[self.n : end], self.n = rows, end
+
+    def take(self) -> np.ndarray:
+        """Give the array of all rows (n, d)."""
+        self.array.resize((self.n, self.array.shape[1]), refcheck=False)
+        return self.array
+
+
+class LastLayer(NamedTuple):
+    """Inputs (n, H) and weight (C, H) of the layer that gives the logits.
+
+    Float32, or float64 where they are.
+    """
+
+    inputs: np.ndarray
+    weight: np.ndarray
+
+
+class Head:
+    """Watch a module's linear layers, to tell the one that gives its logits.
+
+    That one need not be registered last. Of a layer with an output for each token,
+    of which the module takes one, as decoders do, it is the input of that token.
+
+    Raises
+    ------
+    ValueError
+        If the module has no linear layer, or none whose output is the module's.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.layers = [part for part in module.modules() if isinstance(part, nn.Linear)]
+        if not self.layers:
+            raise ValueError(
+                f"{type(module).__name__} has no torch.nn.Linear layer, so it has no "
+                "last-layer gradients; use LogitGradients."
+            )
+        self._layer = self.layers[-1]
+        self._inputs = Rows()
+        self._calls: dict[Any, tuple[nn.Linear, torch.Tensor, torch.Tensor]] = {}
+
+    def __enter__(self) -> Self:
+        self._hooks = [layer.register_forward_hook(self._note) for layer in self.layers]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _note(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        assert isinstance(layer, nn.Linear)
+        # Outputs for each token are large: one of each width, the last, is held.
+        key = layer if output.ndim == 2 else layer.out_features
+        self._calls[key] = (layer, args[0], output)
+
+    def take(self, logits: torch.Tensor) -> torch.Tensor:
+        """Keep and give the inputs of the layer that gave these logits (n, C)."""
+        calls, self._calls = self._calls, {}
+        for layer, x, output in calls.values():
+            if output.shape[-1] != logits.shape[1] or len(output) != len(logits):
+                continue
+            given = output.to(logits.dtype).reshape(len(output), -1, logits.shape[1])
+            is_taken = (given == logits[:, None]).all(dim=2)
+            if is_taken.any(dim=1).all():
+                rows = torch.arange(len(x), device=x.device)
+                places = is_taken.int().argmax(dim=1).to(x.device)
+                of_all = x.reshape(len(x), -1, x.shape[-1])
+                inputs = of_all[rows, places]
+                self._inputs.add(_single(inputs))
+                self._layer = layer
+                return inputs
+        raise ValueError(
+            f"No torch.nn.Linear of {type(self.module).__name__} gives its output: "
+            "something comes after the last one, such as a softmax. Let the module "
+            "return logits, or use LogitGradients."
+        )
+
+    def last_layer(self) -> LastLayer:
+        """Give the layer's inputs of all batches, and its weight."""
+        weight = _single(self._layer.weight).numpy()
+        return LastLayer(self._inputs.take(), weight)
+
+
+def _single(values: torch.Tensor) -> torch.Tensor:
+    """Values on the CPU as float32, unless they are float64."""
+    values = values.detach().cpu()
+    return values if values.dtype is torch.float64 else values.float()
+
+
 class Body(nn.Module):
     """What a module gives the linear layer that gives its logits; see `Head`."""
 
@@ -147,7 +254,7 @@ def forward(
     """
     if not (isinstance(data, torch.Tensor) or is_dataset(data)):
         data = torch.from_numpy(cast_for(module, data))
-    logits, labels = [], []
+    logits, labels = Rows(), list[Any]()
     head = Head(module) if with_inputs else None
     with head or nullcontext(), evaluation_mode(module), torch.no_grad():
         for batch in ordered_batches(data, batch_size):
@@ -156,14 +263,14 @@ def forward(
             _check_logits(module, output, size_of(x))
             if head is not None:
                 head.take(output)
-            logits.append(output.double().cpu())
-            labels.append(y)
-    if not logits:
+            logits.add(output.double().cpu())
+            if y is not None:
+                labels += y.tolist() if hasattr(y, "tolist") else y
+    if not logits.n:
         raise ValueError("There are no examples to take gradients of.")
-    has_labels = all(label is not None for label in labels)
     return (
-        torch.cat(logits).numpy(),
-        np.concatenate([np.asarray(y) for y in labels]) if has_labels else None,
+        logits.take(),
+        label_array(labels) if labels else None,
         head.last_layer() if head is not None else None,
     )
 

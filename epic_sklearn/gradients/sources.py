@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,18 +44,8 @@ class PrecomputedGradients(DocLinks, BaseEstimator):
 
     gives: ClassVar[tuple[str, ...] | None] = None  # as X may be
 
-    def fit(self, X: Any, y: Any, **fit_params: Any) -> PrecomputedGradients:
-        """Do nothing.
-
-        Parameters
-        ----------
-        X, y, **fit_params : object
-            Ignored.
-
-        Returns
-        -------
-        self : PrecomputedGradients
-        """
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
+        """Do nothing."""
         return self
 
     def compute(self, X: Any, y: ArrayLike) -> Gradients:
@@ -79,25 +69,17 @@ class PrecomputedGradients(DocLinks, BaseEstimator):
         """
         return check_gradients(X, len(np.asarray(y)))
 
-    def __call__(self, X: Any, y: ArrayLike) -> Gradients:
-        """Compute gradient features; the same as :meth:`compute`."""
-        return self.compute(X, y)
+    __call__ = compute
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
 
-class CallableGradients(BaseEstimator):
+class CallableGradients(PrecomputedGradients):
     """A user's function (X, y) -> (n, d), with the extractors' methods."""
-
-    gives: ClassVar[tuple[str, ...] | None] = None  # as the function may give
 
     def __init__(self, function: Callable[[Any, Any], Any]) -> None:
         self.function = function
-
-    def fit(self, X: Any, y: Any, **fit_params: Any) -> CallableGradients:
-        """Do nothing."""
-        return self
 
     def compute(self, X: Any, y: Any) -> Any:
         """Call the function."""
@@ -105,26 +87,11 @@ class CallableGradients(BaseEstimator):
 
 
 def as_extractor(given: Any, kind: str, may_fall_back: bool = False) -> Any:
-    """Turn what a user may give as `extractor` into one.
+    """Turn what a user may give as `extractor` (see EPICFilter) into one.
 
-    Parameters
-    ----------
-    given : extractor, classifier, torch.nn.Module, callable or None
-        See :class:`~epic_sklearn.EPICFilter`.
-    kind : str
-        One of `EXTRACTORS`: which gradients are taken of a model; those with
-        respect to the logits where it has no last layer that can be read and
-        `may_fall_back`.
-
-    Returns
-    -------
-    extractor
-        With `fit` and `compute`.
-
-    Raises
-    ------
-    TypeError
-        If nothing can be made of it.
+    `kind`, one of `EXTRACTORS`, says which gradients are taken of a model; those with
+    respect to the logits where it has no last layer that can be read and
+    `may_fall_back`. TypeError if nothing can be made of it.
     """
     wrapper = EXTRACTORS[kind]
     if may_fall_back and given is not None and not has_last_layer(given):

@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import BaseDetector
+from ..metrics import as_mask, check_column
 from ..schedule import DropSchedule
 from ..training import EPICClassifier, EPICSubsetSampler
 from ..training.net import extractor_for
@@ -108,43 +109,6 @@ def extractor_of(estimator: Any, X: Any, y: np.ndarray) -> Any:
     )
 
 
-def check_column(
-    values: ArrayLike,
-    name: str,
-    n: int | None = None,
-    kinds: str = "",
-    a: str = "entry",
-) -> np.ndarray:
-    """Return a 1-D array of `n` entries, or of any, of some kinds of numpy types."""
-    array = np.asarray(values)
-    is_right = array.ndim == 1 and len(array) == (n or max(1, len(array)))
-    if not is_right or (kinds and array.dtype.kind not in kinds):
-        in_all = "" if n is None else f", {n} in all"
-        raise ValueError(
-            f"{name} has shape {array.shape} and dtype {array.dtype}; give one {a} a "
-            f"training example{in_all}, in their order."
-        )
-    return array
-
-
-def as_mask(rows: ArrayLike | None, n: int, name: str) -> np.ndarray | None:
-    """Turn row numbers, or a boolean mask, into a boolean mask of `n` entries."""
-    if rows is None:
-        return None
-    array = np.asarray(rows)
-    if array.dtype == np.bool_:
-        return check_column(array, name, n).copy()
-    is_rows = array.ndim == 1 and (array.dtype.kind in "iu" or array.size == 0)
-    if not is_rows or (array.size and (array.min() < 0 or array.max() >= n)):
-        raise ValueError(
-            f"{name} is {array!r}; give row numbers from 0 to {n - 1}, shape (k,), or "
-            f"a boolean mask of shape ({n},)."
-        )
-    mask = np.zeros(n, dtype=bool)
-    mask[array.astype(np.int64)] = True
-    return mask
-
-
 def target_labels(
     target_label: Any, n_targets: int, drawn: np.ndarray | None = None
 ) -> np.ndarray:
@@ -175,8 +139,8 @@ def make_groups(
     if y is not None:
         labels = check_column(y, "y", n)
         return {str(label): labels == label for label in np.unique(labels).tolist()}
-    is_poison = as_mask(poison_indices, n, "poison_indices")
-    if is_poison is None:
+    if poison_indices is None:
         return {"all examples": np.ones(n, dtype=bool)}
+    is_poison = as_mask(poison_indices, n, "poison_indices")
     groups = {"poisons": is_poison, "clean examples": ~is_poison}
     return {name: mask for name, mask in groups.items() if mask.any()}

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._inputs import check_column, make_groups, read_outcome
+from ..metrics import check_column
+from ._inputs import make_groups, read_outcome
 from ._style import (
     axes_to_draw_on,
     legend_outside,
@@ -156,55 +157,58 @@ class ClusterSizeDisplay:
         names = names_with_sizes(self.group_names, self.group_sizes)
         size = 6.0 + width_of_legend(names), max(2.8, 1.0 + 0.42 * len(names))
         self.figure_, self.ax_ = axes_to_draw_on(ax, size)
-        left = np.zeros(len(names))
         dropped = 0 * self.fractions if self.dropped is None else self.dropped
-        self.bars_ = []
+        left, self.bars_ = np.zeros(len(names)), []
         for part, is_dropped in ((dropped, True), (self.fractions - dropped, False)):
-            for i, style in enumerate(self._styles(is_dropped)):
-                if part[:, i].any():
-                    self.bars_.append(self._draw_segment(part[:, i], left, style))
-                    left += part[:, i]
+            for i in np.flatnonzero(part.any(axis=0)).tolist():
+                self.bars_.append(self._draw_segment(i, part[:, i], left, is_dropped))
+                left += part[:, i]
+        room = 0.5 + max(0.0, (3 - len(names)) / 2)  # or a lone bar fills the axes
         self.ax_.set_yticks(np.arange(len(names)), names)
-        self._name_axes()
+        self.ax_.set(
+            xlim=(0, 1),
+            ylim=(len(names) - 1 + room, -room),
+            xlabel="share of the group's examples",
+        )
+        self.ax_.spines[["top", "right", "left"]].set_visible(False)
+        self.ax_.tick_params(axis="y", length=0)
+        show_percent(self.ax_.xaxis)
         self.legend_ = legend_outside(
             self.figure_, self.ax_, ax is None, title="size of its cluster"
         )
         return self
 
     def _draw_segment(
-        self, width: np.ndarray, left: np.ndarray, style: dict[str, Any]
+        self, i: int, width: np.ndarray, left: np.ndarray, is_dropped: bool
     ) -> Any:
-        text_colour, places = style.pop("text"), np.arange(len(left))
+        """Draw one size: orange and hatched if dropped, else blue; light if large."""
+        import matplotlib as mpl
+
+        colours, ends = (
+            ("Oranges", (0.6, 0.2)) if is_dropped else ("Blues", (0.9, 0.15))
+        )
+        value = np.linspace(*ends, len(BINS))[i]
+        colour = mpl.colormaps[colours](value)
         bars = self.ax_.barh(
-            places, width, left=left, height=0.72, edgecolor="white", **style
+            np.arange(len(left)),
+            width,
+            left=left,
+            height=0.72,
+            color=colour,
+            edgecolor="white",
+            hatch="////" if is_dropped else None,
+            label=self._name_of_bin(i) + (", dropped" if is_dropped else ""),
         )
         self.ax_.bar_label(
             bars,
             [f"{share:.0%}" if share >= WIDE_ENOUGH else "" for share in width],
             label_type="center",
-            color=text_colour,
+            color="white" if value > 0.6 else "black",
             fontsize="small",
             # Readable on a hatch.
-            bbox={"facecolor": style["color"], "edgecolor": "none", "pad": 1.0},
+            bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.0},
         )
         return bars
-
-    def _styles(self, is_dropped: bool) -> list[dict[str, Any]]:
-        """Style each size: orange and hatched if dropped, else blue; light if large."""
-        import matplotlib as mpl
-
-        colours = mpl.colormaps["Oranges" if is_dropped else "Blues"]
-        values = np.linspace(*((0.6, 0.2) if is_dropped else (0.9, 0.15)), len(BINS))
-        suffix, hatch = (", dropped", "////") if is_dropped else ("", None)
-        return [
-            {
-                "color": colours(values[i]),
-                "label": self._name_of_bin(i) + suffix,
-                "text": "white" if values[i] > 0.6 else "black",
-                "hatch": hatch,
-            }
-            for i in range(len(self.bins))
-        ]
 
     def _name_of_bin(self, i: int) -> str:
         first = int(self.bins[i])
@@ -212,15 +216,3 @@ class ClusterSizeDisplay:
             return f"{first} or more"
         last = int(self.bins[i + 1]) - 1
         return f"{first}" if first == last else f"{first} to {last}"
-
-    def _name_axes(self) -> None:
-        n_groups = len(self.group_names)
-        room = 0.5 + max(0.0, (3 - n_groups) / 2)  # or a lone bar fills the axes
-        self.ax_.set(
-            xlim=(0, 1),
-            ylim=(n_groups - 1 + room, -room),
-            xlabel="share of the group's examples",
-        )
-        self.ax_.spines[["top", "right", "left"]].set_visible(False)
-        self.ax_.tick_params(axis="y", length=0)
-        show_percent(self.ax_.xaxis)

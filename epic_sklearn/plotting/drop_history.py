@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._inputs import check_column, make_groups, read_outcome
+from ..metrics import check_column
+from ._inputs import make_groups, read_outcome
 from ._style import (
     SERIES_OF_GROUP,
     axes_to_draw_on,

@@ -10,16 +10,10 @@ from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 
 from ..gradients import Gradients, OuterProductGradients, check_gradients
+from ..metrics import as_mask, check_column
 from ..projection import GradientPlane
 from ..validation import refuse_other_order
-from ._inputs import (
-    as_mask,
-    check_column,
-    extractor_of,
-    read_outcome,
-    target_labels,
-    unwrap,
-)
+from ._inputs import extractor_of, read_outcome, target_labels, unwrap
 from ._panels import (
     TARGET_STYLE,
     Kind,
@@ -211,9 +205,12 @@ class GradientSpaceDisplay:
         n = len(labels)
         everything = check_gradients(gradients, n)
         kept = check_column(keep, "keep", n, "b", "bool")
-        is_medoid = as_mask(medoid_indices, n, "medoid_indices")
-        is_poison = as_mask(poison_indices, n, "poison_indices")
         drawn = _rows_of_classes(labels, classes)
+        given = {"medoid_indices": medoid_indices, "poison_indices": poison_indices}
+        is_medoid, is_poison = (
+            None if rows is None else as_mask(rows, n, name)[drawn]
+            for name, rows in given.items()
+        )
         labels = labels[drawn]
         at = of_targets = None
         if target is not None:
@@ -228,8 +225,8 @@ class GradientSpaceDisplay:
             labels,
             kept[drawn],
             ratios,
-            is_medoid=None if is_medoid is None else is_medoid[drawn],
-            is_poison=None if is_poison is None else is_poison[drawn],
+            is_medoid=is_medoid,
+            is_poison=is_poison,
             targets=targets,
             target_labels=of_targets,
         ).plot(ax=ax)

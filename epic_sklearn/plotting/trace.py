@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..metrics import as_mask
 from ..report import check_looks, looks
 from ..tracing import Trace
-from ._inputs import as_mask
 from ._style import POISON, import_pyplot, shorten
 
 
@@ -80,28 +80,20 @@ class TraceDisplay:
             Rows with an orange frame.
         """
         check_looks(found, X, examples)
-        is_poison = as_mask(poison_indices, found.n_rows, "poison_indices")
-        if is_poison is None:
-            is_poison = np.zeros(found.n_rows, dtype=bool)
+        poisons: ArrayLike = [] if poison_indices is None else poison_indices
+        is_poison = as_mask(poisons, found.n_rows, "poison_indices")
         display = cls([], [], [])
-        for i, (rows, scores) in enumerate(
-            zip(found.indices[:, :n_top], found.scores, strict=True)
-        ):
+        for i, label in enumerate(found.labels):
+            rows = found.indices[i, :n_top]
             rows = rows[rows >= 0]
             parts = [(examples, i), *((X, row) for row in rows)]
-            label = shorten(found.labels[i])
-            titles = [f"example {i}\nread as {label}"] + [
-                f"row {row}: {shorten(label)}\n{score:.3g}"
-                for row, label, score in zip(
-                    rows, found.row_labels[i], scores, strict=False
-                )
-            ]
+            beside = zip(rows, found.row_labels[i], found.scores[i], strict=False)
             display.panels.append([_as_panel(looks(*part)) for part in parts])
-            display.titles.append(titles)
-            of_rows = (
-                np.zeros(len(rows), bool) if is_poison is None else is_poison[rows]
+            display.titles.append(
+                [f"example {i}\nread as {shorten(label)}"]
+                + [f"row {row}: {shorten(its)}\n{by:.3g}" for row, its, by in beside]
             )
-            display.marked.append([False, *of_rows.tolist()])
+            display.marked.append([False, *is_poison[rows].tolist()])
         return display.plot()
 
     def plot(self) -> TraceDisplay:
@@ -112,17 +104,16 @@ class TraceDisplay:
             len(self.panels), n_columns, figsize=size, layout="constrained",
             squeeze=False,
         )  # fmt: skip
-        for axes, *line in zip(
-            self.axes_, self.panels, self.titles, self.marked, strict=True
-        ):
-            for ax in axes[len(line[0]) :]:
+        for i, axes in enumerate(self.axes_):
+            line = zip(self.panels[i], self.titles[i], self.marked[i], strict=True)
+            for ax in axes[len(self.panels[i]) :]:
                 ax.set_axis_off()
-            for ax, panel, title, is_marked in zip(axes, *line, strict=False):
+            for ax, (panel, title, is_marked) in zip(axes, line, strict=False):
                 _draw(ax, panel)
                 ax.set_title(title, fontsize="small")
                 ax.set(xticks=[], yticks=[])
-                style = {"color": POISON, "linewidth": 3} if is_marked else {}
-                ax.spines[:].set(**style)
+                if is_marked:
+                    ax.spines[:].set(color=POISON, linewidth=3)
         return self
 
 

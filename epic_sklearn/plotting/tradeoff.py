@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import roc_curve
 from sklearn.utils._param_validation import StrOptions, validate_params
 
-from ..metrics import wilson_interval
-from ._inputs import as_mask, read_outcome
+from ..attacks import AttackReport
+from ..metrics import as_mask, clean_retention, poison_recall, wilson_interval
+from ._inputs import read_outcome
 from ._style import (
     axes_to_draw_on,
     legend_outside,
@@ -125,20 +126,41 @@ class TradeoffDisplay:
             raise ValueError("estimator is an empty dict; give at least one detector.")
         points, curves = [], []
         for outcome in map(read_outcome, estimator.values()):
+            given = outcome.keep, poison_indices
+            points.append((1 - clean_retention(*given), 1 - poison_recall(*given)))
             is_poison = as_mask(poison_indices, len(outcome.keep), "poison_indices")
-            if is_poison is None or is_poison.all() or not is_poison.any():
-                raise ValueError(
-                    f"poison_indices is {poison_indices!r}; give the row numbers of at "
-                    "least one poison, and leave at least one clean example."
-                )
-            lost = float(np.mean(~outcome.keep[~is_poison]))
-            points.append((lost, float(np.mean(outcome.keep[is_poison]))))
             clean_lost, dropped, _ = roc_curve(is_poison, outcome.score)
             curves.append((clean_lost, 1.0 - dropped))
         x, y = np.array(points).T
         display = cls(list(map(str, estimator)), x, y, curves=curves)
         display.x_name, display.y_name = "clean_lost", "poisons_left"
         return display.plot(ax=ax)
+
+    @classmethod
+    def from_report(
+        cls,
+        report: AttackReport,
+        *,
+        x: str = "clean_accuracy",
+        y: str = "attack_success",
+        ax: Any = None,
+    ) -> TradeoffDisplay:
+        """Draw what :func:`epic_sklearn.attack_report` found, all its arms.
+
+        Parameters
+        ----------
+        report : AttackReport
+            What it gave.
+        x, y, ax : see :meth:`from_predictions`
+        """
+        n_trials = len(report.poisons)
+        if y == "poisons_left":
+            n_trials = sum(len(each.indices) for each in report.poisons)
+        records = [
+            {"name": row["name"], x: row.get(x), y: row.get(y), "n_trials": n_trials}
+            for row in report.records
+        ]
+        return cls.from_predictions(records, x=x, y=y, ax=ax)
 
     @classmethod
     @validate_params(

@@ -1,6 +1,6 @@
 """The audit page: look at what was isolated, decide, and apply the decisions."""
 
-from ._case import Case, Page
+from ._case import Case, Page, shortened
 from ._decisions import fit_id
 from ._model import model_warnings, probabilities_of
 from ._thumbnails import check_images
@@ -19,6 +19,7 @@ __all__ = [
     "looks",
     "model_warnings",
     "probabilities_of",
+    "shortened",
     "write_page",
     "write_trace",
 ]

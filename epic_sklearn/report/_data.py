@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from ..base import is_dataframe, is_text, nearest_kept, take_rows
 from ..projection import GradientPlane
 from ..validation import is_missing
-from ._case import Case, Page
+from ._case import Case, Page, shortened
 from ._decisions import fit_id
 from ._differences import differences, without_long_texts
 from ._thumbnails import Pictures
@@ -19,23 +19,10 @@ from ._thumbnails import Pictures
 # Kept points drawn in the gradient space, per class and in all.
 MOST_KEPT_OF_CLASS = 1500
 MOST_KEPT = 15_000
-LONGEST_LABEL = 200
 # Columns beside the model's: characters of a value, and in all.
 SHORTEST_TEXT, LONGEST_TEXT, MOST_TEXT = 40, 2000, 8_000_000
 # Coordinates are whole numbers up to this.
 GRID = 10_000
-
-
-def as_label(value: Any, longest: int = LONGEST_LABEL) -> str:
-    """Text of a label, of bounded length."""
-    text = str(value)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _earlier_decisions(case: Case, rows: np.ndarray) -> list[str]:
-    kept = case.schedule.keep[rows]
-    by_round = case.schedule.dropped_at_epoch[rows] >= 0
-    return np.select([kept, ~by_round], ["keep", "drop"], "").tolist()
 
 
 def _kept_shown(case: Case, flagged: np.ndarray) -> list[np.ndarray]:
@@ -108,8 +95,8 @@ def _details(details: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any
         if is_number:  # JSON knows no NaN
             cells = [float(f"{v:.5g}") if np.isfinite(v) else None for v in cells]
         else:
-            cells = list(map(as_label, cells))
-        title = as_label(name).replace("_", " ").capitalize()
+            cells = list(map(shortened, cells))
+        title = shortened(name).replace("_", " ").capitalize()
         columns.append(
             {"name": name, "title": title, "isNumber": is_number, "values": cells}
         )
@@ -122,12 +109,12 @@ def _labels_and_predictions(
     """Texts of all labels, and the number among them of each row's prediction."""
     labels = case.schedule.classes.tolist()
     if case.probabilities is None:
-        return list(map(as_label, labels)), None
+        return list(map(shortened, labels)), None
     probabilities, columns = case.probabilities
     known = {label: i for i, label in enumerate(labels)}
     predictions = columns[probabilities[rows].argmax(axis=1)].tolist()
     codes = [known.setdefault(label, len(known)) for label in predictions]
-    return list(map(as_label, known)), codes
+    return list(map(shortened, known)), codes
 
 
 def _names(case: Case, page: Page, rows: np.ndarray) -> dict[str, Any]:
@@ -142,19 +129,19 @@ def _names(case: Case, page: Page, rows: np.ndarray) -> dict[str, Any]:
     if name_of is None:
         return {"rowKind": kind, "names": None}
     numbers = case.rows[rows].tolist()
-    return {"rowKind": kind, "names": {k: as_label(name_of(k)) for k in numbers}}
+    return {"rowKind": kind, "names": {k: shortened(name_of(k)) for k in numbers}}
 
 
-def _thumbnail_data(
+def _thumbnails(
     case: Case, pictures: Pictures, needed: np.ndarray, shown: list[np.ndarray]
-) -> dict[str, Any]:
-    """Sheets, and the number on them of each row that is shown, where it has one."""
+) -> dict[int, str]:
+    """Thumbnails by row number, of those that are shown and have room."""
     others = np.setdiff1d(np.concatenate(shown), needed)
     room = max(0, pictures.n_that_fit() - len(needed))
     if len(others) > room:  # all of some classes would be worse than some of all
-        others = np.sort(np.random.default_rng(0).permutation(others)[:room])
+        others = np.random.default_rng(0).permutation(others)[:room]
     rows = case.rows[np.concatenate([needed, others])]
-    return {**pictures.sheets(rows), "rows": rows.tolist()}
+    return dict(zip(rows.tolist(), pictures.of_rows(rows), strict=True))
 
 
 def _texts(asides: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any]]:
@@ -164,10 +151,25 @@ def _texts(asides: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any]]:
     found = []
     for name, column in asides.items():
         values = np.asarray(take_rows(column, rows)).tolist()
-        texts = ["" if is_missing(v) else as_label(v, longest) for v in values]
+        texts = ["" if is_missing(v) else shortened(v, longest) for v in values]
         shown = dict(zip(rows.tolist(), texts, strict=True))
-        found.append({"name": as_label(name), "values": shown})
+        found.append({"name": shortened(name), "values": shown})
     return found
+
+
+def _table(case: Case, flagged: np.ndarray, near: np.ndarray) -> dict[str, Any]:
+    """Columns of the table of flagged rows, but for predictions and differences."""
+    schedule, rows = case.schedule, case.rows
+    dropped, keep = schedule.dropped_at_epoch[flagged], schedule.keep[flagged]
+    return {
+        "row": rows[flagged].tolist(),
+        "label": schedule.codes[flagged].tolist(),
+        "score": schedule.isolation_score[flagged].tolist(),
+        "details": _details(schedule.details, flagged),
+        "round": dropped.tolist(),
+        "near": np.where(near == flagged, -1, rows[near]).tolist(),
+        "decision": np.select([keep, dropped < 0], ["keep", "drop"], "").tolist(),
+    }
 
 
 def page_data(
@@ -177,22 +179,24 @@ def page_data(
 
     `names` are those of the columns of X; None shows no differences.
     """
-    schedule = case.schedule
-    flagged = np.flatnonzero(case.flagged)  # most isolated first
+    schedule, rows, X = case.schedule, case.rows, case.X
     score = schedule.isolation_score
+    flagged = np.flatnonzero(case.flagged)  # most isolated first
     flagged = flagged[np.argsort(-score[flagged], kind="stable")]
     shown = _kept_shown(case, flagged)
     how = schedule.codes, schedule.keep, schedule.rule.metric
     near = nearest_kept(flagged, case.gradients, *how)
     needed = np.unique(np.concatenate([flagged, near]))
-    labels, predictions = _labels_and_predictions(case, flagged)
-    score_name, score_texts = shown_scores(score[flagged])
-    rows, asides, X = case.rows, page.asides, case.X
+    asides = {k: texts for k, texts in page.asides.items() if k != page.row_kind}
     if is_text(X):
         asides = {"Text": X, **asides}
     elif is_dataframe(X):
         X, names, long = without_long_texts(X, names or [], rows[needed])
         asides = {**long, **asides}
+    table, pairs = _table(case, flagged, near), (X, rows[flagged], rows[near])
+    table["differences"] = differences(*pairs) if names else None
+    labels, table["prediction"] = _labels_and_predictions(case, flagged)
+    score_name, table["scoreTexts"] = shown_scores(score[flagged])
     return {
         "fit": fit_id(schedule),
         "labels": labels,
@@ -202,20 +206,7 @@ def page_data(
         "clock": case.clock,
         **_names(case, page, np.unique(np.concatenate([needed, *shown]))),
         "asides": _texts(asides, rows[needed]),
-        "table": {
-            "row": rows[flagged].tolist(),
-            "label": schedule.codes[flagged].tolist(),
-            "prediction": predictions,
-            "score": score[flagged].tolist(),
-            "scoreTexts": score_texts,
-            "details": _details(schedule.details, flagged),
-            "round": schedule.dropped_at_epoch[flagged].tolist(),
-            "near": np.where(near == flagged, -1, rows[near]).tolist(),
-            "decision": _earlier_decisions(case, flagged),
-            "differences": differences(X, rows[flagged], rows[near]) if names else None,
-        },
+        "table": table,
         "spaces": _gradient_space(case, flagged, shown),
-        "thumbnails": None
-        if pictures is None
-        else _thumbnail_data(case, pictures, needed, shown),
+        "thumbnails": pictures and _thumbnails(case, pictures, needed, shown),
     }

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
-from numbers import Integral
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,12 @@ import numpy as np
 from ..schedule import DropSchedule
 from ..validation import digest
 
-WORDS = ("keep", "drop")
 COLUMNS = ("row", "decision", "fit")
 N_SHOWN = 5
+GIVE = (
+    "Give the CSV that the audit page downloads, or a mapping from row numbers to "
+    "'keep' or 'drop'."
+)
 
 
 def fit_id(schedule: DropSchedule) -> str:
@@ -39,15 +41,12 @@ def _list_of(problems: list[str]) -> str:
     return f"{shown}; and {more} more" if more > 0 else shown
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """Lines of a CSV file, also as a spreadsheet saves it again."""
+def _read_lines(path: Path, fit: str) -> list[tuple[str, str]]:
+    """Row and decision of each line, also as a spreadsheet saves the file again."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not a text file in UTF-8; give the CSV that the audit page "
-            "downloads."
-        ) from error
+        raise ValueError(f"{path} is not a text file in UTF-8. {GIVE}") from error
     header = text.partition("\n")[0]
     delimiter = next((c for c in ",;\t" if c in header), ",")
     lines = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter)
@@ -55,14 +54,10 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     if missing:
         raise ValueError(
             f"{path} has no column {', '.join(missing)}; its first line is "
-            f"{header.strip()[:80]!r}. Give the CSV that the audit page downloads, or "
-            "a mapping from row numbers to 'keep' or 'drop'."
+            f"{header.strip()[:80]!r}. {GIVE}"
         )
-    return list(lines)
-
-
-def _check_fit(path: Path, lines: Iterable[dict[str, Any]], fit: str) -> None:
-    others = sorted({str(line["fit"]).strip() for line in lines} - {fit})
+    cells = [[str(line[name] or "").strip() for name in COLUMNS] for line in lines]
+    others = sorted({of_fit for _, _, of_fit in cells} - {fit})
     if others:
         raise ValueError(
             f"{path} was made for another fit ({_list_of(others)}; this is {fit}): "
@@ -70,21 +65,19 @@ def _check_fit(path: Path, lines: Iterable[dict[str, Any]], fit: str) -> None:
             "for the report. If you are sure that its row numbers are of these rows, "
             "give a mapping from row numbers to 'keep' or 'drop'."
         )
+    return [(row, word.lower()) for row, word, _ in cells]
 
 
 def _from_file(path: Path, fit: str) -> dict[int, str]:
-    lines = _read_lines(path)
-    _check_fit(path, lines, fit)
     decisions: dict[int, str] = {}
     problems = []
-    for number, line in enumerate(lines, start=2):
-        text = str(line["row"] or "").strip()
-        if not (text.isascii() and text.isdigit()):
-            problems.append(f"line {number}: row is {text!r}, not a row number")
-        elif int(text) in decisions:
-            problems.append(f"line {number}: row {text} occurs a second time")
+    for number, (row, word) in enumerate(_read_lines(path, fit), start=2):
+        if not (row.isascii() and row.isdigit()):
+            problems.append(f"line {number}: row is {row!r}, not a row number")
+        elif int(row) in decisions:
+            problems.append(f"line {number}: row {row} occurs a second time")
         else:
-            decisions[int(text)] = str(line["decision"] or "").strip().lower()
+            decisions[int(row)] = word
     if problems:
         raise ValueError(f"{path} cannot be used: {_list_of(problems)}.")
     return decisions
@@ -94,10 +87,9 @@ def _check(decisions: Mapping[Any, Any], place: Mapping[int, int]) -> None:
     n, problems = max(place) + 1, []
     less = ", without those that the net's train_split sets aside" * (n > len(place))
     for row, word in decisions.items():
-        is_number = isinstance(row, Integral) and not isinstance(row, bool)
-        if not is_number or row not in place:
+        if isinstance(row, bool) or row not in place:
             problems.append(f"there is no row {row!r}, rows are 0 to {n - 1}{less}")
-        if word not in WORDS:
+        if word not in ("keep", "drop"):
             problems.append(
                 f"the decision on row {row} is {word!r}, not 'keep' or 'drop'"
             )
@@ -118,8 +110,7 @@ def read_decisions(
         decisions = _from_file(Path(decisions), fit_id(schedule))
     elif not isinstance(decisions, Mapping):
         raise TypeError(
-            f"decisions is a {type(decisions).__name__}; give the path of a CSV file, "
-            "or a mapping from row numbers to 'keep' or 'drop'."
+            f"decisions is a {type(decisions).__name__}, no path and no mapping. {GIVE}"
         )
     place = {row: i for i, row in enumerate(rows.tolist())}
     _check(decisions, place)

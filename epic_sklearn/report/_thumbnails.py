@@ -1,8 +1,9 @@
-"""Thumbnails: many small images on a few large ones, as PNG."""
+"""Thumbnails: small images as PNG."""
 
 from __future__ import annotations
 
 import base64
+import itertools
 import struct
 import zlib
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 
 LONGEST_SIDE = 64
-SHEET_SIDE = 1024
-# All sheets together, in pixels: 10,000 pairs of 32 x 32 and some more.
+BLOCK = 256  # images made small together
+# All of a page together: 10,000 pairs of 32 x 32 and some more.
 MOST_PIXELS = 24_000_000
 
 
@@ -114,14 +115,14 @@ def to_png(pixels: np.ndarray) -> bytes:
     return png
 
 
-def _side_by_side(tiles: np.ndarray, columns: int) -> np.ndarray:
-    """Tiles (k, h, w, C) on one sheet, line by line."""
-    k, height, width, channels = tiles.shape
-    lines = -(-k // columns)
-    sheet = np.zeros((lines * columns, height, width, channels), dtype=np.uint8)
-    sheet[:k] = tiles
-    grid = sheet.reshape(lines, columns, height, width, channels)
-    return grid.swapaxes(1, 2).reshape(lines * height, columns * width, channels)
+def thumbnails(images: np.ndarray, span: Any = None, factor: int = 0) -> list[str]:
+    """PNG in base64 of images (m, H, W, C), means of squares of `factor` pixels.
+
+    `span`: see `Pictures`; a factor of 0 is the least that makes them small.
+    """
+    factor = factor or -(-max(images.shape[1:3]) // LONGEST_SIDE)
+    small = _reduced(_to_bytes(images, span), factor)
+    return [base64.b64encode(to_png(each)).decode("ascii") for each in small]
 
 
 @dataclass(frozen=True)
@@ -131,36 +132,20 @@ class Pictures:
     images: np.ndarray
     span: tuple[float, float] | None = None
 
-    def n_that_fit(self) -> int:
-        """Count the thumbnails of full size that a page has room for."""
+    def n_that_fit(self, factor: int = 0) -> int:
+        """Count the thumbnails, of full size by default, that a page has room for."""
         height, width = self.images.shape[1:3]
-        factor = -(-max(height, width) // LONGEST_SIDE)
+        factor = factor or -(-max(height, width) // LONGEST_SIDE)
         return MOST_PIXELS // (-(-height // factor) * -(-width // factor))
 
-    def sheets(self, rows: np.ndarray) -> dict[str, Any]:
-        """Put the images of some rows on sheets; number i on them is ``rows[i]``.
-
-        Gives tile size, tiles a line and a sheet, and the sheets as base64 PNG.
-        """
-        height, width = self.images.shape[1:3]
-        factor = -(-max(height, width) // LONGEST_SIDE)
-        while len(rows) * -(-height // factor) * -(-width // factor) > MOST_PIXELS:
+    def of_rows(self, rows: np.ndarray) -> list[str]:
+        """Thumbnails of some rows, smaller ones where they are many."""
+        factor = -(-max(self.images.shape[1:3]) // LONGEST_SIDE)
+        while len(rows) > self.n_that_fit(factor):
             factor += 1
-        h, w = -(-height // factor), -(-width // factor)
-        columns, lines = SHEET_SIDE // w, SHEET_SIDE // h
-        sheets = []
-        for start in range(0, len(rows), columns * lines):
-            some = self.images[rows[start : start + columns * lines]]
-            tiles = _reduced(_to_bytes(some, self.span), factor)
-            sheet = _side_by_side(tiles, min(columns, len(rows)))
-            sheets.append(base64.b64encode(to_png(sheet)).decode("ascii"))
-        return {
-            "width": w,
-            "height": h,
-            "columns": min(columns, len(rows)),
-            "perSheet": columns * lines,
-            "sheets": sheets,
-        }
+        blocks = np.split(rows, range(BLOCK, len(rows), BLOCK))
+        parts = [thumbnails(self.images[b], self.span, factor) for b in blocks]
+        return list(itertools.chain.from_iterable(parts))
 
 
 def pictures_of(X: Any, images: Any, n: int) -> Pictures | None:

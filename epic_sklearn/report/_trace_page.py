@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..base import is_dataframe, take_rows, to_numpy
-from ._data import as_label
-from ._thumbnails import LONGEST_SIDE, _reduced, _to_bytes, check_images, to_png
-from ._write import _policy, _template_text, check_path, write_whole
-from ._write import environment as make_environment
+from ._case import shortened
+from ._thumbnails import check_images, thumbnails
+from ._write import check_path, environment, fill
 
 N_VALUES = 12
 LONGEST_TEXT = 300
@@ -35,7 +32,7 @@ def looks(source: Any, row: int) -> Any:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)[:40]
+    return f"{value:.4g}" if isinstance(value, float) else shortened(value, 40)
 
 
 def check_looks(found: Any, X: Any, examples: Any) -> None:
@@ -53,11 +50,11 @@ def check_looks(found: Any, X: Any, examples: Any) -> None:
 
 def _shown(source: Any, row: int) -> dict[str, str]:
     seen = looks(source, row)
-    if isinstance(seen, str):
-        return {"text": seen}
-    factor = -(-max(seen.shape[:2]) // LONGEST_SIDE)
-    png = to_png(_reduced(_to_bytes(seen[None], None), factor)[0])
-    return {"image": f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"}
+    return (
+        {"text": seen}
+        if isinstance(seen, str)
+        else {"image": thumbnails(seen[None])[0]}
+    )
 
 
 def write_trace(
@@ -71,26 +68,16 @@ def write_trace(
     overwrite: bool = False,
 ) -> Path:
     """Write the page; see :meth:`epic_sklearn.Trace.report`."""
-    from markupsafe import Markup
-
-    path, environment = check_path(path, overwrite), make_environment()
+    path, jinja = check_path(path, overwrite), environment()
     check_looks(found, X, examples)
     shown = [
-        {"label": as_label(label), **_shown(examples, i), "rows": []}
+        {"label": shortened(label), **_shown(examples, i), "rows": []}
         for i, label in enumerate(found.labels.tolist())
     ]
     for line in found.to_frame().to_dict("records"):
         rows: Any = shown[line["example"]]["rows"]
         if len(rows) < n_top:
             rows.append({"index": line["row"], **line, **_shown(X, line["row"])})
-    style, script = _template_text("page.css"), _template_text("trace.js")
-    page = environment.from_string(_template_text("trace.html")).render(
-        title="Why this prediction" if title is None else str(title),
-        version=version("epic-sklearn"),
-        n=found.n_rows,
-        examples=shown,
-        policy=_policy(script, style),
-        style=Markup(style),
-        script=Markup(script),
-    )
-    return write_whole(path, page)
+    title = "Why this prediction" if title is None else str(title)
+    context = {"title": title, "n": found.n_rows, "examples": shown}
+    return fill(jinja, path, "trace.html", ["trace.js"], **context)

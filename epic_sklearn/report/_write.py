@@ -7,22 +7,18 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..base import is_dataframe
-from ..gradients import gradient_norm_change
-from ..validation import class_warnings
-from ._case import Case, Page
-from ._data import as_label, page_data
+from ._case import Case, Page, shortened
+from ._data import page_data
 from ._decisions import fit_id
 from ._differences import resolve_names
-from ._model import model_warnings
 from ._thumbnails import Pictures, pictures_of
 
 SCRIPTS = ("page.js", "decisions.js", "scatter.js", "table.js", "detail.js", "main.js")
@@ -51,15 +47,12 @@ def environment() -> Any:
             "The audit page needs jinja2: pip install 'epic-sklearn[report]'."
         ) from error
     return jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def _template_text(name: str) -> str:
-    return (files(__package__) / "templates" / name).read_text(encoding="utf-8")
 
 
 def _as_json(data: dict[str, Any]) -> str:
@@ -77,65 +70,55 @@ def _hash_source(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
-def _class_lines(case: Case) -> list[dict[str, Any]]:
-    codes = case.schedule.codes
-    sizes = np.bincount(codes)
-    counts = np.bincount(codes[case.flagged], minlength=len(sizes))
-    labels = case.schedule.classes.tolist()
-    return [
-        {"label": as_label(label), "n": int(n), "flagged": int(k), "share": k / n}
-        for label, n, k in zip(labels, sizes, counts, strict=True)
-    ]
-
-
-def _as_setting(value: Any) -> str:
-    return as_label(" ".join(str(value).split()), 400)
-
-
 def _context(case: Case, page: Page, pictures: Pictures | None) -> dict[str, Any]:
     schedule, by_round = case.schedule, case.schedule.dropped_at_epoch >= 0
-    keep, rule = schedule.keep, schedule.rule
-    warnings = page.warnings and list(page.warnings)
-    if warnings is None:
-        labels = schedule.classes[schedule.codes]
-        warnings = model_warnings(schedule, case.probabilities)
-        warnings += class_warnings(labels)
+    keep, parameters = schedule.keep, schedule.rule.get_params()
+    settings = {k: " ".join(str(v).split()) for k, v in case.settings.items()}
+    classes = case.counts(case.flagged)[:-1]
     return {
+        "case": case,
         "title": "EPIC audit" if page.title is None else str(page.title),
-        "version": version("epic-sklearn"),
         "fit": fit_id(schedule),
         "n": len(keep),
-        "n_aside": case.n_given - len(keep),
         "n_kept": int(keep.sum()),
         "n_flagged": int(case.flagged.sum()),
         "n_given_back": int((by_round & keep).sum()),
         "n_dropped_by_hand": int((~by_round & ~keep).sum()),
-        "rho": gradient_norm_change(case.gradients, keep),
         "rounds": schedule.rounds,
-        "clock": case.clock,
-        "classes": _class_lines(case),
-        "settings": [(k, _as_setting(v)) for k, v in case.settings.items()],
+        "classes": [{**line, "label": shortened(line["label"])} for line in classes],
+        "settings": [(k, shortened(v, 400)) for k, v in settings.items()],
         "columns": page.columns,
-        "rule": rule,
-        "rule_name": type(rule).__name__,
-        "parameters": {k: as_label(v, 40) for k, v in rule.get_params().items()},
-        "span": None if pictures is None else pictures.span,
-        "way_back": case.way_back,
-        "warnings": warnings,
+        "rule": schedule.rule,
+        "rule_name": type(schedule.rule).__name__,
+        "parameters": {k: shortened(v, 40) for k, v in parameters.items()},
+        "span": pictures and pictures.span,
+        "pieces": re.compile(r"(?<=\S[_\-./:,;(=\[])(?=[^\W\d_])").split,
     }
 
 
-def _policy(script: str, style: str) -> str:
-    """Content security policy of a page with this script and style."""
-    return (
+def fill(
+    environment: Any, path: Path, template: str, scripts: Sequence[str], **context: Any
+) -> Path:
+    """Fill a template and write the page, whole or not at all.
+
+    All of `context` is escaped; of `data`, which the scripts read, no text ends its
+    element.
+    """
+    from markupsafe import Markup
+
+    folder = files(__package__) / "templates"
+    style, *parts = ((folder / n).read_text("utf-8") for n in ("page.css", *scripts))
+    script = f'"use strict";\n(() => {{\n{"".join(parts)}\n}})();\n'
+    policy = (
         f"default-src 'none'; script-src {_hash_source(script)}; "
         f"style-src {_hash_source(style)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-def write_whole(path: Path, page: str) -> Path:
-    """Write a page; an interrupted write leaves no part of it."""
+    data = Markup(_as_json(context.pop("data", None)))
+    how = {"style": Markup(style), "script": Markup(script), "data": data}
+    page = environment.get_template(template).render(
+        policy=policy, version=version("epic-sklearn"), **how, **context
+    )
     unfinished = path.with_name(path.name + ".tmp")
     try:
         unfinished.write_bytes(page.encode("utf-8", "replace"))
@@ -143,23 +126,6 @@ def write_whole(path: Path, page: str) -> Path:
     finally:
         unfinished.unlink(missing_ok=True)
     return path
-
-
-def render(context: dict[str, Any], data: dict[str, Any], environment: Any) -> str:
-    """Fill the page's template: all of `context` is escaped, `data` is text only."""
-    from markupsafe import Markup
-
-    style = _template_text("page.css")
-    parts = "\n".join(_template_text(name) for name in SCRIPTS)
-    script = f'"use strict";\n(() => {{\n{parts}\n}})();\n'
-    return environment.from_string(_template_text("page.html")).render(
-        **context,
-        pieces=re.compile(r"(?<=\S[_\-./:,;(=\[])(?=[^\W\d_])").split,
-        policy=_policy(script, style),
-        style=Markup(style),
-        script=Markup(script),
-        data=Markup(_as_json(data)),
-    )
 
 
 def write_page(case: Case, page: Page, path: Path, environment: Any) -> Path:
@@ -170,5 +136,5 @@ def write_page(case: Case, page: Page, path: Path, environment: Any) -> Path:
     if pictures is not None and page.feature_names is None and not is_dataframe(X):
         names = None  # x0, x1, ... of an image say nothing
     data = page_data(case, page, pictures, names)
-    text = render(_context(case, page, pictures), data, environment)
-    return write_whole(path, text)
+    context = _context(case, page, pictures)
+    return fill(environment, path, "page.html", SCRIPTS, data=data, **context)

@@ -16,8 +16,8 @@ from ..gradients.items import digest_of
 from ..gradients.modules import LogOf
 from ..report import Reviewable
 from ..schedule import DropSchedule
-from .net import training_loader
-from .rounds import EPICRounds
+from .batches import training_loader
+from .rounds import EPICRounds, refuse_sampler
 
 
 def _logits_of(net: Any) -> nn.Module:
@@ -134,16 +134,14 @@ DropSchedule
         vars(net).update(self._taken_over_ or {})
         self._taken_over_ = None
         loader = _loader(net, net.get_dataset(X, y))
-        self._warn_if_nothing_learned(_logits_of(net), loader, loader.batch_size)
+        self._warn_if_nothing_learned(_logits_of(net), loader)
 
     def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
         """Drop what the rule flags if a round is due."""
         self._bind(dataset_train)
         loader = _loader(net, dataset_train)
-        self._round(
-            len(net.history) - 1,
-            lambda: self._gradients(_logits_of(net), loader, loader.batch_size),
-        )
+        epoch = len(net.history) - 1
+        self._round(epoch, lambda: self._gradients(_logits_of(net), loader))
 
     @property
     def keep_(self) -> np.ndarray:  # type: ignore[override]
@@ -182,7 +180,7 @@ DropSchedule
         net, rows = self._net_, self._rows_
         loader = _loader(net, Subset(net.get_dataset(seen, labels), rows.tolist()))
         found = net.predict_proba(seen)[rows]
-        gradients = self._gradients(_logits_of(net), loader, loader.batch_size)
+        gradients = self._gradients(_logits_of(net), loader)
         return gradients, (found, np.arange(found.shape[1]))
 
     def _bind(self, dataset: Any) -> None:
@@ -217,12 +215,8 @@ def _refuse_other_samplers(net: Any) -> None:
     for name in ("sampler", "batch_sampler"):
         given = options.get(name)
         if given is not None and not isinstance(given, _LateSampler):
-            raise ValueError(
-                f"EPICCallback decides which examples an epoch visits, and the net has "
-                f"iterator_train__{name}={type(given).__name__}, which would be "
-                "ignored. Take it out; or, to sample in your own way, train in your "
-                "own loop with what an EPICSubsetSampler keeps (its keep)."
-            )
+            kind = type(given).__name__
+            refuse_sampler("EPICCallback", f"the net has iterator_train__{name}={kind}")
 
 
 def _rows_of(dataset: Any) -> tuple[np.ndarray, int]:

@@ -13,6 +13,7 @@ import torch
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.history import History
 from torch import nn
+from torch.utils._pytree import tree_map, tree_map_only
 
 from ..gradients.items import is_dataset, n_items
 from ..validation import digest, plain
@@ -35,23 +36,19 @@ def to_tensors(state: Any) -> Any:
     ``torch.load`` refuses to unpickle anything but tensors and plain values unless
     told to trust the file. States are kept in that form, so nobody has to.
     """
-    if isinstance(state, dict):
-        return {name: to_tensors(value) for name, value in state.items()}
-    if isinstance(state, list | tuple):
-        return type(state)(map(to_tensors, state))
-    if isinstance(state, np.ndarray):
-        is_text = state.dtype.kind == "U"  # a rule's detail; there is no such tensor
-        return state.tolist() if is_text else torch.from_numpy(state.copy())
-    return state.item() if isinstance(state, np.generic) else state
+
+    def safe(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            is_text = value.dtype.kind == "U"  # a rule's detail; no tensor holds it
+            return value.tolist() if is_text else torch.from_numpy(value.copy())
+        return value.item() if isinstance(value, np.generic) else value
+
+    return tree_map(safe, state)
 
 
 def to_arrays(state: Any) -> Any:
     """Replace tensors in nested dicts and lists by arrays."""
-    if isinstance(state, dict):
-        return {name: to_arrays(value) for name, value in state.items()}
-    if isinstance(state, list):
-        return [to_arrays(value) for value in state]
-    return state.cpu().numpy() if isinstance(state, torch.Tensor) else state
+    return tree_map_only(torch.Tensor, lambda tensor: tensor.cpu().numpy(), state)
 
 
 def _those(callbacks: list[tuple[str, Any]], kind: type[Callback]) -> list[Any]:
@@ -59,7 +56,12 @@ def _those(callbacks: list[tuple[str, Any]], kind: type[Callback]) -> list[Any]:
 
 
 def describe_run(
-    estimator: Any, net: Any, sampler: Any, X: Any, codes: np.ndarray
+    estimator: Any,
+    net: Any,
+    sampler: Any,
+    X: Any,
+    codes: np.ndarray,
+    weights: np.ndarray | None,
 ) -> dict[str, str]:
     """Describe what a run that goes on must share with the one that was saved.
 
@@ -68,7 +70,7 @@ def describe_run(
     """
     settings = estimator.get_params(deep=False)
     given = settings.pop("module")
-    weights = given.state_dict().values() if isinstance(given, nn.Module) else ()
+    initial = given.state_dict().values() if isinstance(given, nn.Module) else ()
     seed = settings.pop("random_state")
     loss = settings.pop("criterion") or nn.CrossEntropyLoss()
     drops = sampler.state_dict().get("schedule", {"settings": {}})
@@ -77,7 +79,7 @@ def describe_run(
     return {
         "estimator": type(estimator).__name__,
         "module": str(net.module),
-        "initial weights": digest(*weights),
+        "initial weights": digest(*initial),
         "criterion": f"{loss}, {loss.label_smoothing}, {loss.weight}",
         "random_state": str(seed) if isinstance(seed, Integral) else "not fixed",
         **{k: repr(plain(v)) for k, v in settings.items() if k not in FREE_TO_CHANGE},
@@ -87,6 +89,7 @@ def describe_run(
         # Of a data set all would have to be read.
         "X": f"{n_items(X)} items" if is_dataset(X) else digest(X),
         "y": digest(codes),
+        "sample_weight": "none" if weights is None else digest(weights),
     }
 
 

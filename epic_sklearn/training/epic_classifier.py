@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
 from .._utils import RandomState, warn_if_nothing_learned, warn_user
-from ..base import take_rows
+from ..base import check_weights, take_rows
 from ..epochs import Epochs
 from ..frames import RowsToFrame, index_of
 from ..gradients import EXTRACTORS, Gradients
@@ -54,8 +54,8 @@ class EPICClassifier(RowsToFrame, TakesRule, Reviewable, TorchClassifier):
     warmup, every, stop, min_class_fraction, n_jobs : see DropSchedule
         `warmup` must be below `max_epochs`, from which `warmup` and `every` follow
         where they are None.
-    max_epochs, lr, batch_size, optimizer, optimizer_params, lr_milestones, augment, \
-criterion, callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
+    max_epochs, lr, batch_size, optimizer, optimizer_params, augment, criterion, \
+callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
 
     Attributes
     ----------
@@ -125,7 +125,6 @@ criterion, callbacks, device, checkpoint, random_state, verbose : see TorchClass
         batch_size: int = 128,
         optimizer: type[torch.optim.Optimizer] = torch.optim.SGD,
         optimizer_params: dict[str, Any] | None = None,
-        lr_milestones: Sequence[int] | None = None,
         augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
         criterion: nn.CrossEntropyLoss | None = None,
         callbacks: list[Any] | None = None,
@@ -142,7 +141,6 @@ criterion, callbacks, device, checkpoint, random_state, verbose : see TorchClass
             batch_size=batch_size,
             optimizer=optimizer,
             optimizer_params=optimizer_params,
-            lr_milestones=lr_milestones,
             augment=augment,
             criterion=criterion,
             callbacks=callbacks,
@@ -159,9 +157,18 @@ criterion, callbacks, device, checkpoint, random_state, verbose : see TorchClass
         self.min_class_fraction = min_class_fraction
         self.n_jobs = n_jobs
 
-    def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
-        """Train as :meth:`TorchClassifier.fit`, dropping what the rule flags."""
-        super().fit(X, y)
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Train as :meth:`TorchClassifier.fit`, dropping what the rule flags.
+
+        Weights change how the net trains; the gradients that the rule judges, those
+        of rows of weight 0 among them, have none.
+        """
+        super().fit(X, y, sample_weight)
         schedule = self._schedule
         self._seen_ = self._digest(self._as_seen(X))
         self._keep_as_decided()
@@ -184,12 +191,14 @@ criterion, callbacks, device, checkpoint, random_state, verbose : see TorchClass
             warn_if_nothing_learned(type(self).__name__, schedule.codes, logits)
         return self
 
-    def refit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def refit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train anew on what is kept, as a reviewer decided, and drop nothing more.
 
         Parameters
         ----------
-        X, y : see `fit`
+        X, y, sample_weight : see `fit`
             The rows of the fit.
 
         Returns
@@ -206,9 +215,11 @@ criterion, callbacks, device, checkpoint, random_state, verbose : see TorchClass
         labels = self._check_labels(y)
         rows = np.flatnonzero(self.keep_)
         kept = take_rows(self._rows_of_the_fit(X, labels), rows)
+        weights = check_weights(sample_weight, X)
+        weights = None if weights is None else weights[rows]
         names = TorchClassifier().get_params(deep=False)
         settings = {name: getattr(self, name) for name in names} | {"checkpoint": None}
-        self.net_ = TorchClassifier(**settings).fit(kept, labels[rows]).net_
+        self.net_ = TorchClassifier(**settings).fit(kept, labels[rows], weights).net_
         return self
 
     @property

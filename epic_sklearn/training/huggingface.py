@@ -7,11 +7,13 @@ import io
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState, TrainerControl, TrainerState
 
 from .._utils import resolve_seed
-from .rounds import EPICRounds, WholeEpochs, take_over
+from ..gradients.items import like
+from .rounds import EPICRounds, take_over
 
 
 class EPICTrainerCallback(EPICRounds, TrainerCallback, ExportableState):
@@ -55,12 +57,7 @@ verbose : see EPICCallback
     """
 
     def state(self) -> dict[str, Any]:
-        """Give what was dropped so far in the form of the Trainer's state file.
-
-        Returns
-        -------
-        dict
-        """
+        """Give what was dropped so far in the form of the Trainer's state file."""
         sampler = getattr(self, "sampler_", None)
         if sampler is None:
             return {"args": {}, "attributes": {}}
@@ -78,10 +75,6 @@ verbose : see EPICCallback
         **kwargs: Any,
     ) -> None:
         """Take over which examples the training loader visits.
-
-        Parameters
-        ----------
-        args, state, control, train_dataloader, **kwargs : see TrainerCallback
 
         Raises
         ------
@@ -110,7 +103,8 @@ verbose : see EPICCallback
         if state.global_step > 0 and saved is not None:
             file = io.BytesIO(base64.b64decode(saved))
             sampler.load_state_dict(torch.load(file, weights_only=True))
-        batches.sampler = WholeEpochs(sampler)
+        sampler.is_whole = True
+        batches.sampler = sampler
 
     def on_epoch_begin(
         self,
@@ -121,16 +115,9 @@ verbose : see EPICCallback
         train_dataloader: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Drop what the rule flags if a round is due.
-
-        Parameters
-        ----------
-        args, state, control, model, train_dataloader, **kwargs : see TrainerCallback
-        """
-        size = args.per_device_eval_batch_size
-        self._round(
-            int(state.epoch), lambda: self._gradients(model, train_dataloader, size)
-        )
+        """Drop what the rule flags if a round is due."""
+        loader = _of_all(train_dataloader, args)
+        self._round(int(state.epoch), lambda: self._gradients(model, loader))
 
     def on_train_end(
         self,
@@ -141,11 +128,10 @@ verbose : see EPICCallback
         train_dataloader: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Warn of a run that dropped nothing with a model no better than chance.
+        """Warn of a run that dropped nothing with a model no better than chance."""
+        self._warn_if_nothing_learned(model, _of_all(train_dataloader, args))
 
-        Parameters
-        ----------
-        args, state, control, model, train_dataloader, **kwargs : see TrainerCallback
-        """
-        size = args.per_device_eval_batch_size
-        self._warn_if_nothing_learned(model, train_dataloader, size)
+
+def _of_all(loader: Any, args: TrainingArguments) -> DataLoader:
+    """Make a loader of all training examples in their order, batched as evaluated."""
+    return like(loader, loader.dataset, args.per_device_eval_batch_size)

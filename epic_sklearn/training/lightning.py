@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from .._utils import resolve_seed
 from .distributed import decide_once
-from .rounds import EPICRounds, WholeEpochs, take_over
+from .rounds import EPICRounds, take_over
 
 
 class EPICLightningCallback(EPICRounds, Callback):
@@ -51,34 +51,16 @@ random_state, verbose : see EPICCallback
     """
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what was dropped so far, for a checkpoint.
-
-        Returns
-        -------
-        dict
-        """
+        """Give what was dropped so far, for a checkpoint."""
         sampler = getattr(self, "sampler_", None)
         return {} if sampler is None else {"sampler": sampler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a :meth:`state_dict` when training begins.
-
-        Parameters
-        ----------
-        state_dict : dict
-            Of a run on the same data with the same settings.
-        """
+        """Go on when training begins; of the same data and settings."""
         self._saved_ = state_dict.get("sampler")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over which examples the training loader visits.
-
-        Parameters
-        ----------
-        trainer : Trainer
-            Whose training loader it is.
-        pl_module : LightningModule
-            What is trained.
 
         Raises
         ------
@@ -118,31 +100,18 @@ random_state, verbose : see EPICCallback
     def on_train_epoch_start(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> None:
-        """Drop what the rule flags if a round is due.
-
-        Parameters
-        ----------
-        trainer, pl_module : see on_train_start
-        """
+        """Drop what the rule flags if a round is due."""
         loader: Any = trainer.train_dataloader
-        if not isinstance(loader.batch_sampler.sampler, WholeEpochs):  # made anew
+        if loader.batch_sampler.sampler is not self._bound:  # made anew
             self._put_into(trainer)
-        self._round(
-            trainer.current_epoch,
-            lambda: self._gradients(pl_module, loader, loader.batch_size),
-        )
+        self._round(trainer.current_epoch, lambda: self._gradients(pl_module, loader))
         if self._is_new_:
             self._begin_anew(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Warn of a run that dropped nothing with a net no better than chance.
-
-        Parameters
-        ----------
-        trainer, pl_module : see on_train_start
-        """
+        """Warn of a run that dropped nothing with a net no better than chance."""
         loader: Any = trainer.train_dataloader
-        self._warn_if_nothing_learned(pl_module, loader, loader.batch_size)
+        self._warn_if_nothing_learned(pl_module, loader)
 
     def _put_into(self, trainer: Trainer) -> None:
         loader: Any = trainer.train_dataloader
@@ -152,8 +121,8 @@ random_state, verbose : see EPICCallback
                 f"Training began with {self._bound.n} examples and goes on with "
                 f"{len(loader.dataset)}; reload the same, or train anew."
             )
-        batches.sampler = WholeEpochs(self._bound)
-        self._is_new_ = True
+        self._bound.is_whole = self._is_new_ = True
+        batches.sampler = self._bound
 
     def _begin_anew(self, trainer: Trainer) -> None:
         """Forget batches that workers have read ahead by the former sampler."""

@@ -1,12 +1,11 @@
-"""Parts of the skorch net that our classifiers train: module, batches, epochs."""
+"""Parts of the skorch net that our classifiers train: module, loss, epochs."""
 
 from __future__ import annotations
 
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,13 @@ import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from ..gradients import EXTRACTORS, GradientExtractor
-from ..gradients.items import CodedItems
 from ..gradients.last_layer import has_last_layer
 from ..gradients.modules import apply, forward, refuse_probabilities
 from ..rules import Rule, resolve_rule
 from ..rules.base import preferred_gradients, refuse_what_lacks
+from .batches import CodedItems, Weighted
 from .sampler import EpochOrder
 
 
@@ -36,6 +34,9 @@ def gradients_for(rule: Rule | None, gradients: str | None) -> str:
     advice = f"gradients is {gradients!r}; set gradients='last_layer', or None."
     refuse_what_lacks(rule, EXTRACTORS[gradients].gives, advice)
     return gradients
+
+
+N_HIDDEN = 100
 
 
 def extractor_for(
@@ -55,8 +56,8 @@ def extractor_for(
 class MultilayerPerceptron(nn.Module):
     """Standardise, one hidden layer, logits.
 
-    Each feature is standardised by mean and standard deviation of the training
-    examples, so that one learning rate suits any unit.
+    Each feature is standardised by (weighted) mean and standard deviation of the
+    training examples, so that one learning rate suits any unit.
     """
 
     # What tells large numbers apart may be gone in float32.
@@ -64,18 +65,21 @@ class MultilayerPerceptron(nn.Module):
     mean: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, X: np.ndarray, n_classes: int, n_hidden: int = 100) -> None:
+    def __init__(
+        self, X: np.ndarray, n_classes: int, weights: np.ndarray | None = None
+    ) -> None:
         super().__init__()
         flat = X.reshape(len(X), -1).astype(np.float64)
-        scale = flat.std(axis=0)
+        mean = np.average(flat, axis=0, weights=weights)
+        scale = np.sqrt(np.average((flat - mean) ** 2, axis=0, weights=weights))
         scale[scale <= 1e-12 * np.abs(flat).max(axis=0)] = 1.0  # constant features
         scale[scale == 0.0] = 1.0
-        self.register_buffer("mean", torch.tensor(flat.mean(axis=0)))
+        self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("scale", torch.tensor(scale))
         self.layers = nn.Sequential(
-            nn.Linear(flat.shape[1], n_hidden),
+            nn.Linear(flat.shape[1], N_HIDDEN),
             nn.ReLU(),
-            nn.Linear(n_hidden, n_classes),
+            nn.Linear(N_HIDDEN, n_classes),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -89,10 +93,36 @@ class LogitNet(NeuralNetClassifier):
 
     def infer(self, x: Any, **fit_params: Any) -> torch.Tensor:
         """Call the module on a batch, cast and moved to where it is."""
-        return apply(self.module_, x)
+        return apply(self.module_, x.x if isinstance(x, Weighted) else x)
+
+    def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, **kwargs: Any) -> Any:
+        """Mean of the losses, weighted where the batch says how."""
+        if not isinstance(X, Weighted):
+            return super().get_loss(y_pred, y_true, X, **kwargs)
+        codes, weights = y_true.to(y_pred.device), X.weights.to(y_pred)
+        total = weights
+        if self.criterion_.weight is not None:  # as torch's own mean has it
+            total = weights * self.criterion_.weight[codes]
+        smallest = torch.finfo(total.dtype).tiny  # all may weigh nothing
+        losses = losses_of(self.criterion_, y_pred, codes)
+        return (weights * losses).sum() / total.sum().clamp_min(smallest)
 
 
-def make_module(given: Any, X: np.ndarray | CodedItems, n_classes: int) -> nn.Module:
+def losses_of(
+    criterion: nn.CrossEntropyLoss, logits: torch.Tensor, codes: torch.Tensor
+) -> torch.Tensor:
+    """Loss of each example, shape (n,), of a criterion that gives their mean."""
+    criterion = copy.copy(criterion)
+    criterion.reduction = "none"
+    return criterion(logits, codes)
+
+
+def make_module(
+    given: Any,
+    X: np.ndarray | CodedItems,
+    n_classes: int,
+    weights: np.ndarray | None = None,
+) -> nn.Module:
     """Copy or make the module, as TorchClassifier says, and try it on two examples."""
     if given is None:
         if isinstance(X, CodedItems):
@@ -100,7 +130,7 @@ def make_module(given: Any, X: np.ndarray | CodedItems, n_classes: int) -> nn.Mo
                 "module is None, which standardises features that lie in memory; give "
                 "a module for a data set."
             )
-        module: Any = MultilayerPerceptron(X, n_classes)
+        module: Any = MultilayerPerceptron(X, n_classes, weights)
     elif isinstance(given, nn.Module):
         module = copy.deepcopy(given)
     else:
@@ -120,25 +150,21 @@ def _call_with_sizes(
     if shape:  # not of dictionaries
         offered |= {"n_features": int(np.prod(shape)), "input_shape": shape}
     bound = getattr(make, "keywords", {})  # of a functools.partial: they hold
+    signature = inspect.signature(make)
     taken = {
-        name: parameter
-        for name, parameter in inspect.signature(make).parameters.items()
-        if name not in bound
+        name: size
+        for name, size in offered.items()
+        if name in signature.parameters and name not in bound
     }
-    missing = [
-        name
-        for name, parameter in taken.items()
-        if name not in offered
-        and parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-    ]
-    if missing:
+    try:
+        signature.bind(**taken)
+    except TypeError as error:
         raise TypeError(
-            f"module needs the arguments {missing}; a class or function is given "
-            f"those of {list(offered)} that it takes by name. Wrap it in a function "
-            "or functools.partial."
-        )
-    return make(**{name: size for name, size in offered.items() if name in taken})
+            f"module: {error}; a class or function is given those of "
+            f"{list(offered)} that it takes by name. Wrap it in a function or "
+            "functools.partial."
+        ) from error
+    return make(**taken)
 
 
 def _try_module(module: nn.Module, X: np.ndarray | CodedItems, n_classes: int) -> None:
@@ -157,78 +183,6 @@ def _try_module(module: nn.Module, X: np.ndarray | CodedItems, n_classes: int) -
             "n_classes)."
         )
     refuse_probabilities(module, logits)
-
-
-class Batches(Sampler[list[int]]):
-    """Batches of a sampler's row numbers, a lone last one joined to the rest.
-
-    Dropping changes the number of examples, so any run can come to a last
-    batch of one, on which batch norm raises. `drop_last` leaves out what does not
-    fill a batch.
-    """
-
-    def __init__(
-        self, sampler: Sampler[int], batch_size: int, drop_last: bool = False
-    ) -> None:
-        self.sampler, self.batch_size = sampler, batch_size
-        self.drop_last = drop_last
-
-    def _edges(self) -> list[int]:
-        n = len(self.sampler)  # type: ignore[arg-type]
-        if self.drop_last:
-            return list(range(0, n + 1, self.batch_size))
-        starts = list(range(0, n, self.batch_size))
-        if self.batch_size > 1 and len(starts) > 1 and n - starts[-1] == 1:
-            starts.pop()
-        return [*starts, n]
-
-    def __iter__(self) -> Iterator[list[int]]:
-        rows = list(self.sampler)
-        return iter([rows[start:end] for start, end in pairwise(self._edges())])
-
-    def __len__(self) -> int:
-        return len(self._edges()) - 1
-
-
-def training_loader(
-    dataset: Dataset,
-    sampler: Sampler[int],
-    batch_size: int,
-    of_arrays: bool = False,
-    **kwargs: Any,
-) -> DataLoader:
-    """Make a DataLoader over the sampler's rows, in place of skorch's default.
-
-    A data set `of_arrays` is asked for a batch's rows at once: one by one costs more
-    than a step of a small net.
-    """
-    if batch_size < 1:  # skorch's -1: everything at once
-        batch_size = len(dataset)  # type: ignore[arg-type]
-    kwargs.pop("shuffle", None)
-    batches = Batches(sampler, batch_size, kwargs.pop("drop_last", False))
-    if of_arrays:
-        rows = TensorDataset(torch.as_tensor(dataset.X), torch.as_tensor(dataset.y))  # type: ignore[attr-defined]
-        return DataLoader(rows, sampler=batches, batch_size=None, **kwargs)
-    return DataLoader(dataset, batch_sampler=batches, **kwargs)
-
-
-class AugmentingCollate:
-    """Make tensors of a training batch, and change its inputs by the user's function.
-
-    `collate` is that of the loader: of a list of items, or of a batch of arrays.
-    """
-
-    def __init__(
-        self,
-        augment: Callable[[torch.Tensor], torch.Tensor],
-        collate: Callable[[list[Any]], Any],
-    ) -> None:
-        self.augment, self.collate = augment, collate
-
-    def __call__(self, items: list[Any]) -> Any:
-        """Collate, then augment the first part of the batch."""
-        x, *rest = self.collate(items)
-        return [self.augment(x), *rest]
 
 
 class EpochStart(Callback):

@@ -83,16 +83,7 @@ class RememberStates(Callback):
 
 
 def states_of(model: Any, y: np.ndarray, rates: Any) -> tuple[np.ndarray, list[Any]]:
-    """Learning rates of a model's states, and extractors of their gradients.
-
-    Parameters
-    ----------
-    model, y, rates : see the parameters `model`, `y`, `learning_rates` of trace
-
-    Returns
-    -------
-    tuple of ndarray of shape (n_states,) and list of n_states extractors
-    """
+    """Learning rates (n_states,) and extractors of a model's states; see trace."""
     models = model if isinstance(model, list | tuple) else [model]
     states = [state for each in models for state in _remembered(each)]
     rates = np.array([rate for rate, _ in states] if rates is None else rates, float)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -16,7 +15,6 @@ from torch.utils.data import (
     DataLoader,
     Dataset,
     RandomSampler,
-    Sampler,
     SequentialSampler,
     Subset,
 )
@@ -36,20 +34,7 @@ from .sampler import EPICSubsetSampler, labels_of
 
 
 class EPICRounds(BaseEstimator):
-    """Parameters, rounds and results of a callback that drops while a net trains.
-
-    Parameters
-    ----------
-    gradients : see EPICClassifier
-    rule, warmup, every, stop, min_class_fraction, n_jobs, random_state : see \
-DropSchedule
-        `random_state` also decides the orders of examples.
-    clean_dataset : Dataset or None, default=None
-        The training examples in the same order without augmentation, for a
-        training set that augments its items; gradients are taken from it.
-    verbose : int, default=0
-        Above 0, one line a round.
-    """
+    """Base of callbacks that drop while a net trains; parameters: see EPICCallback."""
 
     sampler_: EPICSubsetSampler | None
 
@@ -152,9 +137,7 @@ DropSchedule
                 f"{record.n_kept} of {self._bound.n}, rho {record.rho:.3g}"
             )
 
-    def _gradients(
-        self, module: nn.Module, loader: DataLoader, batch_size: int | None
-    ) -> Gradients:
+    def _gradients(self, module: nn.Module, loader: DataLoader) -> Gradients:
         """Take gradients of this process's share, in order, in evaluation mode."""
         rows, schedule = self._bound.gradient_rows(), self._bound.schedule
         data = loader.dataset if self.clean_dataset is None else self.clean_dataset
@@ -162,16 +145,14 @@ DropSchedule
             data = Subset(data, rows.tolist())
         labels = schedule.classes[schedule.codes[rows]]
         extractor = extractor_for(self.rule, self.gradients, module)
-        return extractor.compute(like(loader, data, batch_size), labels)
+        return extractor.compute(like(loader, data), labels)
 
-    def _warn_if_nothing_learned(
-        self, module: nn.Module, loader: DataLoader, batch_size: int | None
-    ) -> None:
+    def _warn_if_nothing_learned(self, module: nn.Module, loader: DataLoader) -> None:
         """Warn of a run that dropped nothing with a net no better than chance."""
         sampler = getattr(self, "sampler_", None)
         if sampler is None or not sampler.rounds or not sampler.keep.all():
             return
-        logits, labels, _ = forward(module, like(loader, loader.dataset, batch_size))
+        logits, labels, _ = forward(module, loader)
         assert labels is not None  # the net has trained on them
         warn_if_nothing_learned(type(self).__name__, labels, logits)
 
@@ -198,39 +179,21 @@ def _check_clean(clean: Any, dataset: Any, schedule: DropSchedule) -> None:
         )
 
 
-class WholeEpochs(Sampler[int]):
-    """Kept rows in an epoch's order, the first of them again in place of the dropped.
-
-    An epoch keeps its number of steps. Trainers plan by it before the first one: the
-    learning rate, when to evaluate and save, and where to resume.
-    """
-
-    def __init__(self, sampler: EPICSubsetSampler) -> None:
-        self.sampler = sampler
-
-    def __len__(self) -> int:
-        return -(-self.sampler.n // self.sampler.place()[1])
-
-    def __iter__(self) -> Iterator[int]:
-        rank, size = self.sampler.place()
-        rows = np.resize(self.sampler.order(), len(self) * size)
-        return iter(rows[rank::size].tolist())
+def refuse_sampler(name: str, given: str) -> NoReturn:
+    """Refuse what else chooses the examples of an epoch: it would be ignored."""
+    raise ValueError(
+        f"{name} decides which examples an epoch visits, and {given}, which would be "
+        "ignored. Take it out; or, to sample in your own way, train in your own loop "
+        "with what an EPICSubsetSampler keeps (its keep)."
+    )
 
 
 def take_over(loader: Any, name: str) -> tuple[Any, dict[str, Any]]:
     """Find where a framework's loader has its sampler, and how that orders rows.
 
-    Returns
-    -------
-    batches : BatchSampler
-        Whose ``sampler`` may be replaced.
-    options : dict
-        `shuffle` and `shard` of the EPICSubsetSampler that does the same.
-
-    Raises
-    ------
-    ValueError
-        If something else than the framework's defaults chooses the examples.
+    Returns the BatchSampler whose ``sampler`` may be replaced, and `shuffle` and
+    `shard` of the EPICSubsetSampler that does the same. ValueError if something else
+    than the framework's defaults chooses the examples.
     """
     batches: Any = getattr(loader, "batch_sampler", None)
     while hasattr(batches, "batch_sampler"):  # shared out by accelerate
@@ -242,12 +205,7 @@ def take_over(loader: Any, name: str) -> tuple[Any, dict[str, Any]]:
         is_plain = not sampler.replacement and sampler._num_samples is None
     if type(batches) is not BatchSampler or not is_plain:
         given = type(batches).__name__ if sampler is None else kind.__name__
-        raise ValueError(
-            f"{name} decides which examples an epoch visits, and the training loader "
-            f"has a {given}, which would be replaced. Take it out; or, to sample in "
-            "your own way, train in your own loop with what an EPICSubsetSampler keeps "
-            "(its keep)."
-        )
+        refuse_sampler(name, f"the training loader has a {given}")
     is_share = isinstance(sampler, DistributedSampler)
     shuffle = sampler.shuffle if is_share else kind is not SequentialSampler
     return batches, {"shuffle": shuffle, "shard": is_share}

@@ -42,6 +42,10 @@ class EpochOrder(Sampler[int]):
     see what an ordinary run sees.
     """
 
+    # Whether an epoch keeps its length: the first of the order again in place of the
+    # dropped. Trainers plan by it: learning rates, evaluation, where to resume.
+    is_whole = False
+
     def __init__(
         self, n: int, seed: int, shuffle: bool = True, shard: bool = True
     ) -> None:
@@ -74,7 +78,8 @@ class EpochOrder(Sampler[int]):
         return iter(rows[rank::size].tolist())
 
     def __len__(self) -> int:
-        return -(-int(self.keep.sum()) // self.place()[1])
+        n = self.n if self.is_whole else int(self.keep.sum())
+        return -(-n // self.place()[1])
 
     def step(self, epoch: int, gradients: Any) -> Round | None:
         """Begin the epoch after `epoch` trained ones; drop nothing."""

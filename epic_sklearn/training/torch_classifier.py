@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -20,13 +19,12 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNetClassifier
-from skorch.callbacks import LRScheduler
 from torch import nn
-from torch.utils.data import default_collate, default_convert
+from torch.utils.data import default_convert
 
 from .._utils import DocLinks, RandomState, resolve_seed, warn_user
-from ..base import refuse_lazy, to_numpy
-from ..gradients.items import CodedItems, is_dataset, item_labels, n_items
+from ..base import check_weights, refuse_lazy, to_numpy
+from ..gradients.items import is_dataset, item_labels, n_items
 from ..gradients.modules import cast_for, forward, input_dtype
 from ..validation import (
     check_labels,
@@ -34,15 +32,26 @@ from ..validation import (
     refuse_other_order,
     spelled_alike,
 )
+from .batches import CodedItems, TrainingCollate, training_loader
 from .checkpoint import RunCheckpoint, describe_run, has_stopped
-from .net import (
-    AugmentingCollate,
-    EpochStart,
-    LogitNet,
-    make_module,
-    training_loader,
-)
+from .net import EpochStart, LogitNet, losses_of, make_module
 from .sampler import EpochOrder
+
+
+def _weights_of(
+    given: Any, X: Any, classes: np.ndarray, codes: np.ndarray
+) -> np.ndarray | None:
+    """Check sample weights; the largest becomes 1: tiny ones are 0 in float32."""
+    weights = check_weights(given, X)
+    if weights is None:
+        return None
+    never = classes[np.bincount(codes, weights) == 0]
+    if len(never):
+        raise ValueError(
+            f"sample_weight is zero for every example of the classes {never.tolist()}, "
+            "which the net would not learn; leave their rows out of X and y."
+        )
+    return weights / weights.max()
 
 
 class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
@@ -71,9 +80,6 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     optimizer_params : dict or None, default=None
         Its keyword arguments. None: Nesterov momentum 0.9 for SGD, nothing
         else for others.
-    lr_milestones : sequence of int or None, default=None
-        Epochs after which the learning rate is divided by 10. For other
-        schedules give skorch's ``LRScheduler`` in `callbacks` instead.
     augment : callable or None, default=None
         Function of a batch (a float tensor) that gives the batch to train on.
         Not used for gradients or prediction. Random numbers it draws from torch
@@ -83,8 +89,10 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         labels, or label smoothing of your own; copied. None: plain cross-entropy.
         Rules judge the gradients of plain cross-entropy whatever it is.
     callbacks : list or None, default=None
-        Further skorch callbacks. ``EarlyStopping`` ends training; Ctrl-C, and any
-        other KeyboardInterrupt, goes through.
+        Further skorch callbacks. An ``LRScheduler`` changes the learning rate:
+        ``LRScheduler("MultiStepLR", milestones=[20, 30])`` divides it by 10 after
+        these epochs. ``EarlyStopping`` ends training; Ctrl-C, and any other
+        KeyboardInterrupt, goes through.
     device : str, default="auto"
         "auto" takes a CUDA device where there is one, else the CPU.
     checkpoint : str, path or None, default=None
@@ -129,7 +137,6 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "optimizer": [type],
         "optimizer_params": [dict, None],
-        "lr_milestones": ["array-like", None],
         "augment": [callable, None],
         "criterion": [nn.CrossEntropyLoss, None],
         "callbacks": [list, None],
@@ -148,7 +155,6 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         batch_size: int = 128,
         optimizer: type[torch.optim.Optimizer] = torch.optim.SGD,
         optimizer_params: dict[str, Any] | None = None,
-        lr_milestones: Sequence[int] | None = None,
         augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
         criterion: nn.CrossEntropyLoss | None = None,
         callbacks: list[Any] | None = None,
@@ -163,7 +169,6 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         self.batch_size = batch_size
         self.optimizer = optimizer
         self.optimizer_params = optimizer_params
-        self.lr_milestones = lr_milestones
         self.augment = augment
         self.criterion = criterion
         self.callbacks = callbacks
@@ -172,7 +177,12 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train.
 
         Parameters
@@ -186,6 +196,11 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         y : array-like of shape (n,), optional
             Labels: strings, integers or bools, at least two classes. None reads those
             of a data set's items.
+        sample_weight : array-like of shape (n,), optional
+            How much each example's loss counts, 0 or more, in the order of the
+            examples, a data set's, too. A step follows the weighted mean of its
+            batch's losses, as in scikit-learn's MLPClassifier; a batch whose weights
+            are all 0 gives no gradient. None: all count the same.
 
         Returns
         -------
@@ -199,6 +214,11 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         """
         self._check_parameters()
         data, classes, codes = self._check_X_y(X, y)
+        weights = _weights_of(sample_weight, to_numpy(X), classes, codes)
+        if is_dataset(X):
+            of_items = classes[codes] if y is None else None
+            data = CodedItems(X, of_items, codes, weights)
+            self._input_shape = data.shape[1:]
         seed = resolve_seed(self.random_state)
         start = self._epoch_start(classes[codes], seed)
         device = str(self.device)
@@ -207,14 +227,14 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         cuda = [torch.cuda.current_device()] if device.startswith("cuda") else []
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(seed)
-            module = make_module(self.module, data, len(classes))
-            self._check_criterion(len(classes))
+            module = make_module(self.module, data, len(classes), weights)
+            self._check_criterion(len(classes), weights is not None)
             if isinstance(data, np.ndarray):
                 data = cast_for(module, data)
             # A data set's items go through its own loader's options.
-            options = getattr(data, "options", {"of_arrays": True})
+            options = getattr(data, "options", {"of_arrays": True, "weights": weights})
             net = self._make_net(module, start, device, options)
-            self._train(net, start.sampler, data, codes)
+            self._train(net, start.sampler, data, codes, weights)
         self._dtype = np.float64 if input_dtype(module) is torch.float64 else np.float32
         self.net_, self.classes_ = net, classes
         return self
@@ -266,30 +286,17 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
                 f"optimizer_params has an 'lr', which would hold in place of lr="
                 f"{self.lr}; give the learning rate as lr."
             )
-        if self.lr_milestones is not None and any(
-            isinstance(cb, LRScheduler) or cb is LRScheduler
-            for _, cb in self._named_callbacks()
-        ):
-            raise ValueError(
-                "lr_milestones is given and callbacks has an LRScheduler: both would "
-                "set the learning rate. Leave lr_milestones at None."
-            )
-
-    def _check_items(self, X: Any, y: Any) -> tuple[Any, np.ndarray, np.ndarray]:
-        """Read the labels of a data set where they are not given."""
-        labels = item_labels(X) if y is None else label_array(to_numpy(y))
-        if len(labels) != n_items(X):
-            raise ValueError(f"X has {n_items(X)} items and y {len(labels)} labels.")
-        check_classification_targets(labels)
-        classes, codes = check_labels(labels)
-        items = CodedItems(X, labels if y is None else None, codes)
-        self._input_shape = items.shape[1:]
-        return items, classes, codes
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, np.ndarray]:
-        """Validate; examples, classes and codes of the labels."""
+        """Validate; examples, classes and codes of the labels, read where not given."""
         if is_dataset(X):
-            return self._check_items(X, y)
+            labels = item_labels(X) if y is None else label_array(to_numpy(y))
+            if len(labels) != n_items(X):
+                raise ValueError(
+                    f"X has {n_items(X)} items and y {len(labels)} labels."
+                )
+            check_classification_targets(labels)
+            return X, *check_labels(labels)
         refuse_lazy(X=X, y=y)
         refuse_other_order(X=X, y=y)
         if y is not None:
@@ -307,8 +314,11 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             warn_user(alike)
         return EpochStart(EpochOrder(len(labels), seed))
 
-    def _check_criterion(self, n_classes: int) -> None:
-        """Refuse class weights of other classes, and losses that give no mean."""
+    def _check_criterion(self, n_classes: int, is_weighted: bool) -> None:
+        """Refuse class weights of other classes, and losses that give no mean.
+
+        With sample weights also those that give no loss of each example.
+        """
         loss = self.criterion
         if loss is None:
             return
@@ -319,12 +329,17 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
                 f"{loss.reduction!r}; y has {n_classes} classes: give one weight a "
                 "class, in the order of the sorted labels, and reduction='mean'."
             )
-
-    def _named_callbacks(self) -> list[tuple[str, Any]]:
-        return [
-            callback if isinstance(callback, tuple) else (f"user{i}", callback)
-            for i, callback in enumerate(self.callbacks or [])
-        ]
+        if not is_weighted:
+            return
+        of_classes = torch.ones(n_classes) if loss.weight is None else loss.weight
+        codes = torch.arange(2, device=of_classes.device)
+        shape = losses_of(loss, of_classes.expand(2, -1), codes).shape
+        if shape != (2,):
+            raise ValueError(
+                f"sample_weight is given and criterion, {type(loss).__name__} with "
+                f"reduction='none', gives shape {tuple(shape)} for two examples; let "
+                "it give each example's loss, or leave sample_weight out."
+            )
 
     def _make_net(
         self, module: nn.Module, start: EpochStart, device: str, options: dict[str, Any]
@@ -333,15 +348,12 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         if params is None and self.optimizer is torch.optim.SGD:
             params = {"momentum": 0.9, "nesterov": True}
         loader_options: dict[str, Any] = {**options, "sampler": start.sampler}
-        if self.augment is not None:
-            plain = default_convert if "of_arrays" in options else default_collate
-            collate = options.get("collate_fn", plain)
-            loader_options["collate_fn"] = AugmentingCollate(self.augment, collate)
-        callbacks = [("epic_epoch_start", start), *self._named_callbacks()]
-        if self.lr_milestones is not None:
-            milestones = [operator.index(epoch) for epoch in self.lr_milestones]
-            decay = LRScheduler("MultiStepLR", event_name=None, milestones=milestones)
-            callbacks.append(("epic_lr_milestones", decay))
+        collate = options.get("collate_fn", default_convert)
+        loader_options["collate_fn"] = TrainingCollate(self.augment, collate)
+        callbacks = [
+            callback if isinstance(callback, tuple) else (f"user{i}", callback)
+            for i, callback in enumerate(self.callbacks or [])
+        ]
         return LogitNet(
             module,
             criterion=copy.deepcopy(self.criterion) or nn.CrossEntropyLoss(),
@@ -351,7 +363,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             batch_size=self.batch_size,
             train_split=None,
             iterator_train=training_loader,
-            callbacks=callbacks,
+            callbacks=[("epic_epoch_start", start), *callbacks],
             device=device,
             verbose=int(self.verbose),
             **{f"optimizer__{k}": v for k, v in (params or {}).items()},
@@ -364,9 +376,10 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         sampler: EpochOrder,
         X: Any,
         codes: np.ndarray,
+        weights: np.ndarray | None,
     ) -> None:
         if self.checkpoint is not None:
-            run = describe_run(self, net, sampler, X, codes)
+            run = describe_run(self, net, sampler, X, codes, weights)
             saver = RunCheckpoint(Path(self.checkpoint), sampler, run)
             net.callbacks.append(("epic_checkpoint", saver))
         net.initialize()

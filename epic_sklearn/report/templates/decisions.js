@@ -2,7 +2,6 @@
 
 const storageKey = `epic_sklearn ${data.fit}`;
 const decisions = table.decision.slice();
-const listeners = [];
 let canStore = true;
 let isSaved = true;
 
@@ -38,20 +37,19 @@ function storeDecisions() {
 function mark(places, word) {
   for (const i of places) decisions[i] = word;
   storeDecisions();
-  listeners.forEach((listen) => listen(places));
+  onMarked(places);
 }
 
 // The same word again takes the mark away.
 const toggle = (i, word) => mark([i], decisions[i] === word ? "" : word);
 
-function choiceButtons(place, inTabOrder) {
+function choiceButtons(place) {
   const group = make("span", {
     class: "choice", role: "group", "aria-label": `Decision on ${titleOf(table.row[place])}`,
   });
   for (const [word, text] of [["keep", "Keep"], ["drop", "Drop"]]) {
     group.append(make("button", {
       type: "button", "data-mark": word, "aria-pressed": decisions[place] === word,
-      tabindex: inTabOrder ? null : "-1",
     }, text));
   }
   return group;

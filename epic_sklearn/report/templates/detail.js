@@ -1,9 +1,7 @@
 // The selected example, large, beside the nearest kept one of its class.
 
 function figure(row, caption) {
-  const image = thumbnail(row, 152, caption);
-  if (image !== null) image.style.height = image.style.width = "";
-  return make("figure", {}, image, make("figcaption", {}, caption));
+  return make("figure", {}, thumbnail(row, null, caption), make("figcaption", {}, caption));
 }
 
 function facts(i) {
@@ -86,7 +84,7 @@ function showDetail() {
       figure(table.row[current], "This example"),
       near < 0 ? null : figure(near, `Nearest kept: ${titleOf(near)}`)));
   }
-  parts.push(facts(current), choiceButtons(current, true),
+  parts.push(facts(current), choiceButtons(current),
     make("div", { class: "steps" }, stepButton("← Previous", -1), stepButton("Next →", 1)));
   parts.push(...asideParts(current));
   if (table.differences !== null && near >= 0) {
@@ -101,8 +99,5 @@ function showDetail() {
 function onDetailClick(event) {
   const { mark: word, step } = event.target.dataset;
   if (word !== undefined) toggle(current, word);
-  if (step !== undefined) {
-    const at = view.indexOf(current) + Number(step);
-    if (at >= 0 && at < view.length) select(view[at]);
-  }
+  if (step !== undefined) move(Number(step), false);
 }

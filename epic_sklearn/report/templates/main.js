@@ -65,7 +65,6 @@ function startPrinting() {
 function startTable() {
   loadDecisions();
   makeHead();
-  showSorting();
   startFilters();
   startPrinting();
   box.addEventListener("scroll", () => requestAnimationFrame(() => renderRows()),
@@ -81,7 +80,6 @@ function startTable() {
     if (!canStore && !isSaved) event.preventDefault();
   });
   new ResizeObserver(() => { fitColumns(); renderRows(); }).observe(box);
-  listeners.push(onMarked);
   updateView();
   showProgress();
 }

@@ -37,44 +37,22 @@ const detailText = (value) => (value === null ? "–" : String(value));
 const isWrong = (i) =>
   table.prediction !== null && table.prediction[i] !== table.label[i];
 
-// Thumbnails lie on sheets, which are decoded when first needed.
-const sheets = new Map();
-const placeOfRow = new Map(
-  data.thumbnails === null ? [] : data.thumbnails.rows.map((row, place) => [row, place]));
-
-function withSheet(number, use) {
-  let entry = sheets.get(number);
-  if (entry === undefined) {
-    entry = { image: new Image(), ready: false, waiting: [] };
-    sheets.set(number, entry);
-    entry.image.addEventListener("load", () => {
-      entry.ready = true;
-      entry.waiting.splice(0).forEach((then) => then(entry.image));
-    });
-    entry.image.src = `data:image/png;base64,${data.thumbnails.sheets[number]}`;
-  }
-  if (entry.ready) use(entry.image);
-  else entry.waiting.push(use);
-}
-
-// A canvas of at most `side` CSS pixels with the row's picture, or null.
+// A canvas with the row's picture, of at most `side` CSS pixels if given, or null.
 function thumbnail(row, side, description) {
-  const place = placeOfRow.get(row);
-  if (place === undefined) return null;
-  const { width, height, columns, perSheet } = data.thumbnails;
+  const png = data.thumbnails?.[row];
+  if (png === undefined) return null;
   const canvas = make("canvas", {
-    class: "thumb", width, height, role: "img", "aria-label": description,
+    class: "thumb", width: side, height: side, role: "img", "aria-label": description,
   });
-  const scale = side / Math.max(width, height);
-  canvas.style.width = `${Math.round(width * scale)}px`;
-  canvas.style.height = `${Math.round(height * scale)}px`;
-  const tile = place % perSheet;
-  withSheet(Math.floor(place / perSheet), (sheet) => {
-    canvas.getContext("2d").drawImage(
-      sheet,
-      (tile % columns) * width, Math.floor(tile / columns) * height, width, height,
-      0, 0, width, height);
+  const image = new Image();
+  image.addEventListener("load", () => {
+    [canvas.width, canvas.height] = [image.width, image.height];
+    canvas.getContext("2d").drawImage(image, 0, 0);
+    const scale = side / Math.max(image.width, image.height);
+    canvas.style.width = scale ? `${Math.round(image.width * scale)}px` : "";
+    canvas.style.height = scale ? `${Math.round(image.height * scale)}px` : "";
   });
+  image.src = `data:image/png;base64,${png}`;
   return canvas;
 }
 

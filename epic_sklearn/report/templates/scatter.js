@@ -10,39 +10,27 @@ const colour = (name) =>
   getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 // Each kind of point has a shape of its own, not only a colour; r is its size.
-const shapes = {
-  kept: (c, x, y) => {
-    c.globalAlpha = 0.7;
-    c.fillStyle = colour("dots");
-    c.beginPath(); c.arc(x, y, 3, 0, 7); c.fill();
-    c.globalAlpha = 1;
-  },
-  flagged: (c, x, y, r = 6) => {
-    c.fillStyle = colour("drop");
-    c.strokeStyle = colour("panel");
-    c.beginPath();
-    c.moveTo(x, y - r); c.lineTo(x + r, y); c.lineTo(x, y + r); c.lineTo(x - r, y);
-    c.closePath(); c.fill();
-    if (r > 4) c.stroke();
-  },
-  keep: (c, x, y, r = 6) => {
-    const s = r - 1;
-    c.fillStyle = colour("keep");
-    c.strokeStyle = colour("panel");
-    c.beginPath(); c.rect(x - s, y - s, 2 * s, 2 * s); c.fill();
-    if (r > 4) c.stroke();
-  },
-  drop: (c, x, y, r = 6) => {
-    const s = r - 1;
-    c.strokeStyle = colour("drop");
-    c.lineWidth = r > 4 ? 2.5 : 1;
-    c.beginPath();
+const colours = { kept: "dots", flagged: "drop", keep: "keep", drop: "drop" };
+function drawMark(kind, c, x, y, r = 6) {
+  const s = kind === "flagged" ? r : r - 1;
+  c.beginPath();
+  if (kind === "kept") c.arc(x, y, 3, 0, 7);
+  else if (kind === "keep") c.rect(x - s, y - s, 2 * s, 2 * s);
+  else if (kind === "flagged") {
+    c.moveTo(x, y - s); c.lineTo(x + s, y); c.lineTo(x, y + s); c.lineTo(x - s, y);
+    c.closePath();
+  } else {
     c.moveTo(x - s, y - s); c.lineTo(x + s, y + s);
     c.moveTo(x + s, y - s); c.lineTo(x - s, y + s);
-    c.stroke();
-    c.lineWidth = 1;
-  },
-};
+  }
+  c.globalAlpha = kind === "kept" ? 0.7 : 1;
+  c.fillStyle = colour(colours[kind]);
+  c.strokeStyle = colour(kind === "drop" ? "drop" : "panel");
+  c.lineWidth = kind === "drop" && r > 4 ? 2.5 : 1;
+  if (kind !== "drop") c.fill();
+  if (kind === "drop" || (kind !== "kept" && r > 4)) c.stroke();
+  c.globalAlpha = 1;
+}
 const kindOf = (point) =>
   point.place === null ? "kept" : decisions[point.place] || "flagged";
 
@@ -94,7 +82,7 @@ function drawSpace() {
   const kept = points.filter((point) => point.place === null);
   const r = Math.max(2, Math.min(6, 6 * Math.sqrt(300 / flagged.length)));
   const inOrder = flagged.length > kept.length ? [flagged, kept] : [kept, flagged];
-  for (const point of inOrder.flat()) shapes[kindOf(point)](context, point.x, point.y, r);
+  for (const point of inOrder.flat()) drawMark(kindOf(point), context, point.x, point.y, r);
   for (const point of points) {
     const isCurrent = point.place !== null && point.place === current;
     if (!isCurrent && point.row !== hovered?.row) continue;
@@ -215,6 +203,6 @@ function startScatter() {
 
 function drawLegend() {
   for (const item of byId("legend").children) {
-    shapes[item.dataset.kind](sized(item.firstChild, 16, 16), 8, 8);
+    drawMark(item.dataset.kind, sized(item.firstChild, 16, 16), 8, 8);
   }
 }

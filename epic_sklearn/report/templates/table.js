@@ -12,7 +12,8 @@ const columns = [
     : { name: "Example, nearest kept", width: 8, content: pairOf },
   { name: "Label", width: 6.5, key: labelOf },
   table.prediction === null ? null
-    : { name: "Prediction", width: 7.5, key: predictionOf, content: predictionCell },
+    : { name: "Prediction", width: 7.5, key: predictionOf,
+      content: (i) => make("span", { class: isWrong(i) ? "differs" : null }, predictionOf(i)) },
   { name: data.scoreName, width: 6, key: (i) => table.score[i], number: true,
     content: (i) => table.scoreTexts[i] },
   ...table.details.map(({ title, isNumber, values }, k) => (
@@ -30,7 +31,7 @@ const columns = [
     : { name: data.asides[0].name, width: null,
       content: (i) => clamped(data.asides[0].values[table.row[i]]) },
   { name: "Decision", width: 8.75, key: (i) => decisions[i],
-    content: (i) => choiceButtons(i, i === current) },
+    content: choiceButtons },
 ].filter((column) => column !== null);
 
 const rowHeight = data.thumbnails === null ? 42 : 58;
@@ -46,14 +47,9 @@ function pairOf(i) {
     near < 0 ? null : thumbnail(near, 48, `Nearest kept: ${titleOf(near)}`));
 }
 
-function predictionCell(i) {
-  return isWrong(i) ? make("span", { class: "differs" }, predictionOf(i)) : predictionOf(i);
-}
-
 function differenceText(i) {
-  const text = differencesOf(i).slice(0, 3)
-    .map(([name, ours, theirs]) => `${name} ${ours} (${theirs})`).join(", ");
-  return clamped(text);
+  return clamped(differencesOf(i).slice(0, 3)
+    .map(([name, ours, theirs]) => `${name} ${ours} (${theirs})`).join(", "));
 }
 
 function clamped(text) {
@@ -61,9 +57,7 @@ function clamped(text) {
 }
 
 const collator = new Intl.Collator("en", { numeric: true });
-function compare(a, b) {
-  return typeof a === "number" ? a - b : collator.compare(a, b);
-}
+const compare = (a, b) => (typeof a === "number" ? a - b : collator.compare(a, b));
 
 function matches() {
   const text = byId("filter-text").value.trim().toLowerCase();
@@ -75,10 +69,9 @@ function matches() {
     (decision === "" || (decisions[i] || "undecided") === decision) &&
     (!onlyWrong || isWrong(i)) &&
     (text === "" || String(table.row[i]) === text ||
-      labelOf(i).toLowerCase().includes(text) ||
-      predictionOf(i).toLowerCase().includes(text) ||
-      nameOf(table.row[i]).toLowerCase().includes(text) ||
-      data.asides.some(({ values }) => values[table.row[i]].toLowerCase().includes(text)));
+      [labelOf(i), predictionOf(i), nameOf(table.row[i]),
+        ...data.asides.map(({ values }) => values[table.row[i]])]
+        .some((shown) => shown.toLowerCase().includes(text)));
 }
 
 // Filter and sort anew. Marking does not: a row stays where the reader looks.
@@ -90,6 +83,8 @@ function updateView() {
     .sort((a, b) => sign * compare(keys[a], keys[b]) || table.row[a] - table.row[b]);
   rendered.forEach((line) => line.remove());
   rendered.clear();
+  for (const { head } of columns) head.removeAttribute("aria-sort");
+  column.head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
   byId("table").setAttribute("aria-rowcount", view.length + 1);
   byId("nothing").hidden = view.length > 0;
   byId("shown").textContent = view.length === table.row.length
@@ -104,8 +99,6 @@ function makeRow(position) {
   const i = view[position];
   const line = make("tr", {
     "data-place": i, "data-decision": decisions[i], "aria-rowindex": position + 2,
-    tabindex: i === current ? "0" : "-1", class: i === current ? "current" : null,
-    "aria-current": i === current ? "true" : null,
   });
   line.style.height = `${rowHeight}px`;
   for (const column of columns) {
@@ -115,6 +108,7 @@ function makeRow(position) {
     td.hidden = column.head.hidden;
     line.append(td);
   }
+  showCurrent(line, i === current);
   return line;
 }
 
@@ -186,10 +180,10 @@ function scrollToCurrent() {
   renderRows();
 }
 
-function move(step) {
+function move(step, takeFocus = true) {
   const at = view.indexOf(current);
   const next = Math.max(0, Math.min(view.length - 1, at + step));
-  if (view.length) select(view[next], true);
+  if (view.length) select(view[next], takeFocus);
 }
 
 // From the gradient space: the filters give way where they hide the example.
@@ -270,13 +264,5 @@ function fitColumns() {
 function sortBy(column) {
   const first = column.number && column !== columns[0] ? -1 : 1;
   sorting = { column, sign: sorting.column === column ? -sorting.sign : first };
-  showSorting();
   updateView();
-}
-
-function showSorting() {
-  for (const column of columns) {
-    if (column !== sorting.column) column.head.removeAttribute("aria-sort");
-    else column.head.setAttribute("aria-sort", sorting.sign > 0 ? "ascending" : "descending");
-  }
 }

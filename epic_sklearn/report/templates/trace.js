@@ -1,4 +1,3 @@
-"use strict";
 // Rows marked to drop, once each, in every place where they stand.
 const boxes = [...document.querySelectorAll("input[data-row]")];
 const list = document.getElementById("rows");

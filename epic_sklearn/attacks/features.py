@@ -1,22 +1,25 @@
-"""Feature collision: every poison by itself looks like the target to the model."""
+"""Attacks on features: poisons that look like the target, or surround it, to a net."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import KW_ONLY, dataclass
 from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import nnls
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
-from .._utils import RandomState, resolve_seed
-from ..gradients.modules import evaluation_mode
+from .._utils import resolve_seed
+from ..gradients.modules import apply, evaluation_mode
 from .base import (
-    COSINE,
     Array,
+    Constraints,
+    Given,
     PerturbingAttack,
     check_target,
     draw_rows,
@@ -32,8 +35,7 @@ BATCH = 512
 def _features(module: nn.Module, examples: Tensor) -> Tensor:
     # The examples stay float32, whatever precision the module computes in: rounding
     # to fewer digits could leave the ball.
-    parameter = next(module.parameters(), examples)
-    features = module(examples.to(parameter.dtype))
+    features = apply(module, examples)
     if not isinstance(features, torch.Tensor) or len(features) != len(examples):
         got = tuple(features.shape) if isinstance(features, torch.Tensor) else features
         raise ValueError(
@@ -45,17 +47,14 @@ def _features(module: nn.Module, examples: Tensor) -> Tensor:
 
 def features_of(module: nn.Module, X: Array) -> npt.NDArray[np.float32]:
     """Features (n, H) of examples (n, ...), in evaluation mode, in batches."""
-    device = next(module.parameters(), torch.empty(0)).device
-    batches = range(0, len(X), BATCH)
+    batches = (X[i : i + BATCH] for i in range(0, len(X), BATCH))
     with evaluation_mode(module), torch.no_grad():
-        parts = [_features(module, place(X[i : i + BATCH], device)) for i in batches]
+        parts = [_features(module, place(batch, module)) for batch in batches]
     return torch.cat(parts).cpu().numpy()
 
 
 class FeatureAttack(PerturbingAttack, ABC):
     """Base class of the attacks that imitate a target's features, by `_loss`."""
-
-    _step_rule = COSINE
 
     @abstractmethod
     def _loss(self, features: Tensor, target: Tensor, change: Tensor) -> Tensor:
@@ -67,9 +66,9 @@ class FeatureAttack(PerturbingAttack, ABC):
     def craft(
         self,
         feature_extractor: nn.Module,
-        X: npt.ArrayLike | torch.Tensor,
-        y: npt.ArrayLike | torch.Tensor,
-        target: npt.ArrayLike | torch.Tensor,
+        X: Given,
+        y: Given,
+        target: Given,
         adversarial_label: Any,
         *,
         target_label: Any = None,
@@ -90,8 +89,7 @@ class FeatureAttack(PerturbingAttack, ABC):
         target = check_target(target, target_label, X, adversarial_label, candidates)
         rng = np.random.default_rng(resolve_seed(self.random_state))
         indices = draw_rows(candidates, self.n_poisons, rng)
-        device = next(feature_extractor.parameters(), torch.empty(0)).device
-        bases = place(X[indices], device)
+        bases = place(X[indices], feature_extractor)
 
         def objective(examples: Tensor, step: int) -> tuple[Tensor, Tensor]:
             leaf = examples.detach().requires_grad_()
@@ -104,11 +102,14 @@ class FeatureAttack(PerturbingAttack, ABC):
 
         with torch_threads(self._threads(X)), evaluation_mode(feature_extractor):
             with torch.no_grad():
-                aim = _features(feature_extractor, place(target[None], device))[0]
+                aim = _features(
+                    feature_extractor, place(target[None], feature_extractor)
+                )[0]
             examples, loss = self._descend(objective, bases, rng)
         return Poisons(examples, indices, target, adversarial_label, loss)
 
 
+@dataclass(eq=False, repr=False)
 class FeatureCollision(FeatureAttack):
     r"""Clean-label poisons that collide with the target in feature space.
 
@@ -167,27 +168,135 @@ class FeatureCollision(FeatureAttack):
     ((1, 2), ['high'])
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[Constraints] = {
         **FeatureAttack._parameter_constraints,
         "beta": [Interval(Real, 0, None, closed="left")],
     }
 
-    def __init__(
-        self,
-        n_poisons: int = 1,
-        eps: float = 0.1,
-        beta: float = 0.1,
-        n_steps: int = 250,
-        step_size: float | None = None,
-        clip: tuple[float, float] | None = (0.0, 1.0),
-        random_state: RandomState = None,
-        verbose: int = 0,
-    ) -> None:
-        super().__init__(
-            n_poisons, eps, n_steps, step_size, clip, random_state, verbose
-        )
-        self.beta = beta
+    n_poisons: int = 1
+    _: KW_ONLY
+    beta: float = 0.1
 
     def _loss(self, features: Tensor, target: Tensor, change: Tensor) -> Tensor:
         distance = (features - target).square().sum(1)
         return distance + self.beta * change.square().flatten(1).sum(1)
+
+
+def _squared_length(target: Tensor) -> Tensor:
+    """Squared norm of the target's features, the unit of a polytope's distance."""
+    squared_norm = target.square().sum()
+    if squared_norm == 0:
+        raise ValueError(
+            "feature_extractor maps the target to zeros, so there is no direction "
+            "to imitate; give features that are not all zero for this target."
+        )
+    return squared_norm
+
+
+class BullseyePolytope(FeatureAttack):
+    r"""Clean-label poisons that surround the target in feature space.
+
+    The poisons :math:`x_1, ..., x_k` minimise, with :math:`\phi` the feature
+    extractor and :math:`t` the target,
+
+    .. math::
+        \frac{\|\phi(t) - \frac{1}{k} \sum_i \phi(x_i)\|^2}{\|\phi(t)\|^2}
+
+    within `eps` of their base examples in every coordinate [1]_. A linear head that
+    gives all of them their label tends to give it to their centre, the target, too.
+    The published attack does so for several feature extractors at once; this one
+    takes one, the one that the victim uses.
+
+    Parameters
+    ----------
+    n_poisons : int, default=5
+        Number of poisons.
+    eps, n_steps, step_size, clip, random_state, verbose
+        See :class:`FeatureCollision`.
+
+    See Also
+    --------
+    ConvexPolytope : Only encloses the target.
+
+    References
+    ----------
+    .. [1] H. Aghakhani, D. Meng, Y.-X. Wang, C. Kruegel, G. Vigna: "Bullseye
+       Polytope: A Scalable Clean-Label Poisoning Attack with Improved
+       Transferability", IEEE European Symposium on Security and Privacy, 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from torch import nn
+    >>> from epic_sklearn.attacks import BullseyePolytope
+    >>> X, y = np.linspace(0, 1, 20).reshape(10, 2), np.repeat(["low", "high"], 5)
+    >>> attack = BullseyePolytope(n_poisons=2, eps=0.2, n_steps=50, random_state=0)
+    >>> attack.craft(nn.Identity(), X, y, X[0], "high").examples.shape
+    (2, 2)
+    """
+
+    def _loss(self, features: Tensor, target: Tensor, change: Tensor) -> Tensor:
+        distance = (target - features.mean(0)).square().sum()
+        return distance / _squared_length(target)
+
+
+def _nearest_combination(directions: Tensor) -> Tensor:
+    """Weights of the point nearest to the origin in the rows' convex hull.
+
+    Non-negative least squares on the rows, with ``sum(w) - 1`` as one more
+    residual, finds a multiple of these weights: only its length depends on how
+    much that residual counts.
+    """
+    rows = directions.detach().double().cpu().numpy()
+    scale = np.linalg.norm(rows, axis=1).max() or 1.0
+    system = np.vstack([rows.T / scale, np.ones(len(rows))])
+    wanted = np.append(np.zeros(rows.shape[1]), 1.0)
+    weights, _ = nnls(system, wanted, maxiter=100 * len(rows))
+    return torch.from_numpy(weights / weights.sum()).to(directions)
+
+
+class ConvexPolytope(FeatureAttack):
+    r"""Clean-label poisons that enclose the target in feature space.
+
+    As :class:`BullseyePolytope`, but the poisons minimise
+
+    .. math::
+        \min_{c \ge 0, \sum_i c_i = 1}
+        \frac{\|\phi(t) - \sum_i c_i \phi(x_i)\|^2}{2 \|\phi(t)\|^2}
+
+    with weights :math:`c` that are solved for exactly before each step [1]_. A linear
+    head that gives all poisons their label gives it to everything between them.
+
+    Parameters
+    ----------
+    n_poisons : int, default=5
+        Number of poisons.
+    eps, n_steps, step_size, clip, random_state, verbose
+        See :class:`FeatureCollision`.
+
+    See Also
+    --------
+    BullseyePolytope : Puts the target at the centre, which carries over better.
+
+    References
+    ----------
+    .. [1] C. Zhu, W. R. Huang, A. Shafahi, H. Li, G. Taylor, C. Studer,
+       T. Goldstein: "Transferable Clean-Label Poisoning Attacks on Deep Neural
+       Nets", ICML, 2019. Equation 2 and Algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from torch import nn
+    >>> from epic_sklearn.attacks import ConvexPolytope
+    >>> X, y = np.linspace(0, 1, 20).reshape(10, 2), np.repeat(["low", "high"], 5)
+    >>> attack = ConvexPolytope(n_poisons=2, eps=0.2, n_steps=50, random_state=0)
+    >>> attack.craft(nn.Identity(), X, y, X[0], "high").examples.shape
+    (2, 2)
+    """
+
+    def _loss(self, features: Tensor, target: Tensor, change: Tensor) -> Tensor:
+        directions = (features - target) / _squared_length(target).sqrt()
+        weights = _nearest_combination(directions)
+        # The weights are at their optimum: no gradient comes through them.
+        return (weights @ directions).square().sum() / 2

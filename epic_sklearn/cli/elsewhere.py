@@ -1,0 +1,150 @@
+"""Gradients or probabilities that were computed elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
+
+from ..rules.base import ROUNDING
+from .columns import (
+    NAMELESS,
+    Unusable,
+    as_numbers,
+    check_names,
+    counts_rows,
+    refuse_if,
+    refusing,
+)
+from .tables import ParquetFile, load_arrays, open_by
+
+
+def _from_csv(path: Path, expected: Sequence[str]) -> tuple[np.ndarray, Any]:
+    """Numbers, and the names in the first line if that cannot be data."""
+    how: dict[str, Any] = {"header": None, "encoding": "utf-8-sig"}
+    must = ". It must hold rows of numbers, one for each row of the data."
+    with refusing(f"{path}: ", must):
+        with open(path, encoding="utf-8-sig") as file:
+            line = file.readline().strip()
+        how["sep"] = next((c for c in "\t;, " if c in line), ",")
+        head = pd.read_csv(path, nrows=1, dtype=str, keep_default_na=False, **how)
+        names = [name.strip() for name in head.loc[0]]
+        first = as_numbers(names)
+        is_header = first is None or np.isnan(first).any()
+        is_header |= len(names) > 1 and names == [str(j) for j in range(len(names))]
+        is_header |= bool(expected) and set(expected) <= set(names)
+        numbers = pd.read_csv(path, skiprows=int(is_header), dtype=float, **how)
+    return numbers.to_numpy(), names if is_header else None
+
+
+def _from_parquet(path: Path) -> tuple[np.ndarray, list[str]]:
+    """Columns, and an index that pandas wrote under no name."""
+    with ParquetFile(path).errors():
+        frame = pd.read_parquet(path)
+    if not isinstance(frame.index, pd.RangeIndex) or frame.index.step != 1:
+        frame.insert(0, "", frame.index)
+    return frame.to_numpy(), list(map(str, frame.columns))
+
+
+def _from_numpy(path: Path, name: str) -> tuple[np.ndarray, list[str] | None]:
+    """One array; of an archive's several the one called `name`."""
+    loaded = load_arrays(path)
+    if isinstance(loaded, np.ndarray):
+        return loaded, None
+    classes = loaded.pop("classes", None)
+    name = next(iter(loaded)) if len(loaded) == 1 else name
+    call = f"call one of them {name!r}."
+    refuse_if(name not in loaded, f"{path} holds arrays {', '.join(loaded)}; {call}")
+    return loaded[name], None if classes is None else list(map(str, classes.ravel()))
+
+
+def _read_matrix(
+    path: Path, what: str, n: int, expected: Sequence[str] = ()
+) -> tuple[np.ndarray, Any, bool]:
+    """Numbers (n, d), their columns' names, and whether an index counts the rows."""
+    readers: dict[str, Any] = {".parquet": _from_parquet}
+    readers |= dict.fromkeys((".csv", ".tsv"), partial(_from_csv, expected=expected))
+    readers |= dict.fromkeys((".npz", ".npy"), partial(_from_numpy, name=what))
+    matrix, names = open_by(path, readers)
+    is_wrong = matrix.dtype.kind not in "fiub" or matrix.ndim != 2 or not matrix.size
+    found = f"shape {matrix.shape} and type {matrix.dtype}"
+    refuse_if(is_wrong, f"The {what} in {path} have {found}, not of numbers (n, d).")
+    if len(matrix) != n:
+        raise Unusable(
+            f"{path} has {len(matrix)} rows of {what}; the data have {n} rows. Give "
+            "one for each, in the same order, under a header that is no row of numbers."
+        )
+    has_index = False
+    if names is not None:
+        n_columns = matrix.shape[1]
+        wrong = f"{path} has {n_columns} columns and names {len(names)}: {names[:20]}."
+        refuse_if(len(names) != n_columns, wrong)
+        is_index = np.array([bool(NAMELESS.fullmatch(name)) for name in names], bool)
+        if not all(counts_rows(column) for column in matrix[:, is_index].T):
+            raise Unusable(
+                f"{path} has an index, and it does not count the rows: they are in "
+                "another order than the data's, or some are missing. Sort them, then "
+                "write the file without the index (of pandas: index=False)."
+            )
+        names = np.array(names, object)[~is_index].tolist()
+        matrix, has_index = matrix[:, ~is_index], bool(is_index.any())
+    bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+    where = f"{len(bad)} rows, the first of them row {bad[:1]} (from 0)"
+    refuse_if(len(bad), f"The {what} in {path} are not finite in {where}.")
+    return matrix, names, has_index
+
+
+def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities from a file, and the labels of their columns."""
+    classes, codes = np.unique(labels, return_inverse=True)
+    texts = [str(each) for each in classes.tolist()]
+    matrix, names, _ = _read_matrix(path, "probabilities", len(labels), texts)
+    check_names(path, names or [], "column")
+    known = f"the {len(classes)} classes are {texts[:20]}. Name the columns by class."
+    if names is None and matrix.shape[1] != len(classes):
+        raise Unusable(f"{path} has {matrix.shape[1]} columns without names, {known}")
+    missing = [text for text in texts if text not in (names or texts)]
+    if missing:
+        no_column = f"no column named {missing[0]!r}: its columns are {names[:20]}"
+        raise Unusable(f"{path} has {no_column}, {known}")
+    total = matrix.sum(axis=1)
+    # Files hold rounded figures: two decimals are enough.
+    is_wrong = (abs(total - 1) > 0.01) | (matrix < -1e-6).any(axis=1)
+    if is_wrong.any():
+        row = int(np.argmax(is_wrong))
+        raise Unusable(
+            f"{path} holds no probabilities: row {row} (from 0) sums to "
+            f"{total[row]:.4g}, its lowest value is {matrix[row].min():.4g}. Of logits "
+            "take the softmax first."
+        )
+    if names is not None:  # of more classes than there are labels, maybe
+        label_of = dict(zip(texts, classes.tolist(), strict=True))
+        return matrix, np.array([label_of.get(n, n) for n in names], dtype=object)
+    given = np.zeros((len(classes), len(classes)))
+    np.add.at(given, codes, matrix)
+    rows, best = linear_sum_assignment(given, maximize=True)
+    # Random probabilities gain less than that.
+    if given[rows, best].sum() - np.trace(given) > 2 * np.sqrt(len(codes)):
+        order = [texts[j] for j in np.argsort(best)]
+        raise Unusable(
+            f"The columns of {path} have no names, and fit the labels better in the "
+            f"order {order[:20]} than in the sorted one, {texts[:20]}. Name them."
+        )
+    return matrix, classes
+
+
+def read_gradients(path: Path, labels: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Gradients from a file, and whether they prove to be in the order of the rows.
+
+    Softmax minus one-hot does: the filter refuses that of other labels.
+    """
+    gradients, _, has_index = _read_matrix(path, "gradients", len(labels))
+    is_error = abs(gradients.sum(axis=1)) < ROUNDING
+    is_error &= (gradients < 0).sum(axis=1) <= 1
+    n_negative = len(np.unique(gradients.argmin(axis=1)))
+    return gradients, has_index or (bool(is_error.all()) and n_negative > 1)

@@ -1,0 +1,149 @@
+"""What a training step gets: which rows, their labels and weights, augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    Sampler,
+    Subset,
+    TensorDataset,
+)
+
+from ..gradients.items import as_tensors, inputs_and_labels, loader_options
+
+
+class Weighted(NamedTuple):
+    """A batch's input, and the weight of each example's loss."""
+
+    x: Any
+    weights: torch.Tensor
+
+
+class CodedItems(Dataset):
+    """Items of a data set, read when they are needed, and codes and weights (n,).
+
+    A DataLoader's workers, collate function and pinned memory are used. Where `labels`
+    (n,) are given an item that is read must have its own, or ValueError is raised.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        labels: np.ndarray | None,
+        codes: np.ndarray,
+        weights: np.ndarray | None,
+    ) -> None:
+        loader = data if isinstance(data, DataLoader) else DataLoader(data)
+        self.options = loader_options(loader)
+        self.items = as_tensors(loader.dataset)
+        self.labels, self.codes, self.weights = labels, codes, weights
+        self._collate, self.options["collate_fn"] = loader.collate_fn, self.collate
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, row: int) -> tuple[Any, int]:
+        item = self.items[row]
+        label = inputs_and_labels(item)[1]
+        if self.labels is not None and label != self.labels[row]:
+            raise ValueError(
+                f"Item {row} has the label {label!r}, and had {self.labels[row]!r} "
+                "when labels were read; give a data set whose items keep their labels."
+            )
+        return item, row
+
+    def collate(self, numbered: list[tuple[Any, int]]) -> tuple[Any, ...]:
+        """Batch items as the data set's own loader does; codes and weights follow."""
+        items, rows = zip(*numbered, strict=True)
+        x, _ = inputs_and_labels(self._collate(list(items)))
+        with_it = [part for part in (self.codes, self.weights) if part is not None]
+        return x, *(torch.as_tensor(part[list(rows)]) for part in with_it)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (n, ...) of all inputs; (n,) where an input has several entries."""
+        x = inputs_and_labels(self.items[0])[0]
+        if isinstance(x, Mapping) and len(x) == 1:
+            (x,) = x.values()
+        return len(self), *getattr(x, "shape", ())
+
+    def loader(self, batch_size: int, n: int | None = None) -> DataLoader:
+        """Batches of the first n items, of all where n is None."""
+        data: Any = self if n is None else Subset(self, range(n))
+        return DataLoader(data, batch_size, **self.options)
+
+
+class Batches(BatchSampler):
+    """Batches of a sampler's row numbers, a lone last one joined to the rest.
+
+    Dropping changes the number of examples, so any run can come to a last
+    batch of one, on which batch norm raises.
+    """
+
+    def _lone(self) -> bool:
+        n: int = len(self.sampler)  # type: ignore[arg-type]
+        is_lone = n > self.batch_size > 1 and n % self.batch_size == 1
+        return is_lone and not self.drop_last
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batches = list(super().__iter__())
+        if self._lone():
+            lone = batches.pop()
+            batches[-1] += lone
+        return iter(batches)
+
+    def __len__(self) -> int:
+        return super().__len__() - self._lone()
+
+
+def training_loader(
+    dataset: Dataset,
+    sampler: Sampler[int],
+    batch_size: int,
+    of_arrays: bool = False,
+    weights: np.ndarray | None = None,
+    **kwargs: Any,
+) -> DataLoader:
+    """Make a DataLoader over the sampler's rows, in place of skorch's default.
+
+    A data set `of_arrays`, whose rows may have `weights`, is asked for a batch's rows
+    at once: one by one costs more than a step of a small net.
+    """
+    if batch_size < 1:  # skorch's -1: everything at once
+        batch_size = len(dataset)  # type: ignore[arg-type]
+    kwargs.pop("shuffle", None)
+    batches = Batches(sampler, batch_size, kwargs.pop("drop_last", False))
+    if of_arrays:
+        parts = [dataset.X, dataset.y, weights]  # type: ignore[attr-defined]
+        rows = TensorDataset(*(torch.as_tensor(p) for p in parts if p is not None))
+        return DataLoader(rows, sampler=batches, batch_size=None, **kwargs)
+    return DataLoader(dataset, batch_sampler=batches, **kwargs)
+
+
+class TrainingCollate:
+    """Make a training batch: its input changed by the user's function, and weighted.
+
+    `collate` is that of the loader: of a list of items, or of a batch of arrays. It
+    gives input and codes, and weights where there are any.
+    """
+
+    def __init__(
+        self,
+        augment: Callable[[torch.Tensor], torch.Tensor] | None,
+        collate: Callable[[Any], Any],
+    ) -> None:
+        self.augment, self.collate = augment, collate
+
+    def __call__(self, items: Any) -> tuple[Any, torch.Tensor]:
+        """Collate, augment the input, and put the weights beside it."""
+        x, codes, *weights = self.collate(items)
+        x = x if self.augment is None else self.augment(x)
+        # skorch takes pairs only; what else a batch has goes with the input.
+        return Weighted(x, *weights) if weights else x, codes
