@@ -3,7 +3,6 @@
     python benchmarks/selection.py                       # the table of shapes
     python benchmarks/selection.py --rows 20000 --limit 120
     python benchmarks/selection.py --quality --trials transfer_trials.npz
-    python benchmarks/selection.py --workers 1 2         # needs the dask extra
 
 Every cell runs in a process of its own with one thread, `--limit` seconds of
 processor at most, and is written to `--cells` when it is done: run again to go on.
@@ -252,7 +251,11 @@ def quality(n: int) -> None:
         print(f"{overlap(*alone):.0%} of the exact ones |", flush=True)
         near = [
             nearest_neighbors(
-                gradients, codes, 10, metric="cosine", max_class_size=size
+                getattr(gradients, "inputs", gradients),
+                codes,
+                10,
+                metric="cosine",
+                max_class_size=size,
             )[0][:, [0, -1]]
             for size in (None, n // 4)
         ]
@@ -310,27 +313,6 @@ def poisons(path: Path) -> None:
             print(f"{share:.1%} |", flush=True)
 
 
-def workers(counts: list[int], n: int) -> None:
-    """Time a class in ten parts on dask workers, by the clock; one is this process."""
-    from distributed import Client, LocalCluster
-    from joblib import parallel_config
-
-    gradients, codes = make("64 wide", n), np.zeros(n, dtype=int)
-    print("| workers | seconds by the clock |\n|---|---|")
-    for count in counts:
-        with (
-            LocalCluster(
-                n_workers=count, threads_per_worker=1, dashboard_address=None
-            ) as cluster,
-            Client(cluster) as client,
-            parallel_config("dask"),
-        ):
-            client.run(find_medoids, gradients[:600], codes[:600])  # import, compile
-            start = time.perf_counter()
-            find_medoids(gradients, codes, max_class_size=n // 10, n_jobs=-1)
-            print(f"| {count} | {time.perf_counter() - start:.1f} |", flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -341,7 +323,6 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=600, help="seconds a cell")
     parser.add_argument("--cells", type=Path, default=Path("cells.jsonl"))
     parser.add_argument("--quality", action="store_true", help="parts against exact")
-    parser.add_argument("--workers", type=int, nargs="+", help="dask workers")
     parser.add_argument("--trials", type=Path, help="ready poisoned features, .npz")
     parser.add_argument("--cell", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -353,8 +334,6 @@ def main() -> None:
         quality(args.rows[0] if len(args.rows) == 1 else 20_000)
         if args.trials:
             poisons(args.trials)
-    elif args.workers:
-        workers(args.workers, args.rows[0] if len(args.rows) == 1 else 50_000)
     else:
         measure(args)
         print(table(args.cells, args.rows, args.shapes, args.rules))

@@ -89,7 +89,7 @@ def test_find_medoids_takes_tensors_to_their_device(
     there = find_medoids(torch.tensor(gradients, requires_grad=True), y)
     for name in ("indices", "assigned_to", "cluster_size"):
         np.testing.assert_array_equal(getattr(medoids, name), getattr(there, name))
-    np.testing.assert_allclose(medoids.gap, there.gap, rtol=1e-6)
+    np.testing.assert_allclose(medoids.gap, there.gap, rtol=1e-5)
     assert len(calls) == 3
 
 

@@ -8,6 +8,7 @@ from math import ceil
 import numpy as np
 import pytest
 from apricot import FacilityLocationSelection
+from scipy.spatial.distance import cdist
 from sklearn import config_context
 from sklearn.metrics import pairwise_distances
 
@@ -201,8 +202,11 @@ def test_class_larger_than_working_memory_gives_the_same_medoids(metric, factore
     stored = find_medoids(gradients, np.zeros(700), metric=metric)
     with config_context(working_memory=1):  # 4 * 700**2 bytes are 1.9 MiB
         on_demand = find_medoids(gradients, np.zeros(700), metric=metric)
-    for name in ("indices", "gains", "assigned_to", "cluster_size", "gap"):
+    for name in ("indices", "assigned_to", "cluster_size"):
         np.testing.assert_array_equal(getattr(stored, name), getattr(on_demand, name))
+    for name in ("gains", "gap"):  # products of other blocks differ in last digits
+        one, other = getattr(stored, name), getattr(on_demand, name)
+        np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", ["naive", "greedi", "stochastic"])
@@ -302,15 +306,6 @@ def test_global_random_state_is_not_touched():
     np.testing.assert_array_equal(before, np.random.get_state()[1])
 
 
-def test_the_sieve_takes_classes_of_one_and_of_equal_gradients():
-    gradients = np.vstack([np.random.RandomState(0).randn(30, 3), np.ones((4, 3))])
-    y = np.repeat([0, 1, 2], [30, 1, 3])
-    found = find_medoids(gradients, y, optimizer="sieve")
-    assert len(set(found.indices)) == len(found.indices) <= 8
-    assert {30, 31} <= set(found.indices)
-    assert found.cluster_size[30:].tolist() == [1, 3, 3, 3]
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -321,6 +316,7 @@ def test_the_sieve_takes_classes_of_one_and_of_equal_gradients():
         ({"optimizer": "fast"}, "'optimizer' .* Got 'fast'"),
         ({"optimizer": "random"}, "'random', which can't be used .* TypeError"),
         ({"optimizer": "bidirectional"}, "it raises ValueError.* Choose one of"),
+        ({"optimizer": "sieve"}, "'sieve', which can't be used .* similarities"),
         ({"max_class_size": 1}, "'max_class_size' .* Got 1"),
         ({"gradients": np.zeros((3, 2))}, "3 rows for 4 examples"),
         ({"gradients": np.zeros(4)}, "must have shape"),
@@ -408,18 +404,14 @@ def wide_gradients(kind, n=700):
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("kind", ["plain", "inputs", "points"])
-def test_wide_gradients_by_products_give_the_distances_of_differences(
-    kind, metric, monkeypatch
-):
+def test_wide_gradients_by_products_give_the_distances_of_differences(kind, metric):
     gradients = wide_gradients(kind)
-    by_products = matrix(gradients, metric)
-    chosen = choose(gradients, 70, metric, n_threads=2).ranking
-    monkeypatch.setattr("epic_sklearn.medoids.distances.WIDE", 1000)
-    by_differences = matrix(gradients, metric)
-    np.testing.assert_allclose(by_products, by_differences, rtol=1e-5, atol=0)
-    np.testing.assert_array_equal(by_products == 0, by_differences == 0)
-    best = objective(by_differences, choose(gradients, 70, metric).ranking)
-    assert objective(by_differences, chosen) == pytest.approx(best, rel=1e-6)
+    every = np.arange(700)
+    ours = distances_between(gradients, every, every, metric)
+    wide = gradients if kind == "plain" else gradients.toarray()
+    theirs = cdist(wide, wide, metric)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7 * theirs.max())
+    assert (ours[cdist(wide, wide) == 0] == 0).all()
 
 
 @pytest.mark.parametrize(("memory", "batch"), [(4, 64), (1, 1), (0.02, 3)])
@@ -432,7 +424,7 @@ def test_rows_made_again_choose_the_same(memory, batch, width, monkeypatch):
         again = choose(gradients, 150, n_threads=2)
     np.testing.assert_array_equal(stored.ranking, again.ranking)
     np.testing.assert_array_equal(stored.owner, again.owner)
-    np.testing.assert_allclose(stored.gains, again.gains, rtol=1e-6)
+    np.testing.assert_allclose(stored.gains, again.gains, rtol=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZER_NAMES)

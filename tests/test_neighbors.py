@@ -5,7 +5,6 @@ import pytest
 from sklearn import config_context
 from sklearn.neighbors import NearestNeighbors
 
-from epic_sklearn import OuterProductGradients
 from epic_sklearn.medoids import nearest_neighbors
 from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, Memory
 
@@ -20,25 +19,22 @@ def gradients_of(kind, dtype=np.float64):
     for factor in (errors, inputs):
         factor[:20] = factor[20]
         factor[30:60] = factor[60] * (1 + 1e-4 * rng.normal(size=factor[:30].shape))
-    factors = {"narrow": errors, "wide": inputs}
-    return factors.get(kind, OuterProductGradients(errors, inputs))
+    return {"narrow": errors, "wide": inputs}[kind]
 
 
 def brute(gradients, codes, metric):
     found = np.full((len(codes), K), np.inf)
-    wide = gradients.toarray() if hasattr(gradients, "errors") else gradients
     for code in np.unique(codes):
         rows = np.flatnonzero(codes == code)
-        search = NearestNeighbors(algorithm="brute", metric=metric).fit(wide[rows])
+        search = NearestNeighbors(algorithm="brute", metric=metric).fit(gradients[rows])
         k = min(K, len(rows) - 1)
         if k:
             found[rows, :k] = search.kneighbors(n_neighbors=k)[0]
     return found
 
 
-def between(gradients, neighbors, metric):
+def between(rows, neighbors, metric):
     """Distance of each example to each of its neighbours."""
-    rows = gradients.toarray() if hasattr(gradients, "errors") else gradients
     away = rows[:, None] - (near := rows[neighbors])
     if metric == "euclidean":
         return np.linalg.norm(away, axis=2)
@@ -50,28 +46,28 @@ def between(gradients, neighbors, metric):
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", ["narrow", "wide", "outer"])
+@pytest.mark.parametrize("kind", ["narrow", "wide"])
 def test_distances_are_those_of_brute_force(kind, dtype, metric):
     gradients = gradients_of(kind, dtype)
     codes = np.random.default_rng(1).choice([0, 1, 3], 400, p=[0.5, 0.45, 0.05])
     codes[0] = 2  # a class of one
     found, neighbors = nearest_neighbors(gradients, codes, K, metric=metric)
     exact = brute(gradients_of(kind), codes, metric)
-    # Doubles that scikit-learn gets by products are 1e-8 apart there.
-    np.testing.assert_allclose(found, exact, rtol=1e-3, atol=1e-7)
-    assert (found[(codes == 0) & (np.arange(400) < 20), 0] == 0).all()
+    # Doubles are up to 1e-7 apart, by products.
+    np.testing.assert_allclose(found, exact, rtol=1e-3, atol=1e-6)
+    assert (found[(codes == 0) & (np.arange(400) < 20), 0] < 1e-6).all()
     some = np.isfinite(found)
     np.testing.assert_array_equal(neighbors == -1, ~some)
     assert (codes[neighbors] == codes[:, None])[some].all()
     assert (neighbors != np.arange(400)[:, None]).all()
     again = between(gradients_of(kind), neighbors, metric)
-    np.testing.assert_allclose(again[some], exact[some], rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(again[some], exact[some], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("power", [-300, -30, 30, 300])
 def test_the_scale_changes_nothing(power):
-    gradients, codes = gradients_of("outer"), np.arange(400) % 3
-    scaled = OuterProductGradients(gradients.errors, np.ldexp(gradients.inputs, power))
+    gradients, codes = gradients_of("wide"), np.arange(400) % 3
+    scaled = np.ldexp(gradients, power)
     found, neighbors = nearest_neighbors(gradients, codes, K)
     again, same = nearest_neighbors(scaled, codes, K)
     np.testing.assert_array_equal(again, np.ldexp(found, power))
@@ -82,7 +78,7 @@ def test_the_scale_changes_nothing(power):
     )
 
 
-@pytest.mark.parametrize("kind", ["narrow", "outer"])
+@pytest.mark.parametrize("kind", ["narrow", "wide"])
 def test_little_memory_changes_nothing(kind):
     gradients, codes = gradients_of(kind), np.zeros(400, dtype=int)
     found, neighbors = nearest_neighbors(gradients, codes, K)
@@ -93,7 +89,7 @@ def test_little_memory_changes_nothing(kind):
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-@pytest.mark.parametrize("kind", ["narrow", "outer"])
+@pytest.mark.parametrize("kind", ["narrow", "wide"])
 def test_large_classes_are_approximate_and_never_too_near(kind, metric):
     gradients, codes = gradients_of(kind), np.arange(400) // 300
     exact = nearest_neighbors(gradients, codes, K, metric=metric)[0]
@@ -105,14 +101,14 @@ def test_large_classes_are_approximate_and_never_too_near(kind, metric):
     )
     np.testing.assert_array_equal(found, again)
     np.testing.assert_array_equal(found[codes == 1], exact[codes == 1])
-    assert (found >= exact * (1 - 1e-3) - 1e-7).all()  # float32, else centred
+    assert (found >= exact * (1 - 1e-3) - 1e-7).all()
     assert np.median(found[:300] / exact[:300].clip(1e-12), axis=0)[3] < 1.3
-    assert (found[:20, 3] == 0).all()  # copies stay together
+    assert (found[:20, 3] < 1e-6).all()  # copies stay together
 
 
 @pytest.mark.parametrize("rule", [FarNeighbors, IsolatedMedoids])
 def test_rules_say_which_rows_they_judge_approximately(rule):
-    gradients, codes = gradients_of("outer"), np.arange(400) // 300
+    gradients, codes = gradients_of("wide"), np.arange(400) // 300
     memory = Memory(np.ones(400, dtype=bool))
     details = rule(max_class_size=200).judge(gradients, codes, memory).details
     np.testing.assert_array_equal(details["approximate"], codes == 0)

@@ -108,9 +108,9 @@ def find_medoids(
     metric : {"euclidean", "cosine"}, default="euclidean"
         A zero gradient is at cosine distance 1 from all others and 0 from other zeros.
     optimizer : str, default="lazy"
-        Any of apricot's but "random" and "bidirectional", which raise there. "lazy"
-        chooses what "naive" does, ties to the lowest index, and is the fastest.
-        "sample" and "sieve" may choose fewer medoids than the budget.
+        Any of apricot's but "random" and "bidirectional", which raise there, and
+        "sieve", which is for streams. "lazy" chooses what "naive" does, ties to the
+        lowest index, and is the fastest; "sample" may choose too few.
     max_class_size : int or None, default=20_000
         A larger class is split at random into parts of at most this size, and each is
         clustered on its own: then time grows with n, not its square, and clusters are
@@ -202,25 +202,42 @@ def find_medoids_within(
         device = gradients.device if is_on_gpu(gradients) else None
         gradients = gradients.detach().cpu().numpy()
     order = np.argsort(codes, kind="stable")
-    ends = np.cumsum(np.bincount(codes, minlength=len(budgets)))
-    classes = [rows for rows in np.split(order, ends[:-1]) if len(rows)]
-    budgets = [budgets[codes[rows[0]]] for rows in classes]
     groups, shares = [], []
-    for rows, budget in zip(classes, budgets, strict=True):
+    for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
         parts = parts_of(rows, max_class_size or len(rows), seed)
-        ends = np.arange(len(parts) + 1) * budget // len(parts)
+        ends = np.arange(len(parts) + 1) * budgets[codes[rows[0]]] // len(parts)
         groups += parts
         shares += np.maximum(np.diff(ends), 1).tolist()
-    how = (metric, optimizer, seed, device)
-    found = choose_in_groups(gradients, groups, shares, how, n_jobs, verbose)
-    return join_groups(groups, found, is_exact=len(groups) == len(classes))
+    # With this process's threads alone: several large groups, while their distances
+    # fit working_memory together, or the rows of one.
+    n_threads, kind = 1, {"prefer": "threads"}
+    if effective_n_jobs(n_jobs) == 1:
+        n_threads, n_jobs, kind = torch.get_num_threads(), 1, {"backend": "threading"}
+        if device is None and (largest := max(map(len, groups))) >= LARGE:
+            fit = int(memory_limit() / (4 * largest**2))
+            n_jobs = max(1, min(n_threads, len(groups), fit))
+        n_threads //= n_jobs
+    how = (metric, optimizer, seed, device, n_threads)
+    # Gradients travel inside their task: joblib's dask backend puts arrays that are
+    # arguments into one worker's memory beforehand, which are lost if that dies.
+    shown = tqdm(groups, "medoids", unit="class", disable=not verbose)
+    found = Parallel(n_jobs=n_jobs, **kind)(
+        delayed(partial(choose_in_group, gradients[rows], budget, *how))()
+        for rows, budget in zip(shown, shares, strict=True)
+    )
+    return join_groups(groups, found, is_exact=len(groups) == len(np.unique(codes)))
 
 
-def choose_in_class(
-    gradients: Gradients, budget: int, how: tuple[Any, ...], n_threads: int
+def choose_in_group(
+    gradients: Gradients,
+    budget: int,
+    metric: str,
+    optimizer: str,
+    seed: int,
+    device: torch.device | None,
+    n_threads: int,
 ) -> Selection:
     """Choose medoids of one class, or part of one, on the device if they fit."""
-    metric, optimizer, seed, device = how
     n, k = len(gradients), min(budget, len(gradients))
     distances = Distances(gradients, metric, n_threads)
     if device is not None and optimizer == "lazy" and fits_on(device, n):
@@ -228,38 +245,6 @@ def choose_in_class(
     drawn = None if optimizer == "lazy" else seed  # a generator takes its time
     function = FacilityLocation(k, optimizer=optimizer, random_state=drawn)
     return function.fit(distances).selection
-
-
-def choose_in_groups(
-    gradients: Gradients,
-    groups: list[np.ndarray],
-    budgets: list[int],
-    how: tuple[Any, ...],
-    n_jobs: int | None,
-    verbose: int,
-) -> list[Selection]:
-    """Choose medoids of each group of rows: side by side, or each in threads.
-
-    Gradients travel inside their task: joblib's dask backend puts arrays that are
-    arguments into one worker's memory beforehand, which are lost if that dies.
-    """
-    n_threads, kind, largest = 1, {"prefer": "threads"}, max(map(len, groups))
-    if effective_n_jobs(n_jobs) == 1:
-        # With this process's threads: several large groups, while their distances
-        # fit working_memory together, or the rows of one.
-        n_threads, kind = torch.get_num_threads(), {"backend": "threading"}
-        fit = int(memory_limit() / (4 * largest**2))
-        n_jobs = (
-            min(n_threads, len(budgets), fit)
-            if largest >= LARGE and how[3] is None
-            else 1
-        )
-        n_threads //= (n_jobs := max(1, n_jobs))
-    shown = tqdm(groups, "medoids", unit="class", disable=not verbose)
-    return Parallel(n_jobs=n_jobs, **kind)(
-        delayed(partial(choose_in_class, gradients[rows], budget, how, n_threads))()
-        for rows, budget in zip(shown, budgets, strict=True)
-    )
 
 
 def parts_of(rows: np.ndarray, max_size: int, seed: int) -> list[np.ndarray]:

@@ -7,36 +7,35 @@ nearest medoid so far. Working on d keeps digits that a similarity in float32 lo
 from __future__ import annotations
 
 import heapq
-import threading
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 import torch
 
 from .distances import Array, Distances, compiled, memory_limit
 
-# apricot compiles parallel functions at import: starting numba's threads sets the
-# number of OpenMP threads of the whole process, torch's with it.
-_n_threads = torch.get_num_threads()
+# apricot compiles all its loops at import, which takes 2 s and sets the number of
+# OpenMP threads of the process, torch's with it. Here they wait until they are called.
+_njit: Any = numba.njit
+numba.njit = lambda *given, **how: _njit(*filter(callable, given), **how)
 from apricot import FacilityLocationSelection  # noqa: E402
 from apricot.optimizers import OPTIMIZERS, BaseOptimizer  # noqa: E402
 
-torch.set_num_threads(_n_threads)
+numba.njit = _njit
 
 # Why each of these of apricot 0.6.1 can't be used.
 REFUSED = {
+    "sieve": "it reads similarities in a loop of its own, and may choose too few",
     "random": "it raises TypeError: super(type, obj): obj must be an instance of type",
     "bidirectional": "it raises ValueError: zero-size array to reduction operation",
 }
 OPTIMIZER_NAMES = tuple(name for name in OPTIMIZERS if name not in REFUSED)
-# Stock apricot's compiled loops start threads, which not every threading layer of
-# numba's allows in two threads at once.
-_one_at_a_time = threading.Lock()
 
 # Sums are made side by side, entry j in sum j % LANES, and those added in the end: for
 # speed, and so that leaving out entries that add nothing changes no digit.
 LANES = 32
-BATCH = 64  # candidates without a list that are looked at, at first, for one medoid
+BATCH = 128  # candidates without a list that are looked at together
 
 
 class Selection(NamedTuple):
@@ -58,7 +57,8 @@ def look_at(rows: Array, candidates: Array, state: Any, step: int) -> None:
     near, names, lengths, bounds, seen_at, nearest = state
     sums, n = np.empty(LANES), len(nearest)
     values, columns = np.empty(n + 1, np.float32), np.empty(n + 1, np.int32)
-    for row, i in zip(rows, candidates):  # noqa: B905  (numba knows no strict)
+    for at in range(len(candidates)):
+        row, i = rows[at], candidates[at]
         sums[:] = 0.0
         for begin in range(0, n, LANES):
             here, old = row[begin : begin + LANES], nearest[begin : begin + LANES]
@@ -66,13 +66,12 @@ def look_at(rows: Array, candidates: Array, state: Any, step: int) -> None:
                 sums[j] += max(np.float64(old[j]) - np.float64(here[j]), 0.0)
         bounds[i], seen_at[i], kept = sums.sum(), step, 0
         for j in range(n):
+            values[kept], columns[kept] = row[j], j
             kept += int(row[j] < nearest[j])
         if kept <= near.shape[1]:
-            lengths[i], kept = kept, 0
-            for j in range(n):
-                values[kept], columns[kept] = row[j], j
-                kept += int(row[j] < nearest[j])
-            near[i, :kept], names[i, :kept] = values[:kept], columns[:kept]
+            lengths[i] = kept
+            for j in range(kept):
+                near[i, j], names[i, j] = values[j], columns[j]
 
 
 @compiled
@@ -120,49 +119,44 @@ class LazyGreedy(BaseOptimizer):
 
     def select(self, X: Distances, k: int, sample_cost: Any = None) -> None:
         """Choose k medoids, ties to the lowest index."""
-        function, n_batch = self.function, X.shape[0]  # all after the first medoid
-        _, _, lengths, bounds, seen_at, _ = function.state
-        ahead = bounds.copy()
-        bounds[:] = function._calculate_gains(X)
-        chosen, gains = np.zeros(k, dtype=np.int64), np.zeros(k)
-        if (best := int(np.argmax(bounds))) == function.guess:
-            function._select_next(X[best], bounds[best], best)
-            bounds[:], bounds[best], n_batch = ahead, -1.0, BATCH
+        n, function, guess, n_batch = X.shape[0], self.function, -1, BATCH
+        if X.fits:
+            room: Any = X.summary and X.stored  # lists lie in the place of the rows
         else:
-            lengths[:], seen_at[:] = -1, 0
-        while (before := len(function.ranking)) < k:
-            step = lazy_greedy(function.state, function.owner, chosen, gains, before)
-            function.ranking += chosen[before:step].tolist()
-            function.gains += gains[before:step].tolist()
+            room = np.empty((n, min(n, int(memory_limit() / (4 * n)))), np.float32)
+        half = room.shape[1] // 2
+        lists = (room[:, :half], room.view(np.int32)[:, half : 2 * half])
+        lengths, bounds, seen_at = np.full(n, -1), np.zeros(n), np.zeros(n, np.int64)
+        if not X.fits:
+            # While rows are made for their sums: what candidates would gain after
+            # the likely first medoid, which saves making all rows once more.
+            guess = X.likely_centre()
+            ahead = (*lists, lengths, bounds, seen_at, X[guess])
+            X.summary = X.summarised(lambda rows, some: look_at(rows, some, ahead, 1))
+        first = function._calculate_gains(X)
+        if (best := int(np.argmax(first))) != guess:
+            bounds[:], lengths[:], seen_at[:], n_batch = first, -1, 0, n
+        function._select_next(X[best], first[best], best)
+        bounds[best] = -1.0
+        state = (*lists, lengths, bounds, seen_at, function.nearest)
+        chosen, gains = np.zeros(k, dtype=np.int64), np.zeros(k)
+        while (step := len(function.ranking)) < k:
             best = int(np.argmax(bounds))
-            if step < k and seen_at[best] == step:
+            if lengths[best] >= 0:
+                end = lazy_greedy(state, function.owner, chosen, gains, step)
+                function.ranking += chosen[step:end].tolist()
+                function.gains += gains[step:end].tolist()
+            elif seen_at[best] == step:
                 function._select_next(X[best], bounds[best], best)
-            elif step < k:
-                is_stale = (lengths < 0) & (seen_at < step) & (bounds >= 0.0)
-                stale = np.flatnonzero(is_stale)
-                order = np.argsort(-bounds[stale], kind="stable")
-                function._calculate_gains(X, np.sort(stale[order[:n_batch]]))
-                n_batch = 2 * n_batch if step == before else BATCH
-
-
-class Sieve(BaseOptimizer):
-    """Stock apricot's streaming sieve, which reads similarities in a loop of its own.
-
-    It may choose fewer than k, and none where nothing gains, as in a class of one or
-    of equal gradients: there the first example is the medoid.
-    """
-
-    def select(self, X: Distances, k: int, sample_cost: Any = None) -> None:
-        """Choose at most k medoids."""
-        rows, n_threads = X.rows(self.function.idxs), torch.get_num_threads()
-        similarities = rows.max() - rows.astype(np.float64)
-        stock = FacilityLocationSelection(k, metric="precomputed", optimizer="sieve")
-        with _one_at_a_time:
-            chosen = stock.fit(similarities).ranking if similarities.any() else [0]
-            torch.set_num_threads(n_threads)
-        for i in dict.fromkeys(chosen):
-            gain = self.function._calculate_gains(X, np.array([i]))[0]
-            self.function._select_next(X[i], gain, int(i))
+                bounds[best] = -1.0
+            else:
+                stale = np.flatnonzero((lengths < 0) & (seen_at < step) & (bounds >= 0))
+                next_ones = stale[np.argsort(-bounds[stale], kind="stable")[:n_batch]]
+                X.in_blocks(
+                    lambda some: look_at(X.rows(some), some, state, step),
+                    np.sort(next_ones),
+                )
+                n_batch = BATCH
 
 
 class FacilityLocation(FacilityLocationSelection):
@@ -177,7 +171,7 @@ class FacilityLocation(FacilityLocationSelection):
             # small budgets and budgets near n miss.
             options["m"] = min(8, X.shape[0])
             options["l"] = min(self.n_samples, -(-X.shape[0] // options["m"]))
-        optimizers = {**OPTIMIZERS, "lazy": LazyGreedy, "sieve": Sieve}
+        optimizers = {**OPTIMIZERS, "lazy": LazyGreedy}
         optimizers[self.optimizer](self, **options).select(X, self.n_samples)
         arrays = np.array(self.ranking), np.array(self.gains), self.owner
         self.selection = Selection(*arrays, X.summary[2])
@@ -189,32 +183,20 @@ class FacilityLocation(FacilityLocationSelection):
         self.gains: Any = []
         self.owner = np.zeros(n, dtype=np.int64)
         self.mask, self.idxs = np.zeros(n, dtype=np.int8), np.arange(n)
-        self.guess = -1
-        is_lazy = self.optimizer == "lazy"
-        width = 0 if X.fits or not is_lazy else min(n, int(memory_limit() / (4 * n)))
-        room: Any = np.empty((n, width), np.float32)
-        if is_lazy and X.fits:
-            room = X.summary and X.stored  # lists lie in the place of the rows
-        half = room.shape[1] // 2
-        lists = (room[:, :half], room.view(np.int32)[:, half : 2 * half])
-        self.bounds, seen_at = np.full(n, -1.0), np.zeros(n, dtype=np.int64)
-        state = (*lists, np.full(n, -1), self.bounds, seen_at)
-        if is_lazy and not X.fits:
-            # While rows are made for their sums: what candidates would gain after
-            # the likely first medoid, which saves making all rows once more.
-            self.guess = X.likely_centre()
-            ahead = (*state, X[self.guess])
-            X.summary = X.summarised(lambda rows, some: look_at(rows, some, ahead, 1))
-        self.nearest = np.full(n, X.summary[1], dtype=np.float32)
-        self.state = (*state, self.nearest)
+        self.nearest = np.full(n, np.inf, dtype=np.float32)
 
     def _calculate_gains(self, X: Distances, idxs: Array | None = None) -> Array:
         idxs = self.idxs if idxs is None else idxs
         if not self.ranking:
             return X.shape[0] * X.summary[1] - X.summary[0][idxs]
-        step = len(self.ranking)
-        X.in_blocks(lambda some: look_at(X.rows(some), some, self.state, step), idxs)
-        return self.bounds[idxs]
+        gains = np.empty(X.shape[0])
+
+        def calculate(some: Array) -> None:
+            closer = np.subtract(self.nearest, X.rows(some), dtype=np.float64)
+            gains[some] = closer.clip(0).sum(axis=1)
+
+        X.in_blocks(calculate, idxs)
+        return gains[idxs]
 
     def _select_next(self, X: Array, gain: float, idx: int) -> None:
         if self.mask[idx]:
@@ -227,7 +209,7 @@ class FacilityLocation(FacilityLocationSelection):
         self.nearest[closer], self.owner[closer] = X[closer], len(self.ranking)
         self.ranking.append(int(idx))
         self.gains.append(gain)
-        self.mask[idx], self.bounds[idx] = 1, -1.0
+        self.mask[idx] = 1
         self.idxs = np.flatnonzero(self.mask == 0)
 
 
