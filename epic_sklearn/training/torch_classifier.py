@@ -315,10 +315,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         return EpochStart(EpochOrder(len(labels), seed))
 
     def _check_criterion(self, n_classes: int, is_weighted: bool) -> None:
-        """Refuse class weights of other classes, and losses that give no mean.
-
-        With sample weights also those that give no loss of each example.
-        """
+        """Refuse class weights of other classes, and losses that can't be weighted."""
         loss = self.criterion
         if loss is None:
             return
