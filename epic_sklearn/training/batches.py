@@ -141,9 +141,10 @@ class TrainingCollate:
     ) -> None:
         self.augment, self.collate = augment, collate
 
-    def __call__(self, items: Any) -> tuple[Any, torch.Tensor]:
+    def __call__(self, items: Any) -> list[Any]:
         """Collate, augment the input, and put the weights beside it."""
         x, codes, *weights = self.collate(items)
         x = x if self.augment is None else self.augment(x)
-        # skorch takes pairs only; what else a batch has goes with the input.
-        return Weighted(x, *weights) if weights else x, codes
+        # skorch takes pairs only; what else a batch has goes with the input. A list,
+        # as torch's own: callbacks may change a batch.
+        return [Weighted(x, *weights) if weights else x, codes]
