@@ -133,7 +133,7 @@ with tempfile.TemporaryDirectory() as folder:
 # where six do without a filter and eight on as many rows dropped at random. A
 # `threshold` of the size of the group removes the copies, if the size is guessed right,
 # and costs 19% of the clean examples and two points of accuracy. `FarNeighbors`, which
-# looks for tight groups as well, stops all attacks of both kinds and drops 3% to 4%.
+# looks for tight groups as well, stops all attacks of both kinds and drops 4% to 5%.
 # That many rows at random stop none.
 #
 # Note what the attack needs: rows moved that far are easy to see by anyone who looks at

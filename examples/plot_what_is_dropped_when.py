@@ -56,7 +56,7 @@ print(f"attacks that succeed in spite of EPIC: {n_fooled} of 6")
 # --------------
 #
 # All six trainings together: 60 poisons and 4,140 clean examples. More than half of
-# the poisons go in the first two rounds, all but two in nine. Of the clean examples
+# the poisons go in the first two rounds, most of the rest later. Of the clean examples
 # 9% go in the first round; after the third hardly any more do, 17% in the end.
 
 dropped_at = np.concatenate([model.dropped_at_epoch_ for model in models])
