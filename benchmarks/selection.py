@@ -10,8 +10,9 @@ Times are of the processor, so that a busy machine changes them little; the rati
 is to the plain float32 product of the class's inputs with themselves, timed in the
 same process (above 20,000 rows a part of it, in proportion).
 
-apricot and submodlib (``pip install submodlib-py``) get Euclidean distances of
-narrow gradients, their own similarity included; their memory grows with n squared.
+apricot and submodlib (``pip install submodlib-py``) get up to 20,000 rows as a plain
+array, last-layer gradients as wide ones; distances and similarities are timed with them.
+A cell over `--limit` or `--memory` is reported as such.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ SHAPES = {
     "100 x 768": (100, 768),
 }
 RULES = ("IsolatedMedoids", "FarNeighbors", "apricot", "submodlib")
-LARGEST_STOCK = 5_000  # rows, of narrow gradients, that the others get
+STOCK = ("apricot", "submodlib")
+LARGEST_STOCK = 20_000  # rows that they get: their memory grows with n squared
 SHARE = 0.2  # medoids of a class
 
 
@@ -104,6 +106,13 @@ def stock_submodlib(X: np.ndarray, k: int) -> np.ndarray:
     return np.array([i for i, _ in chosen])
 
 
+def plain(gradients: Any) -> np.ndarray:
+    """Gradients as one wide array."""
+    if isinstance(gradients, OuterProductGradients):
+        return gradients.toarray()
+    return gradients
+
+
 def judge(rule: Any, gradients: Any) -> Any:
     n = len(gradients)
     return rule.judge(gradients, np.zeros(n, dtype=int), Memory(np.ones(n, dtype=bool)))
@@ -111,9 +120,9 @@ def judge(rule: Any, gradients: Any) -> Any:
 
 def work_of(name: str) -> Callable[[Any], object]:
     """Choose what is timed."""
-    if name in ("apricot", "submodlib"):
+    if name in STOCK:
         stock = stock_apricot if name == "apricot" else stock_submodlib
-        return lambda X: stock(X, int(SHARE * len(X)))
+        return lambda X: stock(plain(X), int(SHARE * len(X)))
     rule = IsolatedMedoids(SHARE) if name == "IsolatedMedoids" else FarNeighbors()
     return lambda X: judge(rule, X)
 
@@ -139,10 +148,11 @@ def peak_memory(of: str = "VmHWM") -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith(of)) / 1024
 
 
-def run_cell(rule: str, shape: str, n: int, limit: int) -> dict[str, Any]:
+def run_cell(rule: str, shape: str, n: int, limit: int, memory: int) -> dict[str, Any]:
     """Time one cell in this process."""
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_CPU, (limit + 60, limit + 60))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory << 30, memory << 30))
     gradients = make(shape, n)
     work = work_of(rule)
     work(gradients[np.arange(min(n, 600))])  # compiles
@@ -154,9 +164,6 @@ def run_cell(rule: str, shape: str, n: int, limit: int) -> dict[str, Any]:
         work(gradients)
         times.append(time.process_time() - start)
     return {
-        "rule": rule,
-        "shape": shape,
-        "n": n,
         "seconds": round(min(times), 3),
         "product": round(product, 6),
         "MiB": round(peak_memory() - before),
@@ -170,9 +177,7 @@ def cells_to_run(rows: list[int], shapes: list[str], rules: list[str]) -> Any:
     for n in sorted(rows):
         for shape in shapes:
             for rule in rules:
-                is_stock = rule in ("apricot", "submodlib")
-                narrow = shape in ("10 wide", "64 wide")
-                if not is_stock or (narrow and n <= LARGEST_STOCK):
+                if rule not in STOCK or n <= LARGEST_STOCK:
                     yield rule, shape, n
 
 
@@ -201,28 +206,35 @@ def table(path: Path, rows: list[int], shapes: list[str], rules: list[str]) -> s
     return "\n".join(lines)
 
 
+def run_fresh(args: argparse.Namespace, *what: str) -> dict[str, Any]:
+    """Run one cell in a process of its own: its figures, or what it was over."""
+    command = [sys.executable, __file__, "--limit", str(args.limit)]
+    command += ["--memory", str(args.memory), "--cell", *what]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    if ran.returncode == 0:
+        return json.loads(ran.stdout)
+    if "MemoryError" in ran.stderr or "bad_alloc" in ran.stderr:
+        return {"over": f"{args.memory} GiB"}
+    if ran.returncode < 0:
+        return {"over": f"{args.limit} s"}
+    raise RuntimeError(ran.stderr)
+
+
 def measure(args: argparse.Namespace) -> None:
-    """Run the cells that are not in the file yet, each in a fresh process."""
-    done = set()
+    """Run the cells that are not in the file yet; above one that is over, none."""
+    done, over = set(), {}
     for line in args.cells.read_text().splitlines() if args.cells.exists() else ():
         cell = json.loads(line)
         done.add((cell["rule"], cell["shape"], cell["n"]))
-    slow = set()
+        if "over" in cell:
+            over[cell["rule"], cell["shape"]] = {"over": cell["over"]}
     for rule, shape, n in cells_to_run(args.rows, args.shapes, args.rules):
-        if (rule, shape, n) in done or (rule, shape) in slow:
+        if (rule, shape, n) in done:
             continue
-        command = [sys.executable, __file__, "--limit", str(args.limit), "--cell"]
-        command += [rule, shape, str(n)]
-        ran = subprocess.run(command, capture_output=True, text=True)
-        if ran.returncode == 0:
-            line = ran.stdout.strip()
-        elif ran.returncode < 0:  # by the limit: larger ones take longer
-            slow.add((rule, shape))
-            cell = {"rule": rule, "shape": shape, "n": n, "over": args.limit}
-            line = json.dumps(cell)
-        else:
-            print(ran.stderr, file=sys.stderr)
-            continue
+        found = over.get((rule, shape)) or run_fresh(args, rule, shape, str(n))
+        if "over" in found:
+            over[rule, shape] = found
+        line = json.dumps({"rule": rule, "shape": shape, "n": n, **found})
         with args.cells.open("a") as file:
             file.write(line + "\n")
         print(line, flush=True)
@@ -321,6 +333,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=SHAPES)
     parser.add_argument("--rules", nargs="+", default=list(RULES), choices=RULES)
     parser.add_argument("--limit", type=int, default=600, help="seconds a cell")
+    parser.add_argument("--memory", type=int, default=16, help="GiB a cell")
     parser.add_argument("--cells", type=Path, default=Path("cells.jsonl"))
     parser.add_argument("--quality", action="store_true", help="parts against exact")
     parser.add_argument("--trials", type=Path, help="ready poisoned features, .npz")
@@ -328,7 +341,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.cell:
         rule, shape, n = args.cell
-        print(json.dumps(run_cell(rule, shape, int(n), args.limit)))
+        print(json.dumps(run_cell(rule, shape, int(n), args.limit, args.memory)))
     elif args.quality:
         torch.set_num_threads(1)
         quality(args.rows[0] if len(args.rows) == 1 else 20_000)

@@ -18,6 +18,8 @@ from epic_sklearn.medoids import OPTIMIZER_NAMES, distances_between
 from epic_sklearn.medoids.distances import Distances
 from epic_sklearn.medoids.greedy import FacilityLocation
 
+MAY_CHOOSE_FEWER = ("sample", "sieve")  # "sample" considers 90% of a class
+
 
 class ApricotNaive(FacilityLocationSelection):
     """Stock apricot without its compiled kernel.
@@ -137,7 +139,7 @@ def test_every_apricot_optimizer_name_passes_through(optimizer, budget):
     ]
     np.testing.assert_array_equal(medoids[0].indices, medoids[1].indices)
     assert len(set(medoids[0].indices)) == len(medoids[0].indices) <= budget
-    if optimizer != "sample":  # which considers 90% of the class
+    if optimizer not in MAY_CHOOSE_FEWER:
         assert len(medoids[0].indices) == budget
 
 
@@ -306,6 +308,24 @@ def test_global_random_state_is_not_touched():
     np.testing.assert_array_equal(before, np.random.get_state()[1])
 
 
+def test_the_sieve_is_apricots_on_the_same_similarities():
+    distances = matrix(np.random.RandomState(0).randn(60, 3))
+    similarities = distances.max() - distances.astype(np.float64)
+    stock = FacilityLocationSelection(6, metric="precomputed", optimizer="sieve")
+    ours = FacilityLocation(6, optimizer="sieve")
+    ours.fit(Distances(np.random.RandomState(0).randn(60, 3), "euclidean"))
+    assert list(ours.ranking) == list(stock.fit(similarities).ranking)
+
+
+def test_the_sieve_takes_classes_of_one_and_of_equal_gradients():
+    gradients = np.vstack([np.random.RandomState(0).randn(30, 3), np.ones((4, 3))])
+    y = np.repeat([0, 1, 2], [30, 1, 3])
+    found = find_medoids(gradients, y, optimizer="sieve")
+    assert len(set(found.indices)) == len(found.indices) <= 8
+    assert {30, 31} <= set(found.indices)
+    assert found.cluster_size[30:].tolist() == [1, 3, 3, 3]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -316,7 +336,6 @@ def test_global_random_state_is_not_touched():
         ({"optimizer": "fast"}, "'optimizer' .* Got 'fast'"),
         ({"optimizer": "random"}, "'random', which can't be used .* TypeError"),
         ({"optimizer": "bidirectional"}, "it raises ValueError.* Choose one of"),
-        ({"optimizer": "sieve"}, "'sieve', which can't be used .* similarities"),
         ({"max_class_size": 1}, "'max_class_size' .* Got 1"),
         ({"gradients": np.zeros((3, 2))}, "3 rows for 4 examples"),
         ({"gradients": np.zeros(4)}, "must have shape"),
@@ -345,7 +364,7 @@ def test_import_and_fits_leave_torchs_threads_as_the_user_set_them():
         "import torch, numpy as np; torch.set_num_threads(1); import epic_sklearn as e;"
         "assert torch.get_num_threads() == 1, 'import';"
         "X = np.random.randn(30, 2);"
-        "[e.find_medoids(X, [0] * 30, optimizer=o) for o in ('naive', 'greedi')];"
+        "[e.find_medoids(X, [0] * 30, optimizer=o) for o in ('naive', 'greedi', 'sieve')];"
         "assert torch.get_num_threads() == 1, 'fit'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -436,7 +455,7 @@ def test_no_medoid_occurs_twice(optimizer):
         gradients, y, subset_size=0.9, optimizer=optimizer, random_state=0
     )
     assert len(set(medoids.indices)) == len(medoids.indices)
-    assert len(medoids.indices) == (37 if optimizer != "sample" else 36)
+    assert len(medoids.indices) == 37 or optimizer in MAY_CHOOSE_FEWER
 
 
 def test_zero_outer_products_are_one_direction():

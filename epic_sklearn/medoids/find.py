@@ -108,9 +108,9 @@ def find_medoids(
     metric : {"euclidean", "cosine"}, default="euclidean"
         A zero gradient is at cosine distance 1 from all others and 0 from other zeros.
     optimizer : str, default="lazy"
-        Any of apricot's but "random" and "bidirectional", which raise there, and
-        "sieve", which is for streams. "lazy" chooses what "naive" does, ties to the
-        lowest index, and is the fastest; "sample" may choose too few.
+        Any of apricot's but "random" and "bidirectional", which raise there. "lazy"
+        chooses what "naive" does, ties to the lowest index, and is the fastest.
+        "sample" and "sieve" may choose fewer medoids than the budget.
     max_class_size : int or None, default=20_000
         A larger class is split at random into parts of at most this size, and each is
         clustered on its own: then time grows with n, not its square, and clusters are

@@ -20,16 +20,18 @@ from .distances import Array, Distances, compiled, memory_limit
 _njit: Any = numba.njit
 numba.njit = lambda *given, **how: _njit(*filter(callable, given), **how)
 from apricot import FacilityLocationSelection  # noqa: E402
+from apricot.functions.facilityLocation import calculate_gains_sieve  # noqa: E402
 from apricot.optimizers import OPTIMIZERS, BaseOptimizer  # noqa: E402
 
 numba.njit = _njit
 
 # Why each of these of apricot 0.6.1 can't be used.
 REFUSED = {
-    "sieve": "it reads similarities in a loop of its own, and may choose too few",
     "random": "it raises TypeError: super(type, obj): obj must be an instance of type",
     "bidirectional": "it raises ValueError: zero-size array to reduction operation",
 }
+# Without threads: theirs would set the number of those of the process.
+sieve_gains = calculate_gains_sieve(None, False, True, False)
 OPTIMIZER_NAMES = tuple(name for name in OPTIMIZERS if name not in REFUSED)
 
 # Sums are made side by side, entry j in sum j % LANES, and those added in the end: for
@@ -159,6 +161,19 @@ class LazyGreedy(BaseOptimizer):
                 n_batch = BATCH
 
 
+class Sieve(OPTIMIZERS["sieve"]):
+    """apricot's, for streams; where nothing gains the first example is the medoid."""
+
+    def select(self, X: Distances, k: int, sample_cost: Any = None) -> None:
+        """Choose at most k medoids."""
+        super().select(X, k)
+        chosen = self.function.ranking.tolist() or [0]
+        self.function._initialize(X)
+        for i in chosen:
+            gain = self.function._calculate_gains(X, np.array([i]))[0]
+            self.function._select_next(X[i], gain, i)
+
+
 class FacilityLocation(FacilityLocationSelection):
     """apricot's facility location, on distances instead of similarities."""
 
@@ -171,7 +186,7 @@ class FacilityLocation(FacilityLocationSelection):
             # small budgets and budgets near n miss.
             options["m"] = min(8, X.shape[0])
             options["l"] = min(self.n_samples, -(-X.shape[0] // options["m"]))
-        optimizers = {**OPTIMIZERS, "lazy": LazyGreedy}
+        optimizers = {**OPTIMIZERS, "lazy": LazyGreedy, "sieve": Sieve}
         optimizers[self.optimizer](self, **options).select(X, self.n_samples)
         arrays = np.array(self.ranking), np.array(self.gains), self.owner
         self.selection = Selection(*arrays, X.summary[2])
@@ -197,6 +212,12 @@ class FacilityLocation(FacilityLocationSelection):
 
         X.in_blocks(calculate, idxs)
         return gains[idxs]
+
+    def _calculate_sieve_gains(self, X: Distances, *given: Any) -> None:
+        self._X, self.sparse = np.empty((X.shape[0], 0)), False
+        self.calculate_sieve_gains_ = sieve_gains
+        similarities = X.summary[1] - X.rows(self.idxs).astype(np.float64)
+        super()._calculate_sieve_gains(similarities, *given)
 
     def _select_next(self, X: Array, gain: float, idx: int) -> None:
         if self.mask[idx]:
