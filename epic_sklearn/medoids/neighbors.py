@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from sklearn import config_context
 from sklearn.neighbors import NearestNeighbors
@@ -9,6 +11,8 @@ from sklearn.neighbors import NearestNeighbors
 from .distances import MAX_CLASS_SIZE, Array, Points, directions
 
 N_TREES = 4  # in each, an example is compared with those of its cell
+SMALL = 64  # classes of so few rows of one size are searched at once
+STACK_ROWS = 4096  # of them at a time
 N_FEW = 256  # examples among which the far end of a line is chosen
 
 
@@ -52,20 +56,23 @@ def nearest_neighbors(
     """
     distances = np.full((len(codes), k), np.inf)
     neighbors = np.full((len(codes), k), -1)
-    order = np.argsort(codes, kind="stable")
-    size = max((max_class_size or 0) // N_TREES, 2 * k + 2)
-    for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
-        inside = features[rows]
-        scaled = Points(directions([inside])[0] if metric == "cosine" else inside)
-        points, cells = scaled.points, [np.arange(len(rows))]
-        if max_class_size and len(rows) > max_class_size:
+    for classes in stacks_of(codes, min(SMALL, max_class_size or SMALL)):
+        rows, size = classes.ravel(), classes.shape[1]
+        points, exponent, cells = features[rows], 0, [np.arange(len(rows))]
+        if metric == "cosine":
+            points = directions([points])[0]
+        if len(classes) == 1:
+            scaled = Points(points)
+            points, exponent = scaled.points, scaled.exponent
+        if max_class_size and size > max_class_size:
+            cell_size = max(max_class_size // N_TREES, 2 * k + 2)
             rng = np.random.RandomState(seed)
-            trees = (cells_of(points, cells[0], size, rng) for _ in range(N_TREES))
+            trees = (cells_of(points, cells[0], cell_size, rng) for _ in range(N_TREES))
             cells = [cell for tree in trees for cell in tree]
         for cell in cells:
             at = rows[cell]
-            near, who = within(points[cell], k)
-            near, who = np.ldexp(near, scaled.exponent), at[who]
+            near, who = within(points[cell], min(size, len(cell)), k)
+            near, who = np.ldexp(near, exponent), at[who]
             seen = (who[:, :, None] == neighbors[at][:, None]).any(axis=2)
             near = np.hstack([distances[at], np.where(seen, np.inf, near)])
             who = np.hstack([neighbors[at], who])
@@ -73,6 +80,18 @@ def nearest_neighbors(
             distances[at] = np.take_along_axis(near, first, axis=1)
             neighbors[at] = np.take_along_axis(who, first, axis=1)
     return distances**2 / 2 if metric == "cosine" else distances, neighbors
+
+
+def stacks_of(codes: Array, small: int) -> Iterator[Array]:
+    """Rows (c, s) of each class, small ones of one size together."""
+    sizes = np.bincount(codes)[codes]
+    order = np.lexsort((codes, sizes))
+    for rows in np.split(order, np.flatnonzero(np.diff(sizes[order])) + 1):
+        classes = rows.reshape(-1, sizes[rows[0]])
+        together = (
+            max(1, STACK_ROWS // len(classes[0])) if len(classes[0]) <= small else 1
+        )
+        yield from np.split(classes, range(together, len(classes), together))
 
 
 def cells_of(
@@ -95,12 +114,22 @@ def cells_of(
     ]
 
 
-def within(points: Array, k: int) -> tuple[Array, Array]:
-    """Distances to the k neighbours inside one cell, or to all, and their places."""
-    k = min(k, len(points) - 1)
-    if k == 0:
-        return np.empty((len(points), 0)), np.empty((len(points), 0), dtype=np.int64)
-    with config_context(assume_finite=True, skip_parameter_validation=True):
-        return (
-            NearestNeighbors(n_neighbors=k, algorithm="brute").fit(points).kneighbors()
-        )
+def within(points: Array, size: int, k: int) -> tuple[Array, Array]:
+    """Distances to k neighbours, or all, inside each `size` rows, and their places."""
+    k = min(k, size - 1)
+    if size > SMALL:
+        with config_context(assume_finite=True, skip_parameter_validation=True):
+            search = NearestNeighbors(n_neighbors=k, algorithm="brute")
+            return search.fit(points).kneighbors()
+    # scikit-learn's checks take longer than so few rows.
+    points = points.reshape(-1, size, points.shape[1]).astype(np.float64)
+    points -= points.mean(axis=1, keepdims=True)
+    squares = -2 * points @ points.swapaxes(1, 2)
+    own = np.arange(size)
+    norms = squares[:, own, own] / -2
+    squares += norms[:, :, None] + norms[:, None]
+    squares[:, own, own] = np.inf
+    first = np.argsort(squares, axis=2, kind="stable")[:, :, :k]
+    near = np.sqrt(np.take_along_axis(squares, first, axis=2).clip(0))
+    first += size * np.arange(len(points))[:, None, None]
+    return np.concatenate(near), np.concatenate(first)
