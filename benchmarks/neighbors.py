@@ -150,9 +150,9 @@ def run_cell(name: str, n: int, n_features: int, n_threads: int, limit: int) -> 
 
 def flagged(gradients: OuterProductGradients, found: np.ndarray) -> np.ndarray:
     """Flag rows by such neighbours."""
-    halves, names = found[0].astype(np.float64) ** 2 / 2, found[1].astype(int)
+    distances, names = found[0].astype(np.float64), found[1].astype(int)
     where = "epic_sklearn.rules.far_neighbors.nearest_neighbors"
-    with patch(where, lambda *args, **kwargs: (halves, names)):
+    with patch(where, lambda *args, **kwargs: (distances, names)):
         return judge(FarNeighbors(), gradients).flagged
 
 

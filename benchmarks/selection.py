@@ -12,8 +12,8 @@ is to the plain float32 product of the class's inputs with themselves, timed in 
 same process (above 20,000 rows a part of it, in proportion).
 
 apricot and submodlib (``pip install submodlib-py``) get up to 20,000 rows as a plain
-array, last-layer gradients as wide ones; distances and similarities are timed with them.
-A cell over `--limit` or `--memory` is reported as such.
+array, last-layer gradients as wide ones; making similarities is timed with them. A
+cell over `--limit` or `--memory` is reported as such.
 """
 
 from __future__ import annotations
@@ -287,12 +287,11 @@ def quality(n: int) -> None:
                 getattr(gradients, "inputs", gradients),
                 codes,
                 10,
-                metric="cosine",
                 max_class_size=size,
             )[0][:, [0, -1]]
             for size in (None, n // 4)
         ]
-        ratio = np.median(np.sqrt(near[1] / near[0].clip(1e-30)), axis=0)
+        ratio = np.median(near[1] / near[0].clip(1e-15), axis=0)
         print(f"| | median d_1, d_10 | 1, 1 | {ratio[0]:.3f}, {ratio[1]:.3f} |")
         if isinstance(gradients, OuterProductGradients):
             far = [

@@ -135,8 +135,7 @@ def find_medoids(
     Notes
     -----
     Distances are float32, held while those of a class fit scikit-learn's
-    ``working_memory`` and else made again when needed; from 48 features on by matrix
-    products, which may change last digits. Float64 is centred inside its class first.
+    ``working_memory`` and else made again when needed.
 
     Examples
     --------

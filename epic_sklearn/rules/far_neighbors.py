@@ -142,18 +142,12 @@ def neighbor_isolation(
     if len(rows) == 0:
         return score
     _, codes = np.unique(codes[rows], return_inverse=True)
-    halves, neighbors = nearest_neighbors(
-        inputs[rows],
-        codes,
-        N_NEIGHBORS,
-        metric="cosine",
-        max_class_size=max_class_size,
-        seed=seed,
+    distances, neighbors = nearest_neighbors(
+        inputs[rows], codes, N_NEIGHBORS, max_class_size=max_class_size, seed=seed
     )
     k = (np.bincount(codes) // SHARE).clip(2, N_NEIGHBORS)[codes]
     some = np.arange(N_NEIGHBORS) < k[:, None]
-    # Half the square of the distance between rows scaled to length 1.
-    distances = np.sqrt(2 * halves).clip(SAME_DIRECTION)
+    distances = distances.clip(SAME_DIRECTION)
     last = distances[np.arange(len(k)), k - 1]
     apart = some & (distances > SAME_DIRECTION)
     first = np.where(apart, distances, last[:, None]).min(axis=1)
