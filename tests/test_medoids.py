@@ -364,7 +364,8 @@ def test_import_and_fits_leave_torchs_threads_as_the_user_set_them():
         "import torch, numpy as np; torch.set_num_threads(1); import epic_sklearn as e;"
         "assert torch.get_num_threads() == 1, 'import';"
         "X = np.random.randn(30, 2);"
-        "[e.find_medoids(X, [0] * 30, optimizer=o) for o in ('naive', 'greedi', 'sieve')];"
+        "names = ('naive', 'greedi', 'sieve');"
+        "[e.find_medoids(X, [0] * 30, optimizer=o) for o in names];"
         "assert torch.get_num_threads() == 1, 'fit'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

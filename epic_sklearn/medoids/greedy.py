@@ -21,7 +21,7 @@ _njit: Any = numba.njit
 numba.njit = lambda *given, **how: _njit(*filter(callable, given), **how)
 from apricot import FacilityLocationSelection  # noqa: E402
 from apricot.functions.facilityLocation import calculate_gains_sieve  # noqa: E402
-from apricot.optimizers import OPTIMIZERS, BaseOptimizer  # noqa: E402
+from apricot.optimizers import OPTIMIZERS, BaseOptimizer, SieveGreedy  # noqa: E402
 
 numba.njit = _njit
 
@@ -161,7 +161,7 @@ class LazyGreedy(BaseOptimizer):
                 n_batch = BATCH
 
 
-class Sieve(OPTIMIZERS["sieve"]):
+class Sieve(SieveGreedy):
     """apricot's, for streams; where nothing gains the first example is the medoid."""
 
     def select(self, X: Distances, k: int, sample_cost: Any = None) -> None:
