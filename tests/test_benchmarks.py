@@ -354,3 +354,13 @@ def test_rules_are_reported_on_the_half_they_were_not_chosen_on():
     even, odd = rules.tables(trials).split(rules.HALVES[1][1:])
     assert "| s | EPIC | 0 of 10 (0% to 28%) | 80.0% | 50% | 10.0% |" in even
     assert "| s | EPIC | 10 of 10 (72% to 100%) | 80.0% | 50% | 10.0% |" in odd
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*ROOT.glob("benchmarks/*.py"), *ROOT.glob("docs/comparison/*.py")],
+    ids=lambda path: path.name,
+)
+def test_scripts_behind_the_figures_still_load(path):
+    spec = importlib.util.spec_from_file_location(f"benchmarks.{path.stem}", path)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
