@@ -298,8 +298,10 @@ def quality(n: int) -> None:
                 judge(FarNeighbors(max_class_size=size), gradients).flagged
                 for size in (None, n // 4)
             ]
-            print(f"| | dropped by FarNeighbors | {far[0].sum()} | {far[1].sum()}, ")
-            print(f"{overlap(*far):.0%} of the exact ones |", flush=True)
+            print(f"| | dropped by FarNeighbors | {far[0].sum()} | ", end="")
+            print(
+                f"{far[1].sum()}, {overlap(*far):.0%} of the exact ones |", flush=True
+            )
 
 
 def distance_to_nearest(gradients: Any, chosen: np.ndarray) -> float:
