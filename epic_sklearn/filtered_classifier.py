@@ -215,7 +215,7 @@ class FilteredClassifier(
             If X, y are not the rows of the fit.
         """
         detector = self._detector()
-        detector._rows_of_the_fit(X, detector._check_labels(y))
+        detector._rows_of_the_fit(X, y)
         if sample_weight is not None:
             fit_params["sample_weight"] = check_weights(sample_weight, X)
         params = self._route(fit_params).classifier.fit

@@ -26,9 +26,9 @@ class ReviewableDetector(Reviewable, BaseDetector):
         return self._check_X(X, reset=False)
 
     def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
-        gradients = self.extractor_.compute(seen, labels)
-        probabilities = probabilities_of(self.extractor_, seen)
-        return check_gradients(gradients, len(labels)), probabilities
+        found = self.extractor_.compute(seen, labels)
+        gradients = check_gradients(found, len(labels))
+        return gradients, probabilities_of(self.extractor_, seen, labels, gradients)
 
 
 class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):

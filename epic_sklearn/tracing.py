@@ -23,6 +23,7 @@ from .gradients.features import inner_products, unit_gradients
 from .gradients.items import (
     inputs_and_labels,
     is_dataset,
+    item_labels,
     n_items,
     ordered_batches,
     read_items,
@@ -30,7 +31,6 @@ from .gradients.items import (
 from .gradients.modules import forward
 from .report import write_trace
 from .training.remember import states_of
-from .training.sampler import labels_of
 from .validation import check_labels, label_array, refuse_other_order
 
 BLOCK = 2048  # training rows looked at together
@@ -236,7 +236,7 @@ def _check_rows(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels of the training set, one a row; their classes and codes."""
     refuse_lazy(X=X, y=y)
     refuse_other_order(X=X, y=y)
-    labels = column_or_1d(label_array(to_numpy(labels_of(X) if y is None else y)))
+    labels = column_or_1d(label_array(to_numpy(item_labels(X) if y is None else y)))
     if (n := _n_rows(X)) != len(labels):
         raise ValueError(f"X has {n} rows and y {len(labels)} labels.")
     return labels, *check_labels(labels)

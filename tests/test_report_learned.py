@@ -13,7 +13,9 @@ from epic_sklearn.rules import IsolatedMedoids
 
 
 def warnings_of(detector, X):
-    found = probabilities_of(detector.extractor_, X)
+    labels = detector.classes_[detector._codes]
+    gradients = detector.extractor_.compute(X, labels)
+    found = probabilities_of(detector.extractor_, X, labels, gradients)
     return model_warnings(detector._schedule, found)
 
 

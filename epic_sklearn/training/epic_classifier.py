@@ -19,8 +19,9 @@ from ..base import check_weights, take_rows
 from ..epochs import Epochs
 from ..frames import RowsToFrame, index_of
 from ..gradients import EXTRACTORS, Gradients
+from ..gradients.items import digest_of, is_dataset
 from ..gradients.modules import forward
-from ..report import Reviewable
+from ..report import Reviewable, probabilities_of
 from ..rules import Rule, resolve_rule
 from ..rules.base import TakesRule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
@@ -170,7 +171,8 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         """
         super().fit(X, y, sample_weight)
         schedule = self._schedule
-        self._seen_ = self._digest(self._as_seen(X))
+        if not is_dataset(X):  # of which the items are read for their labels
+            self._seen_ = digest_of(self._as_seen(X))
         self._keep_as_decided()
         self.dropped_at_epoch_ = schedule.dropped_at_epoch
         self.isolation_score_ = schedule.isolation_score
@@ -192,7 +194,10 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         return self
 
     def refit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Train anew on what is kept, as a reviewer decided, and drop nothing more.
 
@@ -212,9 +217,9 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
             If X, y are not the rows of the fit.
         """
         self._check_judged()
-        labels = self._check_labels(y)
+        seen, labels = self._rows_of_the_fit(X, y)
         rows = np.flatnonzero(self.keep_)
-        kept = take_rows(self._rows_of_the_fit(X, labels), rows)
+        kept = take_rows(seen, rows)
         weights = check_weights(sample_weight, X)
         weights = None if weights is None else weights[rows]
         names = TorchClassifier().get_params(deep=False)
@@ -232,8 +237,8 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
     def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
         kind = type(extractor_for(self.rule, self.gradients, self.module_))
         extractor = kind(FrozenEstimator(self)).fit(seen, labels)
-        probabilities = self.predict_proba(seen), self.classes_
-        return extractor.compute(seen, labels), probabilities
+        gradients = extractor.compute(seen, labels)
+        return gradients, probabilities_of(extractor, seen, labels, gradients)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
