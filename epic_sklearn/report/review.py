@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,7 +15,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import to_numpy
-from ..gradients import Gradients
+from ..gradients import Gradients, check_gradients
 from ..gradients.items import (
     digest_of,
     gives_the_same_twice,
@@ -32,7 +32,6 @@ from ._decisions import read_decisions
 from ._write import check_path, environment, write_page
 
 Probabilities = tuple[np.ndarray, np.ndarray] | None
-Look = Callable[[Any, np.ndarray], tuple[Gradients, Probabilities]]
 # Parameters that do not decide what is flagged.
 NOT_SHOWN = (
     *("on_isolated", "n_jobs", "verbose", "callbacks", "checkpoint", "device"),
@@ -61,6 +60,7 @@ class Reviewable:
         path: str | PathLike[str],
         *,
         steps: Any = None,
+        gradients: Any = None,
         images: ArrayLike | None = None,
         feature_names: ArrayLike | None = None,
         title: str | None = None,
@@ -89,6 +89,9 @@ class Reviewable:
             for the last step of a pipeline; X are then the rows before that, and what
             the page shows. Steps whose ``fit_transform`` differs from ``transform``
             are cloned and fitted again.
+        gradients : array-like, OuterProductGradients or callable, optional
+            Those of the rows, or a function without arguments that computes them. A
+            sampler, which has no net, needs them; None asks the model.
         images : array-like of shape (n, C, H, W), (n, H, W) or (n, H, W, C), optional
             What the rows look like, C being 1 or 3: floats in [0, 1], or whole
             numbers from 0 to 255. Longer sides than 64 pixels are reduced. Default:
@@ -125,8 +128,10 @@ class Reviewable:
         >>> detector = EPICFilter(rule=IsolatedMedoids(subset_size=0.1)).fit(X, y)
         >>> detector.report(X, y, "audit.html")  # doctest: +SKIP
         """
+        self._check_judged()
+        path, jinja = check_path(path, overwrite), environment()
         page = Page(title=title, images=images, feature_names=feature_names)
-        return self._write_page(X, y, path, page, overwrite, steps=steps)
+        return write_page(self._case(X, y, steps, gradients), page, path, jinja)
 
     def apply_decisions(
         self, decisions: str | PathLike[str] | Mapping[int, str]
@@ -178,19 +183,6 @@ class Reviewable:
         self._keep_as_decided()
         return self
 
-    def _write_page(
-        self,
-        X: Any,
-        y: Any,
-        path: str | PathLike[str],
-        page: Page,
-        overwrite: bool,
-        **how: Any,
-    ) -> Path:
-        self._check_judged()
-        path, jinja = check_path(path, overwrite), environment()
-        return write_page(self._case(X, y, **how), page, path, jinja)
-
     def _check_judged(self) -> None:
         """Refuse what has not judged anything yet."""
         if hasattr(self, "fit"):  # callbacks and samplers have none
@@ -216,16 +208,18 @@ class Reviewable:
 
     def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Probabilities]:
         """Gradients of the judged rows, and where there is a model what it predicts."""
-        raise NotImplementedError
+        raise ValueError(f"{type(self).__name__} has no net: give gradients.")
 
-    def _case(
-        self, X: Any, y: Any, steps: Any = None, look: Look | None = None
-    ) -> Case:
+    def _case(self, X: Any, y: Any, steps: Any = None, gradients: Any = None) -> Case:
         """Look at the rows of the fit again; refuse others before any work."""
         refuse_other_order(X=X, y=y)
         schedule, (rows, n) = self._schedule, self._judged()
         seen, labels = self._rows_of_the_fit(X, y, steps)
-        gradients, probabilities = (look or self._look)(seen, labels)
+        if gradients is None:
+            gradients, probabilities = self._look(seen, labels)
+        else:
+            given = gradients() if callable(gradients) else gradients
+            gradients, probabilities = check_gradients(given, len(rows)), None
         get = getattr(self, "get_params", None)
         settings = {} if get is None else get(deep=False)
         of_rule = schedule.rule.get_params().items()

@@ -103,7 +103,7 @@ DropSchedule
         """Take over which examples the net's training loader visits."""
         self._net_ = net
         if self.sampler_ is None:
-            self._seen_ = digest_of(X)
+            self._seen_, self._given_ = digest_of(X), X
         _refuse_other_samplers(net)
         warmup = self.warmup
         is_late = (1 if warmup is None else warmup) >= net.max_epochs
@@ -140,27 +140,6 @@ DropSchedule
         epoch = len(net.history) - 1
         self._round(epoch, _logits_of(net), loader)
 
-    @property
-    def keep_(self) -> np.ndarray:  # type: ignore[override]
-        """Which rows passed to ``fit`` are kept, shape (n,), bool."""
-        keep = np.ones(self._n_rows_, dtype=bool)
-        keep[self._rows_] = self._bound.keep
-        return keep
-
-    @property
-    def dropped_at_epoch_(self) -> np.ndarray:
-        """Epochs trained when dropped, -1 where kept, shape (n,)."""
-        epochs = np.full(self._n_rows_, -1, dtype=np.int64)
-        epochs[self._rows_] = self._bound.dropped_at_epoch
-        return epochs
-
-    def to_frame(self) -> Any:
-        """As :meth:`EPICFilter.to_frame`, of the rows trained on, by row number."""
-        return super().to_frame().set_axis(self._rows_)
-
-    def _judged(self) -> tuple[np.ndarray, int]:
-        return self._rows_, self._n_rows_
-
     def _net_and_batches(self, seen: Any, labels: Any) -> tuple[nn.Module, DataLoader]:
         net = self._net_
         data = Subset(net.get_dataset(seen, labels), self._rows_.tolist())
@@ -173,7 +152,8 @@ DropSchedule
             of_all = self._seen_  # None of a data set: the items tell that are read
             self._begin(dataset, seed, shuffle=self._shuffle_)
             self._seen_ = of_all or self._seen_
-            self._rows_, self._n_rows_ = _rows_of(dataset)
+            self._rows_, self._n_rows_ = _rows_of(dataset, self._given_)
+            del self._given_
         if len(dataset) != self._bound.n:
             raise ValueError(
                 f"Training began with {self._bound.n} examples and goes on with "
@@ -204,9 +184,9 @@ def _refuse_other_samplers(net: Any) -> None:
             refuse_sampler("EPICCallback", f"the net has iterator_train__{name}={kind}")
 
 
-def _rows_of(dataset: Any) -> tuple[np.ndarray, int]:
-    """Rows that a training set has in what it was split from, and its length."""
-    if isinstance(dataset, Subset):
-        rows, n = _rows_of(dataset.dataset)
+def _rows_of(dataset: Any, given: Any) -> tuple[np.ndarray, int]:
+    """Rows that a training set has in what was `given`, and the length of that."""
+    if isinstance(dataset, Subset) and dataset is not given:
+        rows, n = _rows_of(dataset.dataset, given)
         return rows[np.asarray(dataset.indices)], n
     return np.arange(len(dataset)), len(dataset)

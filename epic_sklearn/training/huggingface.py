@@ -82,14 +82,7 @@ verbose : see EPICCallback
         train_dataloader: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Take over which examples the training loader visits.
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range, something else chooses the examples, or
-            the checkpoint is of other data or settings.
-        """
+        """Take over which examples the training loader visits, or refuse it."""
         name = type(self).__name__
         if args.restore_callback_states_from_checkpoint:
             raise ValueError(
@@ -115,23 +108,11 @@ verbose : see EPICCallback
         sampler.is_whole = True
         batches.sampler = sampler
 
-    def on_epoch_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
+    def on_epoch_begin(self, args: Any, state: Any, *rest: Any, **kwargs: Any) -> None:
         """Drop what the rule flags if a round is due."""
         self._round(int(state.epoch), *self._trained_)
 
-    def on_train_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
         """Warn of a run that dropped nothing with a model no better than chance."""
         self._warn_if_nothing_learned()
 

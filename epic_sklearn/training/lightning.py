@@ -66,16 +66,7 @@ random_state, verbose : see EPICCallback
         self._saved_ = state_dict.get("sampler")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over which examples the training loader visits.
-
-        Raises
-        ------
-        TypeError
-            If the module has no ``forward`` or the loader is no single DataLoader.
-        ValueError
-            If a parameter is out of range, something else chooses the examples, or
-            the checkpoint is of other data or settings.
-        """
+        """Take over which examples the training loader visits, or refuse it."""
         self._check_parameters()
         max_epochs = trainer.max_epochs or -1  # -1 is without end
         self._plan(self.warmup, max_epochs if max_epochs > 0 else None)

@@ -32,7 +32,7 @@ from ..gradients.items import (
     like,
 )
 from ..gradients.modules import forward
-from ..report import Reviewable, probabilities_of
+from ..report import Case, Reviewable, probabilities_of
 from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
 from .distributed import decide_once, place
@@ -82,12 +82,18 @@ class EPICRounds(Reviewable, BaseEstimator):
     @property
     def keep_(self) -> np.ndarray:  # type: ignore[override]
         """Which training rows are kept, shape (n,), bool."""
-        return self._bound.keep
+        of_judged = self._bound.keep
+        keep = np.ones(self._n_rows_, dtype=bool)
+        keep[self._rows_] = of_judged
+        return keep
 
     @property
     def dropped_at_epoch_(self) -> np.ndarray:
         """Epochs trained when dropped, -1 where kept, shape (n,)."""
-        return self._bound.dropped_at_epoch
+        of_judged = self._bound.dropped_at_epoch
+        epochs = np.full(self._n_rows_, -1, dtype=np.int64)
+        epochs[self._rows_] = of_judged
+        return epochs
 
     @property
     def isolated_indices_(self) -> np.ndarray:  # type: ignore[override]
@@ -100,12 +106,15 @@ class EPICRounds(Reviewable, BaseEstimator):
         return self._bound.rounds
 
     def to_frame(self) -> Any:
-        """As :meth:`EPICFilter.to_frame`, of the training rows by their number."""
-        return self._bound.to_frame()
+        """As :meth:`EPICFilter.to_frame`, of the rows trained on, by row number."""
+        return self._bound.to_frame().set_axis(self._rows_)
 
     @property
     def _schedule(self) -> DropSchedule:  # type: ignore[override]
         return self._bound.schedule
+
+    def _judged(self) -> tuple[np.ndarray, int]:
+        return self._rows_, self._n_rows_
 
     def _keep_as_decided(self) -> None:
         pass  # `keep_` is the sampler's
@@ -137,6 +146,7 @@ class EPICRounds(Reviewable, BaseEstimator):
         """Make the sampler for a training set."""
         labels, self._seen_ = decide_once(lambda: labels_and_digest(_items(dataset)))
         check_classification_targets(labels)
+        self._rows_, self._n_rows_ = np.arange(len(labels)), len(labels)
         self.sampler_ = EPICSubsetSampler(
             labels,
             rule=self.rule,
@@ -181,6 +191,9 @@ class EPICRounds(Reviewable, BaseEstimator):
         extractor, gradients = self._extract(module, loader, rows)
         found = probabilities_of(extractor, loader, self._labels(), gradients)
         return gradients, found
+
+    def _case(self, X: Any, y: Any, *args: Any) -> Case:
+        return super()._case(_items(X) if y is None else X, y, *args)
 
     def _net_and_batches(self, seen: Any, labels: Any) -> tuple[nn.Module, DataLoader]:
         """Give what was trained, and a loader of what it was trained on."""

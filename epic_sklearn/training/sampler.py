@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from os import PathLike
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import validate_parameter_constraints
 from torch.utils.data import Sampler
 
 from .._utils import RandomState, resolve_seed, warn_user
 from ..base import to_numpy
-from ..gradients import Gradients, check_gradients
 from ..gradients.items import is_dataset, labels_and_digest
-from ..report import Page, Reviewable
+from ..report import Reviewable
 from ..rules import Rule
 from ..schedule import DropSchedule, Round
 from ..validation import label_array
@@ -249,40 +245,6 @@ see DropSchedule
                 "order. Call it before each epoch."
             )
         return super().__iter__()
-
-    def report(  # type: ignore[override]
-        self,
-        X: Any,
-        y: ArrayLike | None,
-        path: str | PathLike[str],
-        *,
-        gradients: Any | Callable[[], Any],
-        images: ArrayLike | None = None,
-        feature_names: ArrayLike | None = None,
-        title: str | None = None,
-        overwrite: bool = False,
-    ) -> Path:
-        """Write the audit page, see :meth:`EPICFilter.report`.
-
-        Parameters
-        ----------
-        X, y : array-like or dataframe of shape (n, ...), array-like of shape (n,)
-            All examples in their order, and their labels; or the data set and None.
-        gradients : array-like, OuterProductGradients or callable
-            As for :meth:`step`, of the net as it is now.
-        path, images, feature_names, title, overwrite : see EPICFilter.report
-
-        Returns
-        -------
-        pathlib.Path
-        """
-
-        def look(seen: Any, labels: np.ndarray) -> tuple[Gradients, None]:
-            given = gradients() if callable(gradients) else gradients
-            return check_gradients(given, self.n), None
-
-        page = Page(title=title, images=images, feature_names=feature_names)
-        return self._write_page(X, y, path, page, overwrite, look=look)
 
     @property
     def _schedule(self) -> DropSchedule:  # type: ignore[override]
