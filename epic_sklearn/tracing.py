@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from .base import refuse_lazy, take_rows, to_numpy
+from .frames import index_of
 from .gradients import Gradients, check_gradients
 from .gradients.features import inner_products, unit_gradients
 from .gradients.items import (
@@ -228,8 +229,7 @@ def trace(
     scores, indices = _best(parts, n_top)
     is_none = np.isneginf(scores)
     indices[is_none], scores[is_none] = -1, np.nan
-    index = getattr(X, "index", None)
-    return Trace(indices, scores, y[indices], labels, len(y), index)
+    return Trace(indices, scores, y[indices], labels, len(y), index_of(X))
 
 
 def _check_rows(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

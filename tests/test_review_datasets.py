@@ -50,12 +50,6 @@ class Notes(Pictures):
         return {"pixels": x, "label": y, "note": f"note {i} " * 40}
 
 
-def inputs_alone(items):
-    return torch.stack([item["pixels"] for item in items]), torch.tensor(
-        [item["label"] for item in items]
-    )
-
-
 def net():
     return nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
 
@@ -152,7 +146,7 @@ def test_refit_trains_on_the_decided_items_alone():
 
 def test_texts_of_dictionaries_are_shown(tmp_path):
     data = Notes()
-    loader = DataLoader(data, 32, collate_fn=inputs_alone, num_workers=1)
+    loader = DataLoader(data, 32, num_workers=1)
     door, _ = by_classifier(loader)
     page = data_of(door.report(loader, None, tmp_path / "a.html"))
     (texts,) = page["asides"]
@@ -166,12 +160,7 @@ def test_data_sets_of_hugging_face_are_shown(tmp_path):
     columns = {"x": PIXELS.reshape(N, -1) / 255, "label": Y, "note": list(map(str, Y))}
     data = datasets.Dataset.from_dict(columns)
 
-    class Net(nn.Sequential):
-        def forward(self, x, note):
-            return super().forward(x)
-
-    module = Net(*net())
-    detector = EPICFilter(module, rule=HOW["rule"]).fit(data, None)
+    detector = EPICFilter(net(), rule=HOW["rule"]).fit(data, None)
     page = data_of(detector.report(data, None, tmp_path / "a.html"))
     (texts,) = page["asides"]
     assert page["thumbnails"] is None
@@ -185,7 +174,7 @@ def test_data_sets_of_hugging_face_are_shown(tmp_path):
 def test_a_trace_shows_what_the_items_of_a_data_set_are(tmp_path, kind):
     pytest.importorskip("matplotlib")
     data = kind()
-    loader = DataLoader(data, 32, collate_fn=inputs_alone if kind is Notes else None)
+    loader = DataLoader(data, 32)
     door, _ = by_classifier(loader)
     found = trace(door, loader, None, loader, labels=Y, n_top=3)
     data.n_read[:] = 0

@@ -98,6 +98,18 @@ def inputs_and_labels(batch: Any) -> tuple[Any, Any]:
     return batch[0], batch[1] if len(batch) > 1 else None
 
 
+def without_texts(x: Any, known: Iterable[str] = ()) -> Any:
+    """Leave out a dictionary's texts, which are for people, but for `known` entries."""
+
+    def is_text(part: Any) -> bool:
+        first = part[0] if isinstance(part, list | tuple) and len(part) else part
+        return isinstance(first, str)
+
+    if not isinstance(x, Mapping):
+        return x
+    return {k: part for k, part in x.items() if k in known or not is_text(part)}
+
+
 def n_items(data: Any) -> int:
     """Count the items of a data set, or of a loader's."""
     return len(data.dataset if isinstance(data, DataLoader) else data)  # type: ignore[arg-type]

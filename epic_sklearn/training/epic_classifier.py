@@ -198,6 +198,8 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         X: Any,
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
+        *,
+        steps: Any = None,
     ) -> Self:
         """Train anew on what is kept, as a reviewer decided, and drop nothing more.
 
@@ -205,6 +207,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         ----------
         X, y, sample_weight : see `fit`
             The rows of the fit.
+        steps : see :meth:`report`
 
         Returns
         -------
@@ -217,7 +220,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
             If X, y are not the rows of the fit.
         """
         self._check_judged()
-        seen, labels = self._rows_of_the_fit(X, y)
+        seen, labels = self._rows_of_the_fit(X, y, steps)
         rows = np.flatnonzero(self.keep_)
         kept = take_rows(seen, rows)
         weights = check_weights(sample_weight, X)
