@@ -280,9 +280,7 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         """Validate; dataframes and sparse matrices stay what they are."""
-        seen = None
-        if is_dataset(X) and y is None:
-            y, seen = labels_and_digest(X)
+        y, seen = labels_and_digest(X, y) if is_dataset(X) else (y, None)
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "

@@ -152,8 +152,10 @@ def _read_all(data: Any, batch_size: int = 64) -> list[tuple[list[Any], str]]:
         return list(DataLoader(data, batch_size, collate_fn=_read, **options))
 
 
-def labels_and_digest(data: Any) -> tuple[np.ndarray, str | None]:
+def labels_and_digest(data: Any, given: Any = None) -> tuple[Any, str | None]:
     """Labels that the items of a data set give, in its own order, and `digest_of` them.
+
+    Where labels are `given`, they are these, and items are not read.
 
     Its attributes are not trusted: ``targets`` need not be what the items give
     (torchvision's ``target_transform``), nor ``labels`` one an example. So each item
@@ -168,6 +170,8 @@ def labels_and_digest(data: Any) -> tuple[np.ndarray, str | None]:
     ValueError
         If an item has no label.
     """
+    if given is not None:
+        return given, digest_of(data)
     source: Any = data.dataset if isinstance(data, DataLoader) else data
     if isinstance(source, IterableDataset):
         raise TypeError(

@@ -115,17 +115,7 @@ def _gradient_space(case: Case, shown: Shown) -> list[dict[str, Any]]:
 
 
 def shown_scores(score: np.ndarray) -> tuple[str, list[str]]:
-    """Name and texts of the scores (m,); ranks where most would read the same.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.report._data import shown_scores
-    >>> shown_scores(np.array([0.98, 0.75]))
-    ('Isolation score', ['0.9800', '0.7500'])
-    >>> shown_scores(1 - np.array([1e-9, 1e-8, 1e-7]))
-    ('Isolation rank', ['1', '2', '3'])
-    """
+    """Name and texts of the scores (m,); ranks where most would read the same."""
     texts = [f"{value:#.4g}" for value in score.tolist()]
     distinct, place, counts = np.unique(texts, return_inverse=True, return_counts=True)
     if len(distinct) and 2 * counts.max() > len(texts):

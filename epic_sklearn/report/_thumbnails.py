@@ -17,24 +17,9 @@ MOST_PIXELS = 24_000_000
 
 
 def check_images(images: Any, n: int) -> np.ndarray:
-    """Bring images to shape (n, H, W, C) without copying them.
+    """Bring n images, as `report` takes them, to shape (n, H, W, C); a view.
 
-    Parameters
-    ----------
-    images : array-like of shape (n, C, H, W), (n, H, W) or (n, H, W, C)
-        Floats in [0, 1], or whole numbers from 0 to 255.
-    n : int
-        How many there must be.
-
-    Returns
-    -------
-    ndarray of shape (n, H, W, C)
-        A view, in the type given.
-
-    Raises
-    ------
-    ValueError
-        If shape, type or range are others.
+    ValueError if number, shape, type or range are others.
     """
     array = channels_last(images)
     if array is None:
