@@ -202,6 +202,7 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
         self._validate_params()
         rule = resolve_rule(self.rule)
         extractor = self._extractor(rule)
+        index = index_of(X, y)
         X, labels = self._check_X_y(X, y)
         weights = check_weights(sample_weight, X)
         schedule = DropSchedule(
@@ -213,6 +214,7 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
             n_jobs=self.n_jobs,
             random_state=self.random_state,
         )
+        schedule.index, schedule.clock = index, "round"
         show = self.verbose and self.n_rounds > 1
         for number in tqdm(
             range(1, self.n_rounds + 1), desc="rounds", disable=not show
@@ -275,7 +277,6 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
         self.rounds_ = schedule.rounds
         self.rho_ = schedule.rounds[-1].rho
         self.dropped_at_round_ = schedule.dropped_at_epoch
-        self._codes, self._predictions = schedule.codes, schedule._predictions
         self._schedule = schedule
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
@@ -288,7 +289,6 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
             )
         refuse_lazy(X=X, y=y)
         refuse_other_order(X=X, y=y)
-        self._index = index_of(X, y)
         X = self._check_X(X, reset=True)
         labels = column_or_1d(label_array(to_numpy(y)), warn=True)
         check_consistent_length(range(n_items(X)) if is_dataset(X) else X, labels)

@@ -20,8 +20,6 @@ from .rules import Rule
 class ReviewableDetector(Reviewable, BaseDetector):
     """A detector with an audit page."""
 
-    _clock: ClassVar[str] = "round"
-
     def _as_seen(self, X: Any) -> Any:
         return self._check_X(X, reset=False)
 
@@ -34,10 +32,9 @@ class ReviewableDetector(Reviewable, BaseDetector):
 class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
     """Find isolated training examples, and sanitise them in a plain Pipeline.
 
-    A rule judges the per-example gradients of each class. The paper's, the
-    default, finds examples that are isolated among them: effective poisons must
-    leave the gradients of the class whose label they bear (section 3). Clean
-    examples are lost too.
+    A rule judges the per-example gradients of each class and flags those that are
+    isolated among them: effective poisons must leave the gradients of the class
+    whose label they bear (paper, section 3). Clean examples are lost too.
 
     ``fit_transform`` keeps the number of rows: an isolated row is replaced by
     the nearest kept row of its class in gradient space. ``transform`` gives new
@@ -245,7 +242,7 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
             return X
         source = np.arange(len(self.keep_))
         source[rows] = nearest_kept(
-            rows, gradients, self._codes, self.keep_, self.rule_.metric
+            rows, gradients, self._schedule.codes, self.keep_, self.rule_.metric
         )
         replaced = take_rows(X, source)
         if hasattr(replaced, "set_axis"):  # a dataframe keeps its index

@@ -57,8 +57,7 @@ def predictions_of(
 class RowsToFrame:
     """Mixin of what has dropped training rows: a frame of them."""
 
-    _index: Any = None
-    _predictions: tuple[np.ndarray, np.ndarray] | None = None
+    _schedule: Any  # a DropSchedule
 
     def to_frame(self) -> Any:
         """Give one row a training example, to be joined to your own dataframe.
@@ -81,18 +80,14 @@ class RowsToFrame:
         """
         if isinstance(self, BaseEstimator):
             check_is_fitted(self)
-        given: Any = self
-        end, codes = (
-            ("_", given._codes) if hasattr(self, "classes_") else ("", given.codes)
-        )
-        rounds = hasattr(self, "dropped_at_round_")
-        when = "dropped_at_round" if rounds else "dropped_at_epoch"
-        classes = getattr(self, f"classes{end}")
-        columns = {"label": classes[codes]}
-        for name in ("keep", when, "isolation_score"):
-            columns[name] = getattr(self, name + end)
-        if self._predictions is not None:
-            predicted, probability = self._predictions
-            columns.update(predicted=classes[predicted], probability=probability)
-        columns.update(getattr(self, f"details{end}"))
-        return as_frame(columns, self._index)
+        schedule = self._schedule
+        columns = {
+            "label": schedule.classes[schedule.codes],
+            "keep": schedule.keep,
+            f"dropped_at_{schedule.clock}": schedule.dropped_at_epoch,
+            "isolation_score": schedule.isolation_score,
+        }
+        if schedule.predictions is not None:
+            predicted, columns["probability"] = schedule.predictions
+            columns["predicted"] = schedule.classes[predicted]
+        return as_frame(columns | schedule.details, schedule.index)

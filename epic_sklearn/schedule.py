@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -193,7 +193,9 @@ class DropSchedule(RowsToFrame):
         self.min_class_fraction = min_class_fraction
         self.classes, self.codes = check_labels(labels)
         warn_of_classes(self.classes[self.codes])
-        self._index = index_of(labels)
+        self.index = index_of(labels)  # of the frame of its rows
+        self.clock = "epoch"  # what counts the rounds: of filters "round"
+        self.predictions: tuple[np.ndarray, np.ndarray] | None = None
         self._labels = labels  # whose index, if any, gradients must not contradict
         n = len(self.codes)
         self.keep = np.ones(n, dtype=bool)
@@ -206,6 +208,10 @@ class DropSchedule(RowsToFrame):
         self._decided = np.zeros(n, dtype=bool)
         small = np.bincount(self.codes) < FEWEST
         self._warned_of: list[int] = np.flatnonzero(small).tolist()
+
+    @property
+    def _schedule(self) -> Self:
+        return self
 
     @property
     def isolation_score(self) -> np.ndarray:
@@ -266,7 +272,7 @@ class DropSchedule(RowsToFrame):
         self._score = np.maximum(self._score, score) if self.rounds else score
         self._was_flagged |= judgement.flagged
         self.details = dict(judgement.details)
-        self._predictions = predictions_of(checked, self.codes, len(self.classes))
+        self.predictions = predictions_of(checked, self.codes, len(self.classes))
         before, flagged = self.keep, judgement.flagged & ~self._decided
         self.keep, floored = drop_within_floor(
             before, flagged, self._score, self.codes, self.min_class_fraction

@@ -11,6 +11,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -172,6 +173,24 @@ def test_model_that_drops_while_it_trains_is_a_defence_beside_itself_without(att
     assert report.records[1]["clean_lost"] > 0.2
 
 
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (EPICFilter(rule=RandomDrop(0.3)), StandardScaler(), LogisticRegression()),
+        (StandardScaler(), FilteredClassifier(filter=EPICFilter(rule=RandomDrop(0.3)))),
+        (StandardScaler(), EPICClassifier(rule=RandomDrop(0.3), max_epochs=3)),
+    ],
+    ids=["step", "last step", "net"],
+)
+def test_pipeline_that_drops_is_a_defence_beside_itself_without(steps):
+    report = attack_report(
+        make_pipeline(*steps), X, y, LookAlikes(3), n_targets=1, random_state=0
+    )
+    assert list(report.outcomes)[:2] == ["undefended", "Pipeline"]
+    assert report.keep["undefended"].all()
+    assert report.records[0]["clean_lost"] == 0 < report.records[1]["clean_lost"]
+
+
 def test_mixed_table_with_missing_values():
     rng = np.random.default_rng(0)
     label = np.repeat(["low", "high"], 60)
@@ -235,6 +254,10 @@ REFUSED = {
     "trigger": ({"attack": BadNets()}, "Those with a trigger"),
     "no attack": ({"attack": "flip"}, "give an attack on targets"),
     "no model": ({"model": 3}, "give a classifier, a Pipeline"),
+    "search inside": (
+        {"model": GridSearchCV(FilteredClassifier(filter=EPICFilter()), {})},
+        "GridSearchCV holds EPICFilter, which drops rows",
+    ),
     "two nets": (
         {"model": nn.Linear(30, 2), "feature_extractor": nn.Identity()},
         "give one of them",

@@ -1,7 +1,9 @@
 """The benchmarks measure what they say, and a killed run loses nothing."""
 
+import importlib
 import importlib.util
 import re
+import runpy
 
 import numpy as np
 import pytest
@@ -354,3 +356,14 @@ def test_rules_are_reported_on_the_half_they_were_not_chosen_on():
     even, odd = rules.tables(trials).split(rules.HALVES[1][1:])
     assert "| s | EPIC | 0 of 10 (0% to 28%) | 80.0% | 50% | 10.0% |" in even
     assert "| s | EPIC | 10 of 10 (72% to 100%) | 80.0% | 50% | 10.0% |" in odd
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("benchmarks/*.py")), ids=lambda path: path.stem
+)
+def test_scripts_behind_the_figures_still_load(path):
+    importlib.import_module(f"benchmarks.{path.stem}")
+
+
+def test_comparison_still_loads():
+    runpy.run_path(str(ROOT / "docs" / "comparison" / "compare.py"))

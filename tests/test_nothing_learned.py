@@ -64,7 +64,7 @@ def skorch_net(module, **changes):
     ids=["classifier", "callback"],
 )
 def test_a_net_that_learned_nothing_and_dropped_nothing_says_so(model, name, data):
-    message = f"{name} dropped nothing, .* right about 62% .* 62%.*learning rate"
+    message = rf"{name} dropped nothing\. .* right on 62\.5% .* 62\.5%.*learning rate"
     with pytest.warns(UserWarning, match=message) as caught:
         model.fit(*data)
     assert len(caught) == 1

@@ -4,10 +4,11 @@
     pip install imbalanced-learn cleanlab pyod adversarial-robustness-toolbox
     python docs/comparison/compare.py
 
-Each function takes features (n, 64) and labels (n,) and gives the rows to keep. The
-problem is that of ``python -m epic_sklearn demo``: 12 targets, 10 poisons each among
-700 training digits, and a linear layer trained on frozen features. Libraries that are
-not installed are left out.
+Each function takes features (n, 64) and labels (n,) and gives the rows to keep, or a
+classifier that dropped others while it trained. The problem is that of
+``python -m epic_sklearn demo``: 12 targets, 10 poisons each among 700 training digits,
+and a linear layer trained on frozen features. Libraries that are not installed are left
+out.
 """
 
 import functools
@@ -29,10 +30,11 @@ from epic_sklearn import (
     poison_recall,
 )
 from epic_sklearn.datasets import make_poisoned_digits
-from epic_sklearn.demo import HEAD, N_TARGETS
-from epic_sklearn.rules import FarNeighbors, HighLoss, IsolatedMedoids, RandomDrop
+from epic_sklearn.demo import N_TARGETS
+from epic_sklearn.rules import HighLoss, IsolatedMedoids, RandomDrop
 
 head = functools.partial(nn.Linear, 64, 10)
+HEAD = {"lr": 0.05, "max_epochs": 40, "random_state": 0}
 
 
 def no_defence(X, y):
@@ -73,7 +75,7 @@ def pyod(X, y):
 def art_classifier(X, y):
     from art.estimators.classification import PyTorchClassifier
 
-    trained = TorchClassifier(head, random_state=0, **HEAD).fit(X, y).module_
+    trained = TorchClassifier(head, **HEAD).fit(X, y).module_
     return PyTorchClassifier(
         nn.Sequential(nn.Identity(), trained),
         loss=nn.CrossEntropyLoss(),
@@ -107,24 +109,24 @@ def art_spectral_signatures(X, y):
 
 
 # [epic]
-def epic_filter(X, y):
+def epic_filter(X, y, rule=None, n_rounds=1):
     model = LogisticRegression(C=0.1, max_iter=1000)
     gradients = LastLayerGradients(model)
-    rule = IsolatedMedoids()
-    detector = EPICFilter(gradients, rule=rule, n_rounds=5).fit(X, y)
+    detector = EPICFilter(gradients, rule=rule, n_rounds=n_rounds).fit(X, y)
     return np.flatnonzero(detector.keep_)
 
 
-def epic_neighbors(X, y):
-    model = LogisticRegression(C=0.1, max_iter=1000)
-    detector = EPICFilter(LastLayerGradients(model), rule=FarNeighbors()).fit(X, y)
-    return np.flatnonzero(detector.keep_)
+def paper_filter(X, y):
+    return epic_filter(X, y, IsolatedMedoids(), n_rounds=5)
 
 
-def epic_while_training(X, y):
+def epic_classifier(X, y):
+    return EPICClassifier(head, **HEAD).fit(X, y)
+
+
+def paper_classifier(X, y):
     rounds = {"rule": IsolatedMedoids(), "warmup": 1, "every": 1, "stop": 9}
-    model = EPICClassifier(head, random_state=0, **rounds, **HEAD).fit(X, y)
-    return np.flatnonzero(model.keep_)
+    return EPICClassifier(head, **rounds, **HEAD).fit(X, y)
 
 
 # [controls]
@@ -149,9 +151,10 @@ METHODS = {
     "PyOD, KNN": pyod,
     "ART, ActivationDefence": art_activation_clustering,
     "ART, SpectralSignatureDefense": art_spectral_signatures,
-    "epic_sklearn, EPICFilter(rule=IsolatedMedoids())": epic_filter,
-    "epic_sklearn, EPICFilter()": epic_neighbors,
-    "epic_sklearn, EPICClassifier(rule=IsolatedMedoids())": epic_while_training,
+    "epic_sklearn, EPICFilter()": epic_filter,
+    "epic_sklearn, EPICFilter(rule=IsolatedMedoids())": paper_filter,
+    "epic_sklearn, EPICClassifier()": epic_classifier,
+    "epic_sklearn, EPICClassifier(rule=IsolatedMedoids())": paper_classifier,
 }
 
 
@@ -160,12 +163,12 @@ def outcome(problem, trial, method):
     X, y = problem.poisoned(trial)
     poisons = problem.poisons[trial]
     np.random.seed(0)  # ART draws from the global state
-    keep = np.zeros(len(y), dtype=bool)
-    keep[method(X, y)] = True
-    if method is epic_while_training:  # it drops while it trains
-        model = EPICClassifier(head, random_state=0, **HEAD).fit(X, y)
+    given = method(X, y)
+    if isinstance(given, EPICClassifier):  # it drops while it trains
+        model, keep = given, given.keep_
     else:
-        model = TorchClassifier(head, random_state=0, **HEAD).fit(X[keep], y[keep])
+        keep = np.isin(np.arange(len(y)), given)
+        model = TorchClassifier(head, **HEAD).fit(X[keep], y[keep])
     predicted = model.predict(problem.targets[trial])
     return (
         attack_success_rate(predicted, poisons.adversarial_label),

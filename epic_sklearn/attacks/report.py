@@ -70,8 +70,9 @@ def attack_report(
     ----------
     model : classifier or torch.nn.Module
         What is trained: any scikit-learn classifier or Pipeline, a TorchClassifier
-        or a skorch net; clones are fitted. One that drops rows itself, such as
-        EPICClassifier, is a defence, beside itself without it. Of a torch module,
+        or a skorch net; clones are fitted. One that drops rows itself, such as an
+        EPICClassifier or a pipeline with an EPICFilter, is a defence, beside itself
+        without it. Of a torch module,
         trained, the last layer is replaced: logistic regression is trained on its
         input, and that is what attack and defences see.
     X, y : array-like, sparse matrix or dataframe of shape (n, ...), (n,)

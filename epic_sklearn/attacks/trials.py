@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed
-from ..base import take_rows
+from ..base import BaseDetector, take_rows
 from ..filtered_classifier import FilteredClassifier
 from ..frames import as_frame
 from ..metrics import clean_retention, equal_labels, poison_recall, wilson_interval
@@ -120,19 +120,43 @@ def fit_copy(estimator: Any, X: Any, y: np.ndarray, seed: int) -> Any:
 
 
 def without_defence(model: Any) -> Any:
-    """Give a model without the dropping that it does itself."""
+    """Give a model without the dropping that it does itself.
+
+    Raises
+    ------
+    TypeError
+        If what drops rows is where it cannot be taken out, in a search for example.
+    """
     if isinstance(model, FilteredClassifier):
-        return model._classifier()
+        return without_defence(model._classifier())
     if isinstance(model, EPICClassifier):
         params = model.get_params(deep=False)
         names = TorchClassifier().get_params(deep=False)
         return TorchClassifier(**{name: params[name] for name in names})
+    if isinstance(model, Pipeline):
+        steps = {name: _step_without(step) for name, step in model.steps}
+        changed = {k: step for k, step in steps.items() if step is not model[k]}
+        return clone(model).set_params(**changed) if changed else model
     callbacks = _callbacks_of(model)
-    if not any(isinstance(each, EPICCallback) for each in callbacks):
-        return model
-    pairs = zip(model.callbacks, callbacks, strict=True)
-    others = [entry for entry, each in pairs if not isinstance(each, EPICCallback)]
-    return clone(model).set_params(callbacks=others)
+    if any(isinstance(each, EPICCallback) for each in callbacks):
+        pairs = zip(model.callbacks, callbacks, strict=True)
+        others = [entry for entry, each in pairs if not isinstance(each, EPICCallback)]
+        return clone(model).set_params(callbacks=others)
+    parts = model.get_params().values() if hasattr(model, "get_params") else ()
+    drops = BaseDetector | FilteredClassifier | EPICClassifier
+    for part in parts:
+        if isinstance(part, drops):
+            raise TypeError(
+                f"{type(model).__name__} holds {type(part).__name__}, which "
+                "drops rows: there would be no undefended model to compare with. Give "
+                "the model without it, and the whole as one of the defences."
+            )
+    return model
+
+
+def _step_without(step: Any) -> Any:
+    """Give a step of a pipeline without the dropping that it does."""
+    return "passthrough" if isinstance(step, BaseDetector) else without_defence(step)
 
 
 def arms_of(model: Any, defences: Any) -> dict[str, Any]:

@@ -219,13 +219,10 @@ def text_column(name: str, texts: Any, how: Reading) -> Column:
 
     Examples
     --------
-        >>> import pandas as pd
-
-    from ..report import shortened
-    from ..validation import is_missing
-        >>> from epic_sklearn.cli.columns import Reading, text_column
-        >>> text_column("a", pd.Series(["1", "", "3"]), Reading()).what
-        'number, 1 missing'
+    >>> import pandas as pd
+    >>> from epic_sklearn.cli.columns import Reading, text_column
+    >>> text_column("a", pd.Series(["1", "", "3"]), Reading()).what
+    'number, 1 missing'
     """
     codes, found = pd.factorize(texts)
     found, none = np.array(found, dtype=object), (*MISSING, *how.missing)

@@ -281,8 +281,8 @@ class GradientExtractor(DocLinks, BaseEstimator):
 class LogitGradients(GradientExtractor):
     """Gradient with respect to the logits: softmax minus one-hot, (n, C).
 
-    The default, and what the paper's published code clusters. Needs only
-    probabilities, so any classifier with ``predict_proba`` serves.
+    What the paper's published code clusters. Needs only probabilities, so any
+    classifier with ``predict_proba`` serves.
 
     Parameters
     ----------

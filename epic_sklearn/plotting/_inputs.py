@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,22 +20,6 @@ from ..training.net import extractor_for
 from ..training.rounds import EPICRounds
 
 
-class Outcome(NamedTuple):
-    """What a detector has dropped, and when, whatever kind it is.
-
-    `dropped_at` is an epoch or the number of a round, as `clock` says, and -1
-    where an example is kept; `epochs` are all rounds'. The rest is the rule's.
-    """
-
-    keep: np.ndarray
-    dropped_at: np.ndarray
-    epochs: np.ndarray
-    clock: str
-    score: np.ndarray
-    details: dict[str, np.ndarray]
-    metric: str
-
-
 def unwrap(estimator: Any) -> Any:
     """Give the filter of a FilteredClassifier, and anything else as it is."""
     is_callback = isinstance(estimator, EPICRounds)
@@ -44,14 +28,9 @@ def unwrap(estimator: Any) -> Any:
     return getattr(estimator, "filter_", estimator)
 
 
-def read_outcome(estimator: Any) -> Outcome:
-    """Read what a fitted estimator, callback or sampler has dropped."""
-    given = source = unwrap(estimator)
-    if isinstance(source, EPICRounds):
-        source = getattr(source, "sampler_", None)
-    if isinstance(source, EPICSubsetSampler):
-        source = source.schedule
-    end = "" if isinstance(source, DropSchedule) else "_"
+def schedule_of(estimator: Any) -> DropSchedule:
+    """Give the schedule by which a fitted estimator, callback or sampler dropped."""
+    given = unwrap(estimator)
     ours = (BaseDetector, EPICClassifier, EPICRounds, EPICSubsetSampler, DropSchedule)
     if not isinstance(given, ours):
         raise TypeError(
@@ -60,24 +39,16 @@ def read_outcome(estimator: Any) -> Outcome:
             "FilteredClassifier with one of these, EPICCallback, EPICSubsetSampler or "
             "DropSchedule, or use from_predictions."
         )
-    rounds = [] if source is None else getattr(source, f"rounds{end}")
-    if not rounds:
+    source: Any = given
+    if isinstance(given, EPICRounds):
+        source = getattr(given, "sampler_", None)
+    if source is None or not source._schedule.rounds:
         raise NotFittedError(
             f"This {type(given).__name__} has not run a round yet, so nothing is known "
             "of its examples; train beyond its warmup first. Of a skorch net take the "
             "callback from net.callbacks_, which holds a copy."
         )
-    is_filter = isinstance(source, BaseDetector)
-    when = "dropped_at_round" if is_filter else "dropped_at_epoch"
-    return Outcome(
-        keep=getattr(source, f"keep{end}"),
-        dropped_at=getattr(source, f"{when}{end}"),
-        epochs=np.array([record.epoch for record in rounds]),
-        clock="round" if is_filter else "epochs trained",
-        score=getattr(source, f"isolation_score{end}"),
-        details=getattr(source, f"details{end}"),
-        metric=getattr(source, f"rule{end}").metric,
-    )
+    return source._schedule
 
 
 def _where_to_look(estimator: Any) -> str:

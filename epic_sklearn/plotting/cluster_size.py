@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..metrics import check_column
-from ._inputs import make_groups, read_outcome
+from ._inputs import make_groups, schedule_of
 from ._style import (
     axes_to_draw_on,
     legend_outside,
@@ -93,16 +93,16 @@ class ClusterSizeDisplay:
             a ValueError is raised. The clusters are those of the round in which
             an example was last clustered.
         """
-        outcome = read_outcome(estimator)
-        if "cluster_size" not in outcome.details:
+        schedule = schedule_of(estimator)
+        if "cluster_size" not in schedule.details:
             raise ValueError(
                 "The rule of this detector makes no clusters, so there are no sizes to "
                 "draw: its details have no 'cluster_size'. Fit with "
                 "rule=IsolatedMedoids(), or draw a DropHistoryDisplay."
             )
         return cls.from_predictions(
-            outcome.details["cluster_size"],
-            outcome.keep,
+            schedule.details["cluster_size"],
+            schedule.keep,
             poison_indices=poison_indices,
             y=y,
             ax=ax,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..metrics import check_column
-from ._inputs import make_groups, read_outcome
+from ._inputs import make_groups, schedule_of
 from ._style import (
     SERIES_OF_GROUP,
     axes_to_draw_on,
@@ -120,13 +120,13 @@ EPICFilter, EPICResampler or FilteredClassifier
         ValueError
             If lengths or row numbers don't fit.
         """
-        outcome = read_outcome(estimator)
+        schedule = schedule_of(estimator)
         return cls.from_predictions(
-            outcome.dropped_at,
-            outcome.epochs,
+            schedule.dropped_at_epoch,
+            [record.epoch for record in schedule.rounds],
             poison_indices=poison_indices,
             y=y,
-            clock=outcome.clock,
+            clock="round" if schedule.clock == "round" else "epochs trained",
             ax=ax,
         )
 

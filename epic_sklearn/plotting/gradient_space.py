@@ -13,7 +13,7 @@ from ..gradients import Gradients, OuterProductGradients, check_gradients
 from ..metrics import as_mask, check_column
 from ..projection import GradientPlane
 from ..validation import refuse_other_order
-from ._inputs import extractor_of, read_outcome, target_labels, unwrap
+from ._inputs import extractor_of, schedule_of, target_labels, unwrap
 from ._panels import (
     TARGET_STYLE,
     Kind,
@@ -129,8 +129,8 @@ class GradientSpaceDisplay:
         ValueError
             If X and y are not of the length that it was fitted on.
         """
-        outcome = read_outcome(estimator)
-        n = len(outcome.keep)
+        schedule = schedule_of(estimator)
+        n = len(schedule.keep)
         labels = check_column(y, "y", n)
         extractor = extractor_of(unwrap(estimator), X, labels)
         seen = unwrap(estimator)._rows_of_the_fit(X, labels)
@@ -139,18 +139,18 @@ class GradientSpaceDisplay:
             n_targets = target.shape[0] if hasattr(target, "shape") else len(target)
             of_targets = target_labels(target_label, n_targets)
             target = extractor.compute(target, of_targets)
-        medoids = outcome.details.get("medoid")
+        medoids = schedule.details.get("medoid")
         return cls.from_predictions(
             gradients,
             labels,
-            outcome.keep,
+            schedule.keep,
             # A medoid is its own.
             medoid_indices=None if medoids is None else medoids == np.arange(n),
             poison_indices=poison_indices,
             target=target,
             target_label=target_label,
             classes=classes,
-            metric=outcome.metric,
+            metric=schedule.rule.metric,
             ax=ax,
         )
 

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import StrOptions, validate_params
 
 from ..attacks import AttackReport
 from ..metrics import as_mask, clean_retention, poison_recall, wilson_interval
-from ._inputs import read_outcome
+from ._inputs import schedule_of
 from ._style import (
     axes_to_draw_on,
     legend_outside,
@@ -125,11 +125,11 @@ class TradeoffDisplay:
         if not estimator:
             raise ValueError("estimator is an empty dict; give at least one detector.")
         points, curves = [], []
-        for outcome in map(read_outcome, estimator.values()):
-            given = outcome.keep, poison_indices
+        for schedule in map(schedule_of, estimator.values()):
+            given = schedule.keep, poison_indices
             points.append((1 - clean_retention(*given), 1 - poison_recall(*given)))
-            is_poison = as_mask(poison_indices, len(outcome.keep), "poison_indices")
-            clean_lost, dropped, _ = roc_curve(is_poison, outcome.score)
+            is_poison = as_mask(poison_indices, len(schedule.keep), "poison_indices")
+            clean_lost, dropped, _ = roc_curve(is_poison, schedule.isolation_score)
             curves.append((clean_lost, 1.0 - dropped))
         x, y = np.array(points).T
         display = cls(list(map(str, estimator)), x, y, curves=curves)

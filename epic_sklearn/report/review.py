@@ -50,7 +50,6 @@ class Reviewable:
     isolated_indices_: np.ndarray
     _schedule: DropSchedule
     _seen_: str | None
-    _clock: ClassVar[str] = "epoch"
     _way_back: ClassVar[str]
 
     def report(
@@ -233,7 +232,7 @@ class Reviewable:
             gradients,
             probabilities,
             {k: v for k, v in settings.items() if k not in NOT_SHOWN},
-            self._clock,
+            schedule.clock,
             self._way_back,
         )
 

@@ -188,9 +188,9 @@ class TakesRule:
         rule = params.get("rule", self.rule)
         if of_rule and not isinstance(rule, Rule):
             raise ValueError(
-                f"{', '.join(of_rule)} cannot be set: rule is {rule!r}. Give a rule, "
-                "such as rule=IsolatedMedoids() of epic_sklearn.rules (for which None "
-                "stands); then its parameters can be set and searched."
+                f"{', '.join(of_rule)} cannot be set: rule is {rule!r}. Give a rule of "
+                "epic_sklearn.rules, such as rule=FarNeighbors(), for which None "
+                "stands; then its parameters can be set and searched."
             )
         return super().set_params(**params)  # type: ignore[misc]
 

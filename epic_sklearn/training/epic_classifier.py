@@ -177,8 +177,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         self.dropped_at_epoch_ = schedule.dropped_at_epoch
         self.isolation_score_ = schedule.isolation_score
         self.details_ = schedule.details
-        self._codes, self._predictions = schedule.codes, schedule._predictions
-        self._index = index_of(X, y)
+        schedule.index = index_of(X, y)
         self.rule_ = schedule.rule
         self.rounds_: list[Round] = schedule.rounds
         self.rho_ = self.rounds_[-1].rho if self.rounds_ else 0.0
