@@ -1,13 +1,14 @@
 """The audit page and the page of a trace, of data sets whose items are read."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from skorch import NeuralNetClassifier
 from test_report import data_of, pixels_of
 from test_review import HOW
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from epic_sklearn import (
     EPICCallback,
@@ -122,6 +123,22 @@ def test_other_items_are_refused_before_any_work(tmp_path, make):
             door.report(data, None, tmp_path / "a.html", **extra)
         assert (data.n_read <= 3).all()  # labels; and some to see if they stay the same
     assert not list(tmp_path.iterdir())
+
+
+def test_a_part_of_a_data_set_is_numbered_as_it_was_given(tmp_path):
+    part = Subset(Pictures(), list(range(N))[::-1])
+    epic, _ = by_callback(part)
+    found = data_of(epic.report(part, None, tmp_path / "a.html"))["table"]["row"]
+    assert sorted(found) == epic.isolated_indices_.tolist()
+    assert epic.keep_.shape == (N,) and N - 1 in found  # the picture of the 1
+
+
+def test_files_are_named_by_the_index_of_their_labels(tmp_path):
+    files = pd.Series(Y, index=[f"{i}.png" for i in range(N)])
+    model = EPICClassifier(net, max_epochs=6, random_state=0, **HOW)
+    page = model.fit(Pictures(), files).report(Pictures(), files, tmp_path / "a.html")
+    data = data_of(page)
+    assert data["names"][str(data["table"]["row"][0])].endswith(".png")
 
 
 def test_items_that_are_never_the_same_are_told_by_their_labels(tmp_path):

@@ -162,9 +162,10 @@ def _labels_and_predictions(
 def _names(case: Case, page: Page, rows: np.ndarray) -> dict[str, Any]:
     """Say what rows are called, and name those that have more than a number."""
     kind, name_of = page.row_kind, page.row_name
-    index: Any = getattr(case.X, "index", None)
+    of_X: Any = case.X if is_dataframe(case.X) else case.schedule
+    index: Any = getattr(of_X, "index", None)
     counts = (getattr(index, "start", None), getattr(index, "step", None)) == (0, 1)
-    is_named = is_dataframe(case.X) and index is not None and not counts
+    is_named = index is not None and not counts
     if name_of is None and is_named:
         kind = str(getattr(index, "name", None) or "Index")
         name_of = index.__getitem__

@@ -15,6 +15,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import to_numpy
+from ..frames import RowsToFrame
 from ..gradients import Gradients, check_gradients
 from ..gradients.items import (
     digest_of,
@@ -39,7 +40,7 @@ NOT_SHOWN = (
 )
 
 
-class Reviewable:
+class Reviewable(RowsToFrame):
     """Mixin of what can be looked through and decided by a person.
 
     A class has `_schedule`, which dropped, and `_seen_`, the digest of what it dropped
@@ -198,8 +199,9 @@ class Reviewable:
         return np.arange(n), n
 
     def _keep_as_decided(self) -> None:
-        self.keep_ = self._schedule.keep
-        self.isolated_indices_ = np.flatnonzero(~self.keep_)
+        if hasattr(self, "fit"):  # what callbacks and samplers keep is their schedule's
+            self.keep_ = self._schedule.keep
+            self.isolated_indices_ = np.flatnonzero(~self.keep_)
 
     def _as_seen(self, X: Any) -> Any:
         """Rows as the fit saw them, checked as there."""

@@ -17,7 +17,7 @@ from torch import nn
 from .._utils import RandomState, warn_if_nothing_learned, warn_user
 from ..base import check_weights, take_rows
 from ..epochs import Epochs
-from ..frames import RowsToFrame, index_of
+from ..frames import index_of
 from ..gradients import EXTRACTORS, Gradients
 from ..gradients.items import digest_of, is_dataset
 from ..gradients.modules import forward
@@ -30,7 +30,7 @@ from .sampler import EPICSubsetSampler
 from .torch_classifier import TorchClassifier
 
 
-class EPICClassifier(RowsToFrame, TakesRule, Reviewable, TorchClassifier):
+class EPICClassifier(TakesRule, Reviewable, TorchClassifier):
     """Train a torch module and drop poisoned examples while it trains.
 
     EPIC (paper, Algorithm 1): train for `warmup` epochs; then, every `every`

@@ -82,18 +82,12 @@ class EPICRounds(Reviewable, BaseEstimator):
     @property
     def keep_(self) -> np.ndarray:  # type: ignore[override]
         """Which training rows are kept, shape (n,), bool."""
-        of_judged = self._bound.keep
-        keep = np.ones(self._n_rows_, dtype=bool)
-        keep[self._rows_] = of_judged
-        return keep
+        return self._of_all(self._bound.keep, True)
 
     @property
     def dropped_at_epoch_(self) -> np.ndarray:
         """Epochs trained when dropped, -1 where kept, shape (n,)."""
-        of_judged = self._bound.dropped_at_epoch
-        epochs = np.full(self._n_rows_, -1, dtype=np.int64)
-        epochs[self._rows_] = of_judged
-        return epochs
+        return self._of_all(self._bound.dropped_at_epoch, -1)
 
     @property
     def isolated_indices_(self) -> np.ndarray:  # type: ignore[override]
@@ -113,11 +107,13 @@ class EPICRounds(Reviewable, BaseEstimator):
     def _schedule(self) -> DropSchedule:  # type: ignore[override]
         return self._bound.schedule
 
+    def _of_all(self, values: np.ndarray, of_others: Any) -> np.ndarray:
+        of_all = np.full(self._n_rows_, of_others, dtype=values.dtype)
+        of_all[self._rows_] = values
+        return of_all
+
     def _judged(self) -> tuple[np.ndarray, int]:
         return self._rows_, self._n_rows_
-
-    def _keep_as_decided(self) -> None:
-        pass  # `keep_` is the sampler's
 
     @property
     def _bound(self) -> EPICSubsetSampler:
@@ -187,10 +183,8 @@ class EPICRounds(Reviewable, BaseEstimator):
 
     def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
         module, loader = self._net_and_batches(seen, labels)
-        rows = np.arange(self._bound.n)
-        extractor, gradients = self._extract(module, loader, rows)
-        found = probabilities_of(extractor, loader, self._labels(), gradients)
-        return gradients, found
+        extractor, found = self._extract(module, loader, np.arange(self._bound.n))
+        return found, probabilities_of(extractor, loader, self._labels(), found)
 
     def _case(self, X: Any, y: Any, *args: Any) -> Case:
         return super()._case(_items(X) if y is None else X, y, *args)

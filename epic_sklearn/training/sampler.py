@@ -202,10 +202,6 @@ see DropSchedule
         """Which examples are kept, shape (n,), bool."""
         return self.schedule.keep
 
-    def to_frame(self) -> Any:
-        """As :meth:`EPICFilter.to_frame`."""
-        return self.schedule.to_frame()
-
     @property
     def dropped_at_epoch(self) -> np.ndarray:
         """Epochs trained when dropped, -1 where kept, shape (n,)."""
@@ -249,9 +245,6 @@ see DropSchedule
     @property
     def _schedule(self) -> DropSchedule:  # type: ignore[override]
         return self.schedule
-
-    def _keep_as_decided(self) -> None:
-        pass  # `keep` is the schedule's
 
     def gradient_rows(self) -> np.ndarray:
         """Contiguous rows whose gradients this process computes: all, on its own."""
