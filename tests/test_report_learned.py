@@ -13,10 +13,11 @@ from epic_sklearn.rules import IsolatedMedoids
 
 
 def warnings_of(detector, X):
-    labels = detector.classes_[detector._codes]
+    schedule = detector._schedule
+    labels = schedule.classes[schedule.codes]
     gradients = detector.extractor_.compute(X, labels)
     found = probabilities_of(detector.extractor_, X, labels, gradients)
-    return model_warnings(detector._schedule, found)
+    return model_warnings(schedule, found)
 
 
 def by_chance(n, n_classes, seed=0):
