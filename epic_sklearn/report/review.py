@@ -30,6 +30,7 @@ from ..schedule import DropSchedule
 from ..validation import refuse_other_order
 from ._case import Case, Page
 from ._decisions import read_decisions
+from ._model import probabilities_of
 from ._write import check_path, environment, write_page
 
 Probabilities = tuple[np.ndarray, np.ndarray] | None
@@ -209,7 +210,11 @@ class Reviewable(RowsToFrame):
 
     def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Probabilities]:
         """Gradients of the judged rows, and where there is a model what it predicts."""
-        raise ValueError(f"{type(self).__name__} has no net: give gradients.")
+        extractor = getattr(self, "extractor_", None)
+        if extractor is None:
+            raise ValueError(f"{type(self).__name__} has no net: give gradients.")
+        gradients = check_gradients(extractor.compute(seen, labels), len(labels))
+        return gradients, probabilities_of(extractor, seen, labels, gradients)
 
     def _case(self, X: Any, y: Any, steps: Any = None, gradients: Any = None) -> Case:
         """Look at the rows of the fit again; refuse others before any work."""

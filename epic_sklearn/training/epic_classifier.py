@@ -18,10 +18,10 @@ from .._utils import RandomState, warn_if_nothing_learned, warn_user
 from ..base import check_weights, take_rows
 from ..epochs import Epochs
 from ..frames import index_of
-from ..gradients import EXTRACTORS, Gradients
+from ..gradients import EXTRACTORS
 from ..gradients.items import digest_of, is_dataset
 from ..gradients.modules import forward
-from ..report import Reviewable, probabilities_of
+from ..report import Reviewable
 from ..rules import Rule, resolve_rule
 from ..rules.base import TakesRule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
@@ -70,6 +70,8 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         every kept one that was flagged in its class.
     rule_ : Rule
         The clone that judged.
+    extractor_ : extractor
+        Gives the gradients that the rule judges, of the net as it is now.
     rho_ : float
         Change in the norm of the mean gradient that dropping causes (Theorem
         3.1), in the last round; 0 if there was none. A reviewer's decisions leave it.
@@ -236,11 +238,11 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
     def _as_seen(self, X: Any) -> Any:
         return self._module_input(X)
 
-    def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
+    @property
+    def extractor_(self) -> Any:
+        """Gives the gradients that the rule judges, of the net as it is now."""
         kind = type(extractor_for(self.rule, self.gradients, self.module_))
-        extractor = kind(FrozenEstimator(self)).fit(seen, labels)
-        gradients = extractor.compute(seen, labels)
-        return gradients, probabilities_of(extractor, seen, labels, gradients)
+        return kind(FrozenEstimator(self)).fit(None, self.classes_)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
