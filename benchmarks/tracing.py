@@ -37,7 +37,7 @@ from benchmarks.table import add_common_arguments, make_problem
 from epic_sklearn import EPICClassifier, RememberStates, TorchClassifier, trace
 from epic_sklearn.attacks import BadNets, PatchTrigger, SleeperAgent
 from epic_sklearn.gradients.modules import forward
-from epic_sklearn.rules import FarNeighbors, IsolatedMedoids
+from epic_sklearn.rules import IsolatedMedoids
 
 FIRST = (10, 30, 100)
 MOST_EXAMPLES = 20
@@ -46,11 +46,13 @@ DIGITS = {
     "digits-sleeper-agent": "digits: Sleeper Agent, 40 poisons in 1,000, patch 3 x 3",
     "digits-wrong-labels": "digits: 100 of 1,000 labels flipped, no attack",
 }
+# "default": EPICClassifier as it is, with rounds of its own.
 DEFENCES: dict[str, dict[str, Any]] = {
     "none": {},
     "EPIC": {"rule": IsolatedMedoids(), "gradients": "logit"},
-    "FarNeighbors": {"rule": FarNeighbors(), "gradients": "last_layer"},
+    "default": {},
 }
+SHOWN = {"none": "no defence", "default": "after `EPICClassifier()`"}
 EPOCHS_BETWEEN = {"home-gradient-matching": 2}
 
 
@@ -211,7 +213,7 @@ def digits_data(name: str, seed: int) -> tuple[Any, ...]:
 def digits_case(name: str, trial: int, defence: str) -> Case | None:
     X, y, is_bad, X_test, y_test, wanted = digits_data(name, trial)
     kind = TorchClassifier if defence == "none" else EPICClassifier
-    rounds = {} if defence == "none" else {"warmup": 8, "every": 1, "stop": 15}
+    rounds = {"warmup": 8, "every": 1, "stop": 15} if DEFENCES[defence] else {}
     model = kind(
         digits_net,
         max_epochs=20,
@@ -234,7 +236,7 @@ def cifar_case(
     trial = problem.trial(number)
     kind = TorchClassifier if defence == "none" else EPICClassifier
     scenario = problem.scenario
-    rounds = {} if defence == "none" else scenario.rounds(scenario.subset_size)
+    rounds = scenario.rounds(scenario.subset_size) if DEFENCES[defence] else {}
     model = problem.victim.classifier(
         kind,
         random_state=seed + number,
@@ -325,9 +327,8 @@ def section(records: list[Record]) -> str:
     n = len({record["trial"] for record in traced})
     title, defence = records[0]["title"], records[0]["defence"]
     about = (
-        f"**{title}**; "
-        f"{'no defence' if defence == 'none' else f'after {defence}'}. Something to "
-        f"trace in {n} of {len(trials)} trials, {mean(traced, 'examples'):.0f} "
+        f"**{title}**; {SHOWN.get(defence, f'after {defence}')}. Something to trace in "
+        f"{n} of {len(trials)} trials, {mean(traced, 'examples'):.0f} "
         f"example(s) each; {mean(traced, 'bad'):.1f} of {mean(traced, 'rows'):,.0f} "
         f"rows of the label are bad; {mean(traced, 'states'):.0f} states."
     )

@@ -29,7 +29,13 @@ from .gradients import (
     as_extractor,
     check_gradients,
 )
-from .gradients.items import digest_of, is_dataset, item_labels, n_items, take_items
+from .gradients.items import (
+    digest_of,
+    is_dataset,
+    labels_and_digest,
+    n_items,
+    take_items,
+)
 from .medoids import distances_between
 from .rules import Rule, resolve_rule
 from .rules.base import TakesRule, preferred_gradients, refuse_what_lacks
@@ -198,7 +204,6 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
         extractor = self._extractor(rule)
         index = index_of(X, y)
         X, labels = self._check_X_y(X, y)
-        self._seen_ = digest_of(X)
         weights = check_weights(sample_weight, X)
         schedule = DropSchedule(
             labels,
@@ -276,8 +281,7 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         """Validate; dataframes and sparse matrices stay what they are."""
-        if is_dataset(X):
-            y = item_labels(X) if y is None else y
+        y, seen = labels_and_digest(X, y) if is_dataset(X) else (y, None)
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
@@ -290,6 +294,7 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
         check_consistent_length(range(n_items(X)) if is_dataset(X) else X, labels)
         check_labels(labels)
         check_classification_targets(labels)
+        self._seen_ = seen or digest_of(X)
         return X, labels
 
     def _check_X(self, X: Any, reset: bool) -> Any:

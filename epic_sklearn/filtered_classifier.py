@@ -196,6 +196,8 @@ class FilteredClassifier(
         X: Any,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
+        *,
+        steps: Any = None,
         **fit_params: Any,
     ) -> Self:
         """Fit the classifier again on what is kept, as a reviewer decided.
@@ -204,6 +206,7 @@ class FilteredClassifier(
         ----------
         X, y, sample_weight, **fit_params : see `fit`
             The rows of the fit.
+        steps : see :meth:`report`
 
         Returns
         -------
@@ -215,7 +218,8 @@ class FilteredClassifier(
             If X, y are not the rows of the fit.
         """
         detector = self._detector()
-        detector._rows_of_the_fit(X, detector._check_labels(y))
+        seen, _ = detector._rows_of_the_fit(X, y, steps)
+        X = X if steps is None else seen
         if sample_weight is not None:
             fit_params["sample_weight"] = check_weights(sample_weight, X)
         params = self._route(fit_params).classifier.fit

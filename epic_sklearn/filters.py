@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._utils import RandomState, RefusedMethod
 from .base import BaseDetector, nearest_kept, take_rows
-from .gradients import Gradients, check_gradients
-from .report import Reviewable, probabilities_of
+from .gradients import Gradients
+from .report import Reviewable
 from .rules import Rule
 
 
@@ -22,11 +22,6 @@ class ReviewableDetector(Reviewable, BaseDetector):
 
     def _as_seen(self, X: Any) -> Any:
         return self._check_X(X, reset=False)
-
-    def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
-        gradients = self.extractor_.compute(seen, labels)
-        probabilities = probabilities_of(self.extractor_, seen)
-        return check_gradients(gradients, len(labels)), probabilities
 
 
 class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):

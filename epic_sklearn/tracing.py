@@ -18,11 +18,13 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from .base import refuse_lazy, take_rows, to_numpy
+from .frames import index_of
 from .gradients import Gradients, check_gradients
 from .gradients.features import inner_products, unit_gradients
 from .gradients.items import (
     inputs_and_labels,
     is_dataset,
+    item_labels,
     n_items,
     ordered_batches,
     read_items,
@@ -30,7 +32,6 @@ from .gradients.items import (
 from .gradients.modules import forward
 from .report import write_trace
 from .training.remember import states_of
-from .training.sampler import labels_of
 from .validation import check_labels, label_array, refuse_other_order
 
 BLOCK = 2048  # training rows looked at together
@@ -228,15 +229,14 @@ def trace(
     scores, indices = _best(parts, n_top)
     is_none = np.isneginf(scores)
     indices[is_none], scores[is_none] = -1, np.nan
-    index = getattr(X, "index", None)
-    return Trace(indices, scores, y[indices], labels, len(y), index)
+    return Trace(indices, scores, y[indices], labels, len(y), index_of(X))
 
 
 def _check_rows(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels of the training set, one a row; their classes and codes."""
     refuse_lazy(X=X, y=y)
     refuse_other_order(X=X, y=y)
-    labels = column_or_1d(label_array(to_numpy(labels_of(X) if y is None else y)))
+    labels = column_or_1d(label_array(to_numpy(item_labels(X) if y is None else y)))
     if (n := _n_rows(X)) != len(labels):
         raise ValueError(f"X has {n} rows and y {len(labels)} labels.")
     return labels, *check_labels(labels)

@@ -11,10 +11,12 @@ bear the wrong label.
 # The texts
 # ---------
 #
-# Each word is a token of its own here; with a tokenizer of yours nothing changes.
+# Each word is a token of its own here; with a tokenizer of yours nothing changes. The
+# Trainer does not look at ``text``; it stays for people.
 
 import inspect
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import sklearn.cluster
@@ -49,16 +51,21 @@ rows = []
 for text, label in zip(texts, labels.tolist(), strict=True):
     known = [words.vocabulary_[w] + 1 for w in split(text) if w in words.vocabulary_]
     tokens = np.resize(known or [0], 24)
-    rows.append({"input_ids": tokens.tolist(), "label": label})
+    rows.append({"input_ids": tokens.tolist(), "label": label, "text": text})
 
 # %%
 # Train
 # -----
 
-torch.manual_seed(0)
-model = DistilBertForSequenceClassification(
-    DistilBertConfig(vocab_size=1001, dim=32, hidden_dim=64, n_layers=1, n_heads=2)
-)
+
+def new_model():
+    torch.manual_seed(0)
+    size = {"dim": 32, "hidden_dim": 64, "n_layers": 1, "n_heads": 2}
+    return DistilBertForSequenceClassification(
+        DistilBertConfig(vocab_size=1001, **size)
+    )
+
+
 epic = EPICTrainerCallback(warmup=3, every=1)
 arguments = TrainingArguments(
     output_dir=tempfile.mkdtemp(),
@@ -71,7 +78,7 @@ arguments = TrainingArguments(
     disable_tqdm=True,
     use_cpu=True,
 )
-Trainer(model, arguments, train_dataset=rows, callbacks=[epic]).train()
+Trainer(new_model(), arguments, train_dataset=rows, callbacks=[epic]).train()
 
 # %%
 # What it dropped
@@ -81,3 +88,16 @@ print(f"{len(rows)} paragraphs, {(~epic.keep_).sum()} dropped")
 print(f"of the wrong labels {(~epic.keep_[wrong]).sum()} of {len(wrong)}")
 for i in np.flatnonzero(~epic.keep_)[:5]:
     print("wrong" if i in wrong else "     ", texts[i][:70])
+
+# %%
+# Look at them, and train anew
+# ----------------------------
+#
+# The audit page shows the texts, to be marked to keep or to drop. The marks are
+# downloaded as a file, which ``apply_decisions`` reads; here they are a dictionary.
+
+page = epic.report(rows, None, Path(tempfile.mkdtemp()) / "audit.html")
+print(page.name, "of", round(page.stat().st_size / 1000), "kB")
+epic.apply_decisions({int(i): "drop" for i in wrong})
+left = [rows[i] for i in np.flatnonzero(epic.keep_)]
+Trainer(new_model(), arguments, train_dataset=left).train()

@@ -25,7 +25,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from epic_sklearn import EPICClassifier, EPICFilter, LastLayerGradients
+from epic_sklearn import EPICClassifier
 
 folder = Path(tempfile.mkdtemp())
 digits, numbers = load_digits(return_X_y=True)
@@ -91,21 +91,19 @@ print(f"{len(images)} files, {len(dropped)} dropped, among them {n_found} of 8 p
 # Look at them
 # ------------
 #
-# The page takes thumbnails, which are small. Marks made on it are read by
-# ``apply_decisions``. Here the filter judges the gradients of the trained net.
+# The page reads those files again that it shows. Marks made on it are downloaded as a
+# file, which ``apply_decisions`` reads, and ``refit`` trains on what is left.
 
-pixels = np.stack([np.asarray(Image.open(file)) for file in images.files])
-labels = np.array([file.parent.name for file in images.files])
-gradients = LastLayerGradients(model.module_)
-given = (pixels[:, None] / 255).astype(np.float32)
-detector = EPICFilter(gradients).fit(given, labels)
-page = detector.report(given, labels, folder / "audit.html", images=pixels)
+page = model.report(loader, None, folder / "audit.html")
 print(page.name, "of", round(page.stat().st_size / 1000), "kB")
+model.apply_decisions(dict.fromkeys(model.isolated_indices_.tolist(), "drop"))
+model.refit(loader)
 
 figure, axes = plt.subplots(2, 8, figsize=(8, 2.4), layout="constrained")
 for ax, i in zip(axes.flat, model.isolated_indices_, strict=False):
-    ax.imshow(pixels[i], cmap="gray")
-    ax.set_title(labels[i], fontsize=8)
+    image, label = images[i]
+    ax.imshow(image[0], cmap="gray")
+    ax.set_title(label, fontsize=8)
 for ax in axes.flat:
     ax.axis("off")
 plt.show()

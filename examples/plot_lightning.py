@@ -13,6 +13,8 @@ digits, ten of which are poisoned, with and without that line.
 # Nothing about them changes; ``forward`` gives the logits, as it does in most modules.
 
 import logging
+import tempfile
+from pathlib import Path
 
 import lightning
 import torch
@@ -77,3 +79,16 @@ print(
     f"dropped {poison_recall(epic.keep_, poisons.indices):.0%} of the poisons, "
     f"{1 - clean_retention(epic.keep_, poisons.indices):.0%} of the clean examples"
 )
+
+# %%
+# Look at it
+# ----------
+#
+# The audit page, on which rows are marked to keep or to drop: features here, and
+# ``images`` are what they look like. ``apply_decisions`` reads the marks. What is left
+# then is ``Subset(data, epic.keep_.nonzero()[0])``, to train anew without the callback.
+
+images = poisons.insert_into(problem.images)
+path = Path(tempfile.mkdtemp()) / "audit.html"
+page = epic.report(data, None, path, images=images)
+print(page.name, "of", round(page.stat().st_size / 1000), "kB")

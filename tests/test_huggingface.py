@@ -15,6 +15,8 @@ transformers = pytest.importorskip(
     "transformers", reason="the extra huggingface is not installed"
 )
 
+from test_report import data_of  # noqa: E402
+
 from epic_sklearn.rules import DeepKNN, IsolatedMedoids  # noqa: E402
 from epic_sklearn.training.huggingface import EPICTrainerCallback  # noqa: E402
 
@@ -86,6 +88,29 @@ def test_poisons_are_found_and_not_visited_again(tmp_path):
     assert set(data.visits[-N:]) <= set(np.flatnonzero(epic.keep_))
     # 15 batches an epoch are 8 steps, however few rows are kept.
     assert trainer.state.global_step == 5 * 8
+
+
+def test_the_page_has_the_texts_and_its_decisions_train_anew(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    rows = Texts()
+    columns = {"input_ids": rows.words.tolist(), "label": rows.labels}
+    table = datasets.Dataset.from_dict(
+        {**columns, "text": [f"of {i}" for i in range(N)]}
+    )
+    epic = EPICTrainerCallback(**OPTIONS)
+    make_trainer(tmp_path, epic, data=table).train()
+    page = data_of(epic.report(table, None, tmp_path / "a.html"))
+    assert set(POISONS) <= set(page["table"]["row"])
+    (texts,) = page["asides"]
+    assert texts["values"]["43"] == "of 43"  # the Trainer itself takes this column out
+    with pytest.raises(ValueError, match="labels in y are not those of the fit"):
+        epic.report(table.select(range(N)[::-1]), None, tmp_path / "b.html")
+    epic.apply_decisions({43: "keep", 0: "drop"})
+    assert epic.keep_[43] and 0 in epic.isolated_indices_
+    left = table.select(epic.keep_.nonzero()[0])
+    anew = make_trainer(tmp_path, EPICTrainerCallback(**OPTIONS), data=left)
+    anew.remove_callback(EPICTrainerCallback)
+    assert anew.train().global_step == 5 * -(-len(left) // 16)
 
 
 @pytest.mark.parametrize("cut", [16, 20])

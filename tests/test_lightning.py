@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from test_report import data_of
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, Subset, WeightedRandomSampler
 from training_problem import OPTIONS, make_net
 
 lightning = pytest.importorskip(
     "lightning", reason="the extra lightning is not installed"
 )
+
+from lightning.pytorch import Callback  # noqa: E402
 
 from epic_sklearn.training.lightning import EPICLightningCallback  # noqa: E402
 
@@ -86,6 +89,21 @@ def test_poisons_are_found_and_not_visited_again(tmp_path):
     assert not np.isin(X[~epic.keep_, 0], net.visited).any()
     assert len(net.visited) == len(X)
     assert trainer.global_step == 6 * 3  # 7 batches an epoch
+
+
+def test_the_page_and_its_decisions(tmp_path):
+    epic, rows = make_epic(), Rows()
+    fit(tmp_path, epic)
+    page = data_of(epic.report(rows, None, tmp_path / "a.html"))
+    assert sorted(page["table"]["row"]) == epic.isolated_indices_.tolist()
+    assert page["asides"][0]["values"]["43"].split("\n")[0] == f"{X[43, 0]:.4g}"
+    other = Subset(rows, [3, 1, 2, 0, *range(4, len(X))])
+    with pytest.raises(ValueError, match="not what was given to fit"):
+        epic.report(other, None, tmp_path / "b.html")
+    epic.apply_decisions({43: "keep", 0: "drop"})
+    left = Subset(rows, epic.keep_.nonzero()[0])
+    assert 43 in left.indices and 0 not in left.indices
+    fit(tmp_path, Callback(), loader=DataLoader(left, batch_size=32, shuffle=True))
 
 
 @pytest.mark.parametrize("cut", [3, 4])

@@ -204,7 +204,7 @@ def test_grid_search_reaches_the_filters_parameters(data, model, grid):
 def test_parameters_of_a_rule_that_is_none_say_to_give_one(data):
     model = FilteredClassifier(LogisticRegression(), EPICFilter())
     with pytest.raises(
-        ValueError, match=r"rule__threshold.*rule is None.*IsolatedMedoids\(\)"
+        ValueError, match=r"rule__threshold.*rule is None.*FarNeighbors\(\)"
     ):
         model.set_params(filter__rule__threshold=2)
     model.set_params(filter__rule=IsolatedMedoids(), filter__rule__threshold=2)

@@ -13,8 +13,11 @@ from epic_sklearn.rules import IsolatedMedoids
 
 
 def warnings_of(detector, X):
-    found = probabilities_of(detector.extractor_, X)
-    return model_warnings(detector._schedule, found)
+    schedule = detector._schedule
+    labels = schedule.classes[schedule.codes]
+    gradients = detector.extractor_.compute(X, labels)
+    found = probabilities_of(detector.extractor_, X, labels, gradients)
+    return model_warnings(schedule, found)
 
 
 def by_chance(n, n_classes, seed=0):

@@ -152,6 +152,7 @@ def test_rows_pass_through_the_steps_before(tmp_path, steps, last):
     assert data["features"] == X.columns.tolist()  # as they are before the steps
     assert data["rowKind"] == "flower"
     assert data["names"][str(data["table"]["row"][0])].startswith("1")
+    pipeline[-1].refit(X, y.to_numpy(), steps=pipeline[:-1])
     with pytest.raises(ValueError, match="passed through `steps`"):
         rows = X.iloc[::-1]
         pipeline[-1].report(rows, y.to_numpy(), tmp_path / "b", steps=pipeline[:-1])

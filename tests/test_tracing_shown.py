@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from cli_runs import SPECIES, poisoned_iris, write_iris
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from epic_sklearn import TraceDisplay, trace
 from epic_sklearn.cli import main
@@ -33,6 +35,16 @@ def test_display_shows_the_example_and_then_its_rows(found):
             np.testing.assert_allclose(shown, images[row])
             assert ax.get_title().startswith(f"row {row}: {Y[row]}")
     assert display.marked[0][:2] == [False, True]
+
+
+def test_a_list_of_texts_is_traced_and_shown(tmp_path):
+    texts = [("blue " if i % 2 else "pink ") + f"flower {i}" for i in range(40)]
+    model = make_pipeline(CountVectorizer(), LogisticRegression())
+    model.fit(texts, np.arange(40) % 2)
+    found = trace(model, texts, np.arange(40) % 2, texts[:1], n_top=1)
+    assert found.to_frame()["row"].tolist() == [0]
+    page = found.report(texts, texts[:1], tmp_path / "why.html").read_text()
+    assert page.count("pink flower 0") == 2
 
 
 def test_display_writes_values_and_texts(found):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,18 @@ def inputs_and_labels(batch: Any) -> tuple[Any, Any]:
     return batch[0], batch[1] if len(batch) > 1 else None
 
 
+def without_texts(x: Any, known: Iterable[str] = ()) -> Any:
+    """Leave out a dictionary's texts, which are for people, but for `known` entries."""
+
+    def is_text(part: Any) -> bool:
+        first = part[0] if isinstance(part, list | tuple) and len(part) else part
+        return isinstance(first, str)
+
+    if not isinstance(x, Mapping):
+        return x
+    return {k: part for k, part in x.items() if k in known or not is_text(part)}
+
+
 def n_items(data: Any) -> int:
     """Count the items of a data set, or of a loader's."""
     return len(data.dataset if isinstance(data, DataLoader) else data)  # type: ignore[arg-type]
@@ -115,19 +128,40 @@ def take_items(data: Any, rows: np.ndarray) -> Any:
     return data.select(rows) if is_hugging_face(data) else Subset(data, rows.tolist())
 
 
-def _labels_in(items: list[Any]) -> list[Any]:
-    """Collate items to their labels alone, in the process that read them."""
-    labels = [inputs_and_labels(item)[1] for item in items]
-    return [y.tolist() if hasattr(y, "tolist") else y for y in labels]
+def in_memory(source: Any) -> Any:
+    """Give the examples of a data set that holds them as one array; others as is."""
+    if isinstance(source, DataLoader):
+        source = source.dataset
+    if type(source) is TensorDataset:  # not of subclasses, whose items may be others
+        return source.tensors[0]
+    return source.X if type(source) is SkorchDataset else source
 
 
-def item_labels(data: Any) -> np.ndarray:
-    """Labels that the items of a data set give, in its own order.
+def _read(items: list[Any]) -> tuple[list[Any], str]:
+    """Collate items to their labels and a digest, in the process that read them."""
+    inputs, labels = zip(*map(inputs_and_labels, items), strict=True)
+    parts = [x.values() if isinstance(x, Mapping) else [x] for x in inputs]
+    found = [y.tolist() if hasattr(y, "tolist") else y for y in labels]
+    return found, digest(*itertools.chain.from_iterable(parts))
+
+
+def _read_all(data: Any, batch_size: int = 64) -> list[tuple[list[Any], str]]:
+    options = loader_options(data, WORKER_OPTIONS)
+    data = data.dataset if isinstance(data, DataLoader) else data
+    with torch.random.fork_rng(devices=[]):  # items may be augmented at random
+        return list(DataLoader(data, batch_size, collate_fn=_read, **options))
+
+
+def labels_and_digest(data: Any, given: Any = None) -> tuple[Any, str | None]:
+    """Labels that the items of a data set give, in its own order, and `digest_of` them.
+
+    Where labels are `given`, they are these, and items are not read.
 
     Its attributes are not trusted: ``targets`` need not be what the items give
     (torchvision's ``target_transform``), nor ``labels`` one an example. So each item
     is read once, by the workers of a DataLoader; but for a ``TensorDataset`` and a
-    ``datasets.Dataset``, whose columns are what the items give.
+    ``datasets.Dataset``, whose columns are what the items give. Of the latter the rest
+    is not read, and there is no digest.
 
     Raises
     ------
@@ -136,56 +170,69 @@ def item_labels(data: Any) -> np.ndarray:
     ValueError
         If an item has no label.
     """
-    options = loader_options(data, WORKER_OPTIONS)
-    data = data.dataset if isinstance(data, DataLoader) else data
-    if isinstance(data, IterableDataset):
+    if given is not None:
+        return given, digest_of(data)
+    source: Any = data.dataset if isinstance(data, DataLoader) else data
+    if isinstance(source, IterableDataset):
         raise TypeError(
-            f"{type(data).__name__} is an IterableDataset, whose examples have no "
+            f"{type(source).__name__} is an IterableDataset, whose examples have no "
             "numbers that could be left out; give a data set with __getitem__ and "
             "__len__."
         )
-    # Not of subclasses, whose items may be others.
-    if type(data) is TensorDataset and len(data.tensors) > 1:
-        return data.tensors[1].cpu().numpy()
-    if is_hugging_face(data) and data.format["type"] != "custom":
-        columns = [name for name in LABEL_NAMES if name in data.column_names]
+    if type(source) is TensorDataset and len(source.tensors) > 1:
+        return source.tensors[1].cpu().numpy(), digest_of(source)
+    if type(source) is SkorchDataset and source.y is not None:
+        y = source.y.cpu() if hasattr(source.y, "cpu") else source.y
+        return np.asarray(y), digest_of(source)
+    if is_hugging_face(source) and source.format["type"] != "custom":
+        columns = [name for name in LABEL_NAMES if name in source.column_names]
         if columns:
-            return label_array(data.with_format(None)[columns[0]][:])
-    labels: list[Any] = []
-    with torch.random.fork_rng(devices=[]):  # items may be augmented at random
-        for some in DataLoader(data, 64, collate_fn=_labels_in, **options):
-            labels += some
+            return label_array(source.with_format(None)[columns[0]][:]), None
+    parts = _read_all(data)
+    labels = [label for some, _ in parts for label in some]
     if any(label is None for label in labels):
         raise ValueError(
-            f"{type(data).__name__} gives no labels; its items must be (x, label) "
+            f"{type(source).__name__} gives no labels; its items must be (x, label) "
             f"pairs or dictionaries with one of {LABEL_NAMES}, or pass the labels "
             "themselves."
         )
-    return label_array(labels)
+    return label_array(labels), digest(np.array([part for _, part in parts]))
+
+
+def item_labels(data: Any) -> np.ndarray:
+    """Give the labels alone; see :func:`labels_and_digest`."""
+    return labels_and_digest(data)[0]
+
+
+def gives_the_same_twice(data: Any) -> bool:
+    """Whether the first items of a data set, read again, are what they were."""
+    rows = np.arange(min(64, n_items(data)))
+    (_, first), (_, second) = _read_all(take_items(data, np.tile(rows, 2)), len(rows))
+    return first == second
+
+
+def items_of(data: Any, rows: list[int]) -> Iterator[Any]:
+    """Items of some rows of a data set, or of a loader's, each read once."""
+    source = data.dataset if isinstance(data, DataLoader) else data
+    some = Subset(as_tensors(source), rows)
+    options = loader_options(data, WORKER_OPTIONS)
+    generator = torch.Generator()
+    for part in DataLoader(some, 64, collate_fn=list, generator=generator, **options):
+        yield from part
 
 
 def read_items(data: Any, rows: list[int]) -> Any:
     """Read some rows of a data set, each once, into another, or of a loader."""
-    options, source = loader_options(data, WORKER_OPTIONS), data
-    if is_loader := isinstance(data, DataLoader):
-        source = data.dataset
-    some = Subset(as_tensors(source), rows)
-    parts = DataLoader(
-        some, 64, collate_fn=list, generator=torch.Generator(), **options
-    )
-    items: Any = [item for part in parts for item in part]
+    items: Any = list(items_of(data, rows))
     read: Dataset = Subset(items, range(len(items)))
-    if not is_loader:
+    if not isinstance(data, DataLoader):
         return read
     return DataLoader(read, data.batch_size or 512, collate_fn=data.collate_fn)
 
 
 def digest_of(source: Any) -> str | None:
     """Name what the examples of a data set are; None where only its items tell."""
-    if type(source) is TensorDataset:
-        source = source.tensors[0]
-    elif type(source) is SkorchDataset:
-        source = source.X
+    source = in_memory(source)
     if is_dataset(source):
         return None
     if isinstance(source, dict):

@@ -15,7 +15,13 @@ from torch import nn
 
 from .._utils import warn_user
 from ..validation import label_array
-from .items import inputs_and_labels, is_dataset, ordered_batches, size_of
+from .items import (
+    inputs_and_labels,
+    is_dataset,
+    ordered_batches,
+    size_of,
+    without_texts,
+)
 
 # Rows from which the spread of a feature can be told.
 FEWEST_TO_TELL = 10
@@ -64,13 +70,15 @@ def logits_of(output: Any) -> Any:
 def apply(module: nn.Module, x: Any) -> torch.Tensor:
     """Call the module on a batch; a dictionary is its keyword arguments.
 
-    One that has a single entry, of a name that the module doesn't know, is its input.
+    But for texts of a name that the module doesn't know. Where only one entry is left
+    and it doesn't know that, either, it is its input.
     """
     x = to_module(module, x)
-    if isinstance(x, Mapping) and len(x) == 1:
-        (name,) = x
-        if name not in inspect.signature(module.forward).parameters:
-            x = x[name]
+    if isinstance(x, Mapping):
+        known = inspect.signature(module.forward).parameters
+        x = without_texts(x, known)
+        if len(x) == 1 and not set(x) & set(known):
+            (x,) = x.values()
     return logits_of(module(**x) if isinstance(x, Mapping) else module(x))
 
 

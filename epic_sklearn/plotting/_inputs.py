@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
-from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -16,7 +15,6 @@ from ..base import BaseDetector
 from ..metrics import as_mask, check_column
 from ..schedule import DropSchedule
 from ..training import EPICClassifier, EPICSubsetSampler
-from ..training.net import extractor_for
 from ..training.rounds import EPICRounds
 
 
@@ -65,14 +63,10 @@ def _where_to_look(estimator: Any) -> str:
     return ""
 
 
-def extractor_of(estimator: Any, X: Any, y: np.ndarray) -> Any:
+def extractor_of(estimator: Any) -> Any:
     """Extractor that gives the gradients of a fitted estimator's model as it is."""
-    if isinstance(estimator, BaseDetector):
+    if hasattr(estimator, "extractor_"):
         return estimator.extractor_
-    if isinstance(estimator, EPICClassifier):
-        given = estimator.rule, estimator.gradients, estimator.module_
-        kind = type(extractor_for(*given))
-        return kind(FrozenEstimator(estimator)).fit(X, y)
     raise TypeError(
         f"{type(estimator).__name__} holds no model that gradients could come from; "
         "compute them, LogitGradients(module).compute(X, y) for example, and use "

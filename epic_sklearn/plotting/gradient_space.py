@@ -132,8 +132,8 @@ class GradientSpaceDisplay:
         schedule = schedule_of(estimator)
         n = len(schedule.keep)
         labels = check_column(y, "y", n)
-        extractor = extractor_of(unwrap(estimator), X, labels)
-        seen = unwrap(estimator)._rows_of_the_fit(X, labels)
+        extractor = extractor_of(unwrap(estimator))
+        seen, _ = unwrap(estimator)._rows_of_the_fit(X, labels)
         gradients = check_gradients(extractor.compute(seen, labels), n)
         if target is not None:
             n_targets = target.shape[0] if hasattr(target, "shape") else len(target)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..metrics import as_mask
-from ..report import check_looks, looks
+from ..report import looks_of_trace, span_of_looks
 from ..tracing import Trace
 from ._style import POISON, import_pyplot, shorten
 
@@ -30,6 +30,8 @@ class TraceDisplay:
         What stands above the panels.
     marked : list of m lists of bool
         Which panels have an orange frame.
+    span : tuple of float or None, default=None
+        Values drawn white and black, of images whose values are no colours.
 
     Attributes
     ----------
@@ -54,6 +56,7 @@ class TraceDisplay:
     panels: list[list[Any]]
     titles: list[list[str]]
     marked: list[list[bool]]
+    span: tuple[float, float] | None = None
 
     @classmethod
     def from_trace(
@@ -79,16 +82,15 @@ class TraceDisplay:
         poison_indices : see :meth:`DropHistoryDisplay.from_estimator`
             Rows with an orange frame.
         """
-        check_looks(found, X, examples)
+        seen = looks_of_trace(found, X, examples, n_top)
         poisons: ArrayLike = [] if poison_indices is None else poison_indices
         is_poison = as_mask(poisons, found.n_rows, "poison_indices")
-        display = cls([], [], [])
-        for i, label in enumerate(found.labels):
-            rows = found.indices[i, :n_top]
-            rows = rows[rows >= 0]
-            parts = [(examples, i), *((X, row) for row in rows)]
+        display = cls([], [], [], span_of_looks(seen))
+        for i, (example, of_rows) in enumerate(seen):
+            label = found.labels[i]
+            rows = np.array(list(of_rows), dtype=int)
             beside = zip(rows, found.row_labels[i], found.scores[i], strict=False)
-            display.panels.append([_as_panel(looks(*part)) for part in parts])
+            display.panels.append(list(map(_as_panel, (example, *of_rows.values()))))
             display.titles.append(
                 [f"example {i}\nread as {shorten(label)}"]
                 + [f"row {row}: {shorten(its)}\n{by:.3g}" for row, its, by in beside]
@@ -109,7 +111,7 @@ class TraceDisplay:
             for ax in axes[len(self.panels[i]) :]:
                 ax.set_axis_off()
             for ax, (panel, title, is_marked) in zip(axes, line, strict=False):
-                _draw(ax, panel)
+                _draw(ax, panel, self.span)
                 ax.set_title(title, fontsize="small")
                 ax.set(xticks=[], yticks=[])
                 if is_marked:
@@ -117,16 +119,24 @@ class TraceDisplay:
         return self
 
 
-def _as_panel(seen: Any) -> Any:
-    if not isinstance(seen, str):
-        return seen
-    lines = (textwrap.wrap(line, 16)[:5] for line in seen.splitlines()[:8])
+def _as_panel(look: Any) -> Any:
+    if look.image is not None:
+        return look.image
+    lines = (textwrap.wrap(line, 16)[:5] for line in look.text.splitlines()[:8])
     return "\n".join(part.replace("$", r"\$") for line in lines for part in line)
 
 
-def _draw(ax: Any, panel: Any) -> None:
+def _draw(ax: Any, panel: Any, span: tuple[float, float] | None) -> None:
     if isinstance(panel, str):
         ax.text(0.5, 0.5, panel, ha="center", va="center", fontsize="x-small")
         return
-    top = 1 if panel.dtype.kind in "fb" else 255
-    ax.imshow(np.squeeze(panel), cmap="gray_r", vmin=0, vmax=top)
+    low, high = span or (0, 1 if panel.dtype.kind in "fb" else 255)
+    if panel.shape[2] == 3:  # matplotlib scales one channel only
+        panel = ((panel - low) / (high - low or 1)).clip(0, 1)
+        low, high = 0, 1
+    ax.imshow(
+        np.squeeze(panel, axis=2) if panel.shape[2] == 1 else panel,
+        cmap="gray_r",
+        vmin=low,
+        vmax=high,
+    )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
 from ..base import is_dataframe, is_text, nearest_kept, take_rows
+from ..gradients.items import is_dataset
 from ..projection import GradientPlane
 from ..validation import is_missing
 from ._case import Case, Page, shortened
 from ._decisions import fit_id
 from ._differences import differences, without_long_texts
-from ._thumbnails import Pictures
+from ._looks import looks
+from ._thumbnails import Pictures, pictures_of, span_of
 
 # Kept points drawn in the gradient space, per class and in all.
 MOST_KEPT_OF_CLASS = 1500
@@ -25,25 +28,74 @@ SHORTEST_TEXT, LONGEST_TEXT, MOST_TEXT = 40, 2000, 8_000_000
 GRID = 10_000
 
 
-def _kept_shown(case: Case, flagged: np.ndarray) -> list[np.ndarray]:
-    """Kept rows to draw, class by class: all, or a random part of many."""
-    n_classes = len(case.schedule.classes)
+@dataclass(frozen=True)
+class Shown:
+    """Which of the judged rows the page shows."""
+
+    flagged: np.ndarray  # most isolated first, (m,)
+    near: np.ndarray  # the nearest kept row of each; itself where there is none
+    kept: list[np.ndarray]  # drawn, class by class
+
+    @property
+    def needed(self) -> np.ndarray:
+        """Rows that are looked at beside each other."""
+        return np.unique(np.concatenate([self.flagged, self.near]))
+
+    def others(self, room: int) -> np.ndarray:
+        """Kept rows that are drawn, of which `room`, less what is needed, are seen."""
+        others = np.setdiff1d(np.concatenate(self.kept), self.needed)
+        room = max(0, room - len(self.needed))
+        if len(others) > room:  # all of some classes would be worse than some of all
+            others = np.random.default_rng(0).permutation(others)[:room]
+        return others
+
+
+def rows_shown(case: Case) -> Shown:
+    """Choose flagged rows, their neighbours, and kept rows to draw, some of many."""
+    schedule = case.schedule
+    score, codes = schedule.isolation_score, schedule.codes
+    flagged = np.flatnonzero(case.flagged)
+    flagged = flagged[np.argsort(-score[flagged], kind="stable")]
+    how = codes, schedule.keep, schedule.rule.metric
+    n_classes = len(schedule.classes)
     most = min(MOST_KEPT_OF_CLASS, max(50, MOST_KEPT // n_classes))
     rng = np.random.default_rng(0)
-    shown = []
+    kept = []
     for code in range(n_classes):
-        rows = np.setdiff1d(np.flatnonzero(case.schedule.codes == code), flagged)
-        shown.append(np.sort(rng.permutation(rows)[:most]))
-    return shown
+        rows = np.setdiff1d(np.flatnonzero(codes == code), flagged)
+        kept.append(np.sort(rng.permutation(rows)[:most]))
+    return Shown(flagged, nearest_kept(flagged, case.gradients, *how), kept)
 
 
-def _gradient_space(
-    case: Case, flagged: np.ndarray, shown: list[np.ndarray]
-) -> list[dict[str, Any]]:
+def look_at_rows(case: Case, page: Page, shown: Shown) -> tuple[Case, Pictures | None]:
+    """Give the case with rows that can be shown, and pictures where there are any.
+
+    Of a data set the rows that are shown are read, each once; the texts of others stay
+    empty.
+    """
+    pictures = pictures_of(case.X, page.images, case.n_given)
+    if not is_dataset(case.X):
+        return case, pictures
+    rows = case.rows[shown.needed]
+    found = looks(case.X, rows)
+    images = {row: look.image for row, look in found.items() if look.image is not None}
+    if images and pictures is None:
+        room = Pictures(images).n_that_fit()
+        others = looks(case.X, case.rows[shown.others(room)])
+        images |= {
+            r: look.image for r, look in others.items() if look.image is not None
+        }
+        pictures = Pictures(images, span_of(images.values()))
+    texts = np.full(case.n_given, "", dtype=object)
+    texts[rows] = [found[row].text for row in rows.tolist()]
+    return replace(case, X=texts if texts.any() else None), pictures
+
+
+def _gradient_space(case: Case, shown: Shown) -> list[dict[str, Any]]:
     """Points of each class in the plane, kept and flagged."""
-    codes, gradients = case.schedule.codes, case.gradients
+    codes, gradients, flagged = case.schedule.codes, case.gradients, shown.flagged
     spaces = []
-    for code, kept in enumerate(shown):
+    for code, kept in enumerate(shown.kept):
         rows = np.flatnonzero(codes == code)
         places = np.flatnonzero(codes[flagged] == code)
         plane = GradientPlane(gradients[rows], case.schedule.rule.metric)
@@ -63,17 +115,7 @@ def _gradient_space(
 
 
 def shown_scores(score: np.ndarray) -> tuple[str, list[str]]:
-    """Name and texts of the scores (m,); ranks where most would read the same.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.report._data import shown_scores
-    >>> shown_scores(np.array([0.98, 0.75]))
-    ('Isolation score', ['0.9800', '0.7500'])
-    >>> shown_scores(1 - np.array([1e-9, 1e-8, 1e-7]))
-    ('Isolation rank', ['1', '2', '3'])
-    """
+    """Name and texts of the scores (m,); ranks where most would read the same."""
     texts = [f"{value:#.4g}" for value in score.tolist()]
     distinct, place, counts = np.unique(texts, return_inverse=True, return_counts=True)
     if len(distinct) and 2 * counts.max() > len(texts):
@@ -120,9 +162,10 @@ def _labels_and_predictions(
 def _names(case: Case, page: Page, rows: np.ndarray) -> dict[str, Any]:
     """Say what rows are called, and name those that have more than a number."""
     kind, name_of = page.row_kind, page.row_name
-    index: Any = getattr(case.X, "index", None)
+    of_X: Any = case.X if is_dataframe(case.X) else case.schedule
+    index: Any = getattr(of_X, "index", None)
     counts = (getattr(index, "start", None), getattr(index, "step", None)) == (0, 1)
-    is_named = is_dataframe(case.X) and index is not None and not counts
+    is_named = index is not None and not counts
     if name_of is None and is_named:
         kind = str(getattr(index, "name", None) or "Index")
         name_of = index.__getitem__
@@ -132,15 +175,12 @@ def _names(case: Case, page: Page, rows: np.ndarray) -> dict[str, Any]:
     return {"rowKind": kind, "names": {k: shortened(name_of(k)) for k in numbers}}
 
 
-def _thumbnails(
-    case: Case, pictures: Pictures, needed: np.ndarray, shown: list[np.ndarray]
-) -> dict[int, str]:
+def _thumbnails(case: Case, pictures: Pictures, shown: Shown) -> dict[int, str]:
     """Thumbnails by row number, of those that are shown and have room."""
-    others = np.setdiff1d(np.concatenate(shown), needed)
-    room = max(0, pictures.n_that_fit() - len(needed))
-    if len(others) > room:  # all of some classes would be worse than some of all
-        others = np.random.default_rng(0).permutation(others)[:room]
-    rows = case.rows[np.concatenate([needed, others])]
+    others = shown.others(pictures.n_that_fit())
+    rows = case.rows[np.concatenate([shown.needed, others])]
+    if isinstance(pictures.images, Mapping):  # items of a data set need not have one
+        rows = np.array([row for row in rows.tolist() if row in pictures.images])
     return dict(zip(rows.tolist(), pictures.of_rows(rows), strict=True))
 
 
@@ -173,20 +213,18 @@ def _table(case: Case, flagged: np.ndarray, near: np.ndarray) -> dict[str, Any]:
 
 
 def page_data(
-    case: Case, page: Page, pictures: Pictures | None, names: list[str] | None
+    case: Case,
+    page: Page,
+    shown: Shown,
+    pictures: Pictures | None,
+    names: list[str] | None,
 ) -> dict[str, Any]:
     """Collect what the page's script needs: lists, numbers and texts, for JSON.
 
     `names` are those of the columns of X; None shows no differences.
     """
     schedule, rows, X = case.schedule, case.rows, case.X
-    score = schedule.isolation_score
-    flagged = np.flatnonzero(case.flagged)  # most isolated first
-    flagged = flagged[np.argsort(-score[flagged], kind="stable")]
-    shown = _kept_shown(case, flagged)
-    how = schedule.codes, schedule.keep, schedule.rule.metric
-    near = nearest_kept(flagged, case.gradients, *how)
-    needed = np.unique(np.concatenate([flagged, near]))
+    flagged, near, needed = shown.flagged, shown.near, shown.needed
     asides = {k: texts for k, texts in page.asides.items() if k != page.row_kind}
     if is_text(X):
         asides = {"Text": X, **asides}
@@ -196,7 +234,8 @@ def page_data(
     table, pairs = _table(case, flagged, near), (X, rows[flagged], rows[near])
     table["differences"] = differences(*pairs) if names else None
     labels, table["prediction"] = _labels_and_predictions(case, flagged)
-    score_name, table["scoreTexts"] = shown_scores(score[flagged])
+    scores = schedule.isolation_score[flagged]
+    score_name, table["scoreTexts"] = shown_scores(scores)
     return {
         "fit": fit_id(schedule),
         "labels": labels,
@@ -204,9 +243,9 @@ def page_data(
         "features": names or None,
         "scoreName": score_name,
         "clock": case.clock,
-        **_names(case, page, np.unique(np.concatenate([needed, *shown]))),
+        **_names(case, page, np.unique(np.concatenate([needed, *shown.kept]))),
         "asides": _texts(asides, rows[needed]),
         "table": table,
-        "spaces": _gradient_space(case, flagged, shown),
-        "thumbnails": pictures and _thumbnails(case, pictures, needed, shown),
+        "spaces": _gradient_space(case, shown),
+        "thumbnails": pictures and _thumbnails(case, pictures, shown),
     }

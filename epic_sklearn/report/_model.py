@@ -9,26 +9,37 @@ from scipy.special import softmax
 from torch import nn
 
 from .._utils import learned_nothing
+from ..gradients import GradientExtractor, Gradients
 from ..gradients.modules import forward
 from ..schedule import DropSchedule
 
 
-def probabilities_of(extractor: Any, X: Any) -> tuple[np.ndarray, np.ndarray] | None:
+def probabilities_of(
+    extractor: Any, X: Any, labels: np.ndarray, gradients: Gradients
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Class probabilities (n, C) and the labels (C,) of their columns.
 
-    None where an extractor's gradients come from no model that is known.
+    Read from the gradients where these have the errors; X is not looked at then. None
+    where an extractor's gradients come from no model that is known.
     """
     model: Any = getattr(extractor, "classifier_", None)
-    if isinstance(model, nn.Module):
+    if isinstance(extractor, GradientExtractor) and "errors" in (extractor.gives or ()):
+        probabilities = np.array(getattr(gradients, "errors", gradients))
+        columns = extractor._codes(labels, probabilities.shape[1])
+        probabilities[np.arange(len(columns)), columns] += 1.0
+        probabilities = probabilities.round(12)  # equal ones differ in the last bits
+    elif isinstance(model, nn.Module):
         logits = np.asarray(forward(model, X, extractor.batch_size, False)[0])
         probabilities = softmax(logits, axis=1)
     elif hasattr(model, "predict_proba"):
         probabilities = np.asarray(model.predict_proba(X))
     else:
         return None
-    labels, n_columns = np.asarray(extractor.classes_), probabilities.shape[1]
+    n_columns = probabilities.shape[1]
+    of_columns = np.asarray(getattr(extractor, "classes_", np.unique(labels)))
     # A net may know more classes than there are here: integers number its columns.
-    return probabilities, labels if len(labels) == n_columns else np.arange(n_columns)
+    is_all = len(of_columns) == n_columns
+    return probabilities, of_columns if is_all else np.arange(n_columns)
 
 
 def model_warnings(

@@ -3,48 +3,26 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import struct
 import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 LONGEST_SIDE = 64
-BLOCK = 256  # images made small together
 # All of a page together: 10,000 pairs of 32 x 32 and some more.
 MOST_PIXELS = 24_000_000
 
 
 def check_images(images: Any, n: int) -> np.ndarray:
-    """Bring images to shape (n, H, W, C) without copying them.
+    """Bring n images, as `report` takes them, to shape (n, H, W, C); a view.
 
-    Parameters
-    ----------
-    images : array-like of shape (n, C, H, W), (n, H, W) or (n, H, W, C)
-        Floats in [0, 1], or whole numbers from 0 to 255.
-    n : int
-        How many there must be.
-
-    Returns
-    -------
-    ndarray of shape (n, H, W, C)
-        A view, in the type given.
-
-    Raises
-    ------
-    ValueError
-        If shape, type or range are others.
+    ValueError if number, shape, type or range are others.
     """
-    if hasattr(images, "detach"):  # a torch tensor
-        images = images.detach().cpu().numpy()
-    array = np.asarray(images)
-    if array.ndim == 3:
-        array = array[..., None]
-    elif array.ndim == 4 and array.shape[1] in (1, 3):
-        array = np.moveaxis(array, 1, 3)
-    if array.ndim != 4 or array.shape[3] not in (1, 3) or 0 in array.shape[1:]:
+    array = channels_last(images)
+    if array is None:
         raise ValueError(
             f"images has shape {np.shape(images)}; give (n, C, H, W), (n, H, W) or "
             "(n, H, W, C) with 1 or 3 channels."
@@ -54,43 +32,59 @@ def check_images(images: Any, n: int) -> np.ndarray:
             f"images has {len(array)} images for {n} rows; give one a row, in the "
             "order of the rows."
         )
-    _check_range(array)
-    return array
-
-
-def _check_range(array: np.ndarray) -> None:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"images must be numbers; got dtype {array.dtype}.")
-    top = 1 if array.dtype.kind in "fb" else 255
-    low, high = array.min(), array.max()
-    if not (low >= -1e-6 and high <= top + 1e-6):  # NaN is neither
+    if span_of([array]) is not None:
+        low, high = array.min(), array.max()
         raise ValueError(
             f"images has {array.dtype} values from {low:.4g} to {high:.4g}; give "
             "floats in [0, 1] or whole numbers from 0 to 255. Undo a normalisation "
             "first."
         )
+    return array
 
 
-def _to_bytes(images: np.ndarray, span: tuple[float, float] | None) -> np.ndarray:
-    if span is not None:
-        low, high = span
-        images = (images.astype(np.float64) - low) / (high - low or 1.0)
-    if images.dtype.kind in "fb":
-        return np.rint(images.astype(np.float64) * 255).clip(0, 255).astype(np.uint8)
-    return images.astype(np.uint8)
+def channels_last(images: Any) -> np.ndarray | None:
+    """View of images as (n, H, W, C) with 1 or 3 channels; None of another shape."""
+    if hasattr(images, "detach"):  # a torch tensor
+        images = images.detach().cpu().numpy()
+    array = np.asarray(images)
+    if array.ndim == 3:
+        array = array[..., None]
+    elif array.ndim == 4 and array.shape[1] in (1, 3):
+        array = np.moveaxis(array, 1, 3)
+    is_shape = array.ndim == 4 and array.shape[3] in (1, 3) and 0 not in array.shape[1:]
+    return array if is_shape else None
 
 
-def _reduced(images: np.ndarray, factor: int) -> np.ndarray:
+def span_of(images: Iterable[np.ndarray]) -> tuple[float, float] | None:
+    """Lowest and highest value of all images; None where all values are colours."""
+    ends, are_colours = [], True
+    for image in images:
+        low, high = float(image.min()), float(image.max())
+        top = 1 if image.dtype.kind in "fb" else 255
+        are_colours &= low >= -1e-6 and high <= top + 1e-6  # NaN is neither
+        ends += [low, high]
+    return None if are_colours else (min(ends), max(ends))
+
+
+def reduced(image: np.ndarray, factor: int) -> np.ndarray:
     """Mean over squares of `factor` pixels; the edge repeats to fill the last."""
     if factor == 1:
-        return images
-    n, height, width, channels = images.shape
-    pad = ((0, 0), (0, -height % factor), (0, -width % factor), (0, 0))
-    wide = np.pad(images, pad, mode="edge").astype(np.float32)
+        return image
+    height, width, channels = image.shape
+    pad = ((0, -height % factor), (0, -width % factor), (0, 0))
+    wide = np.pad(image, pad, mode="edge").astype(np.float32)
     blocks = wide.reshape(
-        n, wide.shape[1] // factor, factor, wide.shape[2] // factor, factor, channels
+        wide.shape[0] // factor, factor, wide.shape[1] // factor, factor, channels
     )
-    return np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8)
+    means = blocks.mean(axis=(1, 3))
+    return means if image.dtype.kind in "fb" else np.rint(means).astype(image.dtype)
+
+
+def least_factor(image: np.ndarray) -> int:
+    """Pixels of an image (H, W, C) to a side of those of a thumbnail, at the least."""
+    return -(-max(image.shape[:2]) // LONGEST_SIDE)
 
 
 def to_png(pixels: np.ndarray) -> bytes:
@@ -115,55 +109,52 @@ def to_png(pixels: np.ndarray) -> bytes:
     return png
 
 
-def thumbnails(images: np.ndarray, span: Any = None, factor: int = 0) -> list[str]:
-    """PNG in base64 of images (m, H, W, C), means of squares of `factor` pixels.
-
-    `span`: see `Pictures`; a factor of 0 is the least that makes them small.
-    """
-    factor = factor or -(-max(images.shape[1:3]) // LONGEST_SIDE)
-    small = _reduced(_to_bytes(images, span), factor)
-    return [base64.b64encode(to_png(each)).decode("ascii") for each in small]
-
-
 @dataclass(frozen=True)
 class Pictures:
-    """Images (n, H, W, C), and the lowest and highest value if these are no colours."""
-
-    images: np.ndarray
-    span: tuple[float, float] | None = None
-
-    def n_that_fit(self, factor: int = 0) -> int:
-        """Count the thumbnails, of full size by default, that a page has room for."""
-        height, width = self.images.shape[1:3]
-        factor = factor or -(-max(height, width) // LONGEST_SIDE)
-        return MOST_PIXELS // (-(-height // factor) * -(-width // factor))
-
-    def of_rows(self, rows: np.ndarray) -> list[str]:
-        """Thumbnails of some rows, smaller ones where they are many."""
-        factor = -(-max(self.images.shape[1:3]) // LONGEST_SIDE)
-        while len(rows) > self.n_that_fit(factor):
-            factor += 1
-        blocks = np.split(rows, range(BLOCK, len(rows), BLOCK))
-        parts = [thumbnails(self.images[b], self.span, factor) for b in blocks]
-        return list(itertools.chain.from_iterable(parts))
-
-
-def pictures_of(X: Any, images: Any, n: int) -> Pictures | None:
-    """Images to show: those given, or those that the examples X themselves are.
+    """Images (H, W, C) by row, and the lowest and highest value if not of colours.
 
     A normalised image has no range that says what is black and what is white: then
     the lowest value of all is black and the highest white.
     """
+
+    images: np.ndarray | Mapping[int, np.ndarray]
+    span: tuple[float, float] | None = None
+
+    def n_that_fit(self, factor: int | None = None) -> int:
+        """Count the thumbnails, of full size by default, that a page has room for."""
+        image = self._largest()
+        factor = factor or least_factor(image)
+        height, width = (-(-side // factor) for side in image.shape[:2])
+        return MOST_PIXELS // (height * width)
+
+    def _largest(self) -> np.ndarray:
+        if isinstance(self.images, np.ndarray):
+            return self.images[0]
+        return max(self.images.values(), key=np.size)
+
+    def of_rows(self, rows: np.ndarray) -> list[str]:
+        """Thumbnails of some rows, PNG in base64, smaller ones where they are many."""
+        factor = least_factor(self._largest())
+        while len(rows) > self.n_that_fit(factor):
+            factor += 1
+        return [self._thumbnail(self.images[row], factor) for row in rows.tolist()]
+
+    def _thumbnail(self, image: np.ndarray, factor: int) -> str:
+        small = reduced(image, factor)
+        if self.span is not None:
+            low, high = self.span
+            small = (small.astype(np.float64) - low) / (high - low or 1.0)
+        if small.dtype.kind in "fb":
+            small = np.rint(small.astype(np.float64) * 255).clip(0, 255)
+        return base64.b64encode(to_png(small.astype(np.uint8))).decode("ascii")
+
+
+def pictures_of(X: Any, images: Any, n: int) -> Pictures | None:
+    """Images to show: those given, or those that the examples X themselves are."""
     if images is not None:
         return Pictures(check_images(images, n))
-    shape = tuple(getattr(X, "shape", ()))
-    if len(shape) != 4 or not {shape[1], shape[3]} & {1, 3} or 0 in shape:
+    array = channels_last(X) if len(getattr(X, "shape", ())) == 4 else None
+    if array is None or array.dtype.kind not in "fiub":
         return None
-    try:
-        return Pictures(check_images(X, n))
-    except ValueError:
-        array = np.asarray(X)
-        array = np.moveaxis(array, 1, 3) if shape[1] in (1, 3) else array
-        if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
-            return None
-        return Pictures(array, (float(array.min()), float(array.max())))
+    span = span_of([array])
+    return Pictures(array, span) if np.isfinite(span or 0).all() else None

@@ -8,37 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from ..base import is_dataframe, take_rows, to_numpy
+from ..gradients.items import is_dataset, n_items
 from ._case import shortened
-from ._thumbnails import check_images, thumbnails
+from ._looks import Look, looks
+from ._thumbnails import Pictures, span_of
 from ._write import check_path, environment, fill
 
-N_VALUES = 12
-LONGEST_TEXT = 300
 
+def looks_of_trace(
+    found: Any, X: Any, examples: Any, n_top: int
+) -> list[tuple[Look, dict[int, Look]]]:
+    """Each example, and the first of its rows by number; each is read once.
 
-def looks(source: Any, row: int) -> Any:
-    """Give what a row looks like: an image (H, W, C), or lines of text."""
-    item = to_numpy(take_rows(source, np.array([row])))
-    if is_dataframe(item):
-        values = zip(item.columns, np.asarray(item)[0].tolist(), strict=True)
-        return "\n".join(f"{k} {_short(v)}" for k, v in [*values][:N_VALUES])
-    item = np.asarray(item.toarray() if hasattr(item, "toarray") else item)
-    if item.ndim in (3, 4):
-        return check_images(item, 1)[0]
-    if item.ndim == 1:
-        return str(item[0])[:LONGEST_TEXT]
-    return "\n".join(map(_short, item[0, :N_VALUES].tolist()))
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else shortened(value, 40)
-
-
-def check_looks(found: Any, X: Any, examples: Any) -> None:
-    """Refuse what is not of the rows and examples of a trace."""
+    Raises
+    ------
+    ValueError
+        If X and examples are not of the rows and examples of a trace.
+    """
     n, m = (
-        each.shape[0] if hasattr(each, "shape") else len(each) for each in (X, examples)
+        n_items(each)
+        if is_dataset(each)
+        else np.shape(each)[0]
+        if hasattr(each, "shape")
+        else len(each)
+        for each in (X, examples)
     )
     if (n, m) != (found.n_rows, len(found.labels)):
         raise ValueError(
@@ -46,15 +39,18 @@ def check_looks(found: Any, X: Any, examples: Any) -> None:
             f"and {len(found.labels)}; give the same, or what they look like, in the "
             "same order."
         )
+    rows = [line[line >= 0] for line in found.indices[:, :n_top]]
+    of_rows, asked = looks(X, np.concatenate(rows)), looks(examples, np.arange(m))
+    return [
+        (asked[i], {row: of_rows[row] for row in line.tolist()})
+        for i, line in enumerate(rows)
+    ]
 
 
-def _shown(source: Any, row: int) -> dict[str, str]:
-    seen = looks(source, row)
-    return (
-        {"text": seen}
-        if isinstance(seen, str)
-        else {"image": thumbnails(seen[None])[0]}
-    )
+def span_of_looks(shown: list[tuple[Look, dict[int, Look]]]) -> Any:
+    """`span_of` all images."""
+    every = [look for one, rows in shown for look in (one, *rows.values())]
+    return span_of(look.image for look in every if look.image is not None)
 
 
 def write_trace(
@@ -69,15 +65,24 @@ def write_trace(
 ) -> Path:
     """Write the page; see :meth:`epic_sklearn.Trace.report`."""
     path, jinja = check_path(path, overwrite), environment()
-    check_looks(found, X, examples)
-    shown = [
-        {"label": shortened(label), **_shown(examples, i), "rows": []}
-        for i, label in enumerate(found.labels.tolist())
+    seen = looks_of_trace(found, X, examples, n_top)
+    span = span_of_looks(seen)
+
+    def shown(look: Look) -> dict[str, Any]:
+        if look.image is None:
+            return {"image": None, "text": look.text}
+        (image,) = Pictures({0: look.image}, span).of_rows(np.array([0]))
+        return {"image": image, "text": look.text}
+
+    parts = [
+        {"label": shortened(label), **shown(look), "rows": []}
+        for label, (look, _) in zip(found.labels.tolist(), seen, strict=True)
     ]
     for line in found.to_frame().to_dict("records"):
-        rows: Any = shown[line["example"]]["rows"]
-        if len(rows) < n_top:
-            rows.append({"index": line["row"], **line, **_shown(X, line["row"])})
+        look = seen[line["example"]][1].get(line["row"])
+        if look is not None:
+            rows: Any = parts[line["example"]]["rows"]
+            rows.append({"index": line["row"], **line, **shown(look)})
     title = "Why this prediction" if title is None else str(title)
-    context = {"title": title, "n": found.n_rows, "examples": shown}
+    context = {"title": title, "n": found.n_rows, "examples": parts}
     return fill(jinja, path, "trace.html", ["trace.js"], **context)

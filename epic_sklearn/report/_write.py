@@ -16,10 +16,10 @@ from typing import Any
 
 from ..base import is_dataframe
 from ._case import Case, Page, shortened
-from ._data import page_data
+from ._data import look_at_rows, page_data, rows_shown
 from ._decisions import fit_id
 from ._differences import resolve_names
-from ._thumbnails import Pictures, pictures_of
+from ._thumbnails import Pictures
 
 SCRIPTS = ("page.js", "decisions.js", "scatter.js", "table.js", "detail.js", "main.js")
 
@@ -130,11 +130,11 @@ def fill(
 
 def write_page(case: Case, page: Page, path: Path, environment: Any) -> Path:
     """Write the audit page; an interrupted write leaves no part of it."""
-    X = case.X
-    pictures = pictures_of(X, page.images, case.n_given)
-    names = resolve_names(X, page.feature_names)
-    if pictures is not None and page.feature_names is None and not is_dataframe(X):
+    shown = rows_shown(case)
+    case, pictures = look_at_rows(case, page, shown)
+    names = resolve_names(case.X, page.feature_names)
+    if pictures is not None and page.feature_names is None and not is_dataframe(case.X):
         names = None  # x0, x1, ... of an image say nothing
-    data = page_data(case, page, pictures, names)
+    data = page_data(case, page, shown, pictures, names)
     context = _context(case, page, pictures)
     return fill(environment, path, "page.html", SCRIPTS, data=data, **context)

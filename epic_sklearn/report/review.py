@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,21 +15,33 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import to_numpy
-from ..gradients import Gradients
-from ..gradients.items import digest_of, is_dataset, item_labels
+from ..frames import RowsToFrame
+from ..gradients import Gradients, check_gradients
+from ..gradients.items import (
+    digest_of,
+    gives_the_same_twice,
+    in_memory,
+    is_dataset,
+    labels_and_digest,
+    n_items,
+    take_items,
+)
 from ..schedule import DropSchedule
 from ..validation import refuse_other_order
 from ._case import Case, Page
 from ._decisions import read_decisions
+from ._model import probabilities_of
 from ._write import check_path, environment, write_page
 
 Probabilities = tuple[np.ndarray, np.ndarray] | None
-Look = Callable[[Any, np.ndarray], tuple[Gradients, Probabilities]]
 # Parameters that do not decide what is flagged.
-NOT_SHOWN = ("on_isolated", "n_jobs", "verbose", "callbacks", "checkpoint", "device")
+NOT_SHOWN = (
+    *("on_isolated", "n_jobs", "verbose", "callbacks", "checkpoint", "device"),
+    "clean_dataset",
+)
 
 
-class Reviewable:
+class Reviewable(RowsToFrame):
     """Mixin of what can be looked through and decided by a person.
 
     A class has `_schedule`, which dropped, and `_seen_`, the digest of what it dropped
@@ -49,6 +61,7 @@ class Reviewable:
         path: str | PathLike[str],
         *,
         steps: Any = None,
+        gradients: Any = None,
         images: ArrayLike | None = None,
         feature_names: ArrayLike | None = None,
         title: str | None = None,
@@ -67,7 +80,9 @@ class Reviewable:
         ----------
         X, y : see `fit`
             The rows of the fit, in their order; others are refused. Their gradients
-            are computed again, with the model as it is now.
+            are computed again, with the model as it is now. The items of a data set,
+            y then None for its own labels, are read for their labels, for their
+            gradients and, those that the page shows, to be shown.
         path : str or path-like
             File to write.
         steps : transformer or Pipeline, optional
@@ -75,6 +90,9 @@ class Reviewable:
             for the last step of a pipeline; X are then the rows before that, and what
             the page shows. Steps whose ``fit_transform`` differs from ``transform``
             are cloned and fitted again.
+        gradients : array-like, OuterProductGradients or callable, optional
+            Those of the rows, or a function without arguments that computes them. A
+            sampler, which has no net, needs them; None asks the model.
         images : array-like of shape (n, C, H, W), (n, H, W) or (n, H, W, C), optional
             What the rows look like, C being 1 or 3: floats in [0, 1], or whole
             numbers from 0 to 255. Longer sides than 64 pixels are reduced. Default:
@@ -111,8 +129,10 @@ class Reviewable:
         >>> detector = EPICFilter(rule=IsolatedMedoids(subset_size=0.1)).fit(X, y)
         >>> detector.report(X, y, "audit.html")  # doctest: +SKIP
         """
+        self._check_judged()
+        path, jinja = check_path(path, overwrite), environment()
         page = Page(title=title, images=images, feature_names=feature_names)
-        return self._write_page(X, y, path, page, overwrite, steps=steps)
+        return write_page(self._case(X, y, steps, gradients), page, path, jinja)
 
     def apply_decisions(
         self, decisions: str | PathLike[str] | Mapping[int, str]
@@ -164,19 +184,6 @@ class Reviewable:
         self._keep_as_decided()
         return self
 
-    def _write_page(
-        self,
-        X: Any,
-        y: Any,
-        path: str | PathLike[str],
-        page: Page,
-        overwrite: bool,
-        **how: Any,
-    ) -> Path:
-        self._check_judged()
-        path, jinja = check_path(path, overwrite), environment()
-        return write_page(self._case(X, y, **how), page, path, jinja)
-
     def _check_judged(self) -> None:
         """Refuse what has not judged anything yet."""
         if hasattr(self, "fit"):  # callbacks and samplers have none
@@ -193,31 +200,32 @@ class Reviewable:
         return np.arange(n), n
 
     def _keep_as_decided(self) -> None:
-        self.keep_ = self._schedule.keep
-        self.isolated_indices_ = np.flatnonzero(~self.keep_)
+        if hasattr(self, "fit"):  # what callbacks and samplers keep is their schedule's
+            self.keep_ = self._schedule.keep
+            self.isolated_indices_ = np.flatnonzero(~self.keep_)
 
     def _as_seen(self, X: Any) -> Any:
         """Rows as the fit saw them, checked as there."""
         return X
 
-    def _digest(self, seen: Any) -> str | None:
-        """Name what was seen; None where that cannot be told."""
-        return digest_of(seen)
-
     def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Probabilities]:
         """Gradients of the judged rows, and where there is a model what it predicts."""
-        raise NotImplementedError
+        extractor = getattr(self, "extractor_", None)
+        if extractor is None:
+            raise ValueError(f"{type(self).__name__} has no net: give gradients.")
+        gradients = check_gradients(extractor.compute(seen, labels), len(labels))
+        return gradients, probabilities_of(extractor, seen, labels, gradients)
 
-    def _case(
-        self, X: Any, y: Any, steps: Any = None, look: Look | None = None
-    ) -> Case:
+    def _case(self, X: Any, y: Any, steps: Any = None, gradients: Any = None) -> Case:
         """Look at the rows of the fit again; refuse others before any work."""
-        y = item_labels(X) if y is None and is_dataset(X) else y
         refuse_other_order(X=X, y=y)
         schedule, (rows, n) = self._schedule, self._judged()
-        labels = self._check_labels(y)
-        seen = self._rows_of_the_fit(X, labels, steps)
-        gradients, probabilities = (look or self._look)(seen, labels)
+        seen, labels = self._rows_of_the_fit(X, y, steps)
+        if gradients is None:
+            gradients, probabilities = self._look(seen, labels)
+        else:
+            given = gradients() if callable(gradients) else gradients
+            gradients, probabilities = check_gradients(given, len(rows)), None
         get = getattr(self, "get_params", None)
         settings = {} if get is None else get(deep=False)
         of_rule = schedule.rule.get_params().items()
@@ -227,12 +235,50 @@ class Reviewable:
             schedule,
             rows,
             n,
-            to_numpy(seen if steps is None else X),
+            to_numpy(in_memory(seen if steps is None else X)),
             gradients,
             probabilities,
             {k: v for k, v in settings.items() if k not in NOT_SHOWN},
             schedule.clock,
             self._way_back,
+        )
+
+    def _rows_of_the_fit(
+        self, X: Any, y: Any, steps: Any = None
+    ) -> tuple[Any, np.ndarray]:
+        """Rows as they were seen, and labels; others are refused.
+
+        Items of a data set are read once for labels and digest. Where they are others
+        each time that they are read, as with random augmentation, labels alone tell.
+        """
+        (rows, n), found = self._judged(), None
+        if is_dataset(X) and n_items(X) != n:
+            raise ValueError(
+                f"X has {n_items(X)} items, and {n} rows were given to fit; give the "
+                "rows of the fit."
+            )
+        is_items = is_dataset(X) and digest_of(X) is None
+        some = take_items(X, rows) if is_items and len(rows) < n else X
+        if is_dataset(X) and (y is None or (is_items and self._seen_ is not None)):
+            of_items, found = labels_and_digest(some)
+            if y is None:
+                y = np.zeros(n, of_items.dtype)
+                y[rows] = of_items if is_items else of_items[rows]
+        labels = self._check_labels(y)
+        seen = self._as_seen(X if steps is None else steps.transform(X))
+        if self._seen_ in (None, found or digest_of(seen)):
+            return seen, labels
+        hint = "If these passed through a pipeline first, give steps=pipeline[:-1]."
+        if steps is not None:  # what PCA gives in its fit differs in the last bits
+            seen = self._as_seen(clone(steps).fit_transform(X, labels))
+            if digest_of(seen) == self._seen_:
+                return seen, labels
+            hint = "They passed through `steps`: these must be those of the fit, too."
+        if is_items and not gives_the_same_twice(some):
+            return seen, labels
+        raise ValueError(
+            f"X, of {n} rows, is not what was given to fit: other rows, another order "
+            f"or other values. Give the rows of the fit as they were. {hint}"
         )
 
     def _check_labels(self, y: Any) -> np.ndarray:
@@ -252,20 +298,3 @@ class Reviewable:
                 "of the fit, in their order."
             )
         return labels
-
-    def _rows_of_the_fit(self, X: Any, labels: np.ndarray, steps: Any = None) -> Any:
-        """Rows as they were seen; others are refused by their digest."""
-        seen = self._as_seen(X if steps is None else steps.transform(X))
-        if self._seen_ in (None, self._digest(seen)):
-            return seen
-        hint = "If these passed through a pipeline first, give steps=pipeline[:-1]."
-        if steps is not None:  # what PCA gives in its fit differs in the last bits
-            seen = self._as_seen(clone(steps).fit_transform(X, labels))
-            if self._digest(seen) == self._seen_:
-                return seen
-            hint = "They passed through `steps`: these must be those of the fit, too."
-        n = X.shape[0] if hasattr(X, "shape") else len(X)
-        raise ValueError(
-            f"X, of {n} rows, is not what was given to fit: other rows, another order "
-            f"or other values. Give the rows of the fit as they were. {hint}"
-        )

@@ -16,7 +16,12 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from ..gradients.items import as_tensors, inputs_and_labels, loader_options
+from ..gradients.items import (
+    as_tensors,
+    inputs_and_labels,
+    loader_options,
+    without_texts,
+)
 
 
 class Weighted(NamedTuple):
@@ -64,12 +69,13 @@ class CodedItems(Dataset):
         items, rows = zip(*numbered, strict=True)
         x, _ = inputs_and_labels(self._collate(list(items)))
         with_it = [part for part in (self.codes, self.weights) if part is not None]
+        x = without_texts(x)  # of which skorch counts the letters
         return x, *(torch.as_tensor(part[list(rows)]) for part in with_it)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape (n, ...) of all inputs; (n,) where an input has several entries."""
-        x = inputs_and_labels(self.items[0])[0]
+        x = without_texts(inputs_and_labels(self.items[0])[0])
         if isinstance(x, Mapping) and len(x) == 1:
             (x,) = x.values()
         return len(self), *getattr(x, "shape", ())

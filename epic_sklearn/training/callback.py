@@ -11,11 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Sampler, Subset
 
 from .._utils import resolve_seed, warn_user
-from ..gradients import Gradients
 from ..gradients.items import digest_of
 from ..gradients.modules import LogOf
-from ..report import Reviewable
-from ..schedule import DropSchedule
 from .batches import training_loader
 from .rounds import EPICRounds, refuse_sampler
 
@@ -34,7 +31,7 @@ def _loader(net: Any, data: Any) -> DataLoader:
     return DataLoader(data, **options)
 
 
-class EPICCallback(Reviewable, EPICRounds, Callback):
+class EPICCallback(EPICRounds, Callback):
     """Drop what a rule flags while a skorch net trains.
 
     For your own ``NeuralNetClassifier``: with the criterion
@@ -106,7 +103,7 @@ DropSchedule
         """Take over which examples the net's training loader visits."""
         self._net_ = net
         if self.sampler_ is None:
-            self._seen_ = digest_of(X)
+            self._seen_, self._given_ = digest_of(X), X
         _refuse_other_samplers(net)
         warmup = self.warmup
         is_late = (1 if warmup is None else warmup) >= net.max_epochs
@@ -141,54 +138,22 @@ DropSchedule
         self._bind(dataset_train)
         loader = _loader(net, dataset_train)
         epoch = len(net.history) - 1
-        self._round(epoch, lambda: self._gradients(_logits_of(net), loader))
+        self._round(epoch, _logits_of(net), loader)
 
-    @property
-    def keep_(self) -> np.ndarray:  # type: ignore[override]
-        """Which rows passed to ``fit`` are kept, shape (n,), bool."""
-        keep = np.ones(self._n_rows_, dtype=bool)
-        keep[self._rows_] = self._bound.keep
-        return keep
-
-    @property
-    def dropped_at_epoch_(self) -> np.ndarray:
-        """Epochs trained when dropped, -1 where kept, shape (n,)."""
-        epochs = np.full(self._n_rows_, -1, dtype=np.int64)
-        epochs[self._rows_] = self._bound.dropped_at_epoch
-        return epochs
-
-    @property
-    def isolated_indices_(self) -> np.ndarray:  # type: ignore[override]
-        """Row numbers of those that are not kept."""
-        return np.flatnonzero(~self.keep_)
-
-    def to_frame(self) -> Any:
-        """As :meth:`EPICFilter.to_frame`, of the rows trained on, by row number."""
-        return super().to_frame().set_axis(self._rows_)
-
-    @property
-    def _schedule(self) -> DropSchedule:  # type: ignore[override]
-        return self._bound.schedule
-
-    def _judged(self) -> tuple[np.ndarray, int]:
-        return self._rows_, self._n_rows_
-
-    def _keep_as_decided(self) -> None:
-        pass  # `keep_` is the sampler's
-
-    def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
-        net, rows = self._net_, self._rows_
-        loader = _loader(net, Subset(net.get_dataset(seen, labels), rows.tolist()))
-        found = net.predict_proba(seen)[rows]
-        gradients = self._gradients(_logits_of(net), loader)
-        return gradients, (found, np.arange(found.shape[1]))
+    def _net_and_batches(self, seen: Any, labels: Any) -> tuple[nn.Module, DataLoader]:
+        net = self._net_
+        data = Subset(net.get_dataset(seen, labels), self._rows_.tolist())
+        return _logits_of(net), _loader(net, data)
 
     def _bind(self, dataset: Any) -> None:
         """Make the sampler when the training set is first seen."""
         if self.sampler_ is None:
             seed = resolve_seed(self.random_state)
+            of_all = self._seen_  # None of a data set: the items tell that are read
             self._begin(dataset, seed, shuffle=self._shuffle_)
-            self._rows_, self._n_rows_ = _rows_of(dataset)
+            self._seen_ = of_all or self._seen_
+            self._rows_, self._n_rows_ = _rows_of(dataset, self._given_)
+            del self._given_
         if len(dataset) != self._bound.n:
             raise ValueError(
                 f"Training began with {self._bound.n} examples and goes on with "
@@ -219,9 +184,9 @@ def _refuse_other_samplers(net: Any) -> None:
             refuse_sampler("EPICCallback", f"the net has iterator_train__{name}={kind}")
 
 
-def _rows_of(dataset: Any) -> tuple[np.ndarray, int]:
-    """Rows that a training set has in what it was split from, and its length."""
-    if isinstance(dataset, Subset):
-        rows, n = _rows_of(dataset.dataset)
+def _rows_of(dataset: Any, given: Any) -> tuple[np.ndarray, int]:
+    """Rows that a training set has in what was `given`, and the length of that."""
+    if isinstance(dataset, Subset) and dataset is not given:
+        rows, n = _rows_of(dataset.dataset, given)
         return rows[np.asarray(dataset.indices)], n
     return np.arange(len(dataset)), len(dataset)

@@ -31,12 +31,10 @@ def gather_gradients(gradients: Gradients, n: int) -> Gradients:
         return gradients
     parts: list[Any] = [None] * size
     dist.all_gather_object(parts, gradients)
-    if isinstance(gradients, OuterProductGradients):
-        return OuterProductGradients(
-            np.concatenate([part.errors for part in parts]),
-            np.concatenate([part.inputs for part in parts]),
-        )
-    return np.concatenate(parts)
+    if not isinstance(gradients, OuterProductGradients):
+        return np.concatenate(parts)
+    factors = ([p.errors for p in parts], [p.inputs for p in parts])
+    return OuterProductGradients(*map(np.concatenate, factors))
 
 
 def decide_once(decide: Callable[[], Any]) -> Any:

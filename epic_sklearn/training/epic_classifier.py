@@ -17,8 +17,9 @@ from torch import nn
 from .._utils import RandomState, warn_if_nothing_learned, warn_user
 from ..base import check_weights, take_rows
 from ..epochs import Epochs
-from ..frames import RowsToFrame, index_of
-from ..gradients import EXTRACTORS, Gradients
+from ..frames import index_of
+from ..gradients import EXTRACTORS
+from ..gradients.items import digest_of, is_dataset
 from ..gradients.modules import forward
 from ..report import Reviewable
 from ..rules import Rule, resolve_rule
@@ -29,7 +30,7 @@ from .sampler import EPICSubsetSampler
 from .torch_classifier import TorchClassifier
 
 
-class EPICClassifier(RowsToFrame, TakesRule, Reviewable, TorchClassifier):
+class EPICClassifier(TakesRule, Reviewable, TorchClassifier):
     """Train a torch module and drop poisoned examples while it trains.
 
     EPIC (paper, Algorithm 1): train for `warmup` epochs; then, every `every`
@@ -69,6 +70,8 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         every kept one that was flagged in its class.
     rule_ : Rule
         The clone that judged.
+    extractor_ : extractor
+        Gives the gradients that the rule judges, of the net as it is now.
     rho_ : float
         Change in the norm of the mean gradient that dropping causes (Theorem
         3.1), in the last round; 0 if there was none. A reviewer's decisions leave it.
@@ -170,7 +173,8 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         """
         super().fit(X, y, sample_weight)
         schedule = self._schedule
-        self._seen_ = self._digest(self._as_seen(X))
+        if not is_dataset(X):  # of which the items are read for their labels
+            self._seen_ = digest_of(self._as_seen(X))
         self._keep_as_decided()
         self.dropped_at_epoch_ = schedule.dropped_at_epoch
         self.isolation_score_ = schedule.isolation_score
@@ -191,7 +195,12 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         return self
 
     def refit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        steps: Any = None,
     ) -> Self:
         """Train anew on what is kept, as a reviewer decided, and drop nothing more.
 
@@ -199,6 +208,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         ----------
         X, y, sample_weight : see `fit`
             The rows of the fit.
+        steps : see :meth:`report`
 
         Returns
         -------
@@ -211,9 +221,9 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
             If X, y are not the rows of the fit.
         """
         self._check_judged()
-        labels = self._check_labels(y)
+        seen, labels = self._rows_of_the_fit(X, y, steps)
         rows = np.flatnonzero(self.keep_)
-        kept = take_rows(self._rows_of_the_fit(X, labels), rows)
+        kept = take_rows(seen, rows)
         weights = check_weights(sample_weight, X)
         weights = None if weights is None else weights[rows]
         names = TorchClassifier().get_params(deep=False)
@@ -228,11 +238,11 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
     def _as_seen(self, X: Any) -> Any:
         return self._module_input(X)
 
-    def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
+    @property
+    def extractor_(self) -> Any:
+        """Gives the gradients that the rule judges, of the net as it is now."""
         kind = type(extractor_for(self.rule, self.gradients, self.module_))
-        extractor = kind(FrozenEstimator(self)).fit(seen, labels)
-        probabilities = self.predict_proba(seen), self.classes_
-        return extractor.compute(seen, labels), probabilities
+        return kind(FrozenEstimator(self)).fit(None, self.classes_)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

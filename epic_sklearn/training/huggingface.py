@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.utils.data import DataLoader
@@ -43,7 +43,7 @@ verbose : see EPICCallback
 
     Attributes
     ----------
-    keep_, dropped_at_epoch_, rounds_, sampler_ : see EPICCallback
+    keep_, isolated_indices_, dropped_at_epoch_, rounds_, sampler_ : see EPICCallback
 
     See Also
     --------
@@ -55,6 +55,13 @@ verbose : see EPICCallback
     >>> EPICTrainerCallback(warmup=1, every=1)
     EPICTrainerCallback(every=1, warmup=1)
     """
+
+    _way_back: ClassVar[str] = (
+        "Give the file to `EPICTrainerCallback.apply_decisions`, then train anew on "
+        "what is left, without the callback: `Trainer(..., train_dataset="
+        "dataset.select(epic.keep_.nonzero()[0]))`, or of a dataset of torch "
+        "`Subset(dataset, epic.keep_.nonzero()[0])`."
+    )
 
     def state(self) -> dict[str, Any]:
         """Give what was dropped so far in the form of the Trainer's state file."""
@@ -71,17 +78,11 @@ verbose : see EPICCallback
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
+        model: Any = None,
         train_dataloader: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Take over which examples the training loader visits.
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range, something else chooses the examples, or
-            the checkpoint is of other data or settings.
-        """
+        """Take over which examples the training loader visits, or refuse it."""
         name = type(self).__name__
         if args.restore_callback_states_from_checkpoint:
             raise ValueError(
@@ -90,6 +91,7 @@ verbose : see EPICCallback
                 "anyway."
             )
         self._check_parameters()
+        self._trained_ = model, _of_all(train_dataloader, args)
         self._plan(self.warmup, state.num_train_epochs)
         batches, options = take_over(train_dataloader, name)
         seed = args.seed if args.data_seed is None else args.data_seed
@@ -106,30 +108,13 @@ verbose : see EPICCallback
         sampler.is_whole = True
         batches.sampler = sampler
 
-    def on_epoch_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: Any = None,
-        train_dataloader: Any = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_epoch_begin(self, args: Any, state: Any, *rest: Any, **kwargs: Any) -> None:
         """Drop what the rule flags if a round is due."""
-        loader = _of_all(train_dataloader, args)
-        self._round(int(state.epoch), lambda: self._gradients(model, loader))
+        self._round(int(state.epoch), *self._trained_)
 
-    def on_train_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: Any = None,
-        train_dataloader: Any = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
         """Warn of a run that dropped nothing with a model no better than chance."""
-        self._warn_if_nothing_learned(model, _of_all(train_dataloader, args))
+        self._warn_if_nothing_learned()
 
 
 def _of_all(loader: Any, args: TrainingArguments) -> DataLoader:

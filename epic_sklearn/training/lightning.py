@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -36,7 +36,7 @@ random_state, verbose : see EPICCallback
 
     Attributes
     ----------
-    keep_, dropped_at_epoch_, rounds_, sampler_ : see EPICCallback
+    keep_, isolated_indices_, dropped_at_epoch_, rounds_, sampler_ : see EPICCallback
         With a strategy that spawns processes they stay there: save a checkpoint.
 
     See Also
@@ -50,6 +50,12 @@ random_state, verbose : see EPICCallback
     EPICLightningCallback(every=2, warmup=1)
     """
 
+    _way_back: ClassVar[str] = (
+        "Give the file to `EPICLightningCallback.apply_decisions`, then train anew on "
+        "what is left, without the callback: "
+        "`DataLoader(Subset(dataset, epic.keep_.nonzero()[0]), shuffle=True)`."
+    )
+
     def state_dict(self) -> dict[str, Any]:
         """Give what was dropped so far, for a checkpoint."""
         sampler = getattr(self, "sampler_", None)
@@ -60,16 +66,7 @@ random_state, verbose : see EPICCallback
         self._saved_ = state_dict.get("sampler")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over which examples the training loader visits.
-
-        Raises
-        ------
-        TypeError
-            If the module has no ``forward`` or the loader is no single DataLoader.
-        ValueError
-            If a parameter is out of range, something else chooses the examples, or
-            the checkpoint is of other data or settings.
-        """
+        """Take over which examples the training loader visits, or refuse it."""
         self._check_parameters()
         max_epochs = trainer.max_epochs or -1  # -1 is without end
         self._plan(self.warmup, max_epochs if max_epochs > 0 else None)
@@ -104,14 +101,13 @@ random_state, verbose : see EPICCallback
         loader: Any = trainer.train_dataloader
         if loader.batch_sampler.sampler is not self._bound:  # made anew
             self._put_into(trainer)
-        self._round(trainer.current_epoch, lambda: self._gradients(pl_module, loader))
+        self._round(trainer.current_epoch, *self._trained_)
         if self._is_new_:
             self._begin_anew(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn of a run that dropped nothing with a net no better than chance."""
-        loader: Any = trainer.train_dataloader
-        self._warn_if_nothing_learned(pl_module, loader)
+        self._warn_if_nothing_learned()
 
     def _put_into(self, trainer: Trainer) -> None:
         loader: Any = trainer.train_dataloader
@@ -122,6 +118,7 @@ random_state, verbose : see EPICCallback
                 f"{len(loader.dataset)}; reload the same, or train anew."
             )
         self._bound.is_whole = self._is_new_ = True
+        self._trained_ = trainer.lightning_module, loader
         batches.sampler = self._bound
 
     def _begin_anew(self, trainer: Trainer) -> None:

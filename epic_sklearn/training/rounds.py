@@ -23,20 +23,30 @@ from tqdm import tqdm
 
 from .._utils import RandomState, warn_if_nothing_learned
 from ..epochs import Epochs
-from ..gradients import EXTRACTORS, Gradients
-from ..gradients.items import inputs_and_labels, is_dataset, like
+from ..gradients import EXTRACTORS, GradientExtractor, Gradients
+from ..gradients.items import (
+    inputs_and_labels,
+    is_dataset,
+    item_labels,
+    labels_and_digest,
+    like,
+)
 from ..gradients.modules import forward
+from ..report import Case, Reviewable, probabilities_of
 from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
 from .distributed import decide_once, place
 from .net import extractor_for, gradients_for
-from .sampler import EPICSubsetSampler, labels_of
+from .sampler import EPICSubsetSampler
 
 
-class EPICRounds(BaseEstimator):
+class EPICRounds(Reviewable, BaseEstimator):
     """Base of callbacks that drop while a net trains; parameters: see EPICCallback."""
 
     sampler_: EPICSubsetSampler | None
+    _trained_: tuple[
+        nn.Module, DataLoader
+    ]  # what was trained last, and by what batches
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **SCHEDULE_CONSTRAINTS,
@@ -70,14 +80,19 @@ class EPICRounds(BaseEstimator):
         self.verbose = verbose
 
     @property
-    def keep_(self) -> np.ndarray:
+    def keep_(self) -> np.ndarray:  # type: ignore[override]
         """Which training rows are kept, shape (n,), bool."""
-        return self._bound.keep
+        return self._of_all(self._bound.keep, True)
 
     @property
     def dropped_at_epoch_(self) -> np.ndarray:
         """Epochs trained when dropped, -1 where kept, shape (n,)."""
-        return self._bound.dropped_at_epoch
+        return self._of_all(self._bound.dropped_at_epoch, -1)
+
+    @property
+    def isolated_indices_(self) -> np.ndarray:  # type: ignore[override]
+        """Row numbers of those that are not kept."""
+        return np.flatnonzero(~self.keep_)
 
     @property
     def rounds_(self) -> list[Round]:
@@ -85,8 +100,20 @@ class EPICRounds(BaseEstimator):
         return self._bound.rounds
 
     def to_frame(self) -> Any:
-        """As :meth:`EPICFilter.to_frame`, of the training rows by their number."""
-        return self._bound.to_frame()
+        """As :meth:`EPICFilter.to_frame`, of the rows trained on, by row number."""
+        return self._bound.to_frame().set_axis(self._rows_)
+
+    @property
+    def _schedule(self) -> DropSchedule:  # type: ignore[override]
+        return self._bound.schedule
+
+    def _of_all(self, values: np.ndarray, of_others: Any) -> np.ndarray:
+        of_all = np.full(self._n_rows_, of_others, dtype=values.dtype)
+        of_all[self._rows_] = values
+        return of_all
+
+    def _judged(self) -> tuple[np.ndarray, int]:
+        return self._rows_, self._n_rows_
 
     @property
     def _bound(self) -> EPICSubsetSampler:
@@ -113,8 +140,9 @@ class EPICRounds(BaseEstimator):
 
     def _begin(self, dataset: Any, seed: int, **options: Any) -> EPICSubsetSampler:
         """Make the sampler for a training set."""
-        labels = decide_once(lambda: _labels_in(dataset))
+        labels, self._seen_ = decide_once(lambda: labels_and_digest(_items(dataset)))
         check_classification_targets(labels)
+        self._rows_, self._n_rows_ = np.arange(len(labels)), len(labels)
         self.sampler_ = EPICSubsetSampler(
             labels,
             rule=self.rule,
@@ -128,38 +156,57 @@ class EPICRounds(BaseEstimator):
             _check_clean(self.clean_dataset, dataset, self.sampler_.schedule)
         return self.sampler_
 
-    def _round(self, epoch: int, gradients: Any) -> None:
+    def _round(self, epoch: int, module: nn.Module, loader: DataLoader) -> None:
         """Begin an epoch: drop what the rule flags if a round is due."""
-        record = self._bound.step(epoch, gradients)
+        sampler = self._bound
+        record = sampler.step(
+            epoch, lambda: self._extract(module, loader, sampler.gradient_rows())[1]
+        )
         if record is not None and self.verbose and place()[0] == 0:
             tqdm.write(
                 f"epoch {epoch}: dropped {record.n_dropped} examples, kept "
-                f"{record.n_kept} of {self._bound.n}, rho {record.rho:.3g}"
+                f"{record.n_kept} of {sampler.n}, rho {record.rho:.3g}"
             )
 
-    def _gradients(self, module: nn.Module, loader: DataLoader) -> Gradients:
-        """Take gradients of this process's share, in order, in evaluation mode."""
-        rows, schedule = self._bound.gradient_rows(), self._bound.schedule
+    def _extract(
+        self, module: nn.Module, loader: DataLoader, rows: np.ndarray
+    ) -> tuple[GradientExtractor, Gradients]:
+        """Take gradients of some rows, in order, in evaluation mode."""
         data = loader.dataset if self.clean_dataset is None else self.clean_dataset
-        if len(rows) < len(schedule.codes):
+        if len(rows) < self._bound.n:
             data = Subset(data, rows.tolist())
-        labels = schedule.classes[schedule.codes[rows]]
         extractor = extractor_for(self.rule, self.gradients, module)
-        return extractor.compute(like(loader, data), labels)
+        return extractor, extractor.compute(like(loader, data), self._labels()[rows])
 
-    def _warn_if_nothing_learned(self, module: nn.Module, loader: DataLoader) -> None:
+    def _labels(self) -> np.ndarray:
+        return self._schedule.classes[self._schedule.codes]
+
+    def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
+        module, loader = self._net_and_batches(seen, labels)
+        extractor, found = self._extract(module, loader, np.arange(self._bound.n))
+        return found, probabilities_of(extractor, loader, self._labels(), found)
+
+    def _case(self, X: Any, y: Any, *args: Any) -> Case:
+        return super()._case(_items(X) if y is None else X, y, *args)
+
+    def _net_and_batches(self, seen: Any, labels: Any) -> tuple[nn.Module, DataLoader]:
+        """Give what was trained, and a loader of what it was trained on."""
+        return self._trained_
+
+    def _warn_if_nothing_learned(self, *trained: Any) -> None:
         """Warn of a run that dropped nothing with a net no better than chance."""
         sampler = getattr(self, "sampler_", None)
         if sampler is None or not sampler.rounds or not sampler.keep.all():
             return
+        module, loader = trained or self._trained_
         logits, labels, _ = forward(module, loader)
         assert labels is not None  # the net has trained on them
         warn_if_nothing_learned(type(self).__name__, labels, logits)
 
 
-def _labels_in(dataset: Any) -> np.ndarray:
-    """Labels of the items of what a loader draws from, which may be a plain list."""
-    return labels_of(dataset if is_dataset(dataset) else DataLoader(dataset))
+def _items(dataset: Any) -> Any:
+    """Make a data set of what a loader draws from, which may be a plain list."""
+    return dataset if is_dataset(dataset) else DataLoader(dataset)
 
 
 def _check_clean(clean: Any, dataset: Any, schedule: DropSchedule) -> None:
@@ -171,7 +218,9 @@ def _check_clean(clean: Any, dataset: Any, schedule: DropSchedule) -> None:
         )
     if inputs_and_labels(clean[0])[1] is None:
         return
-    n_other = int((_labels_in(clean) != schedule.classes[schedule.codes]).sum())
+    n_other = int(
+        (item_labels(_items(clean)) != schedule.classes[schedule.codes]).sum()
+    )
     if n_other:
         raise ValueError(
             f"{n_other} of {len(dataset)} labels in clean_dataset are not those of the "

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from os import PathLike
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import validate_parameter_constraints
-from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import Sampler
 
 from .._utils import RandomState, resolve_seed, warn_user
 from ..base import to_numpy
-from ..gradients import Gradients, check_gradients
-from ..gradients.items import digest_of, is_dataset, item_labels
-from ..report import Page, Reviewable
+from ..gradients.items import is_dataset, labels_and_digest
+from ..report import Reviewable
 from ..rules import Rule
 from ..schedule import DropSchedule, Round
 from ..validation import label_array
 from .checkpoint import to_arrays, to_tensors
 from .distributed import decide_once, gather_gradients, place, rows_of_rank
-
-
-def labels_of(source: Any) -> np.ndarray:
-    """Labels that a data set's items give, or the labels themselves, as an array."""
-    if type(source) is SkorchDataset and source.y is not None:
-        return np.asarray(to_numpy(source.y))
-    if is_dataset(source):
-        return item_labels(source)
-    # A pandas series keeps its index.
-    return source if hasattr(source, "iloc") else label_array(to_numpy(source))
 
 
 class EpochOrder(Sampler[int]):
@@ -193,8 +178,13 @@ see DropSchedule
             type(self).__name__,
         )
         seed = resolve_seed(random_state)
+        labels, self._seen_ = dataset_or_labels, None
+        if is_dataset(labels):
+            labels, self._seen_ = labels_and_digest(labels)
+        elif not hasattr(labels, "iloc"):  # a pandas series keeps its index
+            labels = label_array(to_numpy(labels))
         self.schedule = DropSchedule(
-            labels_of(dataset_or_labels),
+            labels,
             rule=rule,
             warmup=warmup,
             every=every,
@@ -206,17 +196,11 @@ see DropSchedule
         )
         super().__init__(len(self.schedule.codes), seed, shuffle, shard)
         self._has_stepped = False
-        has_examples = is_dataset(dataset_or_labels)  # or labels alone
-        self._seen_ = digest_of(dataset_or_labels) if has_examples else None
 
     @property
     def keep(self) -> np.ndarray:
         """Which examples are kept, shape (n,), bool."""
         return self.schedule.keep
-
-    def to_frame(self) -> Any:
-        """As :meth:`EPICFilter.to_frame`."""
-        return self.schedule.to_frame()
 
     @property
     def dropped_at_epoch(self) -> np.ndarray:
@@ -258,46 +242,9 @@ see DropSchedule
             )
         return super().__iter__()
 
-    def report(  # type: ignore[override]
-        self,
-        X: Any,
-        y: ArrayLike,
-        path: str | PathLike[str],
-        *,
-        gradients: Any | Callable[[], Any],
-        images: ArrayLike | None = None,
-        feature_names: ArrayLike | None = None,
-        title: str | None = None,
-        overwrite: bool = False,
-    ) -> Path:
-        """Write the audit page, see :meth:`EPICFilter.report`.
-
-        Parameters
-        ----------
-        X, y : array-like or dataframe of shape (n, ...), array-like of shape (n,)
-            All examples in their order, and their labels. X may be the data set.
-        gradients : array-like, OuterProductGradients or callable
-            As for :meth:`step`, of the net as it is now.
-        path, images, feature_names, title, overwrite : see EPICFilter.report
-
-        Returns
-        -------
-        pathlib.Path
-        """
-
-        def look(seen: Any, labels: np.ndarray) -> tuple[Gradients, None]:
-            given = gradients() if callable(gradients) else gradients
-            return check_gradients(given, self.n), None
-
-        page = Page(title=title, images=images, feature_names=feature_names)
-        return self._write_page(X, y, path, page, overwrite, look=look)
-
     @property
     def _schedule(self) -> DropSchedule:  # type: ignore[override]
         return self.schedule
-
-    def _keep_as_decided(self) -> None:
-        pass  # `keep` is the schedule's
 
     def gradient_rows(self) -> np.ndarray:
         """Contiguous rows whose gradients this process computes: all, on its own."""

@@ -24,14 +24,9 @@ from torch.utils.data import default_convert
 
 from .._utils import DocLinks, RandomState, resolve_seed, warn_user
 from ..base import check_weights, refuse_lazy, to_numpy
-from ..gradients.items import is_dataset, item_labels, n_items
+from ..gradients.items import is_dataset, labels_and_digest, n_items
 from ..gradients.modules import cast_for, forward, input_dtype
-from ..validation import (
-    check_labels,
-    label_array,
-    refuse_other_order,
-    spelled_alike,
-)
+from ..validation import check_labels, label_array, refuse_other_order, spelled_alike
 from .batches import CodedItems, TrainingCollate, training_loader
 from .checkpoint import RunCheckpoint, describe_run, has_stopped
 from .net import EpochStart, LogitNet, losses_of, make_module
@@ -290,7 +285,8 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, np.ndarray]:
         """Validate; examples, classes and codes of the labels, read where not given."""
         if is_dataset(X):
-            labels = item_labels(X) if y is None else label_array(to_numpy(y))
+            labels, self._seen_ = labels_and_digest(X, y)
+            labels = label_array(to_numpy(labels))
             if len(labels) != n_items(X):
                 raise ValueError(
                     f"X has {n_items(X)} items and y {len(labels)} labels."
