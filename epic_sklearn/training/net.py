@@ -95,6 +95,12 @@ class LogitNet(NeuralNetClassifier):
         """Call the module on a batch, cast and moved to where it is."""
         return apply(self.module_, x.x if isinstance(x, Weighted) else x)
 
+    def _set_training(self, training: bool = True) -> None:
+        # skorch asks before each batch, and all parts of a small net take as long to
+        # tell as a twentieth of its step.
+        if self.module_.training != training:
+            super()._set_training(training)
+
     def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, **kwargs: Any) -> Any:
         """Mean of the losses, weighted where the batch says how."""
         if not isinstance(X, Weighted):
