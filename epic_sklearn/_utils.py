@@ -9,7 +9,6 @@ from importlib.metadata import metadata
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
 RandomState = int | np.random.RandomState | None
 
@@ -114,7 +113,7 @@ class RefusedMethod:
 # that learns noise; unless the loss is below that of the classes' shares by more than
 # this share of it: a rare class may be learned and yet never be the likeliest.
 NEARLY_CHANCE = (0.05, 4, 0.1)
-# A run that dropped nothing is no offence: only what is certain is worth a warning.
+# Where nothing was dropped, only what is certain is worth a warning.
 SURELY_CHANCE = (0.0, 0, 0.01)
 
 
@@ -170,10 +169,3 @@ def learned_nothing(
         "better features or a better model first, or another learning rate, more "
         "epochs or scaled input."
     )
-
-
-def warn_if_nothing_learned(name: str, codes: np.ndarray, logits: np.ndarray) -> None:
-    """Warn of a run of `name` that dropped nothing with a net that learned nothing."""
-    nothing = learned_nothing(softmax(logits, axis=1), codes, surely=True)
-    if nothing is not None:
-        warn_user(f"{name} dropped nothing. {nothing}")

@@ -1,4 +1,4 @@
-"""The warning of a run whose net learned nothing and that dropped nothing."""
+"""The warning of a run whose net learned nothing, whatever it dropped."""
 
 import warnings
 
@@ -82,12 +82,19 @@ def test_a_net_that_fits_clean_data_is_not_warned_of(make, data):
     assert epic.keep_.all()
 
 
-def test_a_run_that_dropped_is_not_warned_of(data):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+def test_a_run_that_dropped_by_a_net_that_learned_nothing_says_so(data):
+    message = "EPICClassifier dropped 4 examples. The model has learned next to nothing"
+    with pytest.warns(UserWarning, match=message):
         model = classifier(lr=1e-9, rule=IsolatedMedoids(0.3)).fit(*data)
     assert not model.keep_.all()
     assert model.score(*data) < 50 / 80
+
+
+def test_a_run_that_dropped_by_a_net_that_fits_is_not_warned_of(data):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = classifier(rule=IsolatedMedoids(0.3)).fit(*data)
+    assert not model.keep_.all()
 
 
 def test_a_rare_class_that_is_learned_but_never_likeliest_is_not_warned_of():

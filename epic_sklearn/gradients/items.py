@@ -204,9 +204,9 @@ def item_labels(data: Any) -> np.ndarray:
     return labels_and_digest(data)[0]
 
 
-def gives_the_same_twice(data: Any) -> bool:
+def gives_the_same_twice(data: Any, n: int = 64) -> bool:
     """Whether the first items of a data set, read again, are what they were."""
-    rows = np.arange(min(64, n_items(data)))
+    rows = np.arange(min(n, n_items(data)))
     (_, first), (_, second) = _read_all(take_items(data, np.tile(rows, 2)), len(rows))
     return first == second
 

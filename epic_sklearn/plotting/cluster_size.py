@@ -155,7 +155,9 @@ class ClusterSizeDisplay:
     def plot(self, ax: Any = None) -> ClusterSizeDisplay:
         """Draw, on `ax` or in a new figure, and return the display."""
         names = names_with_sizes(self.group_names, self.group_sizes)
-        size = 6.0 + width_of_legend(names), max(2.8, 1.0 + 0.42 * len(names))
+        n_entries = 2 * len(self.bins)  # of the legend, at most
+        height = max(2.8, 1.0 + 0.42 * len(names), 0.8 + 0.24 * n_entries)
+        size = 6.0 + width_of_legend(names), height
         self.figure_, self.ax_ = axes_to_draw_on(ax, size)
         dropped = 0 * self.fractions if self.dropped is None else self.dropped
         left, self.bars_ = np.zeros(len(names)), []

@@ -82,6 +82,7 @@ def _context(case: Case, page: Page, pictures: Pictures | None) -> dict[str, Any
         "n": len(keep),
         "n_kept": int(keep.sum()),
         "n_flagged": int(case.flagged.sum()),
+        "n_by_rounds": int(by_round.sum()),
         "n_given_back": int((by_round & keep).sum()),
         "n_dropped_by_hand": int((~by_round & ~keep).sum()),
         "rounds": schedule.rounds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -27,7 +28,7 @@ from ..gradients.items import (
     take_items,
 )
 from ..schedule import DropSchedule
-from ..validation import refuse_other_order
+from ..validation import plain, refuse_other_order
 from ._case import Case, Page
 from ._decisions import read_decisions
 from ._model import probabilities_of
@@ -230,6 +231,8 @@ class Reviewable(RowsToFrame):
         settings = {} if get is None else get(deep=False)
         of_rule = schedule.rule.get_params().items()
         settings["rule"] = type(schedule.rule).__name__
+        epochs = asdict(schedule.epochs)
+        settings |= {name: epochs[name] for name in epochs if name in settings}
         settings |= {f"rule__{name}": value for name, value in of_rule}
         return Case(
             schedule,
@@ -238,7 +241,7 @@ class Reviewable(RowsToFrame):
             to_numpy(in_memory(seen if steps is None else X)),
             gradients,
             probabilities,
-            {k: v for k, v in settings.items() if k not in NOT_SHOWN},
+            {k: plain(v) for k, v in settings.items() if k not in NOT_SHOWN},
             schedule.clock,
             self._way_back,
         )

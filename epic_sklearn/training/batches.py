@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -11,17 +11,37 @@ from torch.utils.data import (
     BatchSampler,
     DataLoader,
     Dataset,
+    RandomSampler,
     Sampler,
+    SequentialSampler,
     Subset,
     TensorDataset,
 )
+from torch.utils.data.distributed import DistributedSampler
 
+from ..base import check_weights
 from ..gradients.items import (
     as_tensors,
     inputs_and_labels,
     loader_options,
     without_texts,
 )
+
+
+def weights_of(
+    given: Any, X: Any, classes: np.ndarray, codes: np.ndarray
+) -> np.ndarray | None:
+    """Check sample weights; the largest becomes 1: tiny ones are 0 in float32."""
+    weights = check_weights(given, X)
+    if weights is None:
+        return None
+    never = classes[np.bincount(codes, weights) == 0]
+    if len(never):
+        raise ValueError(
+            f"sample_weight is zero for every example of the classes {never.tolist()}, "
+            "which the net would not learn; leave their rows out of X and y."
+        )
+    return weights / weights.max()
 
 
 class Weighted(NamedTuple):
@@ -154,3 +174,43 @@ class TrainingCollate:
         # skorch takes pairs only; what else a batch has goes with the input. A list,
         # as torch's own: callbacks may change a batch.
         return [Weighted(x, *weights) if weights else x, codes]
+
+
+def refuse_sampler(name: str, given: str) -> NoReturn:
+    """Refuse what else chooses the examples of an epoch: it would be ignored."""
+    raise ValueError(
+        f"{name} decides which examples an epoch visits, and {given}, which would be "
+        "ignored. Take it out; or, to sample in your own way, train in your own loop "
+        "with what an EPICSubsetSampler keeps (its keep)."
+    )
+
+
+def take_over(loader: Any, name: str) -> tuple[Any, dict[str, Any]]:
+    """Find where a framework's loader has its sampler, and how that orders rows.
+
+    Returns the BatchSampler whose ``sampler`` may be replaced, and `shuffle` and
+    `shard` of the EPICSubsetSampler that does the same. ValueError if something else
+    than the framework's defaults chooses the examples.
+    """
+    batches: Any = getattr(loader, "batch_sampler", None)
+    while hasattr(batches, "batch_sampler"):  # shared out by accelerate
+        batches = batches.batch_sampler
+    sampler: Any = getattr(batches, "sampler", None)
+    kind = type(sampler)
+    is_plain = kind in (SequentialSampler, DistributedSampler)
+    if kind is RandomSampler or kind.__module__ == "accelerate.data_loader":
+        is_plain = not sampler.replacement and sampler._num_samples is None
+    if type(batches) is not BatchSampler or not is_plain:
+        given = type(batches).__name__ if sampler is None else kind.__name__
+        refuse_sampler(name, f"the training loader has a {given}")
+    is_share = isinstance(sampler, DistributedSampler)
+    shuffle = sampler.shuffle if is_share else kind is not SequentialSampler
+    return batches, {"shuffle": shuffle, "shard": is_share}
+
+
+def refuse_loaders_sampler(data: Any, name: str) -> None:
+    """Refuse a data set's loader with a sampler of its own: it would be ignored."""
+    if isinstance(data, DataLoader) and data.batch_sampler is not None:
+        _, how = take_over(data, name)
+        if how["shard"]:
+            refuse_sampler(name, "the training loader has a DistributedSampler")

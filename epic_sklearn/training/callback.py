@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Sampler, Subset
 from .._utils import resolve_seed, warn_user
 from ..gradients.items import digest_of
 from ..gradients.modules import LogOf
-from .batches import training_loader
-from .rounds import EPICRounds, refuse_sampler
+from .batches import refuse_sampler, training_loader
+from .rounds import EPICRounds
 
 
 def _logits_of(net: Any) -> nn.Module:
@@ -151,6 +151,13 @@ DropSchedule
             seed = resolve_seed(self.random_state)
             of_all = self._seen_  # None of a data set: the items tell that are read
             self._begin(dataset, seed, shuffle=self._shuffle_)
+            classes = self._schedule.classes
+            if classes.dtype.kind not in "iub" or classes.min() < 0:
+                raise ValueError(
+                    f"EPICCallback got the labels {classes[:10].tolist()}; skorch's "
+                    "nets are trained on 0, 1, ..., C - 1: encode them with "
+                    "LabelEncoder, or take EPICClassifier, which takes any."
+                )
             self._seen_ = of_all or self._seen_
             self._rows_, self._n_rows_ = _rows_of(dataset, self._given_)
             del self._given_

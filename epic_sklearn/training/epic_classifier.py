@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
@@ -14,18 +13,26 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
-from .._utils import RandomState, warn_if_nothing_learned, warn_user
+from .._utils import RandomState, warn_user
 from ..base import check_weights, take_rows
 from ..epochs import Epochs
 from ..frames import index_of
-from ..gradients import EXTRACTORS
+from ..gradients import EXTRACTORS, GradientExtractor, LogitGradients
 from ..gradients.items import digest_of, is_dataset
 from ..gradients.modules import forward
 from ..report import Reviewable
 from ..rules import Rule, resolve_rule
 from ..rules.base import TakesRule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
-from .net import EpochStart, extractor_for, gradients_for
+from .batches import CodedItems
+from .net import (
+    EpochStart,
+    extractor_for,
+    first_two,
+    gradients_for,
+    warn_if_nothing_learned,
+    warn_of_augmented,
+)
 from .sampler import EPICSubsetSampler
 from .torch_classifier import TorchClassifier
 
@@ -189,9 +196,13 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
                 f"EPICClassifier's first round was to come after "
                 f"{schedule.epochs.warmup}: nothing was dropped."
             )
-        elif self.keep_.all():
-            logits, _, _ = forward(self.module_, self._module_input(X))
-            warn_if_nothing_learned(type(self).__name__, schedule.codes, logits)
+        else:
+
+            def look() -> tuple[np.ndarray, np.ndarray]:
+                logits, _, _ = forward(self.module_, self._module_input(X))
+                return logits, schedule.codes
+
+            warn_if_nothing_learned(type(self).__name__, schedule, look)
         return self
 
     def refit(
@@ -241,8 +252,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
     @property
     def extractor_(self) -> Any:
         """Gives the gradients that the rule judges, of the net as it is now."""
-        kind = type(extractor_for(self.rule, self.gradients, self.module_))
-        return kind(FrozenEstimator(self)).fit(None, self.classes_)
+        return self._kind(FrozenEstimator(self)).fit(None, self.classes_)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -262,6 +272,20 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
             random_state=seed,
             max_epochs=self.max_epochs,
         )
-        return EpochStart(
-            self._sampler, functools.partial(extractor_for, self.rule, self.gradients)
-        )
+        return EpochStart(self._sampler)
+
+    def _check_module(self, module: nn.Module, data: Any, start: EpochStart) -> None:
+        """Say which gradients are taken, which a module may turn out not to have."""
+        wanted = extractor_for(self.rule, self.gradients, module)
+        self._kind: type[GradientExtractor] = type(wanted)
+        if self._kind._needs_layer:
+            try:
+                forward(module, first_two(data), with_inputs=True)
+            except ValueError:
+                if self.gradients or "inputs" in resolve_rule(self.rule).needs:
+                    raise
+                self._kind = LogitGradients
+        start.extractor = self._kind
+        if isinstance(data, CodedItems):
+            way_out = "Give items without it, and augment=... to augment batches."
+            warn_of_augmented(type(self).__name__, data.items, way_out)

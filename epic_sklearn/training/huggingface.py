@@ -13,7 +13,8 @@ from transformers.trainer_callback import ExportableState, TrainerControl, Train
 
 from .._utils import resolve_seed
 from ..gradients.items import like
-from .rounds import EPICRounds, take_over
+from .batches import take_over
+from .rounds import EPICRounds
 
 
 class EPICTrainerCallback(EPICRounds, TrainerCallback, ExportableState):
@@ -101,6 +102,7 @@ verbose : see EPICCallback
             train_dataloader.dataset, seed, shuffle=options["shuffle"], shard=False
         )
         states: Any = state.stateful_callbacks  # of a new run: those of a former one
+        states.setdefault(name, self.state())  # resumed from a run without it
         saved = states.get(name, {}).get("attributes", {}).get("saved")
         if state.global_step > 0 and saved is not None:
             file = io.BytesIO(base64.b64decode(saved))

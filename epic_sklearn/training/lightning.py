@@ -9,8 +9,9 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils.data import DataLoader
 
 from .._utils import resolve_seed
+from .batches import take_over
 from .distributed import decide_once
-from .rounds import EPICRounds, take_over
+from .rounds import EPICRounds
 
 
 class EPICLightningCallback(EPICRounds, Callback):

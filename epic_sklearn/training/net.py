@@ -10,15 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import nn
 
+from .._utils import learned_nothing, warn_user
 from ..gradients import EXTRACTORS, GradientExtractor
+from ..gradients.items import digest_of, gives_the_same_twice
 from ..gradients.last_layer import has_last_layer
 from ..gradients.modules import apply, forward, refuse_probabilities
 from ..rules import Rule, resolve_rule
 from ..rules.base import preferred_gradients, refuse_what_lacks
+from ..schedule import DropSchedule
 from .batches import CodedItems, Weighted
 from .sampler import EpochOrder
 
@@ -173,11 +177,15 @@ def _call_with_sizes(
     return make(**taken)
 
 
+def first_two(X: np.ndarray | CodedItems) -> Any:
+    """Take two examples, to try a module on."""
+    return X.loader(2, n=2) if isinstance(X, CodedItems) else X[:2]
+
+
 def _try_module(module: nn.Module, X: np.ndarray | CodedItems, n_classes: int) -> None:
     """Refuse a module that does not give logits of these classes."""
-    some = X.loader(2, n=2) if isinstance(X, CodedItems) else X[:2]
     try:
-        logits, _, _ = forward(module, some)
+        logits, _, _ = forward(module, first_two(X))
     except (RuntimeError, IndexError) as error:
         raise ValueError(
             f"The module cannot take examples of shape {X.shape[1:]}: {error}"
@@ -189,6 +197,37 @@ def _try_module(module: nn.Module, X: np.ndarray | CodedItems, n_classes: int) -
             "n_classes)."
         )
     refuse_probabilities(module, logits)
+
+
+def warn_if_nothing_learned(
+    name: str, schedule: DropSchedule, look: Callable[[], tuple[np.ndarray, np.ndarray]]
+) -> None:
+    """Warn of a run of `name` whose net is no better than chance at its end.
+
+    `look` gives logits (n, C) of the training examples and their columns (n,). It is
+    not asked where something was dropped by a net that was better.
+    """
+    codes, n_dropped = schedule.codes, int((~schedule.keep).sum())
+    if n_dropped and schedule.predictions is not None:
+        is_right = schedule.predictions[0] == codes
+        if is_right.mean() > np.bincount(codes).max() / len(codes) + 0.1:
+            return
+    logits, columns = look()
+    probabilities = softmax(logits, axis=1)
+    nothing = learned_nothing(probabilities, columns, surely=n_dropped == 0)
+    if nothing is not None:
+        what = f"{n_dropped} examples" if n_dropped else "nothing"
+        warn_user(f"{name} dropped {what}. {nothing}")
+
+
+def warn_of_augmented(name: str, data: Any, way_out: str) -> None:
+    """Warn of a data set whose items are others at each reading."""
+    if digest_of(data) is None and not gives_the_same_twice(data, 2):
+        warn_user(
+            f"{name}: the items of the data set differ from one reading to the next, "
+            "as augmented ones do, so rules judge gradients of random copies. "
+            f"{way_out}"
+        )
 
 
 class EpochStart(Callback):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -11,17 +11,13 @@ from sklearn.utils._param_validation import StrOptions, validate_parameter_const
 from sklearn.utils.multiclass import check_classification_targets
 from torch import nn
 from torch.utils.data import (
-    BatchSampler,
     DataLoader,
     Dataset,
-    RandomSampler,
-    SequentialSampler,
     Subset,
 )
-from torch.utils.data.distributed import DistributedSampler
 from tqdm import tqdm
 
-from .._utils import RandomState, warn_if_nothing_learned
+from .._utils import RandomState
 from ..epochs import Epochs
 from ..gradients import EXTRACTORS, GradientExtractor, Gradients
 from ..gradients.items import (
@@ -36,7 +32,12 @@ from ..report import Case, Reviewable, probabilities_of
 from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
 from .distributed import decide_once, place
-from .net import extractor_for, gradients_for
+from .net import (
+    extractor_for,
+    gradients_for,
+    warn_if_nothing_learned,
+    warn_of_augmented,
+)
 from .sampler import EPICSubsetSampler
 
 
@@ -154,6 +155,9 @@ class EPICRounds(Reviewable, BaseEstimator):
         )
         if self.clean_dataset is not None:
             _check_clean(self.clean_dataset, dataset, self.sampler_.schedule)
+        else:
+            way_out = "Give them without it, in the same order, as clean_dataset."
+            warn_of_augmented(type(self).__name__, _items(dataset), way_out)
         return self.sampler_
 
     def _round(self, epoch: int, module: nn.Module, loader: DataLoader) -> None:
@@ -194,14 +198,18 @@ class EPICRounds(Reviewable, BaseEstimator):
         return self._trained_
 
     def _warn_if_nothing_learned(self, *trained: Any) -> None:
-        """Warn of a run that dropped nothing with a net no better than chance."""
+        """Warn of a run with a net no better than chance at its end."""
         sampler = getattr(self, "sampler_", None)
-        if sampler is None or not sampler.rounds or not sampler.keep.all():
+        if sampler is None or not sampler.rounds:
             return
-        module, loader = trained or self._trained_
-        logits, labels, _ = forward(module, loader)
-        assert labels is not None  # the net has trained on them
-        warn_if_nothing_learned(type(self).__name__, labels, logits)
+
+        def look() -> tuple[np.ndarray, np.ndarray]:
+            module, loader = trained or self._trained_
+            logits, labels, _ = forward(module, loader)
+            assert labels is not None  # the net has trained on them
+            return logits, labels
+
+        warn_if_nothing_learned(type(self).__name__, sampler.schedule, look)
 
 
 def _items(dataset: Any) -> Any:
@@ -226,35 +234,3 @@ def _check_clean(clean: Any, dataset: Any, schedule: DropSchedule) -> None:
             f"{n_other} of {len(dataset)} labels in clean_dataset are not those of the "
             "training set; give the same examples in the same order."
         )
-
-
-def refuse_sampler(name: str, given: str) -> NoReturn:
-    """Refuse what else chooses the examples of an epoch: it would be ignored."""
-    raise ValueError(
-        f"{name} decides which examples an epoch visits, and {given}, which would be "
-        "ignored. Take it out; or, to sample in your own way, train in your own loop "
-        "with what an EPICSubsetSampler keeps (its keep)."
-    )
-
-
-def take_over(loader: Any, name: str) -> tuple[Any, dict[str, Any]]:
-    """Find where a framework's loader has its sampler, and how that orders rows.
-
-    Returns the BatchSampler whose ``sampler`` may be replaced, and `shuffle` and
-    `shard` of the EPICSubsetSampler that does the same. ValueError if something else
-    than the framework's defaults chooses the examples.
-    """
-    batches: Any = getattr(loader, "batch_sampler", None)
-    while hasattr(batches, "batch_sampler"):  # shared out by accelerate
-        batches = batches.batch_sampler
-    sampler: Any = getattr(batches, "sampler", None)
-    kind = type(sampler)
-    is_plain = kind in (SequentialSampler, DistributedSampler)
-    if kind is RandomSampler or kind.__module__ == "accelerate.data_loader":
-        is_plain = not sampler.replacement and sampler._num_samples is None
-    if type(batches) is not BatchSampler or not is_plain:
-        given = type(batches).__name__ if sampler is None else kind.__name__
-        refuse_sampler(name, f"the training loader has a {given}")
-    is_share = isinstance(sampler, DistributedSampler)
-    shuffle = sampler.shuffle if is_share else kind is not SequentialSampler
-    return batches, {"shuffle": shuffle, "shard": is_share}

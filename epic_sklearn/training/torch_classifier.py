@@ -23,30 +23,20 @@ from torch import nn
 from torch.utils.data import default_convert
 
 from .._utils import DocLinks, RandomState, resolve_seed, warn_user
-from ..base import check_weights, refuse_lazy, to_numpy
+from ..base import refuse_lazy, to_numpy
 from ..gradients.items import is_dataset, labels_and_digest, n_items
 from ..gradients.modules import cast_for, forward, input_dtype
 from ..validation import check_labels, label_array, refuse_other_order, spelled_alike
-from .batches import CodedItems, TrainingCollate, training_loader
+from .batches import (
+    CodedItems,
+    TrainingCollate,
+    refuse_loaders_sampler,
+    training_loader,
+    weights_of,
+)
 from .checkpoint import RunCheckpoint, describe_run, has_stopped
 from .net import EpochStart, LogitNet, losses_of, make_module
 from .sampler import EpochOrder
-
-
-def _weights_of(
-    given: Any, X: Any, classes: np.ndarray, codes: np.ndarray
-) -> np.ndarray | None:
-    """Check sample weights; the largest becomes 1: tiny ones are 0 in float32."""
-    weights = check_weights(given, X)
-    if weights is None:
-        return None
-    never = classes[np.bincount(codes, weights) == 0]
-    if len(never):
-        raise ValueError(
-            f"sample_weight is zero for every example of the classes {never.tolist()}, "
-            "which the net would not learn; leave their rows out of X and y."
-        )
-    return weights / weights.max()
 
 
 class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
@@ -187,7 +177,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             dictionaries with ``labels``, ``label`` or ``label_ids``, whose other
             entries are the module's keyword arguments; they are read when they are
             needed. Of a DataLoader the workers, pinned memory and collate function
-            are used.
+            are used; one with a sampler of its own is refused.
         y : array-like of shape (n,), optional
             Labels: strings, integers or bools, at least two classes. None reads those
             of a data set's items.
@@ -209,7 +199,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         """
         self._check_parameters()
         data, classes, codes = self._check_X_y(X, y)
-        weights = _weights_of(sample_weight, to_numpy(X), classes, codes)
+        weights = weights_of(sample_weight, to_numpy(X), classes, codes)
         if is_dataset(X):
             of_items = classes[codes] if y is None else None
             data = CodedItems(X, of_items, codes, weights)
@@ -223,6 +213,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(seed)
             module = make_module(self.module, data, len(classes), weights)
+            self._check_module(module, data, start)
             self._check_criterion(len(classes), weights is not None)
             if isinstance(data, np.ndarray):
                 data = cast_for(module, data)
@@ -285,6 +276,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, np.ndarray]:
         """Validate; examples, classes and codes of the labels, read where not given."""
         if is_dataset(X):
+            refuse_loaders_sampler(X, type(self).__name__)
             labels, self._seen_ = labels_and_digest(X, y)
             labels = label_array(to_numpy(labels))
             if len(labels) != n_items(X):
@@ -309,6 +301,9 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         if (alike := spelled_alike(labels)) is not None:
             warn_user(alike)
         return EpochStart(EpochOrder(len(labels), seed))
+
+    def _check_module(self, module: nn.Module, data: Any, start: EpochStart) -> None:
+        """Refuse a module that is of no use; see EPICClassifier."""
 
     def _check_criterion(self, n_classes: int, is_weighted: bool) -> None:
         """Refuse class weights of other classes, and losses that can't be weighted."""
