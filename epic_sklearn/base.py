@@ -214,7 +214,7 @@ class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
             n_jobs=self.n_jobs,
             random_state=self.random_state,
         )
-        schedule.index, schedule.clock = index, "round"
+        schedule.index, schedule.clock, schedule.seen = index, "round", self._seen_
         show = self.verbose and self.n_rounds > 1
         for number in tqdm(
             range(1, self.n_rounds + 1), desc="rounds", disable=not show

@@ -194,6 +194,7 @@ class DropSchedule(RowsToFrame):
         self.classes, self.codes = check_labels(labels)
         warn_of_classes(self.classes[self.codes])
         self.index = index_of(labels)  # of the frame of its rows
+        self.seen: str | None = None  # digest of its rows
         self.clock = "epoch"  # what counts the rounds: of filters "round"
         self.predictions: tuple[np.ndarray, np.ndarray] | None = None
         self._labels = labels  # whose index, if any, gradients must not contradict

@@ -111,6 +111,7 @@ class NoisyDataset(Dataset):
         return self.X[i] + 0.1 * noise, self.y[i]
 
 
+@pytest.mark.filterwarnings("ignore:EPICCallback dropped .* next to nothing")
 def test_callback_takes_gradients_from_the_clean_dataset():
     X, y = problem()
     clean = TensorDataset(torch.tensor(X), torch.tensor(y))

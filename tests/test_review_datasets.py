@@ -143,7 +143,8 @@ def test_files_are_named_by_the_index_of_their_labels(tmp_path):
 
 def test_items_that_are_never_the_same_are_told_by_their_labels(tmp_path):
     data = Pictures(noise=0.01)
-    door, _ = by_classifier(data)
+    with pytest.warns(UserWarning, match="differ from one reading to the next"):
+        door, _ = by_classifier(data)
     door.report(data, None, tmp_path / "a.html")
     with pytest.raises(ValueError, match="labels in y are not those of the fit"):
         door.report(Pictures(labels=np.roll(Y, 1)), None, tmp_path / "b.html")

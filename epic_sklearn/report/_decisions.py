@@ -22,16 +22,17 @@ GIVE = (
 
 
 def fit_id(schedule: DropSchedule) -> str:
-    """Name a fit by its labels and by what its rounds found.
+    """Name a fit by its rows, where their digest is known, labels, and what was found.
 
-    Whole numbers only: the last bits of a score differ from one machine to the
-    next, and a review must not be lost to that. Decisions leave it unchanged.
+    Of the latter whole numbers only: the last bits of a score differ from one machine
+    to the next, and a review must not be lost to that. Decisions leave it unchanged.
     No spreadsheet takes "fit-" and hexadecimal digits for a number.
     """
     details = [np.asarray(values) for _, values in sorted(schedule.details.items())]
     whole = [values for values in details if values.dtype.kind in "iub"]
     labels = np.array(repr(schedule.classes.tolist()))
-    found = digest(labels, schedule.codes, schedule.dropped_at_epoch, *whole)
+    rows = np.array(schedule.seen or "")
+    found = digest(rows, labels, schedule.codes, schedule.dropped_at_epoch, *whole)
     return f"fit-{found[:16]}"
 
 

@@ -158,7 +158,7 @@ DropSchedule
                     "nets are trained on 0, 1, ..., C - 1: encode them with "
                     "LabelEncoder, or take EPICClassifier, which takes any."
                 )
-            self._seen_ = of_all or self._seen_
+            self._schedule.seen = self._seen_ = of_all or self._seen_
             self._rows_, self._n_rows_ = _rows_of(dataset, self._given_)
             del self._given_
         if len(dataset) != self._bound.n:

@@ -182,6 +182,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         schedule = self._schedule
         if not is_dataset(X):  # of which the items are read for their labels
             self._seen_ = digest_of(self._as_seen(X))
+        schedule.seen = self._seen_
         self._keep_as_decided()
         self.dropped_at_epoch_ = schedule.dropped_at_epoch
         self.isolation_score_ = schedule.isolation_score

@@ -214,7 +214,7 @@ def warn_if_nothing_learned(
             return
     logits, columns = look()
     probabilities = softmax(logits, axis=1)
-    nothing = learned_nothing(probabilities, columns, surely=n_dropped == 0)
+    nothing = learned_nothing(probabilities, columns, surely=True)
     if nothing is not None:
         what = f"{n_dropped} examples" if n_dropped else "nothing"
         warn_user(f"{name} dropped {what}. {nothing}")

@@ -153,6 +153,7 @@ class EPICRounds(Reviewable, BaseEstimator):
             random_state=seed,
             **options,
         )
+        self._schedule.seen = self._seen_
         if self.clean_dataset is not None:
             _check_clean(self.clean_dataset, dataset, self.sampler_.schedule)
         else:

@@ -194,6 +194,7 @@ see DropSchedule
             random_state=seed,
             max_epochs=max_epochs,
         )
+        self.schedule.seen = self._seen_
         super().__init__(len(self.schedule.codes), seed, shuffle, shard)
         self._has_stepped = False
 
