@@ -165,7 +165,8 @@ def _victim(
     model: Any, attack: Any, extractor: nn.Module | None
 ) -> tuple[Any, nn.Module | None]:
     """Say what is trained, and the frozen net before it; refuse what can't be."""
-    if not hasattr(attack, "craft") or hasattr(attack, "trigger"):
+    is_class = isinstance(attack, type)
+    if is_class or not hasattr(attack, "craft") or hasattr(attack, "trigger"):
         raise TypeError(
             f"attack is {attack!r}; give an attack on targets, such as "
             "BullseyePolytope(n_poisons=10) or LookAlikes(). Those with a trigger "

@@ -161,6 +161,8 @@ def _step_without(step: Any) -> Any:
 
 def arms_of(model: Any, defences: Any) -> dict[str, Any]:
     """Name the estimators to fit: the one without a defence, and those with one."""
+    if isinstance(defences, str):
+        raise TypeError(f"defences is {defences!r}; give a list or dict of filters.")
     if not isinstance(defences, Mapping):
         named = [(" ".join(str(given).split()), given) for given in defences or ()]
         defences = dict(named)

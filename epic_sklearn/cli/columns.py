@@ -24,6 +24,7 @@ N_SHOWN = 20
 LARGEST_WHOLE = 2**53  # floats tell whole numbers apart up to here
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "<NA>", "NaT")
 WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")  # a label that is a number, in 64 bits
+MANY_GAPS = 5  # isolated rows from which it is worth a note
 MANY = 40  # different texts, from which skrub takes a column as free text
 # Where nobody gave a name: R's and pandas' index, pandas' index read back.
 NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")
@@ -346,3 +347,18 @@ def check_labels(name: str, labels: list[Any], place: Place) -> np.ndarray:
             f"rows, such as {shortened(labels[0], 40)!r}: these are no classes."
         )
     return array
+
+
+def notes_of_gaps(problem: Any, isolated: np.ndarray) -> list[str]:
+    """Name columns whose missing values are what makes rows rare, and so isolated."""
+    missing, notes = pd.DataFrame(problem.X).isna().to_numpy(), []
+    for name, rows in zip(problem.page.feature_names or (), missing.T, strict=False):
+        n, n_isolated = int(rows.sum()), int(isolated[rows].sum())
+        others = isolated[~rows].mean() if n < len(rows) else 1.0
+        if n_isolated >= MANY_GAPS and n_isolated / n > 3 * others:
+            notes.append(
+                f"Of {n} rows without a value in {name!r} {n_isolated} are isolated, "
+                f"of the others {others:.1%}: a gap makes a row rare. If gaps mean "
+                "nothing, fill them, or leave the column out with --exclude."
+            )
+    return notes

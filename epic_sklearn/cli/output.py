@@ -25,6 +25,7 @@ from rich.text import Text
 from ..filters import EPICFilter
 from ..report import Case, environment, shortened, write_page
 from ..tracing import Trace
+from ..validation import is_missing
 from .columns import need, refuse_if
 from .tables import format_of, write_arrays
 
@@ -193,10 +194,13 @@ class Findings:
         if self.options.id is not None:
             place = f"{problem.page.row_name(row)}, {place}"
         X = problem.X.iloc[row] if hasattr(problem.X, "iloc") else problem.X[row]
-        values = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in list(X[:9])]
-        text = ", ".join(value.removesuffix(" 00:00:00") for value in values)
+        names = problem.page.feature_names or [""] * len(X)
+        values = [
+            f"{shortened(name, 12)} {_as_read(value)}".strip()
+            for name, value in zip(names[:9], list(X[:9]), strict=False)
+        ]
         score = f"{self.detector.isolation_score_[row]:.4g}"
-        return place, problem.labels[row], score, shortened(text, 40)
+        return place, problem.labels[row], score, shortened(", ".join(values), 60)
 
     def write(self, cut: set[str]) -> None:
         """Write all files that were asked for, or none."""
@@ -229,6 +233,14 @@ class Findings:
             frame.to_parquet(path, index=False)
         else:  # a label may hold half a character
             frame.to_csv(path, index=False, errors="backslashreplace")
+
+
+def _as_read(value: Any) -> str:
+    """Text of a value of a table."""
+    if is_missing(value):
+        return "missing"
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text.removesuffix(" 00:00:00")
 
 
 def trace_as_json(found: Trace) -> str:

@@ -329,6 +329,7 @@ def _fit(o: SimpleNamespace, problem: Problem, detector: EPICFilter) -> report.C
     )
     said = dict.fromkeys(" ".join(str(w.message).split()) for w in caught)
     problem.notes += [text for text in said if text not in case.warnings]
+    problem.notes += columns.notes_of_gaps(problem, ~detector.keep_)
     is_logit = o.probabilities or isinstance(detector.extractor_, LogitGradients)
     n_classes = len(case.schedule.classes)
     if is_logit and n_classes <= 3:

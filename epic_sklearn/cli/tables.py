@@ -208,7 +208,9 @@ class LinesFile(Table):
         except csv.Error as error:
             why = f"{error}; is a quote left open?"
             raise Unusable(f"{self.path}, line {line}: {why}") from error
-        except (UnicodeError, LookupError) as error:
+        except LookupError as error:
+            raise Unusable(f"--encoding: {error}.") from error
+        except UnicodeError as error:
             name = self._encoding.upper()
             why = f"{error} after line {line}; give --encoding, such as latin-1, utf-16"
             raise Unusable(f"{self.path} is not {name} text: {why}.") from error

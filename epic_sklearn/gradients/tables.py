@@ -7,9 +7,9 @@ from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
-from sklearn.impute import SimpleImputer
+from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags
 
@@ -23,6 +23,16 @@ class TableModel(Pipeline):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _with_gaps() -> Any:
+    """Fill missing numbers by the median, standardise, and indicate them beside.
+
+    Indicators stay 0 and 1: standardised, a rare gap would outweigh all numbers.
+    """
+    fill = SimpleImputer(strategy="median", keep_empty_features=True)
+    gaps = MissingIndicator(error_on_new=False)
+    return make_union(make_pipeline(fill, StandardScaler()), gaps)
 
 
 def table_encoder(X: Any, seed: int = 0, has_missing: bool = True) -> Any:
@@ -42,10 +52,7 @@ def table_encoder(X: Any, seed: int = 0, has_missing: bool = True) -> Any:
     ImportError
         If a dataframe is given and skrub is missing.
     """
-    fill = SimpleImputer(
-        strategy="median", add_indicator=True, keep_empty_features=True
-    )
-    numbers = make_pipeline(*[fill][: int(has_missing)], StandardScaler())
+    numbers = _with_gaps() if has_missing else StandardScaler()
     if not hasattr(X, "columns"):
         return numbers
     # Its import makes a folder in the home directory, unless it has another.
@@ -59,7 +66,7 @@ def table_encoder(X: Any, seed: int = 0, has_missing: bool = True) -> Any:
         ) from error
     plain = [c for c in X.columns if np.asarray(X[c]).dtype.kind in NUMBERS]
     return TableVectorizer(
-        numeric=make_pipeline(fill, StandardScaler()),
+        numeric=_with_gaps(),
         high_cardinality=StringEncoder(random_state=seed),
         datetime=make_pipeline(DatetimeEncoder(), SimpleImputer(), StandardScaler()),
         # As float64, and not parsed again.
