@@ -195,7 +195,9 @@ def table(path: Path, rows: list[int], shapes: list[str], rules: list[str]) -> s
         for shape in shapes:
             cells = [found.get((rule, shape, n), {}) for rule in rules]
             products = [cell["product"] for cell in cells if "product" in cell]
-            line = f"| {n:,} | {shape} | {f'{min(products):.2g}' if products else '-'}"
+            least = min(products, default=None)
+            form = ".2g" if (least or 0) < 10 else ",.0f"
+            line = f"| {n:,} | {shape} | {'-' if least is None else f'{least:{form}}'}"
             for cell in cells:
                 if "seconds" not in cell:
                     over = f"over {cell['over']}" if cell else "-"

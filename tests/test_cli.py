@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -461,3 +462,19 @@ def test_arrays_of_any_name_come_back(folder):
     with np.load("two.npz") as kept:
         np.testing.assert_array_equal(kept["file"], X[y == 1])
         np.testing.assert_array_equal(kept["y"], y)  # it was not named
+
+
+def test_documented_tables_are_what_is_printed(tmp_path, capsys, monkeypatch):
+    docs = Path(__file__).parents[1] / "docs"
+    monkeypatch.chdir(docs)
+    begin = "$ epic-sklearn scan flowers.csv --label species"
+    blocks = [
+        block.split("╭")
+        for block in (docs / "command_line.md").read_text().split("```")
+        if begin in block and "╭" in block
+    ]
+    assert len(blocks) == 2
+    for block in blocks:
+        arguments = block[0].partition("scan ")[2].split()
+        assert main(["scan", *arguments]) == 0
+        assert capsys.readouterr().out.split("╭")[1] == block[1]

@@ -31,6 +31,7 @@ from .tables import format_of, write_arrays
 
 N_SUSPICIOUS = 10
 N_COLUMNS = 30
+N_VALUES = 9
 FORMATS = {
     "mask": (".csv", ".npz", ".parquet"),
     "report": (".html", ".htm"),
@@ -177,7 +178,8 @@ class Findings:
         ]
         parts.append(draw(["class", *numbers], lines, numbers))
         if self.suspicious:
-            heads = ["most suspicious", "class", "score", "values"]
+            names = ", ".join((page.feature_names or ["values"])[:N_VALUES])
+            heads = ["most suspicious", "class", "score", shortened(names, 60)]
             parts.append(draw(heads, map(self._line, self.suspicious)))
         rule = " ".join(repr(detector.rule_).split())
         parts += [f"Warning: {text}\n" for text in self.case.warnings]
@@ -194,11 +196,7 @@ class Findings:
         if self.options.id is not None:
             place = f"{problem.page.row_name(row)}, {place}"
         X = problem.X.iloc[row] if hasattr(problem.X, "iloc") else problem.X[row]
-        names = problem.page.feature_names or [""] * len(X)
-        values = [
-            f"{shortened(name, 12)} {_as_read(value)}".strip()
-            for name, value in zip(names[:9], list(X[:9]), strict=False)
-        ]
+        values = [_as_read(value) for value in list(X[:N_VALUES])]
         score = f"{self.detector.isolation_score_[row]:.4g}"
         return place, problem.labels[row], score, shortened(", ".join(values), 60)
 
