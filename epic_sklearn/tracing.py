@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,11 @@ class Trace:
     """
 
     indices: np.ndarray
-    scores: np.ndarray
-    row_labels: np.ndarray
+    scores: np.ndarray = field(repr=False)
+    row_labels: np.ndarray = field(repr=False)
     labels: np.ndarray
     n_rows: int
-    index: Any = None
+    index: Any = field(default=None, repr=False)
 
     def scores_by_row(self) -> np.ndarray:
         """Scores in the order of the training rows, (m, n_rows); NaN if not ranked."""
@@ -94,8 +94,9 @@ class Trace:
 
         One HTML file, which loads and sends nothing. X and examples as given to
         :func:`trace`, or what they look like (see :meth:`TraceDisplay.from_trace`);
-        `n_top` rows an example (20); `title`, `overwrite`, errors and what it needs
-        as of :meth:`EPICFilter.report`.
+        `n_top` rows an example (20); `title`, `overwrite` and what it needs as of
+        :meth:`EPICFilter.report`. Their number is checked; that they are the same rows
+        cannot be, since they may be what the rows look like.
         """
         return write_trace(self, X, examples, path, **how)
 

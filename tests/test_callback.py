@@ -269,3 +269,17 @@ def test_the_users_loader_options_hold():
     assert seen == [list(range(40)), list(range(40, 80))]
     assert net.iterator_train__drop_last is True
     assert net.iterator_train__shuffle is False
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], [-1, 0]])
+def test_labels_that_skorch_cannot_train_on_are_refused_with_the_way_out(labels):
+    X, y = problem()
+    net = NeuralNetClassifier(
+        make_net(),
+        criterion=nn.CrossEntropyLoss,
+        train_split=None,
+        verbose=0,
+        callbacks=[("epic", EPICCallback(warmup=1))],
+    )
+    with pytest.raises(ValueError, match="encode them with LabelEncoder"):
+        net.fit(X, np.array(labels)[y % 2])

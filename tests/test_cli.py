@@ -215,6 +215,10 @@ def test_decisions_of_the_audit_page_are_applied(folder, capsys):
     other += ["--rule", "IsolatedMedoids"]
     capsys.readouterr()
     assert "another fit" in refused(capsys, *other)
+    frame = pd.read_csv("iris.csv")
+    frame.iloc[60, 0] += 0.01  # changes no row's fate, and is not what was reviewed
+    frame.to_csv("iris.csv", index=False)
+    assert "another fit" in refused(capsys, *other[:-2])
 
 
 def test_exit_status_and_json(folder, capsys):

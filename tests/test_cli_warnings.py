@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from cli_runs import SPECIES, poisoned_iris, scan, write_iris
+from cli_runs import SPECIES, mask_of, poisoned_iris, scan, write_iris
 
 
 @pytest.fixture
@@ -91,3 +91,16 @@ def test_the_page_shows_texts_and_no_codes(folder, capsys):
                 assert [ours, theirs] == pair and gap == 1
                 shown[j] |= set(pair)
     assert shown == {1: {"red", "dark blue", "missing"}, 3: {"Rome", "Oslo"}}
+
+
+def test_gaps_neither_outweigh_all_numbers_nor_go_unnoticed(folder, capsys):
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=600)
+    columns = {"a": y + rng.normal(size=600) / 3, "noise": rng.normal(size=600)}
+    frame = pd.DataFrame(columns).assign(label=np.array(["x", "y", "z"])[y])
+    gaps = rng.choice(600, 20, replace=False)
+    frame.loc[gaps, "noise"] = np.nan
+    frame.to_csv("gaps.csv", index=False)
+    assert scan("gaps.csv", "--label", "label", "--mask", "mask.csv") == 0
+    assert "rows without a value in 'noise'" in capsys.readouterr().err
+    assert 0 < (~mask_of()["kept"])[gaps].mean() < 0.6

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    Subset,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 from training_problem import OPTIONS, make_net, problem
 
 from epic_sklearn import (
@@ -144,3 +150,28 @@ def test_labels_are_checked_against_the_items():
         epic().fit(TensorDataset(torch.tensor(X)))
     with pytest.raises(TypeError, match="give a module for a data set"):
         epic().set_params(module=None).fit(Files())
+
+
+def test_a_loader_that_samples_in_its_own_way_is_refused_before_training():
+    weighted = WeightedRandomSampler([1.0] * len(X), len(X))
+    with pytest.raises(ValueError, match="has a WeightedRandomSampler, which would be"):
+        epic().fit(DataLoader(Files(), 16, sampler=weighted))
+    assert epic().fit(DataLoader(Files(), 16, shuffle=True)).keep_.shape == (len(X),)
+
+
+class Halved(nn.Module):
+    """Logits that no linear layer gives."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(X.shape[1], 3)
+
+    def forward(self, x):
+        return self.layer(x) / 2
+
+
+def test_logits_that_no_layer_gives_are_met_before_training():
+    model = EPICClassifier(Halved(), max_epochs=4, random_state=0).fit(X, Y)
+    assert type(model.extractor_) is LogitGradients
+    with pytest.raises(ValueError, match="gradients='logit'"):
+        EPICClassifier(Halved(), gradients="last_layer", max_epochs=4).fit(X, Y)

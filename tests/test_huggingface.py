@@ -113,6 +113,17 @@ def test_the_page_has_the_texts_and_its_decisions_train_anew(tmp_path):
     assert anew.train().global_step == 5 * -(-len(left) // 16)
 
 
+def test_a_run_begun_without_it_goes_on_with_it(tmp_path):
+    saving = {"save_strategy": "epoch", "num_train_epochs": 1}
+    plain = make_trainer(tmp_path, EPICTrainerCallback(warmup=0), **saving)
+    plain.remove_callback(EPICTrainerCallback)
+    plain.train()
+    epic = EPICTrainerCallback(warmup=1, every=1)
+    saving["num_train_epochs"] = 2
+    make_trainer(tmp_path, epic, **saving).train(resume_from_checkpoint=True)
+    assert [record.epoch for record in epic.rounds_] == [1]
+
+
 @pytest.mark.parametrize("cut", [16, 20])
 def test_resuming_keeps_what_was_dropped(tmp_path, cut):
     straight = EPICTrainerCallback(**OPTIONS)

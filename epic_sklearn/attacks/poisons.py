@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -191,11 +191,11 @@ class Poisons:
            [0., 0.]])
     """
 
-    examples: npt.NDArray[np.float32]
+    examples: npt.NDArray[np.float32] = field(repr=False)
     indices: npt.NDArray[np.int64]
-    target: npt.NDArray[Any]
+    target: npt.NDArray[Any] = field(repr=False)
     adversarial_label: Any
-    loss: npt.NDArray[np.float64]
+    loss: npt.NDArray[np.float64] = field(repr=False)
 
     def _check_rows(self, name: str, n_rows: int) -> None:
         if n_rows <= self.indices.max():

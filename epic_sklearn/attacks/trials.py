@@ -293,7 +293,11 @@ class AttackTrials:
             start, some = time.perf_counter(), (X, y)
             if given is not None:
                 some = take_rows(X, np.flatnonzero(given)), y[given]
-            fitted = fit_copy(arm, *some, seed)
+            try:
+                fitted = fit_copy(arm, *some, seed)
+            except Exception as error:
+                error.add_note(f"In attack_report, while fitting {name!r}: {arm!r}.")
+                raise
             seconds = time.perf_counter() - start
             keep = _kept(fitted, len(y)) if given is None else given
             return name, self._judge(trial, fitted, keep, seconds), keep

@@ -215,8 +215,9 @@ class Head:
                 return inputs
         raise ValueError(
             f"No torch.nn.Linear of {type(self.module).__name__} gives its output: "
-            "something comes after the last one, such as a softmax. Let the module "
-            "return logits, or use LogitGradients."
+            "something comes after the last one, a softmax or a division. Take the "
+            "gradients of the logits: LogitGradients(module), or gradients='logit' of "
+            "what trains."
         )
 
     def last_layer(self) -> LastLayer:
