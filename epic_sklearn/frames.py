@@ -88,6 +88,7 @@ class RowsToFrame:
             "isolation_score": schedule.isolation_score,
         }
         if schedule.predictions is not None:
-            predicted, columns["probability"] = schedule.predictions
+            predicted, probability = schedule.predictions
             columns["predicted"] = schedule.classes[predicted]
+            columns["probability"] = probability
         return as_frame(columns | schedule.details, schedule.index)

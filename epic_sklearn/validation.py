@@ -64,10 +64,12 @@ def digest(*given: Any) -> str:
             block = part[start : start + step]
             if part.dtype.kind in NUMBERS:
                 with np.errstate(over="ignore"):
-                    narrow = block.astype(np.float32)
-                if not (narrow == block).all():  # half the bytes will not do
+                    narrow = block.astype(np.float32, copy=False)
+                # Or half the bytes will not do.
+                if not (narrow is block or np.array_equal(narrow, block, True)):
                     narrow = block.astype(np.float64)
-                found.update((narrow + 0.0).tobytes())  # + 0.0: there are two zeros
+                # There are two zeros.
+                found.update(np.ascontiguousarray(narrow + np.float32(0)).data)
             else:
                 found.update(repr(block.tolist()).encode())
     return found.hexdigest()

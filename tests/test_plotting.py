@@ -40,6 +40,9 @@ from epic_sklearn.plotting import (
 from epic_sklearn.projection import GradientPlane
 from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, RandomDrop
 
+# Nets that are trained for an epoch or two.
+pytestmark = pytest.mark.filterwarnings("ignore:EPIC.* learned next to nothing")
+
 BLUE, VERMILION = "#0072b2", "#d55e00"
 POISON_ROWS = [0, 7]
 OTHER_ROWS = np.delete(np.arange(150), POISON_ROWS)

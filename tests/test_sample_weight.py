@@ -45,6 +45,7 @@ def train_by_hand(net, loss, dropped_at):
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("workers", [None, 0, 1], ids=["arrays", "items", "a worker"])
+@pytest.mark.filterwarnings("ignore:EPIC.* learned next to nothing")
 def test_weights_stay_with_their_rows_shuffled_and_dropped(workers, loss):
     with torch.random.fork_rng():
         torch.manual_seed(0)  # of a net by which examples are dropped
