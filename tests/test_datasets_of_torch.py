@@ -159,6 +159,11 @@ def test_a_loader_that_samples_in_its_own_way_is_refused_before_training():
     assert epic().fit(DataLoader(Files(), 16, shuffle=True)).keep_.shape == (len(X),)
 
 
+def test_accuracy_on_a_data_set_is_that_on_its_arrays():
+    model = epic().fit(Files())
+    assert model.score(Files()) == model.score(X, Y)
+
+
 class Halved(nn.Module):
     """Logits that no linear layer gives."""
 

@@ -24,7 +24,12 @@ from torch.utils.data import default_convert
 
 from .._utils import DocLinks, RandomState, resolve_seed, warn_user
 from ..base import refuse_lazy, to_numpy
-from ..gradients.items import is_dataset, labels_and_digest, n_items
+from ..gradients.items import (
+    is_dataset,
+    item_labels,
+    labels_and_digest,
+    n_items,
+)
 from ..gradients.modules import cast_for, forward, input_dtype
 from ..validation import check_labels, label_array, refuse_other_order, spelled_alike
 from .batches import (
@@ -238,6 +243,11 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         """Predict labels, shape (n,), of examples of shape (n, ...)."""
         columns = self.predict_proba(X).argmax(axis=1)
         return self.classes_[columns]
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Give the accuracy on examples (n, ...); y None: on a data set's labels."""
+        y = item_labels(X) if y is None and is_dataset(X) else y
+        return super().score(X, y, sample_weight)
 
     def _module_input(self, X: Any) -> Any:
         """Validate new examples and cast them to what the module takes."""
