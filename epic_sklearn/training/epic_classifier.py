@@ -17,7 +17,7 @@ from .._utils import RandomState, warn_user
 from ..base import check_weights, take_rows
 from ..epochs import Epochs
 from ..frames import index_of
-from ..gradients import EXTRACTORS, GradientExtractor, LogitGradients
+from ..gradients import EXTRACTORS, GradientExtractor
 from ..gradients.items import digest_of, is_dataset
 from ..gradients.modules import forward
 from ..report import Reviewable
@@ -277,16 +277,10 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
 
     def _check_module(self, module: nn.Module, data: Any, start: EpochStart) -> None:
         """Say which gradients are taken, which a module may turn out not to have."""
-        wanted = extractor_for(self.rule, self.gradients, module)
-        self._kind: type[GradientExtractor] = type(wanted)
-        if self._kind._needs_layer:
-            try:
-                forward(module, first_two(data), with_inputs=True)
-            except ValueError:
-                if self.gradients or "inputs" in resolve_rule(self.rule).needs:
-                    raise
-                self._kind = LogitGradients
-        start.extractor = self._kind
+        few = first_two(data)
+        start.extractor = extractor_for(self.rule, self.gradients, module, few)
+        self._kind: type[GradientExtractor] = start.extractor
         if isinstance(data, CodedItems):
             way_out = "Give items without it, and augment=... to augment batches."
             warn_of_augmented(type(self).__name__, data.items, way_out)
+            self._sampler.has_seen(data.items, self._seen_)

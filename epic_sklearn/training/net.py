@@ -44,17 +44,27 @@ N_HIDDEN = 100
 
 
 def extractor_for(
-    rule: Rule | None, gradients: str | None, module: nn.Module
-) -> GradientExtractor:
-    """Make what takes a module's gradients while training.
+    rule: Rule | None, gradients: str | None, module: nn.Module, few: Any
+) -> type[GradientExtractor]:
+    """Choose what takes a module's gradients while training, tried on a `few` examples.
 
     Where nobody says which, those of the logits if it has no last layer that can be
-    read and the rule can do without.
+    read and the rule can do without. ValueError if there are no such gradients.
     """
     rule, kind = resolve_rule(rule), gradients_for(rule, gradients)
-    if gradients is None and "inputs" not in rule.needs and not has_last_layer(module):
+    may_fall_back = gradients is None and "inputs" not in rule.needs
+    if may_fall_back and not has_last_layer(module):
         kind = "logit"
-    return EXTRACTORS[kind](module)
+    logits, _, _ = forward(module, few)
+    refuse_probabilities(module, logits)
+    if EXTRACTORS[kind]._needs_layer:
+        try:
+            forward(module, few, with_inputs=True)
+        except ValueError:
+            if not may_fall_back:
+                raise
+            kind = "logit"
+    return EXTRACTORS[kind]
 
 
 class MultilayerPerceptron(nn.Module):
