@@ -13,7 +13,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
-from .._utils import RandomState, warn_user
+from .._utils import Parts, RandomState, warn_user
 from ..base import check_weights, take_rows
 from ..epochs import Epochs
 from ..frames import index_of
@@ -22,7 +22,6 @@ from ..gradients.items import digest_of, is_dataset
 from ..gradients.modules import forward
 from ..report import Reviewable
 from ..rules import Rule, resolve_rule
-from ..rules.base import TakesRule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
 from .batches import CodedItems
 from .net import (
@@ -37,7 +36,7 @@ from .sampler import EPICSubsetSampler
 from .torch_classifier import TorchClassifier
 
 
-class EPICClassifier(TakesRule, Reviewable, TorchClassifier):
+class EPICClassifier(Parts, Reviewable, TorchClassifier):
     """Train a torch module and drop poisoned examples while it trains.
 
     EPIC (paper, Algorithm 1): train for `warmup` epochs; then, every `every`
