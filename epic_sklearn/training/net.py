@@ -229,7 +229,7 @@ def warn_if_nothing_learned(
     what = f"{n_dropped} examples" if n_dropped else "nothing"
     if nothing is not None:
         warn_user(f"{name} dropped {what}. {nothing}")
-    elif has_judged and right < min(chance + 0.05, 0.6):  # rare classes aside
+    elif has_judged and right <= min(chance, 0.6):  # rare classes aside
         warn_user(
             f"{name} dropped {what}, by a net that was right on {right:.1%} of its "
             "training rows when it judged them last: always naming the most frequent "
