@@ -46,6 +46,7 @@ SHAPES = {
     "10 x 512": (10, 512),
     "100 x 768": (100, 768),
 }
+NOISE = "2 x 384 without any structure"  # for the quality of parts
 STOCK = ("apricot", "submodlib")
 LARGEST_STOCK = 20_000  # rows that they get: their memory grows with n squared
 SHARE = 0.2  # medoids of a class
@@ -76,7 +77,10 @@ def layer_inputs(n: int, width: int, seed: int = 0) -> np.ndarray:
 
 def make(shape: str, n: int) -> Any:
     """Gradients of one class."""
-    n_logits, width = SHAPES[shape]
+    n_logits, width = SHAPES["2 x 384" if shape == NOISE else shape]
+    if shape == NOISE:
+        noise = np.random.default_rng(0).standard_normal((n, width), dtype=np.float32)
+        return OuterProductGradients(logit_gradients(n, n_classes=n_logits), noise)
     if not width:
         return logit_gradients(n).astype(np.float32)
     if not n_logits:
@@ -274,7 +278,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
 def quality(n: int) -> None:
     """Print the parts of a class of n against the exact answer."""
     print("| gradients | quantity | exact | in parts |\n|---|---|---|---|")
-    for shape in ("10 wide", "64 wide", "10 x 512"):
+    for shape in ("10 wide", "64 wide", "10 x 512", NOISE):
         gradients, codes = make(shape, n), np.zeros(n, dtype=int)
         exact = find_medoids(gradients, codes, max_class_size=None)
         parts = find_medoids(gradients, codes, max_class_size=n // 4, random_state=0)

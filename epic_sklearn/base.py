@@ -228,6 +228,7 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
             min_class_fraction=self.min_class_fraction,
             n_jobs=self.n_jobs,
             random_state=self.random_state,
+            verbose=self.verbose,
         )
         schedule.index, schedule.clock, schedule.seen = index, "round", self._seen_
         show = self.verbose and self.n_rounds > 1

@@ -62,9 +62,10 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
     n_jobs : int, default=None
         Classes worked on side by side.
     random_state : int, RandomState instance or None, default=None
-        For rules that draw at random.
+        For rules that draw at random, and the parts of classes above their
+        `max_class_size`; there other seeds drop partly other rows.
     verbose : int, default=0
-        Above 0, a progress bar and one line a round.
+        Above 0, progress bars and one line a round.
 
     Attributes
     ----------

@@ -126,6 +126,8 @@ class DropSchedule(RowsToFrame):
     max_epochs : int or None, default=None
         Epochs that the training will have; only asked for where `warmup` or
         `every` follows from it.
+    verbose : int, default=0
+        Above 0, rules show the progress of long rounds.
 
     Attributes
     ----------
@@ -172,6 +174,7 @@ class DropSchedule(RowsToFrame):
         n_jobs: int | None = None,
         random_state: RandomState = None,
         max_epochs: int | None = None,
+        verbose: int = 0,
     ) -> None:
         given = {
             "rule": rule,
@@ -199,7 +202,7 @@ class DropSchedule(RowsToFrame):
         self.dropped_at_epoch = np.full(n, -1, dtype=np.int64)
         self.details: dict[str, np.ndarray] = {}
         self.rounds: list[Round] = []
-        self._memory = Memory(self.keep, resolve_seed(random_state), n_jobs)
+        self._memory = Memory(self.keep, resolve_seed(random_state), n_jobs, verbose)
         self._score = np.zeros(n)
         self._was_flagged = np.zeros(n, dtype=bool)
         self._decided = np.zeros(n, dtype=bool)
@@ -385,7 +388,8 @@ class DropSchedule(RowsToFrame):
         self.keep = np.array(state["keep"], dtype=bool)
         self.dropped_at_epoch = np.array(state["dropped_at_epoch"])
         self.details = {name: np.array(v) for name, v in state["details"].items()}
-        memory = Memory(self.keep, int(state["seed"]), self._memory.n_jobs)
+        how = self._memory.n_jobs, self._memory.verbose
+        memory = Memory(self.keep, int(state["seed"]), *how)
         memory.update({name: np.array(v) for name, v in state["memory"].items()})
         self._memory = memory
         self.rounds = [Round(**record) for record in state["rounds"]]

@@ -214,7 +214,7 @@ def trace(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they were shown for the few
         asked = [_compute(each, examples, labels, is_cosine) for each in extractors]
-        for start in tqdm(range(0, len(rows), BLOCK), disable=not verbose):
+        for start in tqdm(range(0, len(rows), BLOCK), "trace", disable=not verbose):
             block = rows[start : start + BLOCK]
             X_block, y_block = _take(X, block), y[block]
             scores = np.zeros((len(labels), len(block)))
@@ -274,7 +274,7 @@ def _check_given(
     n: int, given: Any, classes: np.ndarray, all_labels: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return each example's label and its code, -1 where no training row bears it."""
-    labels = column_or_1d(label_array(to_numpy(given)))
+    labels = column_or_1d(np.atleast_1d(label_array(to_numpy(given))))
     if len(labels) != n:
         raise ValueError(
             f"There are {n} examples and {len(labels)} labels; give the label that "

@@ -121,6 +121,7 @@ def test_resuming_keeps_what_was_dropped(tmp_path, cut):
         fit(tmp_path, make_epic(every=1), ckpt_path=tmp_path / "cut.ckpt")
 
 
+@pytest.mark.filterwarnings("ignore:EPIC.* judged them last")  # before training
 def test_workers_that_read_ahead_read_nothing_that_is_dropped(tmp_path):
     epic = make_epic(warmup=0, every=9, stop=None)
     rows = Rows(tmp_path / "note")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from .._utils import DocLinks, RandomState
 from ..base import to_numpy
+from ..gradients.modules import threads_for
 from ..metrics import equal_labels
 from ..validation import refuse_masked
 
@@ -33,9 +33,6 @@ Constraints = dict[str, list[Any]]
 # poison, and its gradient.
 Objective = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
-# Up to so many values of all poisons together, one thread of torch is the fastest:
-# twice as fast as two on digits when idle, ten times and more on a busy machine.
-SMALL = 2**16
 # Whole numbers up to this are exact in float32.
 LARGEST_WHOLE = 2**24
 
@@ -161,17 +158,6 @@ def draw_rows(candidates: Rows, n_poisons: int, rng: np.random.Generator) -> Row
     return rng.choice(candidates, size=n_poisons, replace=False)
 
 
-@contextmanager
-def torch_threads(n_threads: int) -> Iterator[None]:
-    """Let torch compute on so many threads, and as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @dataclass(eq=False, repr=False)
 class Attack(DocLinks, BaseEstimator):
     """Base class of all attacks: an estimator whose parameters are its fields."""
@@ -226,8 +212,7 @@ class PerturbingAttack(Attack):
 
     def _threads(self, X: Array) -> int:
         """Torch's threads to craft on: one where more would be slower."""
-        is_small = self.n_poisons * X[0].size <= SMALL
-        return 1 if is_small else torch.get_num_threads()
+        return threads_for(self.n_poisons * X[0].size)
 
     def _descend(
         self,

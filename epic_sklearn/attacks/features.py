@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
 from .._utils import resolve_seed
-from ..gradients.modules import apply, evaluation_mode
+from ..gradients.modules import apply, evaluation_mode, torch_threads
 from .base import (
     Array,
     Constraints,
@@ -24,7 +24,6 @@ from .base import (
     check_target,
     draw_rows,
     place,
-    torch_threads,
 )
 from .poisons import Poisons
 

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from .._utils import resolve_seed
+from ..gradients.modules import torch_threads
 from .base import (
     Array,
     Constraints,
@@ -23,7 +24,6 @@ from .base import (
     check_target,
     draw_rows,
     place,
-    torch_threads,
 )
 from .mismatch import Mismatch, module_and_column
 from .poisons import Poisons

@@ -221,6 +221,13 @@ def _split(X: Any, y: Any, test: Any, seed: int) -> tuple[Any, Any, Any, Any]:
         parts += [rows, labels]
     check_labels(parts[1])
     if test is None:
+        labels, sizes = np.unique(parts[1], return_counts=True)
+        if sizes.min() < 2:
+            raise ValueError(
+                f"The classes {labels[sizes < 2].tolist()[:10]} have one row, which "
+                "cannot be both trained on and tested: leave them out, or give test="
+                "(X_test, y_test)."
+            )
         X, X_test, y, y_test = train_test_split(
             *parts, stratify=parts[1], random_state=seed
         )

@@ -13,7 +13,8 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from torch import nn
 
 from .._utils import resolve_seed
-from .base import Array, Constraints, Given, place, rows_of_sources, torch_threads
+from ..gradients.modules import torch_threads
+from .base import Array, Constraints, Given, place, rows_of_sources
 from .gradient_matching import GradientAttack
 from .mismatch import Mismatch, module_and_column
 from .poisons import BackdoorPoisons, PatchTrigger, trigger_or_random

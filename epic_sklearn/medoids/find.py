@@ -219,7 +219,7 @@ def find_medoids_within(
     how = (metric, optimizer, seed, device, n_threads)
     # Gradients travel inside their task: joblib's dask backend puts arrays that are
     # arguments into one worker's memory beforehand, which are lost if that dies.
-    shown = tqdm(groups, "medoids", unit="class", disable=not verbose)
+    shown = tqdm(groups, "medoids", unit="part", disable=not verbose)
     found = Parallel(n_jobs=n_jobs, **kind)(
         delayed(partial(choose_in_group, gradients[rows], budget, *how))()
         for rows, budget in zip(shown, shares, strict=True)

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn import config_context
 from sklearn.neighbors import NearestNeighbors
+from tqdm import tqdm
 
 from .distances import MAX_CLASS_SIZE, Array, directions
 
@@ -21,6 +22,7 @@ def nearest_neighbors(
     *,
     max_class_size: int | None = MAX_CLASS_SIZE,
     seed: int = 0,
+    verbose: int = 0,
 ) -> tuple[Array, Array]:
     """Find the k nearest others of each example's class: distances (n, k) and whose.
 
@@ -31,7 +33,7 @@ def nearest_neighbors(
     In classes above `max_class_size` the result is approximate, distances never too
     small: neighbours are looked for in the cells of four random projection trees
     (Dasgupta and Freund, 2008) of at most a quarter of this size, drawn by `seed`.
-    None: always exact.
+    None: always exact. Above 0, `verbose` shows a progress bar.
 
     Examples
     --------
@@ -53,6 +55,7 @@ def nearest_neighbors(
     distances = np.full((len(codes), k), np.inf)
     neighbors = np.full((len(codes), k), -1)
     order = np.argsort(codes, kind="stable")
+    bar = tqdm(total=len(codes), desc="neighbours", unit="row", disable=not verbose)
     for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
         points, cells = directions([features[rows]])[0], [np.arange(len(rows))]
         if max_class_size and len(rows) > max_class_size:
@@ -70,6 +73,8 @@ def nearest_neighbors(
             first = np.argsort(near, axis=1, kind="stable")[:, :k]
             distances[at] = np.take_along_axis(near, first, axis=1)
             neighbors[at] = np.take_along_axis(who, first, axis=1)
+            bar.update(len(at) / sum(map(len, cells)) * len(rows))
+    bar.close()
     return distances, neighbors
 
 

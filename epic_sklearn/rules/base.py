@@ -53,10 +53,12 @@ class Memory(UserDict[str, np.ndarray]):
         For rules that draw at random.
     n_jobs : int or None
         Classes to be worked on side by side, as joblib counts.
+    verbose : int
+        Whether to show progress of long work.
 
     Attributes
     ----------
-    keep, seed, n_jobs : as given
+    keep, seed, n_jobs, verbose : as given
 
     Examples
     --------
@@ -69,10 +71,14 @@ class Memory(UserDict[str, np.ndarray]):
     """
 
     def __init__(
-        self, keep: np.ndarray, seed: int = 0, n_jobs: int | None = None
+        self,
+        keep: np.ndarray,
+        seed: int = 0,
+        n_jobs: int | None = None,
+        verbose: int = 0,
     ) -> None:
         super().__init__()
-        self.keep, self.seed, self.n_jobs = keep, seed, n_jobs
+        self.keep, self.seed, self.n_jobs, self.verbose = keep, seed, n_jobs, verbose
 
     def __setitem__(self, name: str, value: Any) -> None:
         array = np.asarray(value)

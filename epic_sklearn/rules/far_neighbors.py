@@ -72,6 +72,7 @@ def neighbor_isolation(
     *,
     max_class_size: int | None = MAX_CLASS_SIZE,
     seed: int = 0,
+    verbose: int = 0,
 ) -> np.ndarray:
     """Score how isolated each example is among the neighbours of its class.
 
@@ -105,6 +106,8 @@ def neighbor_isolation(
         four times: distances are approximate, never too small. None: among all.
     seed : int, default=0
         For how such classes are split.
+    verbose : int, default=0
+        Above 0, a progress bar.
 
     Returns
     -------
@@ -142,9 +145,8 @@ def neighbor_isolation(
     if len(rows) == 0:
         return score
     _, codes = np.unique(codes[rows], return_inverse=True)
-    distances, neighbors = nearest_neighbors(
-        inputs[rows], codes, N_NEIGHBORS, max_class_size=max_class_size, seed=seed
-    )
+    how: Any = {"max_class_size": max_class_size, "seed": seed, "verbose": verbose}
+    distances, neighbors = nearest_neighbors(inputs[rows], codes, N_NEIGHBORS, **how)
     k = (np.bincount(codes) // SHARE).clip(2, N_NEIGHBORS)[codes]
     some = np.arange(N_NEIGHBORS) < k[:, None]
     distances = distances.clip(SAME_DIRECTION)
@@ -224,7 +226,11 @@ class FarNeighbors(Rule):
         """Flag means above `cutoff`; see :meth:`Rule.judge`."""
         n_rounds = 1 + int(memory.get("rounds", 0))
         score = neighbor_isolation(
-            gradients, codes, max_class_size=self.max_class_size, seed=memory.seed
+            gradients,
+            codes,
+            max_class_size=self.max_class_size,
+            seed=memory.seed,
+            verbose=memory.verbose,
         )
         mean = memory.get("mean", np.zeros(len(codes)))
         mean = mean + (score - mean) / n_rounds

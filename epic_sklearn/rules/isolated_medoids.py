@@ -199,6 +199,7 @@ class IsolatedMedoids(Rule):
             max_class_size=self.max_class_size,
             n_jobs=memory.n_jobs,
             seed=memory.seed,
+            verbose=memory.verbose,
         )
         flagged, score = np.zeros(n, dtype=bool), np.zeros(n)
         flagged[rows] = flag_isolated(medoids, self.threshold)

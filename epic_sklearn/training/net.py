@@ -19,7 +19,13 @@ from .._utils import learned_nothing, warn_user
 from ..gradients import EXTRACTORS, GradientExtractor
 from ..gradients.items import digest_of, gives_the_same_twice
 from ..gradients.last_layer import has_last_layer
-from ..gradients.modules import apply, forward, refuse_probabilities
+from ..gradients.modules import (
+    apply,
+    forward,
+    refuse_probabilities,
+    threads_for,
+    torch_threads,
+)
 from ..rules import Rule, resolve_rule
 from ..rules.base import preferred_gradients, refuse_what_lacks
 from ..schedule import DropSchedule
@@ -108,6 +114,12 @@ class LogitNet(NeuralNetClassifier):
     def infer(self, x: Any, **fit_params: Any) -> torch.Tensor:
         """Call the module on a batch, cast and moved to where it is."""
         return apply(self.module_, x.x if isinstance(x, Weighted) else x)
+
+    def fit_loop(self, X: Any, *args: Any, **kwargs: Any) -> Any:
+        """Train on one thread of torch where more would be slower."""
+        n_values = self.batch_size * math.prod(X.shape[1:])
+        with torch_threads(threads_for(n_values, self.module_)):
+            return super().fit_loop(X, *args, **kwargs)
 
     def _set_training(self, training: bool = True) -> None:
         # skorch asks before each batch, and all parts of a small net take as long to
