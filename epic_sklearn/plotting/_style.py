@@ -7,7 +7,10 @@ imported when something is drawn.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 CLEAN = "#0072B2"
 POISON = "#D55E00"
@@ -19,6 +22,7 @@ LINES = ("-", "--", ":", "-.")
 # Poisons and clean examples look the same in all displays.
 SERIES_OF_GROUP = {"clean examples": 0, "poisons": 5}
 LONGEST_LABEL = 28
+WITH_LEGEND = 8.4  # inches: room for a legend beside the axes
 
 
 def import_pyplot() -> Any:
@@ -61,16 +65,22 @@ def shorten(label: Any, longest: int = LONGEST_LABEL) -> str:
     return f"\u200b{text}" if text.startswith("_") else text
 
 
-def names_with_sizes(names: list[str], sizes: list[int]) -> list[str]:
+def names_with_sizes(groups: Iterable[tuple[str, int]]) -> list[str]:
     """Names of groups, and how many examples each has, for a legend."""
-    return [f"{shorten(name)} ({n:,})" for name, n in zip(names, sizes, strict=True)]
+    return [f"{shorten(name)} ({n:,})" for name, n in groups]
 
 
-def axes_to_draw_on(ax: Any, figsize: tuple[float, float]) -> tuple[Any, Any]:
-    """Figure and axes: new ones, or the user's."""
+def axes_to_draw_on(
+    ax: Any, size: tuple[float, float], n_rows: int = 1, n_columns: int = 1
+) -> tuple[Any, np.ndarray]:
+    """Figure and a row of axes: new ones, or the user's."""
     if ax is not None:
-        return ax.figure, ax
-    return import_pyplot().subplots(figsize=figsize, layout="constrained")
+        axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+        return axes[0].figure, axes
+    figure, axes = import_pyplot().subplots(
+        n_rows, n_columns, figsize=size, layout="constrained", squeeze=False
+    )
+    return figure, axes.ravel()
 
 
 def tidy(ax: Any) -> None:
@@ -85,16 +95,10 @@ def show_percent(axis: Any) -> None:
     axis.set_major_formatter(lambda value, position: f"{100 * value:.4g}%")
 
 
-def width_of_legend(names: list[str]) -> float:
-    """Inches by which a figure grows for the names at its right, or left."""
-    return 0.35 + 0.075 * max(map(len, names))
-
-
 def legend_outside(
     figure: Any, axes: Any, is_new: bool, place: str = "right upper", **options: Any
 ) -> Any:
     """Put the legend at a place of our own figure, or right of a user's axes."""
-    options = {"handles": axes.get_legend_handles_labels()[0], **options}
     if is_new:
         return figure.legend(frameon=False, loc=f"outside {place}", **options)
     options.pop("ncols", None)

@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike
 from ..metrics import check_column
 from ._inputs import make_groups, schedule_of
 from ._style import (
+    WITH_LEGEND,
     axes_to_draw_on,
     legend_outside,
     names_with_sizes,
     show_percent,
-    width_of_legend,
 )
 
 BINS = (1, 2, 3, 4, 5, 10, 20)
@@ -154,11 +154,11 @@ class ClusterSizeDisplay:
 
     def plot(self, ax: Any = None) -> ClusterSizeDisplay:
         """Draw, on `ax` or in a new figure, and return the display."""
-        names = names_with_sizes(self.group_names, self.group_sizes)
-        n_entries = 2 * len(self.bins)  # of the legend, at most
-        height = max(2.8, 1.0 + 0.42 * len(names), 0.8 + 0.24 * n_entries)
-        size = 6.0 + width_of_legend(names), height
-        self.figure_, self.ax_ = axes_to_draw_on(ax, size)
+        groups = zip(self.group_names, self.group_sizes, strict=True)
+        names = names_with_sizes(groups)
+        # A legend of two entries a bin, at most.
+        height = max(2.8, 1.0 + 0.42 * len(names), 0.8 + 0.48 * len(self.bins))
+        self.figure_, (self.ax_,) = axes_to_draw_on(ax, (WITH_LEGEND, height))
         dropped = 0 * self.fractions if self.dropped is None else self.dropped
         left, self.bars_ = np.zeros(len(names)), []
         for part, is_dropped in ((dropped, True), (self.fractions - dropped, False)):
@@ -186,11 +186,12 @@ class ClusterSizeDisplay:
         """Draw one size: orange and hatched if dropped, else blue; light if large."""
         import matplotlib as mpl
 
-        colours, ends = (
-            ("Oranges", (0.6, 0.2)) if is_dropped else ("Blues", (0.9, 0.15))
+        shade = np.linspace(*((0.6, 0.2) if is_dropped else (0.9, 0.15)), len(BINS))[i]
+        colour = mpl.colormaps["Oranges" if is_dropped else "Blues"](shade)
+        first, *more = self.bins[i : i + 2].tolist()
+        last = (
+            "" if more == [first + 1] else f" to {more[0] - 1}" if more else " or more"
         )
-        value = np.linspace(*ends, len(BINS))[i]
-        colour = mpl.colormaps[colours](value)
         bars = self.ax_.barh(
             np.arange(len(left)),
             width,
@@ -199,22 +200,15 @@ class ClusterSizeDisplay:
             color=colour,
             edgecolor="white",
             hatch="////" if is_dropped else None,
-            label=self._name_of_bin(i) + (", dropped" if is_dropped else ""),
+            label=f"{first}{last}" + ", dropped" * is_dropped,
         )
         self.ax_.bar_label(
             bars,
             [f"{share:.0%}" if share >= WIDE_ENOUGH else "" for share in width],
             label_type="center",
-            color="white" if value > 0.6 else "black",
+            color="white" if shade > 0.6 else "black",
             fontsize="small",
             # Readable on a hatch.
             bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.0},
         )
         return bars
-
-    def _name_of_bin(self, i: int) -> str:
-        first = int(self.bins[i])
-        if i + 1 == len(self.bins):
-            return f"{first} or more"
-        last = int(self.bins[i + 1]) - 1
-        return f"{first}" if first == last else f"{first} to {last}"

@@ -12,13 +12,13 @@ from ..metrics import check_column
 from ._inputs import make_groups, schedule_of
 from ._style import (
     SERIES_OF_GROUP,
+    WITH_LEGEND,
     axes_to_draw_on,
     legend_outside,
     names_with_sizes,
     series_style,
     show_percent,
     tidy,
-    width_of_legend,
 )
 
 # Groups whose names find room beside the curves.
@@ -175,9 +175,10 @@ EPICFilter, EPICResampler or FilteredClassifier
 
     def plot(self, ax: Any = None) -> DropHistoryDisplay:
         """Draw, on `ax` or in a new figure, and return the display."""
-        names = names_with_sizes(self.group_names, self.group_sizes)
-        width = 6.4 if len(names) <= FEW else 5.4 + width_of_legend(names)
-        self.figure_, self.ax_ = axes_to_draw_on(ax, (width, 4.0))
+        groups = zip(self.group_names, self.group_sizes, strict=True)
+        names = names_with_sizes(groups)
+        width = 6.4 if len(names) <= FEW else WITH_LEGEND
+        self.figure_, (self.ax_,) = axes_to_draw_on(ax, (width, 4.0))
         self.lines_ = [self._draw_staircase(i, name) for i, name in enumerate(names)]
         self._name_axes(names)
         self.legend_ = self._add_legend(ax is None) if len(names) > 1 else None

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from ..metrics import as_mask
 from ..report import looks_of_trace, span_of_looks
 from ..tracing import Trace
-from ._style import POISON, import_pyplot, shorten
+from ._style import POISON, axes_to_draw_on, shorten
 
 
 @dataclass(eq=False, repr=False)
@@ -100,17 +100,16 @@ class TraceDisplay:
 
     def plot(self) -> TraceDisplay:
         """Draw in a new figure, and return the display."""
-        n_columns = max(map(len, self.panels))
-        size = (1.35 * n_columns + 0.3, 1.75 * len(self.panels) + 0.1)
-        self.figure_, self.axes_ = import_pyplot().subplots(
-            len(self.panels), n_columns, figsize=size, layout="constrained",
-            squeeze=False,
-        )  # fmt: skip
-        for i, axes in enumerate(self.axes_):
-            line = zip(self.panels[i], self.titles[i], self.marked[i], strict=True)
-            for ax in axes[len(self.panels[i]) :]:
+        n_rows, n_columns = len(self.panels), max(map(len, self.panels))
+        size = (1.35 * n_columns + 0.3, 1.75 * n_rows + 0.1)
+        self.figure_, axes = axes_to_draw_on(None, size, n_rows, n_columns)
+        self.axes_ = axes.reshape(n_rows, n_columns)
+        for i, line in enumerate(
+            zip(self.panels, self.titles, self.marked, strict=True)
+        ):
+            for ax in self.axes_[i, len(line[0]) :]:
                 ax.set_axis_off()
-            for ax, (panel, title, is_marked) in zip(axes, line, strict=False):
+            for ax, panel, title, is_marked in zip(self.axes_[i], *line, strict=False):
                 _draw(ax, panel, self.span)
                 ax.set_title(title, fontsize="small")
                 ax.set(xticks=[], yticks=[])
@@ -131,12 +130,8 @@ def _draw(ax: Any, panel: Any, span: tuple[float, float] | None) -> None:
         ax.text(0.5, 0.5, panel, ha="center", va="center", fontsize="x-small")
         return
     low, high = span or (0, 1 if panel.dtype.kind in "fb" else 255)
-    if panel.shape[2] == 3:  # matplotlib scales one channel only
-        panel = ((panel - low) / (high - low or 1)).clip(0, 1)
-        low, high = 0, 1
-    ax.imshow(
-        np.squeeze(panel, axis=2) if panel.shape[2] == 1 else panel,
-        cmap="gray_r",
-        vmin=low,
-        vmax=high,
-    )
+    # matplotlib itself scales one channel only.
+    pixels = ((panel - low) / (high - low or 1)).clip(0, 1)
+    if panel.shape[2] == 1:
+        pixels = pixels[..., 0]
+    ax.imshow(pixels, cmap="gray_r", vmin=0, vmax=1)

@@ -15,13 +15,13 @@ from ..attacks import AttackReport
 from ..metrics import as_mask, clean_retention, poison_recall, wilson_interval
 from ._inputs import schedule_of
 from ._style import (
+    WITH_LEGEND,
     axes_to_draw_on,
     legend_outside,
     series_style,
     shorten,
     show_percent,
     tidy,
-    width_of_legend,
 )
 
 QUANTITIES = {
@@ -55,14 +55,14 @@ class TradeoffDisplay:
         What they cost, in [0, 1].
     y : ndarray of shape (n_defences,)
         What the attack still achieves, in [0, 1].
+    x_name, y_name : str, default="clean_accuracy" and "attack_success"
+        What they are; see :meth:`from_predictions`.
     intervals : ndarray of shape (n_defences, 2), default=None
         Lower and upper end of y's confidence interval.
     seconds : ndarray of shape (n_defences,), default=None
         Time each takes: the marker's area grows with it.
     curves : list of (ndarray, ndarray), default=None
         x and y of a curve through each marker.
-    x_name, y_name : str, default="clean_accuracy" and "attack_success"
-        What they are; see :meth:`from_predictions`.
 
     Attributes
     ----------
@@ -94,12 +94,12 @@ class TradeoffDisplay:
     names: list[str]
     x: np.ndarray
     y: np.ndarray
+    x_name: str = "clean_accuracy"
+    y_name: str = "attack_success"
     _: KW_ONLY
     intervals: np.ndarray | None = None
     seconds: np.ndarray | None = None
     curves: list[tuple[np.ndarray, np.ndarray]] | None = None
-    x_name: str = "clean_accuracy"
-    y_name: str = "attack_success"
 
     @classmethod
     def from_estimator(
@@ -132,8 +132,8 @@ class TradeoffDisplay:
             clean_lost, dropped, _ = roc_curve(is_poison, schedule.isolation_score)
             curves.append((clean_lost, 1.0 - dropped))
         x, y = np.array(points).T
-        display = cls(list(map(str, estimator)), x, y, curves=curves)
-        display.x_name, display.y_name = "clean_lost", "poisons_left"
+        names = list(map(str, estimator))
+        display = cls(names, x, y, "clean_lost", "poisons_left", curves=curves)
         return display.plot(ax=ax)
 
     @classmethod
@@ -200,13 +200,14 @@ class TradeoffDisplay:
         xs, ys = (_check_numbers(columns[name], name, 1.0) for name in (x, y))
         intervals, seconds = None, columns.get("seconds")
         if "n_trials" in columns:
-            intervals = _wilson_intervals(ys, columns["n_trials"], y)
+            pairs = zip(ys, columns["n_trials"].tolist(), strict=True)
+            ends = [wilson_interval(round(rate * n), n) for rate, n in pairs]
+            intervals = np.array(ends)
         if seconds is not None:
             seconds = _check_numbers(seconds, "seconds", np.finfo(float).max)
-        names = list(map(str, columns["name"].tolist()))
-        display = cls(names, xs, ys, intervals=intervals, seconds=seconds)
-        display.x_name, display.y_name = x, y
-        return display.plot(ax=ax)
+        names = list(map(str, columns["name"]))
+        how: Any = {"intervals": intervals, "seconds": seconds}
+        return cls(names, xs, ys, x, y, **how).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> TradeoffDisplay:
         """Draw, on `ax` or in a new figure, and return the display."""
@@ -216,13 +217,14 @@ class TradeoffDisplay:
             title, longest = "larger marker: more time", max(self.seconds)
             areas = SMALLEST + (LARGEST - SMALLEST) * self.seconds / (longest or 1.0)
             form = ".2g" if longest < 10 else ",.0f"
-            times = [format(float(seconds), form) for seconds in self.seconds]
-            names = [f"{n} ({t} s)" for n, t in zip(names, times, strict=True)]
-        size = (5.4 + width_of_legend(names), 4.4)
-        self.figure_, self.ax_ = axes_to_draw_on(ax, size)
+            pairs = zip(names, self.seconds, strict=True)
+            names = [f"{name} ({seconds:{form}} s)" for name, seconds in pairs]
+        self.figure_, (self.ax_,) = axes_to_draw_on(ax, (WITH_LEGEND, 4.4))
         self.markers_ = list(map(self._draw, range(len(names)), names, areas.tolist()))
         self._name_axes()
-        self.legend_ = legend_outside(self.figure_, self.ax_, ax is None, title=title)
+        self.legend_ = legend_outside(
+            self.figure_, self.ax_, ax is None, handles=self.markers_, title=title
+        )
         return self
 
     def _draw(self, i: int, name: str, area: float) -> Any:
@@ -256,21 +258,17 @@ class TradeoffDisplay:
 
 def _as_columns(records: Any, needed: list[str]) -> dict[str, np.ndarray]:
     """Columns of equal length, at least one entry."""
-    if not (isinstance(records, Mapping) or hasattr(records, "columns")):
+    if not hasattr(records, "keys"):
         rows = list(records)
-        names = [] if not rows else [k for k in rows[0] if all(k in r for r in rows)]
+        names = [k for k in (rows or [{}])[0] if all(k in row for row in rows)]
         records = {name: [row[name] for row in rows] for name in names}
     columns = {name: np.atleast_1d(np.asarray(records[name])) for name in records}
-    missing = [name for name in needed if name not in columns]
-    if missing:
-        raise ValueError(
-            f"records lacks {missing} for at least one defence; it has "
-            f"{list(columns)}. Each defence needs {needed}."
-        )
     lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+    is_short = len(set(lengths.values())) > 1 or 0 in lengths.values()
+    if is_short or not set(needed) <= set(lengths):
         raise ValueError(
-            f"records has columns of lengths {lengths}; give one entry a defence."
+            f"records has columns of lengths {lengths}; each defence needs one entry "
+            f"of {needed}."
         )
     return columns
 
@@ -285,14 +283,3 @@ def _check_numbers(values: np.ndarray, name: str, most: float) -> np.ndarray:
             wanted = "it is a fraction in [0, 1]. Divide percentages by 100."
         raise ValueError(f"{name} contains {bad[0]:g}; {wanted}")
     return numbers
-
-
-def _wilson_intervals(rates: np.ndarray, n_trials: np.ndarray, name: str) -> np.ndarray:
-    """95% intervals (n_defences, 2) of proportions."""
-    if n_trials.dtype.kind not in "iu" or (n_trials < 1).any():
-        raise ValueError(
-            f"n_trials is {n_trials.tolist()}; give the number of trials that {name} "
-            "is a fraction of, an integer >= 1 a defence."
-        )
-    pairs = zip(rates, n_trials.tolist(), strict=True)
-    return np.array([wilson_interval(round(rate * n), n) for rate, n in pairs])
