@@ -6,11 +6,10 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from ..metrics import as_mask
-from ..report import looks_of_trace, span_of_looks
+from ..report import looks_of_trace
 from ..tracing import Trace
 from ._style import POISON, axes_to_draw_on, shorten
 
@@ -82,15 +81,16 @@ class TraceDisplay:
         poison_indices : see :meth:`DropHistoryDisplay.from_estimator`
             Rows with an orange frame.
         """
-        seen = looks_of_trace(found, X, examples, n_top)
+        asked, of_rows, span = looks_of_trace(found, X, examples, n_top)
         poisons: ArrayLike = [] if poison_indices is None else poison_indices
         is_poison = as_mask(poisons, found.n_rows, "poison_indices")
-        display = cls([], [], [], span_of_looks(seen))
-        for i, (example, of_rows) in enumerate(seen):
-            label = found.labels[i]
-            rows = np.array(list(of_rows), dtype=int)
+        display = cls([], [], [], span)
+        for i, label in enumerate(found.labels.tolist()):
+            rows = found.indices[i, :n_top]
+            rows = rows[rows >= 0].tolist()
             beside = zip(rows, found.row_labels[i], found.scores[i], strict=False)
-            display.panels.append(list(map(_as_panel, (example, *of_rows.values()))))
+            every = [asked[i], *(of_rows[row] for row in rows)]
+            display.panels.append(list(map(_as_panel, every)))
             display.titles.append(
                 [f"example {i}\nread as {shorten(label)}"]
                 + [f"row {row}: {shorten(its)}\n{by:.3g}" for row, its, by in beside]

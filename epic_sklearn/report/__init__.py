@@ -4,7 +4,7 @@ from ._case import Case, Page, shortened
 from ._decisions import fit_id
 from ._model import model_warnings, probabilities_of
 from ._thumbnails import check_images
-from ._trace_page import looks_of_trace, span_of_looks, write_trace
+from ._trace_page import looks_of_trace, write_trace
 from ._write import environment, write_page
 from .review import Reviewable
 
@@ -19,7 +19,6 @@ __all__ = [
     "model_warnings",
     "probabilities_of",
     "shortened",
-    "span_of_looks",
     "write_page",
     "write_trace",
 ]

@@ -32,7 +32,6 @@ class Case:
     gradients: Gradients
     probabilities: tuple[np.ndarray, np.ndarray] | None  # (n, C), labels of columns
     settings: dict[str, Any]
-    clock: str  # what counts the rounds: "round" or "epoch"
     way_back: str  # what to do with the decisions, code between backticks
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ from ..projection import GradientPlane
 from ..validation import is_missing
 from ._case import Case, Page, shortened
 from ._decisions import fit_id
-from ._differences import differences, without_long_texts
+from ._differences import differences, resolve_names, without_long_texts
 from ._looks import looks
-from ._thumbnails import Pictures, pictures_of, span_of
+from ._thumbnails import check_images, least_factor, n_that_fit, thumbnails
 
 # Kept points drawn in the gradient space, per class and in all.
 MOST_KEPT_OF_CLASS = 1500
@@ -30,24 +30,17 @@ GRID = 10_000
 
 @dataclass(frozen=True)
 class Shown:
-    """Which of the judged rows the page shows."""
+    """Which of the judged rows the page shows, and what they look like."""
 
     flagged: np.ndarray  # most isolated first, (m,)
     near: np.ndarray  # the nearest kept row of each; itself where there is none
     kept: list[np.ndarray]  # drawn, class by class
+    images: dict[int, np.ndarray] = field(default_factory=dict)  # by row as given
 
     @property
     def needed(self) -> np.ndarray:
         """Rows that are looked at beside each other."""
         return np.unique(np.concatenate([self.flagged, self.near]))
-
-    def others(self, room: int) -> np.ndarray:
-        """Kept rows that are drawn, of which `room`, less what is needed, are seen."""
-        others = np.setdiff1d(np.concatenate(self.kept), self.needed)
-        room = max(0, room - len(self.needed))
-        if len(others) > room:  # all of some classes would be worse than some of all
-            others = np.random.default_rng(0).permutation(others)[:room]
-        return others
 
 
 def rows_shown(case: Case) -> Shown:
@@ -67,28 +60,34 @@ def rows_shown(case: Case) -> Shown:
     return Shown(flagged, nearest_kept(flagged, case.gradients, *how), kept)
 
 
-def look_at_rows(case: Case, page: Page, shown: Shown) -> tuple[Case, Pictures | None]:
-    """Give the case with rows that can be shown, and pictures where there are any.
+def look_at_rows(case: Case, page: Page, shown: Shown) -> tuple[Case, Shown]:
+    """Add images, where there are any, of what is needed and of kept rows.
 
-    Of a data set the rows that are shown are read, each once; the texts of others stay
-    empty.
+    Of a data set the rows that are shown are read, each once, and the case gets their
+    texts; those of others stay empty.
     """
-    pictures = pictures_of(case.X, page.images, case.n_given)
-    if not is_dataset(case.X):
-        return case, pictures
-    rows = case.rows[shown.needed]
-    found = looks(case.X, rows)
-    images = {row: look.image for row, look in found.items() if look.image is not None}
-    if images and pictures is None:
-        room = Pictures(images).n_that_fit()
-        others = looks(case.X, case.rows[shown.others(room)])
-        images |= {
-            r: look.image for r, look in others.items() if look.image is not None
-        }
-        pictures = Pictures(images, span_of(images.values()))
-    texts = np.full(case.n_given, "", dtype=object)
-    texts[rows] = [found[row].text for row in rows.tolist()]
-    return replace(case, X=texts if texts.any() else None), pictures
+    source, is_items = case.X, is_dataset(case.X)
+    if page.images is not None:
+        check_images(page.images, case.n_given)
+        source = page.images
+    elif not is_items and len(getattr(source, "shape", ())) != 4:
+        return case, shown
+    found = looks(source, case.rows[shown.needed])
+    sizes = [look.image for look in found.values() if look.image is not None]
+    if sizes:
+        largest = max(sizes, key=np.size)
+        room = n_that_fit(largest, least_factor(largest)) - len(shown.needed)
+        others = np.setdiff1d(np.concatenate(shown.kept), shown.needed)
+        if len(others) > room:  # all of some classes would be worse than some of all
+            rng = np.random.default_rng(0)
+            others = rng.permutation(others)[: max(0, room)]
+        found |= looks(source, case.rows[others])
+    images = {row: each.image for row, each in found.items() if each.image is not None}
+    if is_items:
+        texts = np.full(case.n_given, "", dtype=object)
+        texts[list(found)] = [look.text for look in found.values()]
+        case = replace(case, X=texts if texts.any() else None)
+    return case, replace(shown, images=images)
 
 
 def _gradient_space(case: Case, shown: Shown) -> list[dict[str, Any]]:
@@ -175,15 +174,6 @@ def _names(case: Case, page: Page, rows: np.ndarray) -> dict[str, Any]:
     return {"rowKind": kind, "names": {k: shortened(name_of(k)) for k in numbers}}
 
 
-def _thumbnails(case: Case, pictures: Pictures, shown: Shown) -> dict[int, str]:
-    """Thumbnails by row number, of those that are shown and have room."""
-    others = shown.others(pictures.n_that_fit())
-    rows = case.rows[np.concatenate([shown.needed, others])]
-    if isinstance(pictures.images, Mapping):  # items of a data set need not have one
-        rows = np.array([row for row in rows.tolist() if row in pictures.images])
-    return dict(zip(rows.tolist(), pictures.of_rows(rows), strict=True))
-
-
 def _texts(asides: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any]]:
     """Columns that are shown beside those of the model: texts by row number."""
     room = MOST_TEXT // max(1, len(rows) * len(asides))
@@ -212,18 +202,12 @@ def _table(case: Case, flagged: np.ndarray, near: np.ndarray) -> dict[str, Any]:
     }
 
 
-def page_data(
-    case: Case,
-    page: Page,
-    shown: Shown,
-    pictures: Pictures | None,
-    names: list[str] | None,
-) -> dict[str, Any]:
-    """Collect what the page's script needs: lists, numbers and texts, for JSON.
-
-    `names` are those of the columns of X; None shows no differences.
-    """
+def page_data(case: Case, page: Page, shown: Shown, span: Any) -> dict[str, Any]:
+    """Collect what the page's script needs: lists, numbers and texts, for JSON."""
     schedule, rows, X = case.schedule, case.rows, case.X
+    names = resolve_names(X, page.feature_names)
+    if shown.images and page.feature_names is None and not is_dataframe(X):
+        names = None  # x0, x1, ... of an image say nothing
     flagged, near, needed = shown.flagged, shown.near, shown.needed
     asides = {k: texts for k, texts in page.asides.items() if k != page.row_kind}
     if is_text(X):
@@ -242,10 +226,10 @@ def page_data(
         "nClasses": len(schedule.classes),
         "features": names or None,
         "scoreName": score_name,
-        "clock": case.clock,
+        "clock": schedule.clock,
         **_names(case, page, np.unique(np.concatenate([needed, *shown.kept]))),
         "asides": _texts(asides, rows[needed]),
         "table": table,
         "spaces": _gradient_space(case, shown),
-        "thumbnails": pictures and _thumbnails(case, pictures, shown),
+        "thumbnails": thumbnails(shown.images, span) if shown.images else None,
     }

@@ -6,10 +6,11 @@ import base64
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch.nn.functional import avg_pool2d
 
 LONGEST_SIDE = 64
 # All of a page together: 10,000 pairs of 32 x 32 and some more.
@@ -58,7 +59,11 @@ def channels_last(images: Any) -> np.ndarray | None:
 
 
 def span_of(images: Iterable[np.ndarray]) -> tuple[float, float] | None:
-    """Lowest and highest value of all images; None where all values are colours."""
+    """Lowest and highest value of all images; None where all values are colours.
+
+    A normalised image has no range that says what is black and what is white: then
+    the lowest value of all is black and the highest white.
+    """
     ends, are_colours = [], True
     for image in images:
         low, high = float(image.min()), float(image.max())
@@ -68,23 +73,24 @@ def span_of(images: Iterable[np.ndarray]) -> tuple[float, float] | None:
     return None if are_colours else (min(ends), max(ends))
 
 
-def reduced(image: np.ndarray, factor: int) -> np.ndarray:
-    """Mean over squares of `factor` pixels; the edge repeats to fill the last."""
-    if factor == 1:
-        return image
-    height, width, channels = image.shape
-    pad = ((0, -height % factor), (0, -width % factor), (0, 0))
-    wide = np.pad(image, pad, mode="edge").astype(np.float32)
-    blocks = wide.reshape(
-        wide.shape[0] // factor, factor, wide.shape[1] // factor, factor, channels
-    )
-    means = blocks.mean(axis=(1, 3))
-    return means if image.dtype.kind in "fb" else np.rint(means).astype(image.dtype)
-
-
 def least_factor(image: np.ndarray) -> int:
     """Pixels of an image (H, W, C) to a side of those of a thumbnail, at the least."""
     return -(-max(image.shape[:2]) // LONGEST_SIDE)
+
+
+def reduced(image: np.ndarray, factor: int) -> np.ndarray:
+    """Mean over squares of `factor` pixels, at the edges over what there is."""
+    if factor == 1:
+        return image
+    pixels = torch.from_numpy(np.moveaxis(image, 2, 0).astype(np.float32))
+    means = np.moveaxis(avg_pool2d(pixels, factor, ceil_mode=True).numpy(), 0, 2)
+    return means if image.dtype.kind in "fb" else np.rint(means).astype(image.dtype)
+
+
+def n_that_fit(image: np.ndarray, factor: int) -> int:
+    """Count the thumbnails like that of an image for which a page has room."""
+    height, width = (-(-side // factor) for side in image.shape[:2])
+    return MOST_PIXELS // (height * width)
 
 
 def to_png(pixels: np.ndarray) -> bytes:
@@ -109,52 +115,21 @@ def to_png(pixels: np.ndarray) -> bytes:
     return png
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """Images (H, W, C) by row, and the lowest and highest value if not of colours.
+def thumbnails(
+    images: Mapping[int, np.ndarray], span: tuple[float, float] | None = None
+) -> dict[int, str]:
+    """Make PNG in base64 of images (H, W, C) by number, smaller where they are many."""
+    largest = max(images.values(), key=np.size)
+    factor = least_factor(largest)
+    while len(images) > n_that_fit(largest, factor):
+        factor += 1
 
-    A normalised image has no range that says what is black and what is white: then
-    the lowest value of all is black and the highest white.
-    """
-
-    images: np.ndarray | Mapping[int, np.ndarray]
-    span: tuple[float, float] | None = None
-
-    def n_that_fit(self, factor: int | None = None) -> int:
-        """Count the thumbnails, of full size by default, that a page has room for."""
-        image = self._largest()
-        factor = factor or least_factor(image)
-        height, width = (-(-side // factor) for side in image.shape[:2])
-        return MOST_PIXELS // (height * width)
-
-    def _largest(self) -> np.ndarray:
-        if isinstance(self.images, np.ndarray):
-            return self.images[0]
-        return max(self.images.values(), key=np.size)
-
-    def of_rows(self, rows: np.ndarray) -> list[str]:
-        """Thumbnails of some rows, PNG in base64, smaller ones where they are many."""
-        factor = least_factor(self._largest())
-        while len(rows) > self.n_that_fit(factor):
-            factor += 1
-        return [self._thumbnail(self.images[row], factor) for row in rows.tolist()]
-
-    def _thumbnail(self, image: np.ndarray, factor: int) -> str:
+    def thumbnail(image: np.ndarray) -> str:
         small = reduced(image, factor)
-        if self.span is not None:
-            low, high = self.span
-            small = (small.astype(np.float64) - low) / (high - low or 1.0)
+        if span is not None:
+            small = (small.astype(np.float64) - span[0]) / (span[1] - span[0] or 1.0)
         if small.dtype.kind in "fb":
             small = np.rint(small.astype(np.float64) * 255).clip(0, 255)
         return base64.b64encode(to_png(small.astype(np.uint8))).decode("ascii")
 
-
-def pictures_of(X: Any, images: Any, n: int) -> Pictures | None:
-    """Images to show: those given, or those that the examples X themselves are."""
-    if images is not None:
-        return Pictures(check_images(images, n))
-    array = channels_last(X) if len(getattr(X, "shape", ())) == 4 else None
-    if array is None or array.dtype.kind not in "fiub":
-        return None
-    span = span_of([array])
-    return Pictures(array, span) if np.isfinite(span or 0).all() else None
+    return {number: thumbnail(image) for number, image in images.items()}

@@ -14,12 +14,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ..base import is_dataframe
 from ._case import Case, Page, shortened
 from ._data import look_at_rows, page_data, rows_shown
 from ._decisions import fit_id
-from ._differences import resolve_names
-from ._thumbnails import Pictures
+from ._thumbnails import span_of
 
 SCRIPTS = ("page.js", "decisions.js", "scatter.js", "table.js", "detail.js", "main.js")
 
@@ -70,11 +68,10 @@ def _hash_source(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
-def _context(case: Case, page: Page, pictures: Pictures | None) -> dict[str, Any]:
+def _context(case: Case, page: Page, span: Any) -> dict[str, Any]:
     schedule, by_round = case.schedule, case.schedule.dropped_at_epoch >= 0
     keep, parameters = schedule.keep, schedule.rule.get_params()
     settings = {k: " ".join(str(v).split()) for k, v in case.settings.items()}
-    classes = case.counts(case.flagged)[:-1]
     return {
         "case": case,
         "title": "EPIC audit" if page.title is None else str(page.title),
@@ -85,14 +82,13 @@ def _context(case: Case, page: Page, pictures: Pictures | None) -> dict[str, Any
         "n_by_rounds": int(by_round.sum()),
         "n_given_back": int((by_round & keep).sum()),
         "n_dropped_by_hand": int((~by_round & ~keep).sum()),
-        "rounds": schedule.rounds,
-        "classes": [{**line, "label": shortened(line["label"])} for line in classes],
-        "settings": [(k, shortened(v, 400)) for k, v in settings.items()],
+        "classes": case.counts(case.flagged)[:-1],
+        "settings": settings,
         "columns": page.columns,
-        "rule": schedule.rule,
         "rule_name": type(schedule.rule).__name__,
         "parameters": {k: shortened(v, 40) for k, v in parameters.items()},
-        "span": pictures and pictures.span,
+        "span": span,
+        "shortened": shortened,
         "pieces": re.compile(r"(?<=\S[_\-./:,;(=\[])(?=[^\W\d_])").split,
     }
 
@@ -131,11 +127,7 @@ def fill(
 
 def write_page(case: Case, page: Page, path: Path, environment: Any) -> Path:
     """Write the audit page; an interrupted write leaves no part of it."""
-    shown = rows_shown(case)
-    case, pictures = look_at_rows(case, page, shown)
-    names = resolve_names(case.X, page.feature_names)
-    if pictures is not None and page.feature_names is None and not is_dataframe(case.X):
-        names = None  # x0, x1, ... of an image say nothing
-    data = page_data(case, page, shown, pictures, names)
-    context = _context(case, page, pictures)
+    case, shown = look_at_rows(case, page, rows_shown(case))
+    span = span_of(shown.images.values())
+    data, context = page_data(case, page, shown, span), _context(case, page, span)
     return fill(environment, path, "page.html", SCRIPTS, data=data, **context)

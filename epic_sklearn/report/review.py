@@ -242,7 +242,6 @@ class Reviewable(RowsToFrame):
             gradients,
             probabilities,
             {k: plain(v) for k, v in settings.items() if k not in NOT_SHOWN},
-            schedule.clock,
             self._way_back,
         )
 
