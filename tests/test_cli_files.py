@@ -236,14 +236,16 @@ def test_decimals_in_parquet_are_numbers(folder, capsys):
     assert "'a' holds whole numbers beyond 2**53" in message
 
 
-def test_labels_that_are_no_classes_are_refused_by_type(folder, capsys):
-    frame = iris()
-    frame["species"] = pd.to_datetime("2020-01-01") + pd.to_timedelta(
-        poisoned_iris()[1], "D"
-    )
-    frame.to_parquet("days.parquet")
-    message = refused(capsys, "days.parquet", *BY_SPECIES)
-    assert "holds values of type datetime" in message
+def test_numbers_and_dates_may_be_classes(folder, capsys):
+    days = pd.to_datetime("2020-01-01") + pd.to_timedelta(poisoned_iris()[1], "D")
+    iris().assign(species=days).to_parquet("days.parquet")
+    assert scan("days.parquet", *BY_SPECIES, "--json") == 0
+    iris().assign(species=poisoned_iris()[1] + 0.5).to_parquet("half.parquet")
+    assert scan("half.parquet", *BY_SPECIES, "--json") == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["classes"][1]["label"] == "2020-01-02 00:00:00"
+    assert [each["label"] for each in second["classes"]] == ["0.5", "1.5", "2.5"]
+    assert first["isolated"] == second["isolated"]
 
 
 def test_a_long_field_is_refused_by_its_line(folder, capsys):

@@ -331,30 +331,28 @@ def check_labels(name: str, labels: list[Any], place: Place) -> np.ndarray:
         where = f"{place(none[0])} ({len(none)} of {len(labels)} rows)"
         empty = f"Label column {name!r} is empty in {where}; label or drop these rows."
         raise Unusable(empty)
-    kinds = {type(label).__name__ for label in labels}
-    if kinds != {"str"} and not kinds <= {"int", "bool", "float", "Decimal"}:
-        example = f"{' and '.join(sorted(kinds))}, such as {labels[0]!r}"
-        which = f"Label column {name!r} holds values of type {example}"
-        raise Unusable(f"{which}; write the classes as text.")
-    texts = {x: x if isinstance(x, str) else str(x).removesuffix(".0") for x in labels}
-    if all(map(WHOLE.fullmatch, texts.values())):
-        array = np.array([int(label) for label in labels])
-    else:
-        array = np.array(labels, dtype=object if kinds == {"str"} else None)
-    if array.dtype.kind not in "iubO" or 2 * len(texts) > max(len(labels), 4):
+    # A number is a class by its text, 2.0 by that of 2.
+    texts = [x if isinstance(x, str) else str(x).removesuffix(".0") for x in labels]
+    different = set(texts)
+    if 2 * len(different) > max(len(labels), 4):
         raise Unusable(
-            f"Label column {name!r} has {len(texts)} different values in {len(labels)} "
-            f"rows, such as {shortened(labels[0], 40)!r}: these are no classes."
+            f"Label column {name!r} has {len(different)} different values in "
+            f"{len(labels)} rows, such as {shortened(labels[0], 40)!r}: these are no "
+            "classes."
         )
-    return array
+    if isinstance(labels[0], bool):
+        return np.array(labels)
+    if all(map(WHOLE.fullmatch, different)):
+        return np.array(list(map(int, texts)))
+    return np.array(texts, dtype=object)
 
 
-def notes_of_gaps(problem: Any, isolated: np.ndarray) -> list[str]:
+def notes_of_gaps(X: Any, names: list[str] | None, isolated: np.ndarray) -> list[str]:
     """Name columns whose missing values are what makes rows rare, and so isolated."""
-    names, notes = problem.page.feature_names, list[str]()
+    notes = list[str]()
     if names is None:  # pictures have no gaps
         return notes
-    missing = pd.DataFrame(problem.X).isna().to_numpy()
+    missing = pd.DataFrame(X).isna().to_numpy()
     for name, rows in zip(names, missing.T, strict=True):
         n, n_isolated = int(rows.sum()), int(isolated[rows].sum())
         others = isolated[~rows].mean() if n < len(rows) else 1.0

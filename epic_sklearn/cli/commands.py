@@ -179,14 +179,14 @@ def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
     """
     from .scan import scan
 
-    findings = scan(SimpleNamespace(**given))
+    found = scan(SimpleNamespace(**given))
     if json_only:
-        say(findings.as_json())
+        say(found.as_json())
     else:
-        for note in findings.problem.notes:
+        for note in found.notes:
             click.echo(f"Note: {note}", err=True)
-        say(findings.as_tables())
-    return int(fail_on_isolated and not findings.detector.keep_.all())
+        say(found.as_tables())
+    return int(fail_on_isolated and not found.detector.keep_.all())
 
 
 @cli.command("trace", short_help="Which rows of a data file taught a prediction.")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
+from ..gradients import logit_gradients
 from ..rules.base import ROUNDING
 from .columns import (
     NAMELESS,
@@ -99,8 +100,8 @@ def _read_matrix(
     return matrix, names, has_index
 
 
-def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities from a file, and the labels of their columns."""
+def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Gradients by probabilities from a file, and these with their columns' labels."""
     classes, codes = np.unique(labels, return_inverse=True)
     texts = [str(each) for each in classes.tolist()]
     matrix, names, _ = _read_matrix(path, "probabilities", len(labels), texts)
@@ -108,34 +109,29 @@ def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.n
     known = f"the {len(classes)} classes are {texts[:20]}. Name the columns by class."
     if names is None and matrix.shape[1] != len(classes):
         raise Unusable(f"{path} has {matrix.shape[1]} columns without names, {known}")
-    missing = [text for text in texts if text not in (names or texts)]
+    names, is_named = names or texts, names is not None
+    missing = [text for text in texts if text not in names]
     if missing:
         no_column = f"no column named {missing[0]!r}: its columns are {names[:20]}"
         raise Unusable(f"{path} has {no_column}, {known}")
-    total = matrix.sum(axis=1)
-    # Files hold rounded figures: two decimals are enough.
-    is_wrong = (abs(total - 1) > 0.01) | (matrix < -1e-6).any(axis=1)
-    if is_wrong.any():
-        row = int(np.argmax(is_wrong))
-        raise Unusable(
-            f"{path} holds no probabilities: row {row} (from 0) sums to "
-            f"{total[row]:.4g}, its lowest value is {matrix[row].min():.4g}. Of logits "
-            "take the softmax first."
-        )
-    if names is not None:  # of more classes than there are labels, maybe
-        label_of = dict(zip(texts, classes.tolist(), strict=True))
-        return matrix, np.array([label_of.get(n, n) for n in names], dtype=object)
-    given = np.zeros((len(classes), len(classes)))
-    np.add.at(given, codes, matrix)
-    rows, best = linear_sum_assignment(given, maximize=True)
-    # Random probabilities gain less than that.
-    if given[rows, best].sum() - np.trace(given) > 2 * np.sqrt(len(codes)):
-        order = [texts[j] for j in np.argsort(best)]
-        raise Unusable(
-            f"The columns of {path} have no names, and fit the labels better in the "
-            f"order {order[:20]} than in the sorted one, {texts[:20]}. Name them."
-        )
-    return matrix, classes
+    places = np.array([names.index(text) for text in texts])
+    with refusing(f"{path}: "):
+        gradients = logit_gradients(matrix, places[codes])
+    if not is_named:
+        given = np.zeros((len(classes), len(classes)))
+        np.add.at(given, codes, matrix)
+        rows, best = linear_sum_assignment(given, maximize=True)
+        # Random probabilities gain less than that.
+        if given[rows, best].sum() - np.trace(given) > 2 * np.sqrt(len(codes)):
+            order = [texts[j] for j in np.argsort(best)]
+            raise Unusable(
+                f"The columns of {path} have no names, and fit the labels better in "
+                f"the order {order[:20]} than in the sorted one, {texts[:20]}. Name "
+                "them."
+            )
+    of_columns = np.array(names, dtype=object)  # more than there are labels, maybe
+    of_columns[places] = classes
+    return gradients, (matrix, of_columns)
 
 
 def read_gradients(path: Path, labels: np.ndarray) -> tuple[np.ndarray, bool]:

@@ -1,22 +1,20 @@
 """The audit page: look at what was isolated, decide, and apply the decisions."""
 
-from ._case import Case, Page, shortened
+from ._case import Case, shortened
 from ._decisions import fit_id
-from ._model import model_warnings, probabilities_of
+from ._model import probabilities_of
 from ._thumbnails import check_images
 from ._trace_page import looks_of_trace, write_trace
-from ._write import environment, write_page
+from ._write import all_or_none, write_page
 from .review import Reviewable
 
 __all__ = [
     "Case",
-    "Page",
     "Reviewable",
+    "all_or_none",
     "check_images",
-    "environment",
     "fit_id",
     "looks_of_trace",
-    "model_warnings",
     "probabilities_of",
     "shortened",
     "write_page",

@@ -1,4 +1,4 @@
-"""One fit and its rows, as the page shows them; and what the page has besides."""
+"""One fit and its rows, as the page shows them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from .._utils import learned_nothing
 from ..gradients import Gradients, gradient_norm_change
 from ..schedule import DropSchedule
 from ..validation import class_warnings
-from ._model import model_warnings
 
 
 def shortened(value: Any, longest: int = 200) -> str:
@@ -23,7 +23,11 @@ def shortened(value: Any, longest: int = 200) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """A fit, and its rows looked at again."""
+    """A fit, its rows looked at again, and how the page shows them.
+
+    What has an entry a row has one for each row given to fit, gradients and
+    probabilities aside, which are of the judged ones.
+    """
 
     schedule: DropSchedule
     rows: np.ndarray  # numbers of the judged rows, (n,), among those given to fit
@@ -33,6 +37,13 @@ class Case:
     probabilities: tuple[np.ndarray, np.ndarray] | None  # (n, C), labels of columns
     settings: dict[str, Any]
     way_back: str  # what to do with the decisions, code between backticks
+    title: str = "EPIC audit"
+    images: Any = None
+    feature_names: Any = None
+    row_kind: str = "Row"
+    row_name: Callable[[int], str] | None = None
+    asides: Mapping[str, Any] = field(default_factory=dict)  # columns (n,) of no use
+    columns: Sequence[tuple[str, str]] = ()  # what was done to each
 
     @property
     def flagged(self) -> np.ndarray:
@@ -48,10 +59,13 @@ class Case:
     def warnings(self) -> list[str]:
         """What makes the result worth little: of the model, and of the classes."""
         labels = self.schedule.classes[self.schedule.codes]
-        return [
-            *model_warnings(self.schedule, self.probabilities),
-            *class_warnings(labels),
-        ]
+        found: list[str | None] = [*class_warnings(labels)]
+        if self.probabilities is not None:
+            probabilities, classes = self.probabilities
+            column = {label: j for j, label in enumerate(classes.tolist())}
+            codes = np.array([column[label] for label in labels.tolist()])
+            found.insert(0, learned_nothing(probabilities, codes))
+        return [text for text in found if text is not None]
 
     def counts(self, isolated: np.ndarray) -> list[dict[str, Any]]:
         """Rows, isolated and kept ones of each class, and of all."""
@@ -64,16 +78,3 @@ class Case:
             {"label": label, "rows": n, "isolated": m, "kept": n - m, "share": m / n}
             for label, n, m in zip([*labels, "all"], rows, dropped, strict=True)
         ]
-
-
-@dataclass(frozen=True)
-class Page:
-    """What the page shows besides the fit; whatever has a row for each given to fit."""
-
-    title: str | None = None
-    images: Any = None
-    feature_names: Any = None
-    row_kind: str = "Row"
-    row_name: Callable[[int], str] | None = None
-    asides: Mapping[str, Any] = field(default_factory=dict)  # columns (n,) of no use
-    columns: Sequence[tuple[str, str]] = ()  # what was done to each

@@ -13,7 +13,7 @@ from ..base import is_dataframe, is_text, nearest_kept, take_rows
 from ..gradients.items import is_dataset
 from ..projection import GradientPlane
 from ..validation import is_missing
-from ._case import Case, Page, shortened
+from ._case import Case, shortened
 from ._decisions import fit_id
 from ._differences import differences, resolve_names, without_long_texts
 from ._looks import looks
@@ -60,16 +60,16 @@ def rows_shown(case: Case) -> Shown:
     return Shown(flagged, nearest_kept(flagged, case.gradients, *how), kept)
 
 
-def look_at_rows(case: Case, page: Page, shown: Shown) -> tuple[Case, Shown]:
+def look_at_rows(case: Case, shown: Shown) -> tuple[Case, Shown]:
     """Add images, where there are any, of what is needed and of kept rows.
 
     Of a data set the rows that are shown are read, each once, and the case gets their
     texts; those of others stay empty.
     """
     source, is_items = case.X, is_dataset(case.X)
-    if page.images is not None:
-        check_images(page.images, case.n_given)
-        source = page.images
+    if case.images is not None:
+        check_images(case.images, case.n_given)
+        source = case.images
     elif not is_items and len(getattr(source, "shape", ())) != 4:
         return case, shown
     found = looks(source, case.rows[shown.needed])
@@ -158,9 +158,9 @@ def _labels_and_predictions(
     return list(map(shortened, known)), codes
 
 
-def _names(case: Case, page: Page, rows: np.ndarray) -> dict[str, Any]:
+def _names(case: Case, rows: np.ndarray) -> dict[str, Any]:
     """Say what rows are called, and name those that have more than a number."""
-    kind, name_of = page.row_kind, page.row_name
+    kind, name_of = case.row_kind, case.row_name
     of_X: Any = case.X if is_dataframe(case.X) else case.schedule
     index: Any = getattr(of_X, "index", None)
     counts = (getattr(index, "start", None), getattr(index, "step", None)) == (0, 1)
@@ -202,14 +202,14 @@ def _table(case: Case, flagged: np.ndarray, near: np.ndarray) -> dict[str, Any]:
     }
 
 
-def page_data(case: Case, page: Page, shown: Shown, span: Any) -> dict[str, Any]:
+def page_data(case: Case, shown: Shown, span: Any) -> dict[str, Any]:
     """Collect what the page's script needs: lists, numbers and texts, for JSON."""
     schedule, rows, X = case.schedule, case.rows, case.X
-    names = resolve_names(X, page.feature_names)
-    if shown.images and page.feature_names is None and not is_dataframe(X):
+    names = resolve_names(X, case.feature_names)
+    if shown.images and case.feature_names is None and not is_dataframe(X):
         names = None  # x0, x1, ... of an image say nothing
     flagged, near, needed = shown.flagged, shown.near, shown.needed
-    asides = {k: texts for k, texts in page.asides.items() if k != page.row_kind}
+    asides = {k: texts for k, texts in case.asides.items() if k != case.row_kind}
     if is_text(X):
         asides = {"Text": X, **asides}
     elif is_dataframe(X):
@@ -227,7 +227,7 @@ def page_data(case: Case, page: Page, shown: Shown, span: Any) -> dict[str, Any]
         "features": names or None,
         "scoreName": score_name,
         "clock": schedule.clock,
-        **_names(case, page, np.unique(np.concatenate([needed, *shown.kept]))),
+        **_names(case, np.unique(np.concatenate([needed, *shown.kept]))),
         "asides": _texts(asides, rows[needed]),
         "table": table,
         "spaces": _gradient_space(case, shown),

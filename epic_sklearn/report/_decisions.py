@@ -42,8 +42,8 @@ def _list_of(problems: list[str]) -> str:
     return f"{shown}; and {more} more" if more > 0 else shown
 
 
-def _read_lines(path: Path, fit: str) -> list[tuple[str, str]]:
-    """Row and decision of each line, also as a spreadsheet saves the file again."""
+def _from_file(path: Path, fit: str) -> dict[int, str]:
+    """Decisions by row, also as a spreadsheet saves the file again."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -57,28 +57,23 @@ def _read_lines(path: Path, fit: str) -> list[tuple[str, str]]:
             f"{path} has no column {', '.join(missing)}; its first line is "
             f"{header.strip()[:80]!r}. {GIVE}"
         )
-    cells = [[str(line[name] or "").strip() for name in COLUMNS] for line in lines]
-    others = sorted({of_fit for _, _, of_fit in cells} - {fit})
-    if others:
-        raise ValueError(
-            f"{path} was made for another fit ({_list_of(others)}; this is {fit}): "
-            "other data, another order of rows or other parameters. Fit as you did "
-            "for the report. If you are sure that its row numbers are of these rows, "
-            "give a mapping from row numbers to 'keep' or 'drop'."
-        )
-    return [(row, word.lower()) for row, word, _ in cells]
-
-
-def _from_file(path: Path, fit: str) -> dict[int, str]:
-    decisions: dict[int, str] = {}
-    problems = []
-    for number, (row, word) in enumerate(_read_lines(path, fit), start=2):
+    decisions, problems, others = dict[int, str](), [], set[str]()
+    for number, line in enumerate(lines, start=2):
+        row, word, of_fit = (str(line[name] or "").strip() for name in COLUMNS)
+        others |= {of_fit} - {fit}
         if not (row.isascii() and row.isdigit()):
             problems.append(f"line {number}: row is {row!r}, not a row number")
         elif int(row) in decisions:
             problems.append(f"line {number}: row {row} occurs a second time")
         else:
-            decisions[int(row)] = word
+            decisions[int(row)] = word.lower()
+    if others:
+        raise ValueError(
+            f"{path} was made for another fit ({_list_of(sorted(others))}; this is "
+            f"{fit}): other data, another order of rows or other parameters. Fit as "
+            "you did for the report. If you are sure that its row numbers are of these "
+            "rows, give a mapping from row numbers to 'keep' or 'drop'."
+        )
     if problems:
         raise ValueError(f"{path} cannot be used: {_list_of(problems)}.")
     return decisions

@@ -8,10 +8,8 @@ import numpy as np
 from scipy.special import softmax
 from torch import nn
 
-from .._utils import learned_nothing
 from ..gradients import GradientExtractor, Gradients
 from ..gradients.modules import forward
-from ..schedule import DropSchedule
 
 
 def probabilities_of(
@@ -40,15 +38,3 @@ def probabilities_of(
     # A net may know more classes than there are here: integers number its columns.
     is_all = len(of_columns) == n_columns
     return probabilities, of_columns if is_all else np.arange(n_columns)
-
-
-def model_warnings(
-    schedule: DropSchedule, found: tuple[np.ndarray, np.ndarray] | None
-) -> list[str]:
-    """Warn of a model that has learned nothing; `found`: see `probabilities_of`."""
-    if found is None:
-        return []
-    column = {label: i for i, label in enumerate(found[1].tolist())}
-    columns = np.array([column[label] for label in schedule.classes.tolist()])
-    warning = learned_nothing(found[0], columns[schedule.codes])
-    return [] if warning is None else [warning]

@@ -13,7 +13,7 @@ from ..gradients.items import is_dataset, n_items
 from ._case import shortened
 from ._looks import Look, looks
 from ._thumbnails import span_of, thumbnails
-from ._write import check_path, environment, fill
+from ._write import check_path, fill
 
 
 def looks_of_trace(
@@ -50,7 +50,7 @@ def write_trace(
     overwrite: bool = False,
 ) -> Path:
     """Write the page; see :meth:`epic_sklearn.Trace.report`."""
-    path, jinja = check_path(path, overwrite), environment()
+    path = check_path(path, overwrite)
     asked, of_rows, span = looks_of_trace(found, X, examples, n_top)
 
     def shown(look: Look) -> dict[str, Any]:
@@ -66,4 +66,4 @@ def write_trace(
         parts[line["example"]]["rows"].append(row)
     title = "Why this prediction" if title is None else str(title)
     context = {"title": title, "n": found.n_rows, "examples": parts}
-    return fill(jinja, path, "trace.html", ["trace.js"], **context)
+    return fill(path, "trace.html", ["trace.js"], **context)

@@ -7,14 +7,17 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ._case import Case, Page, shortened
+from ._case import Case, shortened
 from ._data import look_at_rows, page_data, rows_shown
 from ._decisions import fit_id
 from ._thumbnails import span_of
@@ -22,21 +25,28 @@ from ._thumbnails import span_of
 SCRIPTS = ("page.js", "decisions.js", "scatter.js", "table.js", "detail.js", "main.js")
 
 
-def check_path(path: str | PathLike[str], overwrite: bool) -> Path:
-    """Refuse a place where no file can be written, before any work."""
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the name of a file.")
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} exists; give another name, or overwrite=True to replace it."
-        )
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {path.absolute().parent}.")
-    return path
+@contextmanager
+def all_or_none(targets: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
+    """Give empty files beside the targets; move them there at the end, or none."""
+    finals = {name: path.resolve() for name, path in targets.items()}  # links stay
+    made = {
+        name: final.with_name(f".epic-{secrets.token_hex(8)}{final.suffix}")
+        for name, final in finals.items()
+    }
+    try:
+        for name, final in finals.items():
+            made[name].touch(exist_ok=False)
+            if final.exists():
+                shutil.copymode(final, made[name])
+        yield made
+        for name, final in finals.items():
+            os.replace(made[name], final)
+    finally:
+        for temporary in made.values():
+            temporary.unlink(missing_ok=True)
 
 
-def environment() -> Any:
+def _environment() -> Any:
     """Return jinja2's environment, or say how to install it."""
     try:
         import jinja2
@@ -51,6 +61,20 @@ def environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def check_path(path: str | PathLike[str], overwrite: bool) -> Path:
+    """Refuse a place where no page can be written, before any work."""
+    path, _ = Path(path), _environment()
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file.")
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists; give another name, or overwrite=True to replace it."
+        )
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {path.absolute().parent}.")
+    return path
 
 
 def _as_json(data: dict[str, Any]) -> str:
@@ -68,13 +92,13 @@ def _hash_source(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
-def _context(case: Case, page: Page, span: Any) -> dict[str, Any]:
+def _context(case: Case, span: Any) -> dict[str, Any]:
     schedule, by_round = case.schedule, case.schedule.dropped_at_epoch >= 0
     keep, parameters = schedule.keep, schedule.rule.get_params()
     settings = {k: " ".join(str(v).split()) for k, v in case.settings.items()}
     return {
         "case": case,
-        "title": "EPIC audit" if page.title is None else str(page.title),
+        "title": case.title,
         "fit": fit_id(schedule),
         "n": len(keep),
         "n_kept": int(keep.sum()),
@@ -84,7 +108,7 @@ def _context(case: Case, page: Page, span: Any) -> dict[str, Any]:
         "n_dropped_by_hand": int((~by_round & ~keep).sum()),
         "classes": case.counts(case.flagged)[:-1],
         "settings": settings,
-        "columns": page.columns,
+        "columns": case.columns,
         "rule_name": type(schedule.rule).__name__,
         "parameters": {k: shortened(v, 40) for k, v in parameters.items()},
         "span": span,
@@ -93,9 +117,7 @@ def _context(case: Case, page: Page, span: Any) -> dict[str, Any]:
     }
 
 
-def fill(
-    environment: Any, path: Path, template: str, scripts: Sequence[str], **context: Any
-) -> Path:
+def fill(path: Path, template: str, scripts: Sequence[str], **context: Any) -> Path:
     """Fill a template and write the page, whole or not at all.
 
     All of `context` is escaped; of `data`, which the scripts read, no text ends its
@@ -113,21 +135,19 @@ def fill(
     )
     data = Markup(_as_json(context.pop("data", None)))
     how = {"style": Markup(style), "script": Markup(script), "data": data}
-    page = environment.get_template(template).render(
-        policy=policy, version=version("epic-sklearn"), **how, **context
+    page = (
+        _environment()
+        .get_template(template)
+        .render(policy=policy, version=version("epic-sklearn"), **how, **context)
     )
-    unfinished = path.with_name(path.name + ".tmp")
-    try:
-        unfinished.write_bytes(page.encode("utf-8", "replace"))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with all_or_none({"page": path}) as made:
+        made["page"].write_bytes(page.encode("utf-8", "replace"))
     return path
 
 
-def write_page(case: Case, page: Page, path: Path, environment: Any) -> Path:
+def write_page(case: Case, path: Path) -> Path:
     """Write the audit page; an interrupted write leaves no part of it."""
-    case, shown = look_at_rows(case, page, rows_shown(case))
+    case, shown = look_at_rows(case, rows_shown(case))
     span = span_of(shown.images.values())
-    data, context = page_data(case, page, shown, span), _context(case, page, span)
-    return fill(environment, path, "page.html", SCRIPTS, data=data, **context)
+    data, context = page_data(case, shown, span), _context(case, span)
+    return fill(path, "page.html", SCRIPTS, data=data, **context)

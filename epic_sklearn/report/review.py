@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -29,10 +29,10 @@ from ..gradients.items import (
 )
 from ..schedule import DropSchedule
 from ..validation import plain, refuse_other_order
-from ._case import Case, Page
+from ._case import Case
 from ._decisions import read_decisions
 from ._model import probabilities_of
-from ._write import check_path, environment, write_page
+from ._write import check_path, write_page
 
 Probabilities = tuple[np.ndarray, np.ndarray] | None
 # Parameters that do not decide what is flagged.
@@ -131,9 +131,10 @@ class Reviewable(RowsToFrame):
         >>> detector.report(X, y, "audit.html")  # doctest: +SKIP
         """
         self._check_judged()
-        path, jinja = check_path(path, overwrite), environment()
-        page = Page(title=title, images=images, feature_names=feature_names)
-        return write_page(self._case(X, y, steps, gradients), page, path, jinja)
+        path = check_path(path, overwrite)
+        case = self._case(X, y, steps, gradients)
+        case = replace(case, images=images, feature_names=feature_names)
+        return write_page(case if title is None else replace(case, title=title), path)
 
     def apply_decisions(
         self, decisions: str | PathLike[str] | Mapping[int, str]
