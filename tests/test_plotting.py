@@ -235,7 +235,7 @@ def test_every_example_is_drawn_once_and_named_with_its_kind(data, detectors):
     for kind, n in (("dropped", n_dropped), ("kept", 2 - n_dropped)):
         assert (f"poison, {kind} ({n})" in legend_texts(display)) == (n > 0)
     assert "class 0" in display.ax_.get_title()
-    assert "% of variance" in display.ax_.get_xlabel()
+    assert "% of variance" in display.ax_.get_title()
     assert_legible(display)
 
 
@@ -369,7 +369,7 @@ def test_users_axes_are_drawn_on(data, detectors):
         ({"classes": ["none"]}, "classes is"),
         ({"classes": []}, "classes is"),
         ({"target": np.zeros((1, 2))}, "target_label"),
-        ({"target": np.zeros((1, 2)), "target_label": 5}, "not among the classes"),
+        ({"target": np.zeros((1, 2)), "target_label": 5}, "the classes that are drawn"),
         ({"target": np.zeros((2, 2)), "target_label": [0] * 3}, "target_label"),
         ({"medoid_indices": [10]}, "medoid_indices"),
         ({"gradients": np.ones((40, 2)), "y": np.arange(40), "keep": np.ones(40, bool)},

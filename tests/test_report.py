@@ -24,7 +24,7 @@ from epic_sklearn import (
 from epic_sklearn.base import nearest_kept
 from epic_sklearn.plotting import GradientSpaceDisplay
 from epic_sklearn.report._differences import differences, resolve_names
-from epic_sklearn.report._thumbnails import check_images, thumbnails, to_png
+from epic_sklearn.report._looks import check_images, thumbnails, to_png
 from epic_sklearn.rules import (
     DeepKNN,
     FarNeighbors,
@@ -215,7 +215,7 @@ def test_names_of_features(iris, detector, tmp_path):
     assert data_of(path)["features"] == ["a", "2", "c", "d"]
     with pytest.raises(ValueError, match="2 names and X has 4 columns"):
         detector.report(X, y, tmp_path / "b.html", feature_names=["a", "b"])
-    with pytest.raises(ValueError, match="no columns"):
+    with pytest.raises(ValueError, match="1 names and X has 0 columns"):
         resolve_names(np.zeros((2, 1, 8, 8)), ["a"])
 
 
@@ -263,7 +263,7 @@ def test_large_images_are_averaged_down():
 
 
 def test_many_thumbnails_shrink_to_fit_the_page(monkeypatch):
-    monkeypatch.setattr("epic_sklearn.report._thumbnails.MOST_PIXELS", 50 * 16 * 16)
+    monkeypatch.setattr("epic_sklearn.report._looks.MOST_PIXELS", 50 * 16 * 16)
     images = check_images(np.full((60, 32, 32), 0.5), 60)
     small = pixels_of(thumbnails(dict(enumerate(images)))[59])
     assert small.shape[:2] == (11, 11)
@@ -275,7 +275,7 @@ def test_many_thumbnails_shrink_to_fit_the_page(monkeypatch):
     [
         (np.zeros((2, 8)), r"shape \(2, 8\)"),
         (np.zeros((2, 8, 8, 2)), "1 or 3 channels"),
-        (np.zeros((3, 8, 8)), "3 images for 2 rows"),
+        (np.zeros((3, 8, 8)), r"shape \(3, 8, 8\) for 2 rows"),
         (np.full((2, 8, 8), 16.0), "from 16 to 16"),
         (np.full((2, 8, 8), np.nan), "from nan to nan"),
         (np.full((2, 8, 8), -1), "from -1 to -1"),

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..metrics import check_column
-from ._inputs import make_groups, schedule_of
-from ._style import (
+from ._shared import (
     WITH_LEGEND,
     axes_to_draw_on,
     legend_outside,
+    make_groups,
     names_with_sizes,
+    schedule_of,
     show_percent,
 )
 

@@ -9,19 +9,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..metrics import check_column
-from ._inputs import make_groups, schedule_of
-from ._style import (
+from ._shared import (
     SERIES_OF_GROUP,
     WITH_LEGEND,
     axes_to_draw_on,
     legend_outside,
+    make_groups,
     names_with_sizes,
+    schedule_of,
     series_style,
     show_percent,
     tidy,
 )
 
-# Groups whose names find room beside the curves.
+# Groups whose names find room above the curves.
 FEW = 3
 
 
@@ -58,8 +59,8 @@ class DropHistoryDisplay:
     figure_ : matplotlib Figure
         The figure that it is in.
     legend_ : matplotlib Legend or None
-        Beside or below the axes, a short one inside axes of your own; None where
-        there is only one group.
+        Beside the axes, a short one inside axes of your own; None where there is only
+        one group.
 
     Examples
     --------
@@ -177,7 +178,7 @@ EPICFilter, EPICResampler or FilteredClassifier
         """Draw, on `ax` or in a new figure, and return the display."""
         groups = zip(self.group_names, self.group_sizes, strict=True)
         names = names_with_sizes(groups)
-        width = 6.4 if len(names) <= FEW else WITH_LEGEND
+        width = 6.4 if len(names) == 1 else WITH_LEGEND
         self.figure_, (self.ax_,) = axes_to_draw_on(ax, (width, 4.0))
         self.lines_ = [self._draw_staircase(i, name) for i, name in enumerate(names)]
         self._name_axes(names)
@@ -217,11 +218,8 @@ EPICFilter, EPICResampler or FilteredClassifier
         tidy(self.ax_)
 
     def _add_legend(self, is_new: bool) -> Any:
-        if len(self.lines_) > FEW:
+        if is_new or len(self.lines_) > FEW:
             return legend_outside(self.figure_, self.ax_, is_new)
-        if is_new:
-            place = "lower center"
-            return legend_outside(self.figure_, self.ax_, True, place, ncols=FEW)
         # Beside the user's axes there may be others: inside, in room made above.
         high = self.ax_.get_ylim()[1]
         self.ax_.set_yticks([tick for tick in self.ax_.get_yticks() if tick <= high])

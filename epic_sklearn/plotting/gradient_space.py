@@ -14,14 +14,14 @@ from ..gradients import Gradients, OuterProductGradients, check_gradients
 from ..metrics import as_mask, check_column
 from ..projection import GradientPlane
 from ..validation import refuse_other_order
-from ._inputs import schedule_of, target_labels
-from ._style import (
+from ._shared import (
     CLEAN,
     POISON,
     TARGET,
     axes_to_draw_on,
     legend_outside,
     names_with_sizes,
+    schedule_of,
     shorten,
 )
 
@@ -153,8 +153,8 @@ class GradientSpaceDisplay:
         compute = given.extractor_.compute
         gradients = compute(given._rows_of_the_fit(X, labels)[0], labels)
         if target is not None:
-            of_targets = target_labels(target_label, _num_samples(target))
-            target = compute(target, of_targets)
+            n_targets = _num_samples(target)
+            target = compute(target, _each_target(target_label, n_targets, labels))
         medoids = schedule.details.get("medoid")
         if medoids is not None:  # a medoid is its own
             medoids = medoids == np.arange(len(medoids))
@@ -228,25 +228,16 @@ class GradientSpaceDisplay:
             None if rows is None else as_mask(rows, n, name)[drawn]
             for name, rows in given.items()
         )
-        labels = labels[drawn]
-        at = of_targets = None
+        y, at = labels[drawn], target
         if target is not None:
             n_targets = len(target)  # type: ignore[arg-type]
-            of_targets = target_labels(target_label, n_targets, labels)
+            target_label = _each_target(target_label, n_targets, y)
             at = check_gradients(target, n_targets)
-        points, ratios, targets = _project(
-            everything[drawn], labels, at, of_targets, metric
-        )
-        return cls(
-            points,
-            labels,
-            kept[drawn],
-            ratios,
-            is_medoid=is_medoid,
-            is_poison=is_poison,
-            targets=targets,
-            target_labels=of_targets,
-        ).plot(ax=ax)
+        points, ratios, at = _project(everything[drawn], y, at, target_label, metric)
+        marks: Any = {"is_medoid": is_medoid, "is_poison": is_poison, "targets": at}
+        display = cls(points, y, kept[drawn], ratios, **marks)
+        display.target_labels = None if target is None else target_label
+        return display.plot(ax=ax)
 
     def plot(self, ax: Any = None) -> GradientSpaceDisplay:
         """Draw, on `ax`, one for each panel, or in a new figure; return the display."""
@@ -289,13 +280,7 @@ class GradientSpaceDisplay:
         return [kind for kind in kinds if kind[1].any()]
 
     def _name_panel(self, ax: Any, i: int, label: Any, is_new: bool) -> None:
-        along, up = self.explained_variance_ratio[i]
-        if len(self.axes_) == 1:
-            ax.set_title(f"Gradients of class {shorten(label, 40)}")
-            ax.set_xlabel(f"{FIRST} ({along:.0%} of variance)")
-            ax.set_ylabel(f"{SECOND} ({up:.0%} of variance)")
-            return
-        share = f"{along + up:.0%} of variance"
+        share = f"{self.explained_variance_ratio[i].sum():.0%} of variance"
         ax.set_title(f"class {shorten(label, 20)}\n{share}", fontsize="medium")
         if not is_new:
             ax.set(xlabel=FIRST, ylabel=SECOND)
@@ -326,11 +311,9 @@ class GradientSpaceDisplay:
             )
             for name, look in zip(names, looks, strict=True)
         ]
-        n_panels = len(self.axes_)
-        place = "lower center" if n_panels == 1 else "upper center"
-        ncols = 3 if n_panels <= 3 else len(handles)
+        how: Any = {"handles": handles, "ncols": 3}
         return legend_outside(
-            self.figure_, self.axes_[-1], is_new, place, handles=handles, ncols=ncols
+            self.figure_, self.axes_[-1], is_new, "upper center", **how
         )
 
 
@@ -372,6 +355,19 @@ def _rows_of_classes(y: np.ndarray, classes: ArrayLike | None) -> np.ndarray:
             f"of the {len(known)} in y: {known.tolist()[:20]}."
         )
     return np.flatnonzero(np.isin(y, wanted))
+
+
+def _each_target(label: Any, n_targets: int, drawn: np.ndarray) -> np.ndarray:
+    """One adversarial label a target; each must be a class that is drawn."""
+    labels = np.asarray(label)
+    is_one_each = label is not None and labels.shape in ((), (1,), (n_targets,))
+    if not is_one_each or not np.isin(labels, drawn).all():
+        raise ValueError(
+            f"target_label is {label!r} for {n_targets} targets; give the adversarial "
+            "label, with which their gradients are taken, or one a target, of the "
+            f"classes that are drawn: {np.unique(drawn).tolist()[:20]}."
+        )
+    return np.broadcast_to(labels, (n_targets,))
 
 
 def _project(

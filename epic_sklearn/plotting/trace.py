@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from ..metrics import as_mask
 from ..report import looks_of_trace
 from ..tracing import Trace
-from ._style import POISON, axes_to_draw_on, shorten
+from ._shared import POISON, axes_to_draw_on, shorten
 
 
 @dataclass(eq=False, repr=False)

@@ -13,11 +13,11 @@ from sklearn.utils._param_validation import StrOptions, validate_params
 
 from ..attacks import AttackReport
 from ..metrics import as_mask, clean_retention, poison_recall, wilson_interval
-from ._inputs import schedule_of
-from ._style import (
+from ._shared import (
     WITH_LEGEND,
     axes_to_draw_on,
     legend_outside,
+    schedule_of,
     series_style,
     shorten,
     show_percent,

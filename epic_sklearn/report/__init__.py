@@ -1,9 +1,8 @@
 """The audit page: look at what was isolated, decide, and apply the decisions."""
 
-from ._case import Case, shortened
+from ._case import Case, probabilities_of, shortened
 from ._decisions import fit_id
-from ._model import probabilities_of
-from ._thumbnails import check_images
+from ._looks import check_images
 from ._trace_page import looks_of_trace, write_trace
 from ._write import all_or_none, write_page
 from .review import Reviewable

@@ -16,14 +16,18 @@ from ..validation import is_missing
 from ._case import Case, shortened
 from ._decisions import fit_id
 from ._differences import differences, resolve_names, without_long_texts
-from ._looks import looks
-from ._thumbnails import check_images, least_factor, n_that_fit, thumbnails
+from ._looks import (
+    LONGEST_TEXT,
+    check_images,
+    least_factor,
+    looks,
+    n_that_fit,
+    thumbnails,
+)
 
 # Kept points drawn in the gradient space, per class and in all.
 MOST_KEPT_OF_CLASS = 1500
 MOST_KEPT = 15_000
-# Columns beside the model's: characters of a value, and in all.
-SHORTEST_TEXT, LONGEST_TEXT, MOST_TEXT = 40, 2000, 8_000_000
 # Coordinates are whole numbers up to this.
 GRID = 10_000
 
@@ -176,12 +180,10 @@ def _names(case: Case, rows: np.ndarray) -> dict[str, Any]:
 
 def _texts(asides: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any]]:
     """Columns that are shown beside those of the model: texts by row number."""
-    room = MOST_TEXT // max(1, len(rows) * len(asides))
-    longest = int(np.clip(room, SHORTEST_TEXT, LONGEST_TEXT))
     found = []
     for name, column in asides.items():
         values = np.asarray(take_rows(column, rows)).tolist()
-        texts = ["" if is_missing(v) else shortened(v, longest) for v in values]
+        texts = ["" if is_missing(v) else shortened(v, LONGEST_TEXT) for v in values]
         shown = dict(zip(rows.tolist(), texts, strict=True))
         found.append({"name": shortened(name), "values": shown})
     return found

@@ -19,15 +19,7 @@ BLOCK = 256
 
 def resolve_names(X: Any, given: Any) -> list[str] | None:
     """Names of the columns of X, one each, or None where X is no table."""
-    shape = tuple(getattr(X, "shape", ()))
-    if len(shape) != 2:
-        if given is not None:
-            raise ValueError(
-                f"feature_names is given, but X has shape {shape} and no columns; "
-                "leave it out."
-            )
-        return None
-    n = X.shape[1]
+    n = X.shape[1] if len(getattr(X, "shape", ())) == 2 else 0
     if given is None:
         given = X.columns if is_dataframe(X) else [f"x{i}" for i in range(n)]
     names = [str(name) for name in given]
@@ -36,7 +28,7 @@ def resolve_names(X: Any, given: Any) -> list[str] | None:
             f"feature_names has {len(names)} names and X has {n} columns; give one a "
             "column."
         )
-    return names
+    return names or None
 
 
 def without_long_texts(

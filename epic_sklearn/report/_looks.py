@@ -1,19 +1,138 @@
-"""What rows look like: an image, or lines of text."""
+"""What rows look like: an image, or lines of text; and images as small PNG."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import struct
+import zlib
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch.nn.functional import avg_pool2d
 
 from ..base import is_dataframe, take_rows, to_numpy
 from ..gradients.items import in_memory, inputs_and_labels, is_dataset, items_of
 from ._case import shortened
-from ._thumbnails import channels_last, least_factor, reduced
 
 N_VALUES = 12
 LONGEST_TEXT = 2000
+LONGEST_SIDE = 64
+# All of a page together: 10,000 pairs of 32 x 32 and some more.
+MOST_PIXELS = 24_000_000
+
+
+def check_images(images: Any, n: int) -> np.ndarray:
+    """Bring n images, as `report` takes them, to shape (n, H, W, C); a view.
+
+    ValueError if number, shape, type or range are others.
+    """
+    array = channels_last(images)
+    if array is None or len(array) != n or array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"images has shape {np.shape(images)} for {n} rows; give numbers of shape "
+            "(n, C, H, W), (n, H, W) or (n, H, W, C) with 1 or 3 channels, one image a "
+            "row, in the order of the rows."
+        )
+    if span_of([array]) is not None:
+        low, high = array.min(), array.max()
+        raise ValueError(
+            f"images has {array.dtype} values from {low:.4g} to {high:.4g}; give "
+            "floats in [0, 1] or whole numbers from 0 to 255. Undo a normalisation "
+            "first."
+        )
+    return array
+
+
+def channels_last(images: Any) -> np.ndarray | None:
+    """View of images as (n, H, W, C) with 1 or 3 channels; None of another shape."""
+    if hasattr(images, "detach"):  # a torch tensor
+        images = images.detach().cpu().numpy()
+    array = np.asarray(images)
+    if array.ndim == 3:
+        array = array[..., None]
+    elif array.ndim == 4 and array.shape[1] in (1, 3):
+        array = np.moveaxis(array, 1, 3)
+    is_shape = array.ndim == 4 and array.shape[3] in (1, 3) and 0 not in array.shape[1:]
+    return array if is_shape else None
+
+
+def span_of(images: Iterable[np.ndarray]) -> tuple[float, float] | None:
+    """Lowest and highest value of all images; None where all values are colours.
+
+    A normalised image has no range that says what is black and what is white: then
+    the lowest value of all is black and the highest white.
+    """
+    ends, are_colours = [], True
+    for image in images:
+        low, high = float(image.min()), float(image.max())
+        top = 1 if image.dtype.kind in "fb" else 255
+        are_colours &= low >= -1e-6 and high <= top + 1e-6  # NaN is neither
+        ends += [low, high]
+    return None if are_colours else (min(ends), max(ends))
+
+
+def least_factor(image: np.ndarray) -> int:
+    """Pixels of an image (H, W, C) to a side of those of a thumbnail, at the least."""
+    return -(-max(image.shape[:2]) // LONGEST_SIDE)
+
+
+def reduced(image: np.ndarray, factor: int) -> np.ndarray:
+    """Mean over squares of `factor` pixels, at the edges over what there is."""
+    if factor == 1:
+        return image
+    pixels = torch.from_numpy(np.moveaxis(image, 2, 0).astype(np.float32))
+    means = np.moveaxis(avg_pool2d(pixels, factor, ceil_mode=True).numpy(), 0, 2)
+    return means if image.dtype.kind in "fb" else np.rint(means).astype(image.dtype)
+
+
+def n_that_fit(image: np.ndarray, factor: int) -> int:
+    """Count the thumbnails like that of an image for which a page has room."""
+    height, width = (-(-side // factor) for side in image.shape[:2])
+    return MOST_PIXELS // (height * width)
+
+
+def to_png(pixels: np.ndarray) -> bytes:
+    """Encode an image (H, W, 1) or (H, W, 3), uint8, as PNG.
+
+    Lossless in twenty lines: the extra needs no imaging library, and a poison's
+    small change survives.
+    """
+    height, width, channels = pixels.shape
+    # Filter 1, the difference to the pixel on the left, suits photographs.
+    left = np.zeros_like(pixels)
+    left[:, 1:] = pixels[:, :-1]
+    lines = np.ones((height, 1 + width * channels), dtype=np.uint8)
+    lines[:, 1:] = (pixels - left).reshape(height, -1)
+    kind = {1: 0, 3: 2}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
+    body = zlib.compress(lines.tobytes(), 6)
+    png = b"\x89PNG\r\n\x1a\n"
+    for name, data in ((b"IHDR", header), (b"IDAT", body), (b"IEND", b"")):
+        check = struct.pack(">I", zlib.crc32(name + data))
+        png += struct.pack(">I", len(data)) + name + data + check
+    return png
+
+
+def thumbnails(
+    images: Mapping[int, np.ndarray], span: tuple[float, float] | None = None
+) -> dict[int, str]:
+    """Make PNG in base64 of images (H, W, C) by number, smaller where they are many."""
+    largest = max(images.values(), key=np.size)
+    factor = least_factor(largest)
+    while len(images) > n_that_fit(largest, factor):
+        factor += 1
+
+    def thumbnail(image: np.ndarray) -> str:
+        small = reduced(image, factor)
+        if span is not None:
+            small = (small.astype(np.float64) - span[0]) / (span[1] - span[0] or 1.0)
+        if small.dtype.kind in "fb":
+            small = np.rint(small.astype(np.float64) * 255).clip(0, 255)
+        return base64.b64encode(to_png(small.astype(np.uint8))).decode("ascii")
+
+    return {number: thumbnail(image) for number, image in images.items()}
 
 
 class Look(NamedTuple):

@@ -11,8 +11,7 @@ from sklearn.utils.validation import _num_samples
 
 from ..gradients.items import is_dataset, n_items
 from ._case import shortened
-from ._looks import Look, looks
-from ._thumbnails import span_of, thumbnails
+from ._looks import Look, looks, span_of, thumbnails
 from ._write import check_path, fill
 
 

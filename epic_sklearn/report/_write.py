@@ -20,7 +20,7 @@ from typing import Any
 from ._case import Case, shortened
 from ._data import look_at_rows, page_data, rows_shown
 from ._decisions import fit_id
-from ._thumbnails import span_of
+from ._looks import span_of
 
 SCRIPTS = ("page.js", "decisions.js", "scatter.js", "table.js", "detail.js", "main.js")
 

@@ -29,9 +29,8 @@ from ..gradients.items import (
 )
 from ..schedule import DropSchedule
 from ..validation import plain, refuse_other_order
-from ._case import Case
+from ._case import Case, probabilities_of
 from ._decisions import read_decisions
-from ._model import probabilities_of
 from ._write import check_path, write_page
 
 Probabilities = tuple[np.ndarray, np.ndarray] | None

@@ -1,4 +1,4 @@
-"""How the displays look: colours, markers, axes, legends beside the points.
+"""What displays share: what they are given, colours, markers, axes, legends.
 
 Colours are Okabe and Ito's, which people with any kind of colour vision tell
 apart; every colour comes with a marker or a hatch of its own. matplotlib is
@@ -11,6 +11,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from ..metrics import as_mask, check_column
+from ..report import Reviewable
+from ..schedule import DropSchedule
 
 CLEAN = "#0072B2"
 POISON = "#D55E00"
@@ -23,6 +28,41 @@ LINES = ("-", "--", ":", "-.")
 SERIES_OF_GROUP = {"clean examples": 0, "poisons": 5}
 LONGEST_LABEL = 28
 WITH_LEGEND = 8.4  # inches: room for a legend beside the axes
+
+
+def schedule_of(estimator: Any) -> DropSchedule:
+    """Give the schedule by which a fitted estimator, callback or sampler dropped."""
+    if isinstance(estimator, DropSchedule):
+        return estimator
+    if not isinstance(estimator, Reviewable):
+        raise TypeError(
+            f"{estimator!r} is nothing that runs EPIC's rounds; give a fitted "
+            "EPICClassifier, EPICFilter, EPICResampler, FilteredClassifier with one of "
+            "these, EPICCallback, EPICSubsetSampler or DropSchedule: of a pipeline its "
+            "step that does, such as pipeline[-1], of a search (with refit=True) its "
+            "best_estimator_. Or use from_predictions."
+        )
+    estimator._check_judged()
+    return estimator._schedule
+
+
+def make_groups(
+    n: int, poison_indices: ArrayLike | None, y: ArrayLike | None
+) -> dict[str, np.ndarray]:
+    """Name and mask of each group: poisons and clean, or classes, or all."""
+    if poison_indices is not None and y is not None:
+        raise ValueError(
+            "Both poison_indices and y are given; give poison_indices to compare "
+            "poisons with clean examples, or y to compare the classes."
+        )
+    if y is not None:
+        labels = check_column(y, "y", n)
+        return {str(label): labels == label for label in np.unique(labels).tolist()}
+    if poison_indices is None:
+        return {"all examples": np.ones(n, dtype=bool)}
+    is_poison = as_mask(poison_indices, n, "poison_indices")
+    groups = {"poisons": is_poison, "clean examples": ~is_poison}
+    return {name: mask for name, mask in groups.items() if mask.any()}
 
 
 def import_pyplot() -> Any:
@@ -54,13 +94,13 @@ def series_style(i: int) -> dict[str, Any]:
 
 
 def shorten(label: Any, longest: int = LONGEST_LABEL) -> str:
-    """Text of a label, some of its middle left out where it is too long."""
+    """Text of a label, as matplotlib takes it; of a long one both ends."""
     text = " ".join(str(label).split())
     if len(text) > longest:
         half = (longest - 1) // 2
         text = f"{text[:half].rstrip()}…{text[-half:].lstrip()}"
-    # matplotlib reads a pair of dollar signs as a formula, a leading underscore
-    # as a label not to be shown.
+    # It reads a pair of dollar signs as a formula, a leading underscore as a label
+    # not to be shown.
     text = text.replace("$", r"\$")
     return f"\u200b{text}" if text.startswith("_") else text
 
