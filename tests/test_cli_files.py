@@ -96,7 +96,9 @@ def test_a_header_is_what_cannot_be_data(folder, capsys):
     options = ["d.csv", *BY_SPECIES, "--probabilities"]
     assert kept(*options, "bare.csv") == kept(*options, "named.csv")
     np.savetxt("more.csv", np.vstack([p[:1], p]), delimiter=",")
-    assert "has 151 rows" in refused(capsys, *options, "more.csv")
+    assert "has probabilities of shape (151, 3)" in refused(
+        capsys, *options, "more.csv"
+    )
 
 
 def test_data_without_a_header_are_refused(folder, capsys):

@@ -118,7 +118,7 @@ MEDOIDS = ["--rule", "IsolatedMedoids"]
         (["--gradients", "p.npy", "--model", "mlp"], "--model is for a model fitted"),
         (["--probabilities", "no.npy"], "does not exist"),
         (["--probabilities", "p.npy"], "1 of 150 rows of probabilities"),
-        (["--probabilities", "short.npy"], "has 149 rows"),
+        (["--probabilities", "short.npy"], "has probabilities of shape (149, 3)"),
         (["--probabilities", "wide.npy"], "4 columns without names"),
         (["--probabilities", "renamed.csv"], "no column named 'setosa'"),
         (["--probabilities", "words.csv"], "could not convert"),

@@ -54,10 +54,6 @@ def refuse_if(is_wrong: object, message: str) -> None:
         raise Unusable(message)
 
 
-class Refused(ValueError):
-    """Why a column cannot be used."""
-
-
 def need(module: str, extra: str, what: str) -> None:
     """Stop where a package is missing."""
     install = f"{what} {module}: pip install 'epic-sklearn[{extra}]'."
@@ -69,7 +65,7 @@ def refusing(before: str = "", after: str = "") -> Iterator[None]:
     """Stop with what others' errors say of what was given."""
     try:
         yield
-    except (ValueError, MemoryError) as error:
+    except (ValueError, NotImplementedError, OSError, MemoryError) as error:
         why = str(error) or "Not enough memory."
         raise Unusable(f"{before}{why}{after}") from error
 
@@ -178,13 +174,13 @@ def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
             return fits[how], how
     if len(fits) > 1:
         ways = " or ".join(f"--date-format {shlex.quote(how)}" for how in fits)
-        raise Refused(f"holds dates such as {texts[0]!r}: is it {ways}?")
+        raise Unusable(f"holds dates such as {texts[0]!r}: is it {ways}?")
     return next(((values, how) for how, values in fits.items()), (None, ""))
 
 
-def beyond_floats(example: object) -> Refused:
+def beyond_floats(example: object) -> Unusable:
     """Error for whole numbers that would be rounded."""
-    return Refused(
+    return Unusable(
         f"holds whole numbers beyond 2**53, such as {shortened(example, 40)}, which "
         "floats round: subtract the smallest, divide, or read them as text (--text)"
     )
@@ -203,13 +199,13 @@ def _refuse_odd(filled: list[str], counts: np.ndarray, how: Reading) -> None:
             if as_numbers(filled, d, t) is not None
         ]
         give = f"give {' or '.join(ways)}, " if ways else ""
-        raise Refused(
+        raise Unusable(
             f"holds numbers or times that are written as text, such as {texts[0]!r}: "
             f"{give}write them as plain numbers, or read them as text (--text)"
         )
     few = counts[np.array(odd)].sum() <= 0.05 * counts.sum() and len(texts) <= 5
     if few and len(filled) - len(texts) > 5:
-        raise Refused(
+        raise Unusable(
             f"holds numbers, and {', '.join(map(repr, texts))}: missing values (give "
             f"--missing {shlex.quote(texts[0])}), or read all as text (--text)?"
         )
@@ -277,22 +273,29 @@ def counts_rows(values: Any) -> bool:
     return bool((np.diff(values.astype(np.float64)) == 1).all())
 
 
+def are_names(texts: list[str]) -> bool:
+    """Whether a first line names columns: it is no row of numbers, or 0, 1, 2, ..."""
+    numbers = as_numbers(texts)
+    counted = list(map(str, range(max(2, len(texts)))))
+    return numbers is None or bool(np.isnan(numbers).any()) or texts == counted
+
+
 def typed(name: str, raw: Any, how: Reading, place: Place) -> Column:
     """Type what a file holds; an index is left out, infinite numbers are refused."""
     if isinstance(raw, str):  # why it cannot be read
-        raise Refused(raw)
+        raise Unusable(raw)
     is_number = isinstance(raw, np.ndarray) and raw.dtype.kind in "fiub"
     column = number_column(name, raw) if is_number else text_column(name, raw, how)
     values = column.values
     if NAMELESS.fullmatch(name) and values is not None:
         if counts_rows(values):
             return Column(name, None, "left out: an index, it counts the rows")
-        raise Refused("has no name and does not count the rows: an index? Name it")
+        raise Unusable("has no name and does not count the rows: an index? Name it")
     if isinstance(values, np.ndarray) and values.dtype.kind == "f":
         rows = np.flatnonzero(np.isinf(values).reshape(len(values), -1).any(axis=1))
         if len(rows):
             where = f"{place(rows[0])} ({len(rows)} of {len(values)} rows)"
-            raise Refused(f"has an infinite number in {where}")
+            raise Unusable(f"has an infinite number in {where}")
     return column
 
 
@@ -304,8 +307,8 @@ def type_columns(
     for name in list(raw):
         try:
             columns.append(typed(name, raw.pop(name), how, place))
-        except Refused as error:
-            problems[name] = str(error)
+        except Unusable as error:
+            problems[name] = error.message
     if not problems:
         return columns
     # Of an array of texts each column has a name.

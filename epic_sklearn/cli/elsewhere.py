@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from ..rules.base import ROUNDING
 from .columns import (
     NAMELESS,
     Unusable,
-    as_numbers,
+    are_names,
     check_names,
     counts_rows,
     refuse_if,
@@ -27,26 +28,23 @@ from .tables import ParquetFile, load_arrays, open_by
 
 def _from_csv(path: Path, expected: Sequence[str]) -> tuple[np.ndarray, Any]:
     """Numbers, and the names in the first line if that cannot be data."""
-    how: dict[str, Any] = {"header": None, "encoding": "utf-8-sig"}
     must = ". It must hold rows of numbers, one for each row of the data."
-    with refusing(f"{path}: ", must):
-        with open(path, encoding="utf-8-sig") as file:
-            line = file.readline().strip()
-        how["sep"] = next((c for c in "\t;, " if c in line), ",")
-        head = pd.read_csv(path, nrows=1, dtype=str, keep_default_na=False, **how)
-        names = [name.strip() for name in head.loc[0]]
-        first = as_numbers(names)
-        is_header = first is None or np.isnan(first).any()
-        is_header |= len(names) > 1 and names == [str(j) for j in range(len(names))]
-        is_header |= bool(expected) and set(expected) <= set(names)
-        numbers = pd.read_csv(path, skiprows=int(is_header), dtype=float, **how)
-    return numbers.to_numpy(), names if is_header else None
+    with refusing(f"{path}: ", must), open(path, encoding="utf-8-sig") as file:
+        line = file.readline().strip()
+        sep = next((c for c in "\t;, " if c in line), ",")
+        names = [name.strip() for name in next(csv.reader([line], delimiter=sep), [])]
+        is_header = are_names(names) or (bool(expected) and set(expected) <= set(names))
+        file.seek(0)
+        rows = pd.read_csv(
+            file, header=None, skiprows=int(is_header), sep=sep, dtype=float
+        )
+    return rows.to_numpy(), names if is_header else None
 
 
 def _from_parquet(path: Path) -> tuple[np.ndarray, list[str]]:
     """Columns, and an index that pandas wrote under no name."""
-    with ParquetFile(path).errors():
-        frame = pd.read_parquet(path)
+    ParquetFile(path)  # says why it cannot be read
+    frame = pd.read_parquet(path)
     if not isinstance(frame.index, pd.RangeIndex) or frame.index.step != 1:
         frame.insert(0, "", frame.index)
     return frame.to_numpy(), list(map(str, frame.columns))
@@ -72,20 +70,15 @@ def _read_matrix(
     readers |= dict.fromkeys((".csv", ".tsv"), partial(_from_csv, expected=expected))
     readers |= dict.fromkeys((".npz", ".npy"), partial(_from_numpy, name=what))
     matrix, names = open_by(path, readers)
-    is_wrong = matrix.dtype.kind not in "fiub" or matrix.ndim != 2 or not matrix.size
-    found = f"shape {matrix.shape} and type {matrix.dtype}"
-    refuse_if(is_wrong, f"The {what} in {path} have {found}, not of numbers (n, d).")
-    if len(matrix) != n:
+    is_matrix = matrix.dtype.kind in "fiub" and matrix.ndim == 2 and matrix.size
+    if not is_matrix or len(matrix) != n:
         raise Unusable(
-            f"{path} has {len(matrix)} rows of {what}; the data have {n} rows. Give "
-            "one for each, in the same order, under a header that is no row of numbers."
+            f"{path} has {what} of shape {matrix.shape} and type {matrix.dtype}; the "
+            f"data have {n} rows. Give numbers, one row for each, in the same order, "
+            "under a header that is no row of numbers."
         )
-    has_index = False
-    if names is not None:
-        n_columns = matrix.shape[1]
-        wrong = f"{path} has {n_columns} columns and names {len(names)}: {names[:20]}."
-        refuse_if(len(names) != n_columns, wrong)
-        is_index = np.array([bool(NAMELESS.fullmatch(name)) for name in names], bool)
+    is_index = np.array([bool(NAMELESS.fullmatch(each)) for each in names or ()], bool)
+    if has_index := bool(is_index.any()):
         if not all(counts_rows(column) for column in matrix[:, is_index].T):
             raise Unusable(
                 f"{path} has an index, and it does not count the rows: they are in "
@@ -93,7 +86,7 @@ def _read_matrix(
                 "write the file without the index (of pandas: index=False)."
             )
         names = np.array(names, object)[~is_index].tolist()
-        matrix, has_index = matrix[:, ~is_index], bool(is_index.any())
+        matrix = matrix[:, ~is_index]
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     where = f"{len(bad)} rows, the first of them row {bad[:1]} (from 0)"
     refuse_if(len(bad), f"The {what} in {path} are not finite in {where}.")

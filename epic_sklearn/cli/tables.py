@@ -9,7 +9,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ import pandas as pd
 
 from .columns import (
     Unusable,
+    are_names,
     as_numbers,
     as_option,
     check_names,
-    counts_rows,
     names_of,
     need,
     refuse_if,
+    refusing,
     unknown,
 )
 
@@ -57,20 +58,16 @@ def load_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return loaded
-            check_names(path, loaded.files, "array")
             for name in loaded.files:
                 arrays[name] = np.asarray(loaded[name])
-    except Unusable:
-        raise
     except Exception as error:  # NumPy and zipfile raise all kinds on broken bytes
-        if "pickle" not in str(error):
-            what = str(error) or type(error).__name__
-            raise Unusable(f"{path} cannot be read: {what}") from error
-        raise Unusable(
-            f"{f'Array {name!r} in ' * bool(name)}{path} holds Python objects, which "
-            "are never unpickled: they could run any code. Save text or numbers, with "
-            "array.astype(str) for example."
-        ) from error
+        why = f"cannot be read: {str(error) or type(error).__name__}"
+        if "pickle" in why:
+            why = (
+                "holds Python objects, which are never unpickled: they could run any "
+                "code. Save text or numbers, with array.astype(str) for example."
+            )
+        raise Unusable(f"{f'Array {name!r} in ' * bool(name)}{path} {why}") from error
     return arrays
 
 
@@ -178,10 +175,9 @@ class LinesFile(Table):
         """Refuse a first line that can be a row of data, such as the next one is."""
         pairs = zip(self.names, first, strict=True)
         found = [name for name, text in pairs if as_numbers([text]) is not None]
-        numbers = as_numbers(found or ["none"])
-        is_name = numbers is None or np.isnan(numbers).any() or counts_rows(numbers)
         line = ", ".join(self.names[:20])
         looks = f"The first line of {self.path} looks like a row of data: {line}"
+        is_name = not found or are_names(found)
         refuse_if(not is_name, f"{looks}. Put a line of names above it.")
 
     def _records(self) -> Iterator[tuple[int, Any, str]]:
@@ -205,17 +201,15 @@ class LinesFile(Table):
                     if record:
                         yield line, record, "".join(texts)
                     texts.clear()
-        except csv.Error as error:
-            why = f"{error}; is a quote left open?"
-            raise Unusable(f"{self.path}, line {line}: {why}") from error
         except LookupError as error:
             raise Unusable(f"--encoding: {error}.") from error
         except UnicodeError as error:
             name = self._encoding.upper()
             why = f"{error} after line {line}; give --encoding, such as latin-1, utf-16"
             raise Unusable(f"{self.path} is not {name} text: {why}.") from error
-        except (ValueError, RecursionError, EOFError, zlib.error) as error:
-            raise Unusable(f"{self.path}, line {line}: {error}.") from error
+        except (csv.Error, ValueError, RecursionError, EOFError, zlib.error) as error:
+            asks = "; is a quote left open?" * isinstance(error, csv.Error)
+            raise Unusable(f"{self.path}, line {line}: {error}{asks}.") from error
 
 
 def _json_record(line: str) -> dict[str, str]:
@@ -240,28 +234,28 @@ class ParquetFile(Table):
         import pyarrow
         import pyarrow.parquet
 
-        self.path, self._arrow, self._parquet = path, pyarrow, pyarrow.parquet
-        with self.errors():
+        self._arrow, self._parquet = pyarrow, pyarrow.parquet
+        self._reading = partial(refusing, f"{path} is no Parquet file that is read: ")
+        with self._reading():
             schema = self._parquet.read_schema(path)
-            index = (schema.pandas_metadata or {}).get("index_columns", [])
+        index = (schema.pandas_metadata or {}).get("index_columns", [])
         super().__init__(path, [name for name in schema.names if name not in index])
 
     def read(self, label: str, names: Sequence[str]) -> Raw:
         """Read labels, and columns as text or numbers."""
-        with self.errors():
+        with self._reading():
             wanted = list(dict.fromkeys([label, *names]))
             table = self._parquet.read_table(self.path, columns=wanted)
             return table[label].to_pylist(), {n: self._raw(table[n]) for n in names}
 
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
         """Write the kept rows with the types and metadata of the original."""
-        with self.errors():
-            table = self._parquet.read_table(self.path)
-            # Arrow has no filter for its view types: it gets each run of kept rows.
-            edges = np.flatnonzero(np.diff(keep, prepend=False, append=False))
-            runs = edges.reshape(-1, 2).tolist()
-            parts = [table.slice(start, end - start) for start, end in runs]
-            self._parquet.write_table(self._arrow.concat_tables(parts), path)
+        table = self._parquet.read_table(self.path)
+        # Arrow has no filter for its view types: it gets each run of kept rows.
+        edges = np.flatnonzero(np.diff(keep, prepend=False, append=False))
+        runs = edges.reshape(-1, 2).tolist()
+        parts = [table.slice(start, end - start) for start, end in runs]
+        self._parquet.write_table(self._arrow.concat_tables(parts), path)
 
     def _raw(self, values: Any) -> Any:
         types, kind = self._arrow.types, values.type
@@ -278,15 +272,6 @@ class ParquetFile(Table):
         except self._arrow.ArrowException:
             return f"is of type {kind}, which is neither number, date nor text"
         return texts.astype("category") if is_category else texts
-
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Say of what Arrow refuses that the file cannot be read."""
-        try:
-            yield
-        except (self._arrow.ArrowException, ValueError) as error:
-            why = f"is no Parquet file that can be read: {error}"
-            raise Unusable(f"{self.path} {why}") from error
 
 
 class NpzFile(Table):
@@ -328,10 +313,8 @@ class NpzFile(Table):
 
     def _decoded(self, name: str) -> np.ndarray:
         array = self.arrays[name]
-        try:
+        with refusing(f"Array {name!r} holds bytes, not UTF-8 text: "):
             return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
-        except UnicodeDecodeError as error:
-            raise Unusable(f"Array {name!r} holds bytes, not UTF-8 text.") from error
 
     def several(self, label: str, names: Sequence[str]) -> Unusable:
         """Error that asks which of several arrays are the examples."""
