@@ -263,6 +263,13 @@ def test_files_that_are_not_what_they_say(folder, capsys):
     assert "--encoding" in refused(capsys, "m.csv", "--label", "y", "--encoding", "no")
 
 
+def test_numbers_are_what_floats_take_and_no_python():
+    assert as_numbers(["1", " 2.5"]).tolist() == [1, 2.5]
+    assert as_numbers(["1.200,5"], ",", ".").tolist() == [1200.5]
+    for texts in (["1", "1_0"], ["1,5"], ["9007199254740993"]):
+        assert as_numbers(texts) is None
+
+
 def test_grouped_digits_only_where_they_are_groups():
     assert as_numbers(["1,23", "1,234"], ".", ",") is None
     assert as_numbers(["1,234,567.5", "1"], ".", ",").tolist() == [1234567.5, 1]

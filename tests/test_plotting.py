@@ -611,12 +611,12 @@ def test_many_long_names_beside_the_axes_and_beside_users_axes():
     [
         ({**COLUMNS, "clean_accuracy": [95, 93, 90]}, "Divide percentages by 100"),
         ({**COLUMNS, "attack_success": [0, 0, np.nan]}, "attack_success contains nan"),
-        ({**COLUMNS, "n_trials": [10, 10]}, "lengths"),
+        ({**COLUMNS, "n_trials": [10, 10]}, "same length"),
         ({**COLUMNS, "n_trials": [10, 0, 10]}, "integer not less than 1"),
         ({**COLUMNS, "seconds": [1, -1, 1]}, "seconds"),
-        ({"name": ["none"], "attack_success": [0.1]}, "needs .*'clean_accuracy'"),
-        ([], "each defence needs one entry"),
-        ({"name": [], "attack_success": [], "clean_accuracy": []}, "one entry"),
+        ({"name": ["none"], "attack_success": [0.1]}, "with its name, clean_accuracy"),
+        ([], "0 lines"),
+        ({"name": [], "attack_success": [], "clean_accuracy": []}, "0 lines"),
     ],
 )
 def test_bad_records_are_refused(records, message):

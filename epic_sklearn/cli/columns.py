@@ -124,16 +124,7 @@ class Reading:
 def as_numbers(
     values: Sequence[str], decimal: str = ".", thousands: str = ""
 ) -> np.ndarray | None:
-    """Numbers; None if a value is no number that floats hold.
-
-    Examples
-    --------
-    >>> from epic_sklearn.cli.columns import as_numbers
-    >>> as_numbers(["1", " 2.5", "nan"]), as_numbers(["1", "1_0"]), as_numbers(["1,5"])
-    (array([1. , 2.5, nan]), None, None)
-    >>> as_numbers(["1.200,5"], ",", "."), as_numbers(["9007199254740993"])
-    (array([1200.5]), None)
-    """
+    """Numbers; None if a value is no number that floats hold."""
     if thousands:
         mark, point = re.escape(thousands), re.escape(decimal)
         grouped = re.compile(rf"[-+]?\d{{1,3}}(?:{mark}\d{{3}})+(?:{point}\d*)?")
@@ -163,19 +154,19 @@ def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
     if first and all(DATE.fullmatch(text) for text in texts):
         dates = [date.replace("-", first[1]) for date in DATES]
         formats += ["ISO8601"] + [date + time for date in dates for time in TIMES]
-    fits: dict[str, Any] = {}
+    fits: list[tuple[Any, str]] = []
     for how in formats:
         try:
             found = pd.to_datetime(pd.Index(texts), format=how, utc=True)
         except (ValueError, OverflowError):
             continue
-        fits[how] = found.tz_localize(None).to_numpy()
+        fits.append((found.tz_localize(None).to_numpy(), how))
         if how in (given, "ISO8601"):
-            return fits[how], how
+            return fits[-1]
     if len(fits) > 1:
-        ways = " or ".join(f"--date-format {shlex.quote(how)}" for how in fits)
+        ways = " or ".join(f"--date-format {shlex.quote(how)}" for _, how in fits)
         raise Unusable(f"holds dates such as {texts[0]!r}: is it {ways}?")
-    return next(((values, how) for how, values in fits.items()), (None, ""))
+    return fits[0] if fits else (None, "")
 
 
 def beyond_floats(example: object) -> Unusable:
@@ -212,43 +203,36 @@ def _refuse_odd(filled: list[str], counts: np.ndarray, how: Reading) -> None:
 
 
 def text_column(name: str, texts: Any, how: Reading) -> Column:
-    """Type a column of texts as a whole.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from epic_sklearn.cli.columns import Reading, text_column
-    >>> text_column("a", pd.Series(["1", "", "3"]), Reading()).what
-    'number, 1 missing'
-    """
+    """Type a column of texts as a whole."""
     codes, found = pd.factorize(texts)
     found, none = np.array(found, dtype=object), (*MISSING, *how.missing)
     blank = np.array([text.strip() in none for text in found], dtype=bool)
-    filled, counts = found[~blank].tolist(), np.bincount(codes, minlength=len(found))
-    n_missing = int(counts[blank].sum())
+    codes = np.where(blank, -1, np.cumsum(~blank) - 1)[codes]  # -1: missing
+    filled, n_missing = found[~blank].tolist(), int((codes < 0).sum())
     missing = f", {n_missing} missing" if n_missing else ""
     if not filled:
         return Column(name, None, "left out: empty")
     # A file may say itself that these are categories.
     is_text = isinstance(getattr(texts, "dtype", None), pd.CategoricalDtype)
     if not is_text and name not in how.as_text:
-        values, what = as_numbers(filled, how.decimal, how.thousands), "number"
+        values, what, gap = (
+            as_numbers(filled, how.decimal, how.thousands),
+            "number",
+            "nan",
+        )
         if values is None:
             values, written = as_dates(filled, how.date_format)
-            what = f"date, {written.removesuffix('8601')}"
+            what, gap = f"date, {written.removesuffix('8601')}", "NaT"
         if values is not None:
-            there = pd.Series(values, index=np.flatnonzero(~blank))
-            spread = there.reindex(range(len(found))).to_numpy()  # with NaN, or NaT
-            return Column(name, spread[codes], what + missing)
-        _refuse_odd(filled, counts[~blank], how)
+            with_gap = np.append(values, np.array([gap], values.dtype))
+            return Column(name, with_gap[codes], what + missing)
+        _refuse_odd(filled, np.bincount(codes[codes >= 0]), how)
     n_phrases = sum(len(text.split()) > 1 for text in filled)
     is_id = len(filled) == len(codes) - n_missing > MANY and 2 * n_phrases < len(filled)
     if is_id and name not in (*how.as_text, *how.features):
         return Column(name, None, "left out: an id (--text uses it)", texts)
-    places = np.full(len(found), -1)
-    places[~blank] = np.arange(len(filled))
     kind = "category" if len(filled) < MANY else "text"
-    texts = pd.Categorical.from_codes(places[codes], filled)
+    texts = pd.Categorical.from_codes(codes, filled)
     return Column(name, texts, f"{kind}, {len(filled)} different{missing}")
 
 

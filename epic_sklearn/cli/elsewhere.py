@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from ..gradients import logit_gradients
-from ..rules.base import ROUNDING
+from ..rules.base import _label_columns
 from .columns import (
     NAMELESS,
     Unusable,
@@ -133,7 +133,5 @@ def read_gradients(path: Path, labels: np.ndarray) -> tuple[np.ndarray, bool]:
     Softmax minus one-hot does: the filter refuses that of other labels.
     """
     gradients, _, has_index = _read_matrix(path, "gradients", len(labels))
-    is_error = abs(gradients.sum(axis=1)) < ROUNDING
-    is_error &= (gradients < 0).sum(axis=1) <= 1
-    n_negative = len(np.unique(gradients.argmin(axis=1)))
-    return gradients, has_index or (bool(is_error.all()) and n_negative > 1)
+    column, is_error, _ = _label_columns(gradients)
+    return gradients, has_index or (bool(is_error.all()) and len(set(column)) > 1)

@@ -62,14 +62,7 @@ def check_outputs(o: SimpleNamespace) -> None:
 
 
 def printable(value: Any) -> Text:
-    r"""Text of a label: no control characters, quotes where its ends are blank.
-
-    Examples
-    --------
-    >>> from epic_sklearn.cli.output import printable
-    >>> print(printable("cat"), printable("cat "), printable("a\x1b[2J"))
-    cat 'cat ' a\x1b[2J
-    """
+    """Text of a label: no control characters, quotes where its ends are blank."""
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
     # Text, not str: a label may hold rich's markup.
     return Text(text if text == text.strip() and text else repr(text))

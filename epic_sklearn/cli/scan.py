@@ -17,8 +17,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.text import Text
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
@@ -46,14 +44,7 @@ WORDS = ("true", "false", "none")  # as Python does not write them
 
 
 def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
-    """Make a rule of its name and of NAME=VALUE.
-
-    Examples
-    --------
-    >>> from epic_sklearn.cli.scan import make_rule
-    >>> make_rule("IsolatedMedoids", ["threshold=2", "metric=cosine"])
-    IsolatedMedoids(metric='cosine', threshold=2)
-    """
+    """Make a rule of its name and of NAME=VALUE."""
     if name is not None and name not in RULES:
         raise unknown("rule", name, RULES)
     rule = rules.resolve_rule(None if name is None else getattr(rules, name)())
@@ -113,11 +104,10 @@ def check_options(o: SimpleNamespace) -> None:
     refuse_if(both, "Give either --probabilities or --gradients.")
     o.elsewhere = o.probabilities or o.gradients
     is_cut = format_of(o.data) == ".npz" and o.out is not None
-    source = "--gradients" if o.gradients else "--probabilities"
     given = {"exclude": o.exclude, "model": o.model, "gradient-of": o.gradient_of}
     given |= {"rounds": o.rounds > 1, "features": o.features and not is_cut}
     for name in given if o.elsewhere else ():
-        why = f"is for a model fitted here; with {source} there is none to fit."
+        why = f"is for a model fitted here; of {o.elsewhere} there is none to fit."
         refuse_if(given[name], f"--{name} {why}")
 
 
@@ -127,15 +117,14 @@ def check_reading(o: SimpleNamespace) -> None:
     is_one = len(o.separator or ",") == 1
     refuse_if(not is_one, f"--separator {o.separator!r}: give one character, or 'tab'.")
     suffix = format_of(o.data)
+    separator = o.separator or ("," if suffix.startswith(".csv") else "")
     refuse_if(
-        suffix.startswith(".csv") and o.decimal == (o.separator or ","),
-        f"--decimal and the separator are both {o.decimal!r}; with decimal commas "
-        "fields are mostly separated by --separator ';'.",
+        o.decimal in (separator, o.thousands),
+        f"--decimal and the separator, or --thousands, are both {o.decimal!r}; with "
+        "decimal commas fields are mostly separated by --separator ';'.",
     )
-    of_lines = o.separator is not None or o.encoding is not None
-    unused = of_lines and suffix not in tables.LINES
+    unused = (o.separator or o.encoding) and suffix not in tables.LINES
     refuse_if(unused, f"--separator and --encoding are for text; {o.data} is none.")
-    refuse_if(o.decimal == o.thousands, "--decimal and --thousands are the same.")
 
 
 def open_data(o: SimpleNamespace, path: Path, needs_label: bool = True) -> Any:
@@ -335,24 +324,19 @@ def scan(o: SimpleNamespace) -> Scan:
     detector = make_filter(o)
     check_outputs(o)
     before = o.data.stat()
-    # Text, not str: a name may hold rich's markup.
-    console = Console(stderr=True, quiet=not o.verbose)
-    with console.status(Text(f"Reading {o.data.name}")) as stage:
-        data = open_data(o, o.data)
-        found = read(o, data, [] if o.elsewhere else choose_features(o, data))
-        if o.elsewhere:
-            from_elsewhere(found)
-        else:
-            with_model(found, detector.extractor)
-        if isinstance(data, NpzFile) and o.out is not None:
-            choose_cut(found)
-        stage.update(f"Looking at the gradients of {len(found.labels):,} rows")
-        fit(found, detector)
-        after = o.data.stat()
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise Unusable(f"{o.data} changed while it was looked at; try again.")
-        stage.update("Writing")
-        found.write()
+    data = open_data(o, o.data)
+    found = read(o, data, [] if o.elsewhere else choose_features(o, data))
+    if o.elsewhere:
+        from_elsewhere(found)
+    else:
+        with_model(found, detector.extractor)
+    if isinstance(data, NpzFile) and o.out is not None:
+        choose_cut(found)
+    fit(found, detector)
+    after = o.data.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise Unusable(f"{o.data} changed while it was looked at; try again.")
+    found.write()
     return found
 
 

@@ -24,13 +24,12 @@ class TraceDisplay:
     Parameters
     ----------
     panels : list of m lists of k + 1 images or str
-        An example, then its rows; fewer where there are no more.
+        An example, then its rows; fewer where there are no more. Images (H, W) or
+        (H, W, 3) have values in [0, 1].
     titles : list of m lists of str
         What stands above the panels.
     marked : list of m lists of bool
         Which panels have an orange frame.
-    span : tuple of float or None, default=None
-        Values drawn white and black, of images whose values are no colours.
 
     Attributes
     ----------
@@ -55,7 +54,6 @@ class TraceDisplay:
     panels: list[list[Any]]
     titles: list[list[str]]
     marked: list[list[bool]]
-    span: tuple[float, float] | None = None
 
     @classmethod
     def from_trace(
@@ -84,13 +82,13 @@ class TraceDisplay:
         asked, of_rows, span = looks_of_trace(found, X, examples, n_top)
         poisons: ArrayLike = [] if poison_indices is None else poison_indices
         is_poison = as_mask(poisons, found.n_rows, "poison_indices")
-        display = cls([], [], [], span)
+        display = cls([], [], [])
         for i, label in enumerate(found.labels.tolist()):
             rows = found.indices[i, :n_top]
             rows = rows[rows >= 0].tolist()
             beside = zip(rows, found.row_labels[i], found.scores[i], strict=False)
             every = [asked[i], *(of_rows[row] for row in rows)]
-            display.panels.append(list(map(_as_panel, every)))
+            display.panels.append([_as_panel(look, span) for look in every])
             display.titles.append(
                 [f"example {i}\nread as {shorten(label)}"]
                 + [f"row {row}: {shorten(its)}\n{by:.3g}" for row, its, by in beside]
@@ -110,7 +108,11 @@ class TraceDisplay:
             for ax in self.axes_[i, len(line[0]) :]:
                 ax.set_axis_off()
             for ax, panel, title, is_marked in zip(self.axes_[i], *line, strict=False):
-                _draw(ax, panel, self.span)
+                if isinstance(panel, str):
+                    how = {"ha": "center", "va": "center", "fontsize": "x-small"}
+                    ax.text(0.5, 0.5, panel, **how)
+                else:
+                    ax.imshow(panel, cmap="gray_r", vmin=0, vmax=1)
                 ax.set_title(title, fontsize="small")
                 ax.set(xticks=[], yticks=[])
                 if is_marked:
@@ -118,20 +120,11 @@ class TraceDisplay:
         return self
 
 
-def _as_panel(look: Any) -> Any:
-    if look.image is not None:
-        return look.image
-    lines = (textwrap.wrap(line, 16)[:5] for line in look.text.splitlines()[:8])
-    return "\n".join(part.replace("$", r"\$") for line in lines for part in line)
-
-
-def _draw(ax: Any, panel: Any, span: tuple[float, float] | None) -> None:
-    if isinstance(panel, str):
-        ax.text(0.5, 0.5, panel, ha="center", va="center", fontsize="x-small")
-        return
-    low, high = span or (0, 1 if panel.dtype.kind in "fb" else 255)
-    # matplotlib itself scales one channel only.
-    pixels = ((panel - low) / (high - low or 1)).clip(0, 1)
-    if panel.shape[2] == 1:
-        pixels = pixels[..., 0]
-    ax.imshow(pixels, cmap="gray_r", vmin=0, vmax=1)
+def _as_panel(look: Any, span: tuple[float, float] | None) -> Any:
+    image = look.image
+    if image is None:
+        lines = (textwrap.wrap(line, 16)[:5] for line in look.text.splitlines()[:8])
+        return "\n".join(part.replace("$", r"\$") for line in lines for part in line)
+    low, high = span or (0, 1 if image.dtype.kind in "fb" else 255)
+    pixels = ((image - low) / (high - low or 1)).clip(0, 1)
+    return pixels[..., 0] if image.shape[2] == 1 else pixels

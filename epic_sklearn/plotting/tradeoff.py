@@ -12,6 +12,7 @@ from sklearn.metrics import roc_curve
 from sklearn.utils._param_validation import StrOptions, validate_params
 
 from ..attacks import AttackReport
+from ..frames import as_frame
 from ..metrics import as_mask, clean_retention, poison_recall, wilson_interval
 from ._shared import (
     WITH_LEGEND,
@@ -196,16 +197,22 @@ class TradeoffDisplay:
             What the attack still achieves.
         ax : see :meth:`DropHistoryDisplay.from_estimator`
         """
-        columns = _as_columns(records, ["name", x, y])
-        xs, ys = (_check_numbers(columns[name], name, 1.0) for name in (x, y))
-        intervals, seconds = None, columns.get("seconds")
-        if "n_trials" in columns:
-            pairs = zip(ys, columns["n_trials"].tolist(), strict=True)
+        frame = as_frame(records)
+        if frame.empty or not {"name", x, y} <= set(frame):
+            raise ValueError(
+                f"records has columns {list(frame)} and {len(frame)} lines; give one a "
+                f"defence, with its name, {x} and {y}."
+            )
+        xs, ys = (_check_numbers(frame[name], name, 1.0) for name in (x, y))
+        intervals = seconds = None
+        if "n_trials" in frame:
+            pairs = zip(ys, frame["n_trials"].tolist(), strict=True)
             ends = [wilson_interval(round(rate * n), n) for rate, n in pairs]
             intervals = np.array(ends)
-        if seconds is not None:
-            seconds = _check_numbers(seconds, "seconds", np.finfo(float).max)
-        names = list(map(str, columns["name"]))
+        if "seconds" in frame:
+            most = np.finfo(float).max
+            seconds = _check_numbers(frame["seconds"], "seconds", most)
+        names = list(map(str, frame["name"]))
         how: Any = {"intervals": intervals, "seconds": seconds}
         return cls(names, xs, ys, x, y, **how).plot(ax=ax)
 
@@ -256,24 +263,7 @@ class TradeoffDisplay:
         tidy(self.ax_)
 
 
-def _as_columns(records: Any, needed: list[str]) -> dict[str, np.ndarray]:
-    """Columns of equal length, at least one entry."""
-    if not hasattr(records, "keys"):
-        rows = list(records)
-        names = [k for k in (rows or [{}])[0] if all(k in row for row in rows)]
-        records = {name: [row[name] for row in rows] for name in names}
-    columns = {name: np.atleast_1d(np.asarray(records[name])) for name in records}
-    lengths = {name: len(column) for name, column in columns.items()}
-    is_short = len(set(lengths.values())) > 1 or 0 in lengths.values()
-    if is_short or not set(needed) <= set(lengths):
-        raise ValueError(
-            f"records has columns of lengths {lengths}; each defence needs one entry "
-            f"of {needed}."
-        )
-    return columns
-
-
-def _check_numbers(values: np.ndarray, name: str, most: float) -> np.ndarray:
+def _check_numbers(values: Any, name: str, most: float) -> np.ndarray:
     """Return numbers from 0 to `most`, 1 for fractions."""
     numbers = np.asarray(values, dtype=np.float64)
     bad = numbers[~((numbers >= 0) & (numbers <= most))]
