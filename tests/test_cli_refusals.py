@@ -130,7 +130,7 @@ MEDOIDS = ["--rule", "IsolatedMedoids"]
         (["--out", "k.csv", "--mask", "./k.csv"], "is the file of --out as well"),
         (["--mask", "old.csv"], "exists; give --force"),
         (["--mask", "folder.csv", "--force"], "not a regular file"),
-        (["--mask", "mask.txt"], ".csv, .npz, .parquet"),
+        (["--mask", "mask.npz"], "give a name that ends in .csv"),
         (["--report", "page.pdf"], ".html"),
     ],
 )

@@ -94,7 +94,7 @@ SCANNED: Options = [
     ("--out", "Write the kept rows, as they are and in the format of DATA. Of an .npz "
      "only the label, the features and what --show names are cut.", WRITTEN),
     ("--mask", "Write row (from 0), kept, isolation_score, the rule's details, label "
-     "of every row: .csv, .npz or .parquet.", WRITTEN),
+     "of every row: .csv.", WRITTEN),
     ("--report", "Write the audit page.", WRITTEN),
     ("--decisions", "Keep and drop what was decided on the audit page of the same "
      "scan; the file that it gives.", READ),

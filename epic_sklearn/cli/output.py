@@ -19,17 +19,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..report import all_or_none, shortened, write_page
+from ..report import all_or_none, as_text, shortened, write_page
 from ..tracing import Trace
-from ..validation import is_missing
 from .columns import need, refuse_if
-from .tables import format_of, write_arrays
+from .tables import format_of
 
 N_SUSPICIOUS = 10
-N_COLUMNS = 30
 N_VALUES = 9
 FORMATS = {
-    "mask": (".csv", ".npz", ".parquet"),
+    "mask": (".csv",),
     "report": (".html", ".htm"),
     "ranks": (".csv",),
 }
@@ -57,8 +55,6 @@ def check_outputs(o: SimpleNamespace) -> None:
         taken[real] = f"the file of --{name}"
         if name == "report":
             need("jinja2", "report", "--report needs")
-        elif format_of(path) == ".parquet":
-            need("pyarrow", "parquet", "Parquet files need")
 
 
 def printable(value: Any) -> Text:
@@ -97,6 +93,7 @@ class Scan:
     X: Any  # what the model sees; None where no column is for it
     shown: dict[str, Any]  # what the page shows of the file: fields of a Case
     notes: list[str]
+    n: int = 0  # rows of the data where examples are behind them
     source: str = ""  # of the gradients
     cut: set[str] = field(default_factory=set)  # arrays that --out cuts
     detector: Any = None
@@ -137,9 +134,7 @@ class Scan:
         """Draw tables for people."""
         case, detector, parts = self.case, self.detector, []
         if any(what != "number" for _, what in case.columns):
-            n = len(case.columns)
-            more = [("...", f"{n} in all, see --json")] * (n > N_COLUMNS)
-            parts.append(draw(["column", "read as"], case.columns[:N_COLUMNS] + more))
+            parts.append(draw(["column", "read as"], case.columns))
         numbers = ("rows", "isolated", "share")
         lines = [
             (c["label"], f"{c['rows']:,}", f"{c['isolated']:,}", f"{c['share']:.1%}")
@@ -165,7 +160,7 @@ class Scan:
         if self.options.id is not None:
             place = f"{self.case.row_name(row)}, {place}"
         X = self.X.iloc[row] if hasattr(self.X, "iloc") else self.X[row]
-        values = ", ".join(map(_as_read, list(X[:N_VALUES])))
+        values = ", ".join(map(as_text, list(X[:N_VALUES])))
         score = f"{self.detector.isolation_score_[row]:.4g}"
         return place, self.labels[row], score, shortened(values, 60)
 
@@ -191,22 +186,8 @@ class Scan:
         for name, texts in self.case.asides.items():
             columns[f"data {name}" if name in (*columns, "label") else name] = texts
         frame = pd.DataFrame({**columns, "label": self.labels})
-        if format_of(path) == ".npz":
-            arrays = {name: np.asarray(frame[name]) for name in frame}
-            texts = {k: a.astype(str) for k, a in arrays.items() if a.dtype.kind == "O"}
-            write_arrays(arrays | texts, path)
-        elif format_of(path) == ".parquet":
-            frame.to_parquet(path, index=False)
-        else:  # a label may hold half a character
-            frame.to_csv(path, index=False, errors="backslashreplace")
-
-
-def _as_read(value: Any) -> str:
-    """Text of a value of a table."""
-    if is_missing(value):
-        return "missing"
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return text.removesuffix(" 00:00:00")
+        # A label may hold half a character.
+        frame.to_csv(path, index=False, errors="backslashreplace")
 
 
 def trace_as_json(found: Trace) -> str:

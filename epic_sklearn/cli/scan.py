@@ -34,7 +34,7 @@ from .columns import Unusable, refuse_if, refusing, unknown
 from .commands import RULES
 from .elsewhere import read_gradients, read_probabilities
 from .output import Scan, check_outputs
-from .tables import NpzFile, Together, format_of, open_by
+from .tables import NpzFile, format_of, open_by
 
 WAY_BACK = (
     "Run the same scan again with `--decisions FILE --out KEPT`: it writes the rows "
@@ -170,12 +170,17 @@ def choose_features(o: SimpleNamespace, data: Any) -> list[str]:
     return names
 
 
-def read(o: SimpleNamespace, data: Any, chosen: Sequence[str]) -> Scan:
+def read(
+    o: SimpleNamespace, data: Any, chosen: Sequence[str], examples: Any = None
+) -> Scan:
     """Read labels, the features typed as a table, and what is shown beside."""
-    beside = names_beside(o, data)
-    there = [name for name in beside if name in data.columns(o.label)]
-    given, raw = data.read(o.label, [*chosen, *there])
-    labels, images = columns.check_labels(o.label, given, data.place), None
+    beside, place = names_beside(o, data), data.place
+    names = [*chosen, *(name for name in beside if name in data.columns(o.label))]
+    if examples is None:
+        (given, raw), n = data.read(o.label, names), 0
+    else:
+        given, raw, place, n = tables.read_together(data, examples, o.label, names)
+    labels, images = columns.check_labels(o.label, given, place), None
     done: list[columns.Column] = []
     for name, option in beside.items():
         texts = raw.pop(name, None)
@@ -190,8 +195,8 @@ def read(o: SimpleNamespace, data: Any, chosen: Sequence[str]) -> Scan:
         done.append(columns.Column(name, None, f"left out: {option}", texts))
     named = split_names(o.as_text, data), split_names(o.features, data)
     how = columns.Reading(o.decimal, o.thousands, o.missing, o.date_format, *named)
-    done += columns.type_columns(raw, how, data.place, data.names)
-    order = {name: place for place, name in enumerate(data.names)}
+    done += columns.type_columns(raw, how, place, data.names)
+    order = {name: i for i, name in enumerate(data.names)}
     done.sort(key=lambda column: order.get(column.name, len(order)))
     used = [column for column in done if column.values is not None]
     X, names = _join(used)
@@ -212,7 +217,7 @@ def read(o: SimpleNamespace, data: Any, chosen: Sequence[str]) -> Scan:
         for column in used
         if columns.counts_rows(column.values)
     ]
-    return Scan(o, data, labels, X, shown, notes)
+    return Scan(o, data, labels, X, shown, notes, n=n)
 
 
 def _join(used: Sequence[columns.Column]) -> tuple[Any, list[str]]:
@@ -346,19 +351,16 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Callable[[int], str]]:
     check_reading(o)
     check_outputs(o)
     data, examples = open_data(o, o.data), open_data(o, o.examples, False)
-    chosen, both = choose_features(o, data), Together(data, examples, o.label)
-    o.exclude = ()  # the examples need not have these
-    read_both = read(o, both, chosen)
-    model = with_encoder(make_model(o.model, o.seed), read_both)
-    rows, asked = np.split(np.arange(len(read_both.labels)), [both.n])
-    X, y = take_rows(read_both.X, rows), read_both.labels[rows]
-    given = read_both.labels[asked] if both.has_labels else None
+    chosen, o.exclude = choose_features(o, data), ()  # examples need not have these
+    both = read(o, data, chosen, examples)
+    model = with_encoder(make_model(o.model, o.seed), both)
+    rows, asked = np.split(np.arange(len(both.labels)), [both.n])
+    X, y = take_rows(both.X, rows), both.labels[rows]
+    given = both.labels[asked] if o.label in examples.names else None
     how = {"score": o.score, "n_top": o.top, "all_labels": o.all_labels}
     with refusing():
-        found = trace(
-            model.fit(X, y), X, y, take_rows(read_both.X, asked), given, **how
-        )
-    table = pd.DataFrame(read_both.X, columns=read_both.shown["feature_names"])
+        found = trace(model.fit(X, y), X, y, take_rows(both.X, asked), given, **how)
+    table = pd.DataFrame(both.X, columns=both.shown["feature_names"])
     with all_or_none(o.outputs) as paths:
         if "ranks" in paths:
             found.to_frame().to_csv(paths["ranks"], index=False)
@@ -366,4 +368,4 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Callable[[int], str]]:
             parts = table.iloc[rows], table.iloc[asked], paths["report"]
             title = data.path.name
             found.report(*parts, n_top=o.top, title=title, overwrite=True)
-    return found, both.place
+    return found, data.place

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from .columns import (
+    Place,
     Unusable,
     are_names,
     as_numbers,
@@ -69,14 +70,6 @@ def load_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
             )
         raise Unusable(f"{f'Array {name!r} in ' * bool(name)}{path} {why}") from error
     return arrays
-
-
-def write_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Write an archive; unlike ``numpy.savez`` it takes any array name."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 class Table:
@@ -338,41 +331,38 @@ class NpzFile(Table):
 
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
         """Write the kept rows of the arrays to cut, the rest whole."""
-        arrays = {k: a[keep] if k in cut else a for k, a in self.arrays.items()}
-        write_arrays(arrays, path)
+        # Unlike numpy.savez it takes any name.
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, array in self.arrays.items():
+                array = array[keep] if name in cut else array
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, array, allow_pickle=False)
 
 
-class Together:
-    """Rows of a file and, behind them, examples of another: typed as one table."""
+def read_together(
+    data: Any, examples: Any, label: str, names: Sequence[str]
+) -> tuple[list[Any], dict[str, Any], Place, int]:
+    """Labels and columns of a file, behind them examples of another; place and n.
 
-    def __init__(self, data: Any, examples: Any, label: str) -> None:
-        self.data, self.examples, self.n = data, examples, 0
-        self.has_labels = label in examples.names
+    Examples without labels get one for now.
+    """
+    known = examples.names
+    for name in names:
+        if name not in known:
+            raise unknown(f"{data.kind} of the examples", name, known)
+    labels, raw = data.read(label, names)
+    n, has_labels = len(labels), label in known
+    of_examples, more = examples.read(label if has_labels else names[0], names)
+    for name, first in raw.items():
+        if hasattr(first, "iloc"):
+            raw[name] = pd.concat([first, more[name]], ignore_index=True)
+        elif not isinstance(first, str):  # which says why it cannot be read
+            raw[name] = np.concatenate([first, more[name]])
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.data, name)
+    def place(row: int) -> str:
+        if row < n:
+            return data.place(row)
+        return f"{examples.place(row - n)} of {examples.path.name}"
 
-    def place(self, row: int) -> str:
-        """Where a person finds a row."""
-        if row < self.n:
-            return self.data.place(row)
-        return f"{self.examples.place(row - self.n)} of {self.examples.path.name}"
-
-    def read(self, label: str, names: list[str]) -> Raw:
-        """Read both files; examples without labels get one for now."""
-        known = self.examples.names
-        for name in names:
-            if name not in known:
-                raise unknown(f"{self.kind} of the examples", name, known)
-        labels, raw = self.data.read(label, names)
-        own = label if self.has_labels else names[0]
-        of_examples, more = self.examples.read(own, names)
-        if not self.has_labels:
-            of_examples = labels[:1] * len(of_examples)
-        self.n = len(labels)
-        for name, first in raw.items():
-            if hasattr(first, "iloc"):
-                raw[name] = pd.concat([first, more[name]], ignore_index=True)
-            elif not isinstance(first, str):  # which says why it cannot be read
-                raw[name] = np.concatenate([first, more[name]])
-        return labels + of_examples, raw
+    of_examples = of_examples if has_labels else labels[:1] * len(of_examples)
+    return labels + of_examples, raw, place, n

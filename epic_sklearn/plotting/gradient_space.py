@@ -228,15 +228,16 @@ class GradientSpaceDisplay:
             None if rows is None else as_mask(rows, n, name)[drawn]
             for name, rows in given.items()
         )
-        y, at = labels[drawn], target
+        labels, at, of_targets = labels[drawn], None, None
         if target is not None:
             n_targets = len(target)  # type: ignore[arg-type]
-            target_label = _each_target(target_label, n_targets, y)
+            of_targets = _each_target(target_label, n_targets, labels)
             at = check_gradients(target, n_targets)
-        points, ratios, at = _project(everything[drawn], y, at, target_label, metric)
-        marks: Any = {"is_medoid": is_medoid, "is_poison": is_poison, "targets": at}
-        display = cls(points, y, kept[drawn], ratios, **marks)
-        display.target_labels = None if target is None else target_label
+        how = labels, at, of_targets, metric
+        points, ratios, targets = _project(everything[drawn], *how)
+        marks = {"is_medoid": is_medoid, "is_poison": is_poison, "targets": targets}
+        display = cls(points, labels, kept[drawn], ratios, **marks)
+        display.target_labels = of_targets
         return display.plot(ax=ax)
 
     def plot(self, ax: Any = None) -> GradientSpaceDisplay:

@@ -1,6 +1,6 @@
 """The audit page: look at what was isolated, decide, and apply the decisions."""
 
-from ._case import Case, probabilities_of, shortened
+from ._case import Case, as_text, probabilities_of, shortened
 from ._decisions import fit_id
 from ._looks import check_images
 from ._trace_page import looks_of_trace, write_trace
@@ -11,6 +11,7 @@ __all__ = [
     "Case",
     "Reviewable",
     "all_or_none",
+    "as_text",
     "check_images",
     "fit_id",
     "looks_of_trace",

@@ -15,13 +15,22 @@ from .._utils import learned_nothing
 from ..gradients import GradientExtractor, Gradients, gradient_norm_change
 from ..gradients.modules import forward
 from ..schedule import DropSchedule
-from ..validation import class_warnings
+from ..validation import class_warnings, is_missing
 
 
 def shortened(value: Any, longest: int = 200) -> str:
     """Text of bounded length."""
     text = str(value)
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def as_text(value: Any, longest: int = 120) -> str:
+    """Text of a cell of a table, of bounded length."""
+    if is_missing(value):
+        return "missing"
+    if isinstance(value, float | np.floating):
+        return f"{value:.5g}"
+    return shortened(str(value).removesuffix(" 00:00:00"), longest)
 
 
 def probabilities_of(

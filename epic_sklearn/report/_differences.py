@@ -9,10 +9,9 @@ import scipy.sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from ..base import is_dataframe, take_rows
-from ..validation import is_missing
+from ._case import as_text
 
 N_FEATURES = 12
-LONGEST_TEXT = 120
 LONG = 60  # texts from which a column is shown by itself
 BLOCK = 256
 
@@ -75,13 +74,6 @@ def _values(X: Any, rows: np.ndarray) -> np.ndarray:
     return values
 
 
-def _as_text(value: Any, is_number: bool) -> str:
-    if is_missing(value):
-        return "missing"
-    text = f"{float(value):.5g}" if is_number else str(value).removesuffix(" 00:00:00")
-    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
-
-
 def _gaps(
     ours: np.ndarray, theirs: np.ndarray, is_number: np.ndarray, spread: np.ndarray
 ) -> np.ndarray:
@@ -113,8 +105,7 @@ def differences(X: Any, rows: np.ndarray, others: np.ndarray) -> list[list[Any]]
         for i, columns in enumerate(largest):
             pair: list[Any] = []
             for j in columns[gap[i, columns] > 0].tolist():
-                a = _as_text(ours[i, j], is_number[j])
-                b = _as_text(theirs[i, j], is_number[j])
-                pair += [j, a, b, round(float(gap[i, j]), 2)]
+                texts = as_text(ours[i, j]), as_text(theirs[i, j])
+                pair += [j, *texts, round(float(gap[i, j]), 2)]
             found.append(pair)
     return found

@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d
 
 from ..base import is_dataframe, take_rows, to_numpy
 from ..gradients.items import in_memory, inputs_and_labels, is_dataset, items_of
-from ._case import shortened
+from ._case import as_text, shortened
 
 N_VALUES = 12
 LONGEST_TEXT = 2000
@@ -188,8 +188,5 @@ def _look(item: Any) -> Look:
     image = channels_last(values[None]) if values.ndim in (2, 3) else None
     if image is not None and values.dtype.kind in "fiub" and np.isfinite(values).all():
         return Look(image[0], "")
-    return Look(None, "\n".join(map(_value, values.ravel()[:N_VALUES].tolist())))
-
-
-def _value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else shortened(value, 40)
+    cells = (as_text(value, 40) for value in values.ravel()[:N_VALUES].tolist())
+    return Look(None, "\n".join(cells))
