@@ -85,17 +85,6 @@ def test_a_parquet_file_names_all_columns_of_other_types_at_once(folder, capsys)
     assert scan("t.parquet", *options) == 0
 
 
-def test_columns_of_a_text_array_are_left_out_as_the_array(folder, capsys):
-    X, y = poisoned_iris()
-    ids = np.array([[f"{i} %", f"{i},5"] for i in range(150)])
-    np.savez("ids.npz", X=X, ids=ids, y=y)
-    options = ["--label", "y", "--features", "X,ids"]
-    message = refused(capsys, "ids.npz", *options)
-    assert "'ids[0]' holds" in message and "'ids[1]' holds" in message
-    assert message.endswith("Leave them out with --exclude ids or mend them.")
-    assert scan("ids.npz", *options, "--exclude", "ids") == 0
-
-
 def test_one_unusable_column_is_one_line(folder, capsys):
     rows = "".join(f"{i} %,{'uv'[i % 2]}\n" for i in range(80))
     write("t.csv", "a,y\n" + rows)

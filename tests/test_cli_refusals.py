@@ -165,7 +165,7 @@ def test_text_in_arrays_that_cannot_be_read(folder, capsys):
     assert "'other' has shape (149, 4)" in message
     np.savez("dates.npz", X=X, y=y, t=np.zeros(150, "datetime64[s]"))
     options = ["--label", "y", "--features", "t"]
-    assert "neither number nor text" in refused(capsys, "dates.npz", *options)
+    assert "neither of numbers nor one text" in refused(capsys, "dates.npz", *options)
 
 
 def test_broken_archives(folder, capsys):

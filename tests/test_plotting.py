@@ -613,7 +613,6 @@ def test_many_long_names_beside_the_axes_and_beside_users_axes():
         ({**COLUMNS, "attack_success": [0, 0, np.nan]}, "attack_success contains nan"),
         ({**COLUMNS, "n_trials": [10, 10]}, "same length"),
         ({**COLUMNS, "n_trials": [10, 0, 10]}, "integer not less than 1"),
-        ({**COLUMNS, "seconds": [1, -1, 1]}, "seconds"),
         ({"name": ["none"], "attack_success": [0.1]}, "with its name, clean_accuracy"),
         ([], "0 lines"),
         ({"name": [], "attack_success": [], "clean_accuracy": []}, "0 lines"),

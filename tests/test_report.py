@@ -24,7 +24,7 @@ from epic_sklearn import (
 from epic_sklearn.base import nearest_kept
 from epic_sklearn.plotting import GradientSpaceDisplay
 from epic_sklearn.report._differences import differences, resolve_names
-from epic_sklearn.report._looks import check_images, thumbnails, to_png
+from epic_sklearn.report._looks import check_images, thumbnails
 from epic_sklearn.rules import (
     DeepKNN,
     FarNeighbors,
@@ -227,14 +227,16 @@ def decoded(png):
     return np.rint(255 * pyplot.imread(io.BytesIO(png))).astype(np.uint8)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_png_is_read_back_pixel_by_pixel(channels):
-    pixels = np.random.default_rng(0).integers(0, 256, (7, 5, channels), np.uint8)
-    np.testing.assert_array_equal(decoded(to_png(pixels)), pixels.squeeze())
-
-
 def pixels_of(thumbnail):
     return decoded(base64.b64decode(thumbnail))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_thumbnails_of_small_images_are_read_back_pixel_by_pixel(channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 5, channels), np.uint8)
+    np.testing.assert_array_equal(
+        pixels_of(thumbnails({0: pixels})[0]), pixels.squeeze()
+    )
 
 
 def test_every_format_of_images_gives_the_same_thumbnails():
@@ -343,10 +345,11 @@ def test_two_reports_of_one_fit_are_the_same_file(tmp_path, iris, detector):
     assert detector.report(*iris, tmp_path / "b.html").read_bytes() == a
 
 
-def test_missing_jinja2_is_named_before_any_work(tmp_path, iris, detector, monkeypatch):
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    detector.extractor_ = None
-    with pytest.raises(ImportError, match=r"epic-sklearn\[report\]"):
+@pytest.mark.parametrize("name", ["jinja2", "PIL"])
+def test_what_is_missing_is_named(tmp_path, iris, detector, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    detector.extractor_ = None  # before any work
+    with pytest.raises(ImportError, match=rf"{name}: .*epic-sklearn\[report\]"):
         detector.report(*iris, tmp_path / "a.html")
 
 

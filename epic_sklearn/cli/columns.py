@@ -283,9 +283,7 @@ def typed(name: str, raw: Any, how: Reading, place: Place) -> Column:
     return column
 
 
-def type_columns(
-    raw: dict[str, Any], how: Reading, place: Place, known: Sequence[str]
-) -> list[Column]:
+def type_columns(raw: dict[str, Any], how: Reading, place: Place) -> list[Column]:
     """Type all columns; refuse those that fail in one error, so one look is enough."""
     columns, problems = [], {}
     for name in list(raw):
@@ -295,9 +293,7 @@ def type_columns(
             problems[name] = error.message
     if not problems:
         return columns
-    # Of an array of texts each column has a name.
-    given = [name if name in known else name.rpartition("[")[0] for name in problems]
-    leave_out = f"out with --exclude {as_option(dict.fromkeys(given))} or mend"
+    leave_out = f"out with --exclude {as_option(problems)} or mend"
     lines = [f"{name!r} {why}" for name, why in problems.items()]
     if len(lines) == 1:
         raise Unusable(f"Column {lines[0]}. Leave it {leave_out} it.")

@@ -54,7 +54,8 @@ def check_outputs(o: SimpleNamespace) -> None:
             refuse_if(not o.force, f"{what} exists; give --force to replace it.")
         taken[real] = f"the file of --{name}"
         if name == "report":
-            need("jinja2", "report", "--report needs")
+            for module in ("jinja2", "PIL"):
+                need(module, "report", "--report needs")
 
 
 def printable(value: Any) -> Text:

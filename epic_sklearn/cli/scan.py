@@ -180,24 +180,11 @@ def read(
         (given, raw), n = data.read(o.label, names), 0
     else:
         given, raw, place, n = tables.read_together(data, examples, o.label, names)
-    labels, images = columns.check_labels(o.label, given, place), None
-    done: list[columns.Column] = []
-    for name, option in beside.items():
-        texts = raw.pop(name, None)
-        texts = texts if np.ndim(texts) == 1 else None
-        if texts is None and option == "--show" and isinstance(data, NpzFile):
-            with refusing(f"Array {name!r} is not of pictures: "):
-                images = report.check_images(data.arrays[name], len(labels))
-        else:
-            is_shown = texts is not None or option == "--exclude"
-            why = "it has not one text or number a row."
-            refuse_if(not is_shown, f"{option} {name}: {why}")
-        done.append(columns.Column(name, None, f"left out: {option}", texts))
+    labels = columns.check_labels(o.label, given, place)
+    done, images = _left_out(data, beside, raw, len(labels))
     named = split_names(o.as_text, data), split_names(o.features, data)
     how = columns.Reading(o.decimal, o.thousands, o.missing, o.date_format, *named)
-    done += columns.type_columns(raw, how, place, data.names)
-    order = {name: i for i, name in enumerate(data.names)}
-    done.sort(key=lambda column: order.get(column.name, len(order)))
+    done += columns.type_columns(raw, how, place)
     used = [column for column in done if column.values is not None]
     X, names = _join(used)
     shown = {
@@ -218,6 +205,25 @@ def read(
         if columns.counts_rows(column.values)
     ]
     return Scan(o, data, labels, X, shown, notes, n=n)
+
+
+def _left_out(
+    data: Any, beside: dict[str, str], raw: dict[str, Any], n: int
+) -> tuple[list[columns.Column], Any]:
+    """Take columns out of `raw` that are shown only; and pictures that are."""
+    found, images = [], None
+    for name, option in beside.items():
+        texts = raw.pop(name, None)
+        texts = texts if np.ndim(texts) == 1 else None
+        if texts is None and option == "--show" and isinstance(data, NpzFile):
+            with refusing(f"Array {name!r} is not of pictures: "):
+                images = report.check_images(data.arrays[name], n)
+        else:
+            is_shown = texts is not None or option == "--exclude"
+            why = "it has not one text or number a row."
+            refuse_if(not is_shown, f"{option} {name}: {why}")
+        found.append(columns.Column(name, None, f"left out: {option}", texts))
+    return found, images
 
 
 def _join(used: Sequence[columns.Column]) -> tuple[Any, list[str]]:

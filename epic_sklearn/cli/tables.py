@@ -23,7 +23,6 @@ from .columns import (
     as_numbers,
     as_option,
     check_names,
-    names_of,
     need,
     refuse_if,
     refusing,
@@ -126,17 +125,15 @@ class LinesFile(Table):
     def read(self, label: str, names: Sequence[str]) -> Raw:
         """Read labels and columns, all as text."""
         self._lines: list[int] = []
-        parts: list[pd.DataFrame] = []
+        parts = [pd.DataFrame(columns=self.names, dtype="str")]
         records = itertools.islice(self._records(), int(not self._is_json), None)
         while chunk := list(itertools.islice(records, CHUNK)):
             rows = [self._fields(line, record) for line, record, _ in chunk]
-            if not parts:
+            if not self._lines:
                 self._check_header(rows[0])
             self._lines += [line for line, _, _ in chunk]
             table = pd.DataFrame(rows, columns=self.names, dtype="str")
             parts.append(table[list(dict.fromkeys([label, *names]))])
-        if not parts:
-            raise Unusable("The data have no rows.")
         table = pd.concat(parts, ignore_index=True)
         return table[label].tolist(), {name: table[name] for name in names}
 
@@ -293,15 +290,13 @@ class NpzFile(Table):
                     f"{len(labels)} labels; choose arrays with one row a label by "
                     "--features, or leave this one out with --exclude."
                 )
-            block = array.reshape(len(array), -1)
             if array.dtype.kind in "fiub":
-                raw[name] = array if array.ndim == 1 else block
-            elif array.dtype.kind == "U":
-                texts = block.T.astype(object)
-                raw |= dict(zip(names_of(name, array), texts, strict=True))
+                raw[name] = array.reshape(len(array), -1) if array.ndim > 1 else array
+            elif array.dtype.kind == "U" and array.ndim == 1:
+                raw[name] = array.astype(object)
             else:
-                wrong = f"is of type {array.dtype}, which is neither number nor text"
-                raw[name] = wrong
+                wrong = "which is neither of numbers nor one text a row"
+                raw[name] = f"is of type {array.dtype}, {array.ndim}-D, {wrong}"
         return labels.tolist(), raw
 
     def _decoded(self, name: str) -> np.ndarray:

@@ -203,15 +203,14 @@ class TradeoffDisplay:
                 f"records has columns {list(frame)} and {len(frame)} lines; give one a "
                 f"defence, with its name, {x} and {y}."
             )
-        xs, ys = (_check_numbers(frame[name], name, 1.0) for name in (x, y))
+        xs, ys = (_check_fractions(frame[name], name) for name in (x, y))
         intervals = seconds = None
         if "n_trials" in frame:
             pairs = zip(ys, frame["n_trials"].tolist(), strict=True)
             ends = [wilson_interval(round(rate * n), n) for rate, n in pairs]
             intervals = np.array(ends)
         if "seconds" in frame:
-            most = np.finfo(float).max
-            seconds = _check_numbers(frame["seconds"], "seconds", most)
+            seconds = frame["seconds"].to_numpy(dtype=np.float64)
         names = list(map(str, frame["name"]))
         how: Any = {"intervals": intervals, "seconds": seconds}
         return cls(names, xs, ys, x, y, **how).plot(ax=ax)
@@ -263,13 +262,12 @@ class TradeoffDisplay:
         tidy(self.ax_)
 
 
-def _check_numbers(values: Any, name: str, most: float) -> np.ndarray:
-    """Return numbers from 0 to `most`, 1 for fractions."""
+def _check_fractions(values: Any, name: str) -> np.ndarray:
     numbers = np.asarray(values, dtype=np.float64)
-    bad = numbers[~((numbers >= 0) & (numbers <= most))]
+    bad = numbers[~((numbers >= 0) & (numbers <= 1))]
     if len(bad):
-        wanted = "give finite numbers >= 0."
-        if most == 1:
-            wanted = "it is a fraction in [0, 1]. Divide percentages by 100."
-        raise ValueError(f"{name} contains {bad[0]:g}; {wanted}")
+        raise ValueError(
+            f"{name} contains {bad[0]:g}; it is a fraction in [0, 1]. Divide "
+            "percentages by 100."
+        )
     return numbers

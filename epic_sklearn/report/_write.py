@@ -47,12 +47,13 @@ def all_or_none(targets: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
 
 
 def _environment() -> Any:
-    """Return jinja2's environment, or say how to install it."""
+    """Return jinja2's environment, or say what to install."""
     try:
         import jinja2
+        import PIL  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "The audit page needs jinja2: pip install 'epic-sklearn[report]'."
+            f"The audit page needs {error.name}: pip install 'epic-sklearn[report]'."
         ) from error
     return jinja2.Environment(
         loader=jinja2.PackageLoader(__package__),

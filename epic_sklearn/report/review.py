@@ -73,7 +73,7 @@ class Reviewable(RowsToFrame):
         dropped, and a table of the dropped rows beside the nearest kept row of
         their class, in which each can be marked to keep or to drop. The marks are
         downloaded as CSV, which :meth:`apply_decisions` reads. The page loads
-        nothing from the network, and sends nothing. Needs jinja2
+        nothing from the network, and sends nothing. Needs jinja2 and pillow
         (``pip install 'epic-sklearn[report]'``).
 
         Parameters
@@ -118,7 +118,7 @@ class Reviewable(RowsToFrame):
         FileExistsError
             If there is a file already and `overwrite` is False.
         ImportError
-            If jinja2 is missing.
+            If jinja2 or pillow is missing.
 
         Examples
         --------
