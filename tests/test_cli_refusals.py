@@ -120,7 +120,7 @@ MEDOIDS = ["--rule", "IsolatedMedoids"]
         (["--probabilities", "p.npy"], "1 of 150 rows of probabilities"),
         (["--probabilities", "short.npy"], "has probabilities of shape (149, 3)"),
         (["--probabilities", "wide.npy"], "4 columns without names"),
-        (["--probabilities", "renamed.csv"], "no column named 'setosa'"),
+        (["--probabilities", "renamed.csv"], "3 columns named ['a', 'b', 'c']"),
         (["--probabilities", "words.csv"], "could not convert"),
         (["--gradients", "nan.npy"], "not finite in 1 rows"),
         (["--out", "kept.parquet"], "ends in .csv"),

@@ -99,14 +99,15 @@ def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, Any]
     texts = [str(each) for each in classes.tolist()]
     matrix, names, _ = _read_matrix(path, "probabilities", len(labels), texts)
     check_names(path, names or [], "column")
-    known = f"the {len(classes)} classes are {texts[:20]}. Name the columns by class."
-    if names is None and matrix.shape[1] != len(classes):
-        raise Unusable(f"{path} has {matrix.shape[1]} columns without names, {known}")
-    names, is_named = names or texts, names is not None
-    missing = [text for text in texts if text not in names]
-    if missing:
-        no_column = f"no column named {missing[0]!r}: its columns are {names[:20]}"
-        raise Unusable(f"{path} has {no_column}, {known}")
+    is_named = names is not None
+    missing = [text for text in texts if text not in (names if is_named else texts)]
+    if missing or not (is_named or matrix.shape[1] == len(classes)):
+        how = f"named {names[:20]}" if is_named else "without names"
+        raise Unusable(
+            f"{path} has {matrix.shape[1]} columns {how}, and the {len(classes)} "
+            f"classes are {texts[:20]}. Name the columns by class."
+        )
+    names = names or texts
     places = np.array([names.index(text) for text in texts])
     with refusing(f"{path}: "):
         gradients = logit_gradients(matrix, places[codes])

@@ -77,22 +77,17 @@ class ClusterSizeDisplay:
     dropped: np.ndarray | None = None
 
     @classmethod
-    def from_estimator(
-        cls,
-        estimator: Any,
-        *,
-        poison_indices: ArrayLike | None = None,
-        y: ArrayLike | None = None,
-        ax: Any = None,
-    ) -> ClusterSizeDisplay:
+    def from_estimator(cls, estimator: Any, **how: Any) -> ClusterSizeDisplay:
         """Draw the clusters of a fitted estimator, callback or sampler.
 
         Parameters
         ----------
-        estimator, poison_indices, y, ax : see :meth:`DropHistoryDisplay.from_estimator`
+        estimator : see :meth:`DropHistoryDisplay.from_estimator`
             The rule must be one that makes clusters, such as IsolatedMedoids, or
             a ValueError is raised. The clusters are those of the round in which
             an example was last clustered.
+        **how : poison_indices, y, ax
+            See :meth:`DropHistoryDisplay.from_predictions`.
         """
         schedule = schedule_of(estimator)
         if "cluster_size" not in schedule.details:
@@ -101,13 +96,8 @@ class ClusterSizeDisplay:
                 "draw: its details have no 'cluster_size'. Fit with "
                 "rule=IsolatedMedoids(), or draw a DropHistoryDisplay."
             )
-        return cls.from_predictions(
-            schedule.details["cluster_size"],
-            schedule.keep,
-            poison_indices=poison_indices,
-            y=y,
-            ax=ax,
-        )
+        sizes = schedule.details["cluster_size"]
+        return cls.from_predictions(sizes, schedule.keep, **how)
 
     @classmethod
     def from_predictions(
@@ -125,18 +115,12 @@ class ClusterSizeDisplay:
         ----------
         cluster_sizes : array-like of shape (n,), int
             Size of the cluster that each example is in, its medoid included:
-            ``find_medoids(...).cluster_size``. A ValueError is raised if one is
-            below 1.
+            ``find_medoids(...).cluster_size``.
         keep : array-like of shape (n,), bool, default=None
             False for the examples that were dropped. None: not known.
-        poison_indices, y, ax : see :meth:`DropHistoryDisplay.from_estimator`
+        poison_indices, y, ax : see :meth:`DropHistoryDisplay.from_predictions`
         """
         sizes = check_column(cluster_sizes, "cluster_sizes", kinds="iu", a="integer")
-        if sizes.min() < 1:
-            raise ValueError(
-                f"cluster_sizes contains {sizes.min()}; an example's cluster has at "
-                "least itself in it, so sizes are 1 or more."
-            )
         bins = np.array([edge for edge in BINS if edge <= sizes.max()])
         in_bin = np.searchsorted(bins, sizes, side="right") - 1
         groups = make_groups(len(sizes), poison_indices, y)

@@ -86,14 +86,7 @@ class DropHistoryDisplay:
     clock: str = "epochs trained"
 
     @classmethod
-    def from_estimator(
-        cls,
-        estimator: Any,
-        *,
-        poison_indices: ArrayLike | None = None,
-        y: ArrayLike | None = None,
-        ax: Any = None,
-    ) -> DropHistoryDisplay:
+    def from_estimator(cls, estimator: Any, **how: Any) -> DropHistoryDisplay:
         """Draw what a fitted estimator, callback or sampler dropped.
 
         Parameters
@@ -102,13 +95,8 @@ class DropHistoryDisplay:
 EPICFilter, EPICResampler or FilteredClassifier
             After training, or after at least one round. Rounds of a filter are
             numbered, those of training stand at their epoch.
-        poison_indices : array-like of int, or of bool and shape (n,), default=None
-            The poisons' row numbers, or a mask: one curve for the poisons, one
-            for the clean examples.
-        y : array-like of shape (n,), default=None
-            Labels: one curve a class. Not together with `poison_indices`.
-        ax : matplotlib Axes, default=None
-            Where to draw. None: a new figure.
+        **how : poison_indices, y, ax
+            See :meth:`from_predictions`.
 
         Raises
         ------
@@ -122,14 +110,10 @@ EPICFilter, EPICResampler or FilteredClassifier
             If lengths or row numbers don't fit.
         """
         schedule = schedule_of(estimator)
-        return cls.from_predictions(
-            schedule.dropped_at_epoch,
-            [record.epoch for record in schedule.rounds],
-            poison_indices=poison_indices,
-            y=y,
-            clock="round" if schedule.clock == "round" else "epochs trained",
-            ax=ax,
-        )
+        clock = "round" if schedule.clock == "round" else "epochs trained"
+        rounds = [record.epoch for record in schedule.rounds]
+        given = schedule.dropped_at_epoch, rounds
+        return cls.from_predictions(*given, clock=clock, **how)
 
     @classmethod
     def from_predictions(
@@ -152,9 +136,15 @@ EPICFilter, EPICResampler or FilteredClassifier
             is raised if `epochs` lacks one of them.
         epochs : array-like of shape (n_rounds,), int
             When the rounds were, those that dropped nothing included.
+        poison_indices : array-like of int, or of bool and shape (n,), default=None
+            The poisons' row numbers, or a mask: one curve for the poisons, one
+            for the clean examples.
+        y : array-like of shape (n,), default=None
+            Labels: one curve a class. Not together with `poison_indices`.
         clock : str, default="epochs trained"
             What `epochs` counts: the name of the x axis.
-        poison_indices, y, ax : see :meth:`from_estimator`
+        ax : matplotlib Axes, default=None
+            Where to draw. None: a new figure.
         """
         when = check_column(dropped_at, "dropped_at", kinds="iu", a="integer")
         rounds = np.unique(np.asarray(epochs))

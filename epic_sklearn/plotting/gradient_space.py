@@ -110,11 +110,9 @@ class GradientSpaceDisplay:
         X: Any,
         y: ArrayLike,
         *,
-        poison_indices: ArrayLike | None = None,
         target: Any = None,
         target_label: Any = None,
-        classes: ArrayLike | None = None,
-        ax: Any = None,
+        **how: Any,
     ) -> GradientSpaceDisplay:
         """Draw a fitted estimator's training examples in its gradient space.
 
@@ -132,7 +130,8 @@ class GradientSpaceDisplay:
             Their labels.
         target : array-like of shape (n_targets, ...), default=None
             Targets of the attack, in the form of rows of X.
-        poison_indices, target_label, classes, ax : see :meth:`from_predictions`
+        target_label, **how : poison_indices, classes, ax
+            See :meth:`from_predictions`.
 
         Raises
         ------
@@ -163,12 +162,10 @@ class GradientSpaceDisplay:
             labels,
             schedule.keep,
             medoid_indices=medoids,
-            poison_indices=poison_indices,
             target=target,
             target_label=target_label,
-            classes=classes,
             metric=schedule.rule.metric,
-            ax=ax,
+            **how,
         )
 
     @classmethod

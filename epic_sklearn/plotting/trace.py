@@ -76,7 +76,7 @@ class TraceDisplay:
             (n, H, W, C), texts, dataframes, arrays.
         n_top : int, default=6
             Rows beside each example.
-        poison_indices : see :meth:`DropHistoryDisplay.from_estimator`
+        poison_indices : see :meth:`DropHistoryDisplay.from_predictions`
             Rows with an orange frame.
         """
         asked, of_rows, span = looks_of_trace(found, X, examples, n_top)

@@ -118,7 +118,7 @@ class TradeoffDisplay:
         estimator : detector or dict of str to detector
             What :meth:`DropHistoryDisplay.from_estimator` takes; several by name,
             on training sets of the same length and poisons.
-        poison_indices, ax : see :meth:`DropHistoryDisplay.from_estimator`
+        poison_indices, ax : see :meth:`DropHistoryDisplay.from_predictions`
             At least one poison and one clean example, or a ValueError is raised.
         """
         if not isinstance(estimator, Mapping):
@@ -195,7 +195,8 @@ class TradeoffDisplay:
             What the defence costs.
         y : {"attack_success", "poisons_left"}, default="attack_success"
             What the attack still achieves.
-        ax : see :meth:`DropHistoryDisplay.from_estimator`
+        ax : matplotlib Axes, default=None
+            Where to draw. None: a new figure.
         """
         frame = as_frame(records)
         if frame.empty or not {"name", x, y} <= set(frame):
@@ -203,7 +204,15 @@ class TradeoffDisplay:
                 f"records has columns {list(frame)} and {len(frame)} lines; give one a "
                 f"defence, with its name, {x} and {y}."
             )
-        xs, ys = (_check_fractions(frame[name], name) for name in (x, y))
+        for name in (x, y):
+            numbers = frame[name].astype(float)
+            bad = numbers[~numbers.between(0, 1)].tolist()
+            if bad:
+                raise ValueError(
+                    f"{name} contains {bad[0]:g}; it is a fraction in [0, 1]. Divide "
+                    "percentages by 100."
+                )
+        xs, ys = frame[[x, y]].to_numpy(dtype=np.float64).T
         intervals = seconds = None
         if "n_trials" in frame:
             pairs = zip(ys, frame["n_trials"].tolist(), strict=True)
@@ -260,14 +269,3 @@ class TradeoffDisplay:
         show_percent(self.ax_.xaxis)
         show_percent(self.ax_.yaxis)
         tidy(self.ax_)
-
-
-def _check_fractions(values: Any, name: str) -> np.ndarray:
-    numbers = np.asarray(values, dtype=np.float64)
-    bad = numbers[~((numbers >= 0) & (numbers <= 1))]
-    if len(bad):
-        raise ValueError(
-            f"{name} contains {bad[0]:g}; it is a fraction in [0, 1]. Divide "
-            "percentages by 100."
-        )
-    return numbers
