@@ -628,5 +628,3 @@ def test_bad_quantities_and_poisons_are_refused(detectors):
         TradeoffDisplay.from_predictions(COLUMNS, x="accuracy")
     with pytest.raises(ValueError, match="at least one poison"):
         TradeoffDisplay.from_estimator(detectors["filter"], [])
-    with pytest.raises(ValueError, match="empty dict"):
-        TradeoffDisplay.from_estimator({}, [0])

@@ -40,7 +40,6 @@ WAY_BACK = (
     "Run the same scan again with `--decisions FILE --out KEPT`: it writes the rows "
     "that are left, to train on."
 )
-WORDS = ("true", "false", "none")  # as Python does not write them
 
 
 def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
@@ -56,9 +55,9 @@ def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
         refuse_if(not is_assigned, f"--set {setting}: give NAME=VALUE.{takes}")
         if key not in parameters:
             raise unknown(f"{type(rule).__name__} parameter", key, parameters)
-        value: Any = text.title() if text.lower() in WORDS else text
+        value: Any = text
         with suppress(ValueError, SyntaxError):
-            value = ast.literal_eval(value)
+            value = ast.literal_eval(text)
         rule.set_params(**{key: value})
     with refusing(after=takes):
         return rules.resolve_rule(rule)

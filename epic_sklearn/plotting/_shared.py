@@ -48,8 +48,8 @@ def schedule_of(estimator: Any) -> DropSchedule:
 
 def make_groups(
     n: int, poison_indices: ArrayLike | None, y: ArrayLike | None
-) -> dict[str, np.ndarray]:
-    """Name and mask of each group: poisons and clean, or classes, or all."""
+) -> tuple[list[str], np.ndarray]:
+    """Names and masks (n_groups, n): poisons and clean, or classes, or all."""
     if poison_indices is not None and y is not None:
         raise ValueError(
             "Both poison_indices and y are given; give poison_indices to compare "
@@ -57,24 +57,14 @@ def make_groups(
         )
     if y is not None:
         labels = check_column(y, "y", n)
-        return {str(label): labels == label for label in np.unique(labels).tolist()}
+        classes = np.unique(labels)
+        return list(map(str, classes.tolist())), labels == classes[:, None]
     if poison_indices is None:
-        return {"all examples": np.ones(n, dtype=bool)}
+        return ["all examples"], np.ones((1, n), dtype=bool)
     is_poison = as_mask(poison_indices, n, "poison_indices")
     groups = {"poisons": is_poison, "clean examples": ~is_poison}
-    return {name: mask for name, mask in groups.items() if mask.any()}
-
-
-def import_pyplot() -> Any:
-    """Import matplotlib's pyplot late, or say how to install it."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            "Displays need matplotlib, which the extra 'plot' brings: "
-            "pip install 'epic-sklearn[plot]'."
-        ) from error
-    return plt
+    groups = {name: mask for name, mask in groups.items() if mask.any()}
+    return list(groups), np.array(list(groups.values()))
 
 
 def series_style(i: int) -> dict[str, Any]:
@@ -105,9 +95,9 @@ def shorten(label: Any, longest: int = LONGEST_LABEL) -> str:
     return f"\u200b{text}" if text.startswith("_") else text
 
 
-def names_with_sizes(groups: Iterable[tuple[str, int]]) -> list[str]:
+def names_with_sizes(names: Iterable[str], sizes: Iterable[int]) -> list[str]:
     """Names of groups, and how many examples each has, for a legend."""
-    return [f"{shorten(name)} ({n:,})" for name, n in groups]
+    return [f"{shorten(name)} ({n:,})" for name, n in zip(names, sizes, strict=True)]
 
 
 def axes_to_draw_on(
@@ -117,7 +107,14 @@ def axes_to_draw_on(
     if ax is not None:
         axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
         return axes[0].figure, axes
-    figure, axes = import_pyplot().subplots(
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "Displays need matplotlib, which the extra 'plot' brings: "
+            "pip install 'epic-sklearn[plot]'."
+        ) from error
+    figure, axes = plt.subplots(
         n_rows, n_columns, figsize=size, layout="constrained", squeeze=False
     )
     return figure, axes.ravel()

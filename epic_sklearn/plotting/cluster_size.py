@@ -33,8 +33,7 @@ class ClusterSizeDisplay:
     poisons that collide on one point show as one block further right, at the
     threshold that would be needed.
 
-    Make one with :meth:`from_estimator` or :meth:`from_predictions`. All
-    parameters are stored as attributes.
+    Made by :meth:`from_estimator` or :meth:`from_predictions`.
 
     Parameters
     ----------
@@ -123,9 +122,8 @@ class ClusterSizeDisplay:
         sizes = check_column(cluster_sizes, "cluster_sizes", kinds="iu", a="integer")
         bins = np.array([edge for edge in BINS if edge <= sizes.max()])
         in_bin = np.searchsorted(bins, sizes, side="right") - 1
-        groups = make_groups(len(sizes), poison_indices, y)
-        masks, dropped = np.array(list(groups.values())), None
-        group_sizes = masks.sum(axis=1)
+        names, masks = make_groups(len(sizes), poison_indices, y)
+        group_sizes, dropped = masks.sum(axis=1), None
 
         def shares(part: np.ndarray) -> np.ndarray:
             counts = [np.bincount(in_bin[m & part], None, len(bins)) for m in masks]
@@ -134,13 +132,11 @@ class ClusterSizeDisplay:
         if keep is not None:
             dropped = shares(~check_column(keep, "keep", len(sizes), "b", "bool"))
         everything = shares(np.ones(len(sizes), dtype=bool))
-        display = cls(everything, bins, list(groups), group_sizes.tolist(), dropped)
-        return display.plot(ax=ax)
+        return cls(everything, bins, names, group_sizes.tolist(), dropped).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> ClusterSizeDisplay:
         """Draw, on `ax` or in a new figure, and return the display."""
-        groups = zip(self.group_names, self.group_sizes, strict=True)
-        names = names_with_sizes(groups)
+        names = names_with_sizes(self.group_names, self.group_sizes)
         # A legend of two entries a bin, at most.
         height = max(2.8, 1.0 + 0.42 * len(names), 0.8 + 0.48 * len(self.bins))
         self.figure_, (self.ax_,) = axes_to_draw_on(ax, (WITH_LEGEND, height))

@@ -34,8 +34,7 @@ class DropHistoryDisplay:
     classes, or all examples together. A curve is a staircase: between rounds
     nothing is dropped, and what is dropped stays dropped.
 
-    Make one with :meth:`from_estimator` or :meth:`from_predictions`. All
-    parameters are stored as attributes.
+    Made by :meth:`from_estimator` or :meth:`from_predictions`.
 
     Parameters
     ----------
@@ -154,20 +153,15 @@ EPICFilter, EPICResampler or FilteredClassifier
                 f"epochs is {rounds.tolist()} and examples were dropped at "
                 f"{elsewhere.tolist() or 'no time'}; give the epochs of all rounds."
             )
-        groups = make_groups(len(when), poison_indices, y)
+        names, masks = make_groups(len(when), poison_indices, y)
         so_far = (when[:, None] != -1) & (when[:, None] <= rounds)
-        return cls(
-            np.array([so_far[mask].mean(axis=0) for mask in groups.values()]),
-            rounds,
-            list(groups),
-            group_sizes=[int(mask.sum()) for mask in groups.values()],
-            clock=clock,
-        ).plot(ax=ax)
+        fractions = np.array([so_far[mask].mean(axis=0) for mask in masks])
+        sizes = masks.sum(axis=1).tolist()
+        return cls(fractions, rounds, names, sizes, clock).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> DropHistoryDisplay:
         """Draw, on `ax` or in a new figure, and return the display."""
-        groups = zip(self.group_names, self.group_sizes, strict=True)
-        names = names_with_sizes(groups)
+        names = names_with_sizes(self.group_names, self.group_sizes)
         width = 6.4 if len(names) == 1 else WITH_LEGEND
         self.figure_, (self.ax_,) = axes_to_draw_on(ax, (width, 4.0))
         self.lines_ = [self._draw_staircase(i, name) for i, name in enumerate(names)]

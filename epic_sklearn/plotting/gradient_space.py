@@ -49,8 +49,7 @@ class GradientSpaceDisplay:
     class's gradients vary most (two dimensions never show all; each panel says
     how much). Distances are drawn to scale.
 
-    Make one with :meth:`from_estimator` or :meth:`from_predictions`. All
-    parameters are stored as attributes. m is the number of examples drawn.
+    Made by :meth:`from_estimator` or :meth:`from_predictions`, of m examples.
 
     Parameters
     ----------
@@ -130,7 +129,8 @@ class GradientSpaceDisplay:
             Their labels.
         target : array-like of shape (n_targets, ...), default=None
             Targets of the attack, in the form of rows of X.
-        target_label, **how : poison_indices, classes, ax
+        target_label : see :meth:`from_predictions`
+        **how : poison_indices, classes, ax
             See :meth:`from_predictions`.
 
         Raises
@@ -290,8 +290,8 @@ class GradientSpaceDisplay:
         """One for all panels, with the number of examples of each kind."""
         from matplotlib.lines import Line2D
 
-        names = names_with_sizes((kind[0], kind[1].sum()) for kind in kinds)
-        looks = [kind[2] for kind in kinds]
+        kind_names, masks, looks = map(list, zip(*kinds, strict=True))
+        names = names_with_sizes(kind_names, np.sum(masks, axis=1))
         if self.targets is not None:
             names.append("target" if len(self.targets) == 1 else "targets")
             looks.append(TARGETS)

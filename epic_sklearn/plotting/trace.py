@@ -18,8 +18,7 @@ from ._shared import POISON, axes_to_draw_on, shorten
 class TraceDisplay:
     r"""Each traced example at the left, and the rows that taught its label beside it.
 
-    Images are drawn as such, texts and the first values of a row written. Make one
-    with :meth:`from_trace`.
+    Images are drawn as such, texts and the first values of a row written.
 
     Parameters
     ----------

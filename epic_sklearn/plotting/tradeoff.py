@@ -44,9 +44,7 @@ class TradeoffDisplay:
     is the clean accuracy, or the clean examples lost. A good defence is at the
     bottom, on the side that the axis calls better.
 
-    Make one with :meth:`from_predictions` from measured numbers, or with
-    :meth:`from_estimator` from fitted detectors and known poisons. All
-    parameters are stored as attributes.
+    Made by :meth:`from_predictions`, :meth:`from_report` or :meth:`from_estimator`.
 
     Parameters
     ----------
@@ -70,11 +68,6 @@ class TradeoffDisplay:
     markers_ : list of matplotlib Line2D
         One a defence.
     ax_, figure_, legend_ : see :class:`DropHistoryDisplay`
-
-    See Also
-    --------
-    DropHistoryDisplay : How poisons and clean examples go, round by round.
-    epic_sklearn.attack_success_rate : Measures the attack.
 
     Examples
     --------
@@ -123,8 +116,6 @@ class TradeoffDisplay:
         """
         if not isinstance(estimator, Mapping):
             estimator = {type(estimator).__name__: estimator}
-        if not estimator:
-            raise ValueError("estimator is an empty dict; give at least one detector.")
         points, curves = [], []
         for schedule in map(schedule_of, estimator.values()):
             given = schedule.keep, poison_indices

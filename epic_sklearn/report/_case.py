@@ -77,7 +77,7 @@ class Case:
     probabilities: tuple[np.ndarray, np.ndarray] | None  # (n, C), labels of columns
     settings: dict[str, Any]
     way_back: str  # what to do with the decisions, code between backticks
-    title: str = "EPIC audit"
+    title: str = ""
     images: Any = None
     feature_names: Any = None
     row_kind: str = "Row"

@@ -38,13 +38,9 @@ class Shown:
 
     flagged: np.ndarray  # most isolated first, (m,)
     near: np.ndarray  # the nearest kept row of each; itself where there is none
+    needed: np.ndarray  # all of these, which are looked at beside each other
     kept: list[np.ndarray]  # drawn, class by class
     images: dict[int, np.ndarray] = field(default_factory=dict)  # by row as given
-
-    @property
-    def needed(self) -> np.ndarray:
-        """Rows that are looked at beside each other."""
-        return np.unique(np.concatenate([self.flagged, self.near]))
 
 
 def rows_shown(case: Case) -> Shown:
@@ -61,7 +57,8 @@ def rows_shown(case: Case) -> Shown:
     for code in range(n_classes):
         rows = np.setdiff1d(np.flatnonzero(codes == code), flagged)
         kept.append(np.sort(rng.permutation(rows)[:most]))
-    return Shown(flagged, nearest_kept(flagged, case.gradients, *how), kept)
+    near = nearest_kept(flagged, case.gradients, *how)
+    return Shown(flagged, near, np.unique(np.concatenate([flagged, near])), kept)
 
 
 def look_at_rows(case: Case, shown: Shown) -> tuple[Case, Shown]:
@@ -168,14 +165,12 @@ def _names(case: Case, rows: np.ndarray) -> dict[str, Any]:
     of_X: Any = case.X if is_dataframe(case.X) else case.schedule
     index: Any = getattr(of_X, "index", None)
     counts = (getattr(index, "start", None), getattr(index, "step", None)) == (0, 1)
-    is_named = index is not None and not counts
-    if name_of is None and is_named:
+    if name_of is None and index is not None and not counts:
         kind = str(getattr(index, "name", None) or "Index")
         name_of = index.__getitem__
-    if name_of is None:
-        return {"rowKind": kind, "names": None}
     numbers = case.rows[rows].tolist()
-    return {"rowKind": kind, "names": {k: shortened(name_of(k)) for k in numbers}}
+    names = name_of and {k: shortened(name_of(k)) for k in numbers}
+    return {"rowKind": kind, "names": names}
 
 
 def _texts(asides: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any]]:

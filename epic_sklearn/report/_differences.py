@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.utils.sparsefuncs import mean_variance_axis
+from sklearn.preprocessing import StandardScaler
 
 from ..base import is_dataframe, take_rows
 from ._case import as_text
@@ -47,17 +48,15 @@ def without_long_texts(
 
 def _scales(X: Any) -> tuple[np.ndarray, np.ndarray]:
     """Which columns are numbers, and their standard deviations (1 for others)."""
-    if scipy.sparse.issparse(X):
-        floats = X.tocsr().astype(np.float64)
-        spread = np.sqrt(mean_variance_axis(floats, axis=0)[1])
-        return np.ones(X.shape[1], dtype=bool), np.where(spread > 0, spread, 1.0)
-    columns = [np.asarray(X[name]) for name in X.columns] if is_dataframe(X) else X.T
+    is_frame = is_dataframe(X)
+    columns = [np.asarray(X[name]) for name in X.columns] if is_frame else [X]
     is_number = np.array([column.dtype.kind in "iuf" for column in columns])
-    spread = np.ones(len(columns))
-    for i in np.flatnonzero(is_number):
-        values = columns[i].astype(np.float64)
-        there = values[~np.isnan(values)]
-        spread[i] = (there.std() if len(there) else 0.0) or 1.0
+    numbers = list(compress(columns, is_number))
+    is_number = is_number if is_frame else np.repeat(is_number, X.shape[1])
+    spread = np.ones(len(is_number))
+    if numbers:
+        table = np.column_stack(numbers) if is_frame else X
+        spread[is_number] = StandardScaler(with_mean=False).fit(table).scale_
     return is_number, spread
 
 

@@ -18,13 +18,7 @@ from ._write import check_path, fill
 def looks_of_trace(
     found: Any, X: Any, examples: Any, n_top: int
 ) -> tuple[dict[int, Look], dict[int, Look], tuple[float, float] | None]:
-    """Examples and their first rows by number, each read once; span of all images.
-
-    Raises
-    ------
-    ValueError
-        If X and examples are not of the rows and examples of a trace.
-    """
+    """Examples and their first rows by number, each read once; span of all images."""
     n, m = (n_items(x) if is_dataset(x) else _num_samples(x) for x in (X, examples))
     if (n, m) != (found.n_rows, len(found.labels)):
         raise ValueError(
@@ -45,7 +39,7 @@ def write_trace(
     path: str | PathLike[str],
     *,
     n_top: int = 20,
-    title: str | None = None,
+    title: str = "Why this prediction",
     overwrite: bool = False,
 ) -> Path:
     """Write the page; see :meth:`epic_sklearn.Trace.report`."""
@@ -63,6 +57,5 @@ def write_trace(
     for line in found.to_frame().query("rank <= @n_top").to_dict("records"):
         row = {"index": line["row"], **line, **shown(of_rows[line["row"]])}
         parts[line["example"]]["rows"].append(row)
-    title = "Why this prediction" if title is None else str(title)
     context = {"title": title, "n": found.n_rows, "examples": parts}
     return fill(path, "trace.html", ["trace.js"], **context)

@@ -96,7 +96,6 @@ def _hash_source(text: str) -> str:
 def _context(case: Case, span: Any) -> dict[str, Any]:
     schedule, by_round = case.schedule, case.schedule.dropped_at_epoch >= 0
     keep, parameters = schedule.keep, schedule.rule.get_params()
-    settings = {k: " ".join(str(v).split()) for k, v in case.settings.items()}
     return {
         "case": case,
         "title": case.title,
@@ -108,9 +107,6 @@ def _context(case: Case, span: Any) -> dict[str, Any]:
         "n_given_back": int((by_round & keep).sum()),
         "n_dropped_by_hand": int((~by_round & ~keep).sum()),
         "classes": case.counts(case.flagged)[:-1],
-        "settings": settings,
-        "columns": case.columns,
-        "rule_name": type(schedule.rule).__name__,
         "parameters": {k: shortened(v, 40) for k, v in parameters.items()},
         "span": span,
         "shortened": shortened,

@@ -64,7 +64,7 @@ class Reviewable(RowsToFrame):
         gradients: Any = None,
         images: ArrayLike | None = None,
         feature_names: ArrayLike | None = None,
-        title: str | None = None,
+        title: str = "EPIC audit",
         overwrite: bool = False,
     ) -> Path:
         """Write the audit page: one HTML file that shows what was dropped and why.
@@ -100,7 +100,7 @@ class Reviewable(RowsToFrame):
         feature_names : sequence of str, optional
             Names of the columns of a two-dimensional X. Default: those of the
             dataframe, or x0, x1, ...
-        title : str, optional
+        title : str, default="EPIC audit"
             Heading of the page.
         overwrite : bool, default=False
             Whether an existing file may be replaced.
@@ -132,8 +132,8 @@ class Reviewable(RowsToFrame):
         self._check_judged()
         path = check_path(path, overwrite)
         case = self._case(X, y, steps, gradients)
-        case = replace(case, images=images, feature_names=feature_names)
-        return write_page(case if title is None else replace(case, title=title), path)
+        asked: Any = {"title": title, "images": images, "feature_names": feature_names}
+        return write_page(replace(case, **asked), path)
 
     def apply_decisions(
         self, decisions: str | PathLike[str] | Mapping[int, str]
