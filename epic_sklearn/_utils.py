@@ -6,7 +6,7 @@ import inspect
 import numbers
 import warnings
 from importlib.metadata import metadata
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -81,6 +81,43 @@ class DocLinks:
         package, part, *_ = type(self).__module__.split(".")
         where = f"{package}.{part}" if part in SUBPACKAGES else package
         return {"public_name": f"{where}.{type(self).__name__}"}
+
+
+class Parts:
+    """Mixin, before BaseEstimator, of what has other estimators as parameters.
+
+    Those of an estimator for which None stands can't be set, which is said with its
+    name; scikit-learn would say that None has no set_params.
+    """
+
+    _none_stands_for: ClassVar[dict[str, str]] = {"rule": "FarNeighbors()"}
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of this estimator and of those inside it.
+
+        Parameters
+        ----------
+        **params : dict
+            Names and values; ``rule__threshold`` is the rule's.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter; so it is for those of a part that is None.
+        """
+        for part, stands in self._none_stands_for.items():
+            inside = [name for name in params if name.startswith(f"{part}__")]
+            if inside and params.get(part, getattr(self, part)) is None:
+                raise ValueError(
+                    f"{', '.join(inside)} cannot be set: {part} is None. Give what it "
+                    f"stands for, {part}={stands}; then its parameters can be set and "
+                    "searched."
+                )
+        return super().set_params(**params)  # type: ignore[misc]
 
 
 class RefusedMethod:

@@ -21,7 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
-from ._utils import DocLinks, RandomState
+from ._utils import DocLinks, Parts, RandomState
 from .frames import RowsToFrame, index_of
 from .gradients import (
     Gradients,
@@ -38,7 +38,7 @@ from .gradients.items import (
 )
 from .medoids import distances_between
 from .rules import Rule, resolve_rule
-from .rules.base import TakesRule, preferred_gradients, refuse_what_lacks
+from .rules.base import preferred_gradients, refuse_what_lacks
 from .schedule import DROP_CONSTRAINTS, DropSchedule, Round
 from .validation import (
     check_labels,
@@ -161,7 +161,22 @@ def nearest_kept(
     return nearest
 
 
-class BaseDetector(RowsToFrame, TakesRule, DocLinks, BaseEstimator):
+def keep_of_codes(codes: ArrayLike, labels: np.ndarray, given: Any) -> np.ndarray:
+    """Rows (n,) to keep of an outlier detector's codes: +1 inlier, -1 outlier."""
+    codes = np.asarray(codes)
+    values = set(codes.ravel().tolist())
+    is_codes = codes.shape == labels.shape and codes.dtype.kind != "b"
+    if not is_codes or not values <= {1, -1}:
+        raise ValueError(
+            f"fit_predict of {given!r} gives {sorted(values, key=str)[:10]} for "
+            f"{len(codes)} rows; a filter must give 1 (keep) or -1 (drop) for each of "
+            f"{len(labels)}, as scikit-learn's outlier detectors do. PyOD's codes and "
+            "numbers of clusters mean something else."
+        )
+    return codes == 1
+
+
+class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
     """Finds training rows to drop, by a rule; base of EPICFilter and EPICResampler."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {

@@ -83,7 +83,9 @@ class Epochs:
         if max_epochs is not None and warmup >= max_epochs:
             raise ValueError(
                 f"warmup is {warmup} and max_epochs {max_epochs}: training would end "
-                "before anything is dropped. Give a warmup below max_epochs."
+                "before anything is dropped. Train longer, or give a smaller warmup; 0 "
+                "judges by the net as it is before training, which must know the "
+                "classes then."
             )
         if every is None:
             every = max(1, ((max_epochs or 0) - warmup) // N_ROUNDS)

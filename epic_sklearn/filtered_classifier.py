@@ -13,30 +13,35 @@ from sklearn.base import (
     ClassifierMixin,
     MetaEstimatorMixin,
     clone,
+    is_regressor,
 )
-from sklearn.utils import Bunch, Tags, get_tags
+from sklearn.utils import Bunch, Tags, check_consistent_length, get_tags
 from sklearn.utils.metadata_routing import (
+    UNUSED,
     MetadataRouter,
     MethodMapping,
     process_routing,
 )
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from ._utils import DocLinks
+from ._utils import DocLinks, Parts
 from .base import (
     BaseDetector,
     check_weights,
     is_text,
+    keep_of_codes,
     refuse_lazy,
     take_rows,
     to_numpy,
 )
 from .filters import EPICFilter
-from .frames import as_frame
+from .frames import as_frame, index_of
 from .gradients import default_classifier
 from .report import Case, Reviewable
 from .validation import (
+    check_labels,
     label_array,
     refuse_masked,
     refuse_other_order,
@@ -56,21 +61,6 @@ def _predicts_labels(estimator: Any) -> bool:
     return hasattr(estimator, "predict") and not hasattr(estimator, "fit_predict")
 
 
-def _keep_of_codes(codes: ArrayLike, labels: np.ndarray, given: Any) -> np.ndarray:
-    """Rows (n,) to keep of an outlier detector's codes: +1 inlier, -1 outlier."""
-    codes = np.asarray(codes)
-    values = set(codes.ravel().tolist())
-    is_codes = codes.shape == labels.shape and codes.dtype.kind != "b"
-    if not is_codes or not values <= {1, -1}:
-        raise ValueError(
-            f"fit_predict of {given!r} gives {sorted(values, key=str)[:10]} for "
-            f"{len(codes)} rows; a filter must give 1 (keep) or -1 (drop) for each of "
-            f"{len(labels)}, as scikit-learn's outlier detectors do. PyOD's codes and "
-            "numbers of clusters mean something else."
-        )
-    return codes == 1
-
-
 def _classifier_has(name: str) -> Any:
     """Check for ``available_if`` whether the classifier has this method."""
 
@@ -83,7 +73,7 @@ def _classifier_has(name: str) -> Any:
 
 
 class FilteredClassifier(
-    MetaEstimatorMixin, ClassifierMixin, Reviewable, DocLinks, BaseEstimator
+    Parts, MetaEstimatorMixin, ClassifierMixin, Reviewable, DocLinks, BaseEstimator
 ):
     """Fit a classifier on the rows that a filter keeps.
 
@@ -131,6 +121,12 @@ class FilteredClassifier(
     (2, False)
     """
 
+    # `fit` routes its weights, by the parts' requests; what scores with weights asks.
+    __metadata_request__fit: ClassVar[dict[str, str]] = {"sample_weight": UNUSED}
+    _none_stands_for: ClassVar[dict[str, str]] = {
+        "filter": "EPICFilter(rule=FarNeighbors())",
+        "classifier": "LogisticRegression()",
+    }
     _way_back: ClassVar[str] = (
         "Give the file to `FilteredClassifier.apply_decisions`, then call "
         "`refit(X, y)`: it fits the classifier on what is left."
@@ -182,6 +178,7 @@ class FilteredClassifier(
         self._check_order()
         refuse_lazy(X=X, y=y)
         refuse_other_order(X=X, y=y)
+        self._index = index_of(X, y)
         X, y = to_numpy(X), to_numpy(y)
         classifier = clone(self._classifier(X))
         weights = check_weights(sample_weight, X)
@@ -275,12 +272,12 @@ class FilteredClassifier(
         check_is_fitted(self)
         if hasattr(self.filter_, "to_frame"):
             return self.filter_.to_frame()
-        return as_frame({"keep": self.keep_})
+        return as_frame({"keep": self.keep_}, self._index)
 
     def _check_order(self) -> None:
         """Refuse what predicts no labels in the classifier's place."""
         given = self.classifier
-        if given is None or _predicts_labels(given):
+        if given is None or (_predicts_labels(given) and not is_regressor(given)):
             return
         swapped = "the two are swapped: " if _predicts_labels(self.filter) else ""
         raise TypeError(
@@ -296,7 +293,7 @@ class FilteredClassifier(
         self.filter_ = clone(given)
         labels = label_array(y).ravel()
         if isinstance(given, BaseDetector) or not hasattr(given, "fit_predict"):
-            self.filter_.fit(X, y, **params)
+            self._run_filter(X, y, params)
             if not hasattr(self.filter_, "keep_"):
                 raise TypeError(
                     f"filter is {given!r}, which has no keep_ after fit; give an "
@@ -311,9 +308,12 @@ class FilteredClassifier(
                     f"{keep.shape}; it must be one bool a row, {len(labels)}."
                 )
         else:
+            check_consistent_length(X, labels)
+            check_labels(labels)
+            check_classification_targets(labels)
             warn_of_classes(labels)
             codes = self.filter_.fit_predict(X, y, **params)
-            keep = _keep_of_codes(codes, labels, given)
+            keep = keep_of_codes(codes, labels, given)
         emptied = np.setdiff1d(labels, labels[keep])
         if len(emptied):
             raise ValueError(
@@ -322,6 +322,19 @@ class FilteredClassifier(
                 "each class, as EPICFilter does."
             )
         return keep
+
+    def _run_filter(self, X: Any, y: ArrayLike, params: dict[str, Any]) -> None:
+        """Fit the filter; of the default one, say that it has a model of its own."""
+        try:
+            self.filter_.fit(X, y, **params)
+        except ValueError as error:
+            if self.filter is not None or self.classifier is None:
+                raise
+            raise ValueError(
+                f"{error}\nThis is of the default filter, EPICFilter(), which fits "
+                "logistic regression: to filter by your own model, give "
+                "filter=EPICFilter(classifier)."
+            ) from error
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict labels of new examples, every one of them.
@@ -344,6 +357,12 @@ class FilteredClassifier(
         check_is_fitted(self)
         return self.classifier_.predict_proba(X)
 
+    @available_if(_classifier_has("predict_log_proba"))
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Predict log-probabilities (n, n_classes); see :meth:`predict`."""
+        check_is_fitted(self)
+        return self.classifier_.predict_log_proba(X)
+
     @available_if(_classifier_has("decision_function"))
     def decision_function(self, X: Any) -> np.ndarray:
         """Give the classifier's own scores of new examples; see :meth:`predict`."""
@@ -356,14 +375,15 @@ class FilteredClassifier(
         return Bunch(filter=Bunch(fit={}), classifier=Bunch(fit=dict(fit_params)))
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Route ``fit``'s metadata to the filter's and the classifier's ``fit``.
+        """Route ``fit``'s metadata to the parts' ``fit``; ``score`` has its own.
 
         Returns
         -------
         MetadataRouter
         """
         mapping = MethodMapping().add(caller="fit", callee="fit")
-        return MetadataRouter(owner=type(self).__name__).add(
+        router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
+        return router.add(
             filter=EPICFilter() if self.filter is None else self.filter,
             classifier=self._classifier(),
             method_mapping=mapping,

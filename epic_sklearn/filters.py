@@ -297,6 +297,8 @@ classes_, rounds_, rho_, dropped_at_round_ : see EPICFilter
     (150, 148, 148, False)
     """
 
+    # Of imbalanced-learn's ensembles: nothing of this sampler is set by them.
+    _sampling_type: ClassVar[str] = "bypass"
     _way_back: ClassVar[str] = (
         "Give the file to `EPICResampler.apply_decisions`, then fit your model on what "
         "is left: `model.fit(X[sampler.keep_], y[sampler.keep_])`."

@@ -16,13 +16,9 @@ from ._utils import RandomState, resolve_seed, warn_user
 from .epochs import EPOCH_CONSTRAINTS, Epochs
 from .frames import RowsToFrame, index_of, predictions_of
 from .gradients import Gradients, check_gradients, gradient_norm_change
+from .gradients.features import read_only
 from .rules import Judgement, Memory, Rule, resolve_rule
-from .rules.base import (
-    check_judgement,
-    read_only,
-    refuse_shuffled,
-    what_it_needs,
-)
+from .rules.base import check_judgement, refuse_shuffled, what_it_needs
 from .validation import (
     FEWEST,
     check_labels,
@@ -303,7 +299,7 @@ class DropSchedule(RowsToFrame):
         given = given if on_gpu else read_only(checked)
         needed = what_it_needs(self.rule, given, self.codes)
         self._memory.keep = self.keep.copy()
-        judgement = self.rule.judge(needed, self.codes, self._memory)
+        judgement = self.rule.judge(needed, read_only(self.codes), self._memory)
         return check_judgement(judgement, len(self.codes), self.rule)
 
     def _warn_of_floor(self, floored: list[int]) -> None:

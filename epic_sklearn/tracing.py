@@ -172,7 +172,7 @@ def trace(
         If rows, labels or shapes do not fit, no training row bears a label, or the
         module has no last layer that could be read.
     TypeError
-        If gradients cannot be taken from `model`.
+        If gradients cannot be taken from `model`, or `examples` is an item.
     sklearn.exceptions.NotFittedError
         If it is not fitted.
 
@@ -259,6 +259,11 @@ def _check_examples(X: Any, examples: Any) -> int:
         raise ValueError(
             f"examples has shape {shape} and X {of_X}; give an array{one} whose rows "
             "are like those of X."
+        )
+    if is_dataset(X) and isinstance(examples, list | tuple | dict):
+        raise TypeError(
+            f"examples is a {type(examples).__name__}; of a data set give some items "
+            "as one, torch.utils.data.Subset(dataset, [3])."
         )
     if not (n := _n_rows(examples)):
         raise ValueError("examples is empty: there is nothing to trace.")

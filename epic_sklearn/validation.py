@@ -155,11 +155,17 @@ def label_array(labels: Any) -> np.ndarray:
     Raises
     ------
     ValueError
-        If values are masked, or a list mixes texts with anything else, which numpy
-        would make texts: 1 and "1" would become one class.
+        If values are masked, there is not one an example, or a list mixes texts with
+        anything else, which numpy would make texts: 1 and "1" would become one class.
     """
     refuse_masked(y=labels)
-    array = np.asarray(labels)
+    try:
+        array = np.asarray(labels)
+    except ValueError as error:
+        raise ValueError(
+            f"y holds lists or arrays of different shapes ({error}); give one label "
+            "an example. Rules judge whole examples, not their parts, such as tokens."
+        ) from error
     if isinstance(labels, list | tuple) and array.dtype.kind in "SU":
         items = np.array(labels, dtype=object).ravel()
         kinds = {

@@ -141,7 +141,7 @@ def test_labels_are_checked_against_the_items():
     with pytest.raises(ValueError, match="Item 5 has the label"):
         epic().fit(Fickle())
     net = make_net()
-    with pytest.raises(ValueError, match="3 of 211 labels in y are not those"):
+    with pytest.raises(ValueError, match="3 of 211 labels are not those"):
         LogitGradients(net)(Files(), np.r_[(Y[:3] + 1) % 3, Y[3:]])
     np.testing.assert_array_equal(epic().fit(Files(), NAMES[Y]).classes_, NAMES)
     with pytest.raises(ValueError, match="X has 211 items and y 3 labels"):

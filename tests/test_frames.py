@@ -11,6 +11,8 @@ from sklearn.datasets import load_iris
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from skorch.dataset import ValidSplit
 from torch import nn
@@ -26,7 +28,7 @@ from epic_sklearn import (
     LogitGradients,
     PrecomputedGradients,
 )
-from epic_sklearn.rules import IsolatedMedoids
+from epic_sklearn.rules import IsolatedMedoids, Judgement, Rule
 
 X, y = load_iris(return_X_y=True, as_frame=True)
 X.index = y.index = [f"flower {i}" for i in range(150)]
@@ -104,7 +106,30 @@ def test_sampler_takes_the_index_of_its_labels():
 
 def test_other_filters_tell_only_what_they_keep():
     model = FilteredClassifier(filter=IsolationForest(random_state=0)).fit(X, y)
-    pd.testing.assert_frame_equal(model.to_frame(), pd.DataFrame({"keep": model.keep_}))
+    kept = pd.DataFrame({"keep": model.keep_}, index=X.index)
+    pd.testing.assert_frame_equal(model.to_frame(), kept)
+    inside = FilteredClassifier(filter=make_pipeline(StandardScaler(), EPICFilter()))
+    assert inside.fit(X.to_numpy(), y).to_frame().index.equals(y.index)
+
+
+def test_details_do_not_take_the_place_of_a_tables_columns():
+    class Naming(Rule):
+        def judge(self, gradients, codes, memory):
+            n = len(codes)
+            return Judgement(np.zeros(n), codes < 0, {"keep": np.ones(n, dtype=bool)})
+
+    with pytest.raises(ValueError, match=r"details named \['keep'\]"):
+        EPICFilter(rule=Naming()).fit(X, y)
+
+
+def test_a_rule_cannot_change_the_codes():
+    class Writing(Rule):
+        def judge(self, gradients, codes, memory):
+            codes[codes == 2] = 1
+            return Judgement(np.zeros(len(codes)), codes < 0)
+
+    with pytest.raises(ValueError, match="read-only"):
+        EPICFilter(rule=Writing()).fit(X, y)
 
 
 def test_before_fit_it_is_refused():

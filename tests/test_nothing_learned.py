@@ -90,6 +90,17 @@ def test_a_run_that_dropped_by_a_net_that_learned_nothing_says_so(data):
     assert model.score(*data) < 50 / 80
 
 
+def test_drops_by_a_net_before_its_training_are_warned_of(data):
+    module = nn.Linear(2, 2)
+    with torch.no_grad():  # takes each class for the other
+        module.weight.copy_(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]))
+        module.bias.copy_(torch.tensor([-9.0, 9.0]))
+    how = {"warmup": 0, "stop": 0, "max_epochs": 20, "rule": IsolatedMedoids(0.3)}
+    with pytest.warns(UserWarning, match="when it judged them last"):
+        model = classifier(module, **how).fit(*data)
+    assert not model.keep_.all() and model.score(*data) > 0.9
+
+
 def test_a_run_that_dropped_by_a_net_that_fits_is_not_warned_of(data):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

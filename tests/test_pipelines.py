@@ -22,7 +22,7 @@ from sklearn.ensemble import (
 )
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -599,3 +599,80 @@ def test_names_of_an_earlier_fit_are_forgotten():
     model = FilteredClassifier().fit(X, y)
     assert list(model.feature_names_in_) == list(X.columns)
     assert not hasattr(model.fit(X.to_numpy(), y), "feature_names_in_")
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_score_is_weighted_where_it_asks(data, asks):
+    X, y = data
+    weights = np.where(y == 1, 100.0, 1.0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        inner = LogisticRegression().set_fit_request(sample_weight=asks)
+        detector = EPICFilter().set_fit_request(sample_weight=False)
+        model = FilteredClassifier(inner, detector)
+        model.set_score_request(sample_weight=True)
+        cv = [(np.arange(0, len(y), 2), np.arange(1, len(y), 2))]
+        params = {"sample_weight": weights}
+        (score,) = cross_val_score(model, X[:, :1], y, params=params, cv=cv)
+        (train, test), fit_params = cv[0], {}
+        if asks:
+            fit_params = {"sample_weight": weights[train]}
+        fitted = clone(model).fit(X[train, :1], y[train], **fit_params)
+    expected = np.average(fitted.predict(X[test, :1]) == y[test], weights=weights[test])
+    assert score == pytest.approx(expected)
+    assert not hasattr(FilteredClassifier, "set_fit_request")
+
+
+@pytest.mark.parametrize("change", ["bools", "numbered", "bools and gaps"])
+def test_ordinary_frames_need_no_model(change):
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    X = X.assign(wide=X.iloc[:, 1] > 3, colour=["red", "blue"] * 75)
+    if change == "numbered":
+        X = X.set_axis(range(6), axis=1)
+    if change == "bools and gaps":
+        X.iloc[::9, 0] = np.nan
+    for estimator in (EPICFilter(), FilteredClassifier()):
+        keep = estimator.fit(X, y).keep_
+        assert 0.8 < keep.mean() < 1
+
+
+def test_samplers_inside_a_model_change_no_rows(data):
+    pipeline = pytest.importorskip("imblearn.pipeline", reason="no imbalanced-learn")
+    sampling = pytest.importorskip("imblearn.over_sampling")
+    smote = sampling.SMOTE(random_state=0)
+    model = pipeline.make_pipeline(StandardScaler(), smote, LogisticRegression())
+    X, y = data
+    extractor = LogitGradients(model).fit(X, y)
+    errors = extractor.classifier_.predict_proba(X) - np.eye(2)[y]
+    np.testing.assert_allclose(extractor.compute(X, y), errors, atol=1e-12)
+
+
+def test_the_default_filter_says_that_its_model_is_another():
+    model = FilteredClassifier(make_pipeline(TfidfVectorizer(), LogisticRegression()))
+    with pytest.raises(ValueError, match=r"give filter=EPICFilter\(classifier\)"):
+        model.fit(["cat dog", "car bus"] * 20, [0, 1] * 20)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([np.nan, *[0.0, 1.0] * 49, 1.0], "NaN or None in 1 of 100"),
+        ([None, *["a", "b"] * 49, "a"], "NaN or None in 1 of 100"),
+        ([0, 1] * 20, "inconsistent numbers of samples"),
+        (np.linspace(0, 1, 100), "Unknown label type"),
+    ],
+)
+def test_labels_are_checked_whatever_the_filter(data, y, message):
+    model = FilteredClassifier(filter=IsolationForest(random_state=0))
+    with pytest.raises(ValueError, match=message):
+        model.fit(data[0], np.array(y))
+
+
+def test_regressors_are_refused(data):
+    with pytest.raises(TypeError, match="predicts no labels"):
+        FilteredClassifier(Ridge()).fit(*data)
+
+
+def test_parameters_of_a_filter_that_is_none_say_to_give_one(data):
+    search = GridSearchCV(FilteredClassifier(), {"filter__rule__cutoff": [1, 2]})
+    with pytest.raises(ValueError, match=r"filter=EPICFilter\(rule=FarNeighbors"):
+        search.fit(*data)

@@ -126,7 +126,7 @@ def test_other_rows_are_refused_before_any_work(tmp_path, make, monkeypatch):
         monkeypatch.setattr(f"epic_sklearn.gradients.extractors.{name}", None)
     other = np.r_[1:50, 0, 50:150]  # rows of one class, in another order
     nearly = X.copy()
-    nearly[7, 2] = np.nextafter(nearly[7, 2], 1)
+    nearly[7, 2] = np.nextafter(nearly[7, 2], np.float32(1))
     for rows, labels, said in (
         (X[other], y, "not what was given to fit"),
         (nearly, y, "not what was given to fit"),

@@ -23,6 +23,7 @@ from epic_sklearn.rules import (
     DeepKNN,
     HighLoss,
     LowConfidence,
+    Memory,
     RandomDrop,
     SpectralSignatures,
 )
@@ -377,3 +378,27 @@ def test_parameters_out_of_range_are_refused_before_any_work(rival, name):
 def test_more_neighbours_than_other_examples_are_refused(overlapping):
     with pytest.raises(ValueError, match=r"k is 150 and there are 150 .*\[1, 149\]"):
         detect(DeepKNN(k=150), *overlapping)
+
+
+def test_votes_of_deep_knn_do_not_depend_on_rounding():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        features = rng.integers(0, 3, (40, 4))
+        codes, k = np.arange(40) % 2, 3
+        squared = np.square(features[:, None] - features).sum(axis=2)
+        np.fill_diagonal(squared, 1000)
+        near = squared <= np.sort(squared, axis=1)[:, k - 1 : k]  # exact: integers
+        others = (near & (codes[:, None] != codes)).sum(axis=1)
+        expected = others > near.sum(axis=1) - others
+        for moved in (features, features + 1, features * 0.1 + 7):
+            memory = Memory(np.ones(40, dtype=bool))
+            judged = DeepKNN(k).judge(moved.astype(float), codes, memory)
+            np.testing.assert_array_equal(judged.flagged, expected)
+
+
+def test_high_loss_ranks_what_it_can_tell_and_says_up_to_where():
+    p = np.array([0.5, 0.1, 1e-6, 1e-12, 1e-17, 0.0])
+    errors = np.column_stack([1 - p, p - 1])
+    score = HighLoss().judge(errors, np.ones(6, dtype=int), None).score
+    np.testing.assert_allclose(score[:4], -np.log(p[:4]), rtol=1e-5)
+    assert score[4] == score[5] == pytest.approx(36.7, abs=0.1)

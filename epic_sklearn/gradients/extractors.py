@@ -99,8 +99,9 @@ def _checked_labels(y: Any, of_items: np.ndarray | None) -> Any:
         n_other = int((given != of_items).sum()) if are_comparable else 0
         if n_other:
             raise ValueError(
-                f"{n_other} of {len(given)} labels in y are not those that the data "
-                "set's items give; leave y out, or give a data set without labels."
+                f"{n_other} of {len(given)} labels are not those in the data set's "
+                "batches: y is of other rows, or a collate function changes labels. "
+                "Leave y out, and let the items hold the labels that the model gets."
             )
     return y
 

@@ -218,3 +218,14 @@ def gradient_norm_change(gradients: Gradients, keep: np.ndarray) -> float:
     norm_of_all = np.linalg.norm(mean_gradient(gradients))
     norm_of_kept = np.linalg.norm(mean_gradient(gradients[keep]))
     return float(abs(norm_of_kept - norm_of_all))
+
+
+def read_only(gradients: Any) -> Any:
+    """Gradients that a rule can't change by accident: they are the caller's."""
+    if isinstance(gradients, OuterProductGradients):
+        factors = read_only(gradients.errors), read_only(gradients.inputs)
+        return OuterProductGradients(*factors)
+    if isinstance(gradients, np.ndarray):
+        gradients = gradients.view()
+        gradients.flags.writeable = False
+    return gradients

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +15,10 @@ from torch.utils.data import (
     IterableDataset,
     Subset,
     TensorDataset,
+    default_collate,
 )
 
+from .._utils import warn_user
 from ..validation import digest, label_array
 
 # Options of a user's DataLoader that say how batches are made, not of which examples.
@@ -38,19 +40,40 @@ def is_hugging_face(X: Any) -> bool:
     return ("datasets.arrow_dataset", "Dataset") in kinds
 
 
-def as_tensors(data: Any) -> Any:
+def as_tensors(data: Any, collate: Any = default_collate) -> Any:
     """Let a ``datasets.Dataset`` give tensors where it would give lists and numbers.
 
-    Of which loaders make batches the wrong way round.
+    Of which torch's own `collate` makes batches the wrong way round; another one gets
+    what it gets elsewhere.
     """
     if is_hugging_face(data) and data.format["type"] is None:
-        return data.with_format("torch")
+        return data.with_format("torch") if collate is default_collate else data
     return data
 
 
 def is_dataset(X: Any) -> bool:
     """Whether X is a data set, or a loader of one."""
     return isinstance(X, Dataset | DataLoader) or is_hugging_face(X)
+
+
+def refuse_iterable(data: Any) -> None:
+    """Refuse a data set whose examples come one after the other, with TypeError."""
+    if isinstance(data, IterableDataset):
+        raise TypeError(
+            f"{type(data).__name__} is an IterableDataset, whose examples have no "
+            "numbers that could be left out; give a data set with __getitem__ and "
+            "__len__."
+        )
+
+
+def refuse_items(X: Any) -> None:
+    """Refuse a list of a data set's items, which is none, with TypeError."""
+    if isinstance(X, list) and X and isinstance(X[0], tuple | dict):
+        raise TypeError(
+            "X is a list of items, as scikit-learn makes of a data set that it splits. "
+            "Split it yourself, with torch.utils.data.Subset; or give one whose items "
+            "are arrays without labels, and y."
+        )
 
 
 def size_of(x: Any) -> int:
@@ -83,14 +106,24 @@ def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
         options = {"batch_size": batch_size}
     else:  # slices, not a collection of single items
         return data.split(batch_size)
+    data = as_tensors(data, options.get("collate_fn", default_collate))
     # A loader without a generator draws a seed from torch's global one.
-    return DataLoader(as_tensors(data), generator=torch.Generator(), **options)
+    return DataLoader(data, generator=torch.Generator(), **options)
 
 
 def inputs_and_labels(batch: Any) -> tuple[Any, Any]:
-    """Split an item or batch into the module's input and, where it has any, labels."""
+    """Split an item or batch into the module's input and, where it has any, labels.
+
+    ValueError if a dictionary has several entries that may be the labels.
+    """
     if isinstance(batch, Mapping):
-        name = next((name for name in LABEL_NAMES if name in batch), None)
+        names = [name for name in LABEL_NAMES if name in batch]
+        if len(names) > 1:
+            raise ValueError(
+                f"The items have the entries {names}, of which each may be the label; "
+                "leave one."
+            )
+        name = names[0] if names else None
         inputs = {key: part for key, part in batch.items() if key != name}
         return inputs, None if name is None else batch[name]
     if not isinstance(batch, list | tuple):
@@ -137,15 +170,26 @@ def in_memory(source: Any) -> Any:
     return source.X if type(source) is SkorchDataset else source
 
 
-def _read(items: list[Any]) -> tuple[list[Any], str]:
-    """Collate items to their labels and a digest, in the process that read them."""
+class _Read(NamedTuple):
+    """Labels of some items, their digest, and whether something else may be labels."""
+
+    labels: list[Any]
+    digest: str
+    is_ambiguous: bool
+
+
+def _read(items: list[Any]) -> _Read:
+    """Collate items to what is wanted of them, in the process that read them."""
     inputs, labels = zip(*map(inputs_and_labels, items), strict=True)
     parts = [x.values() if isinstance(x, Mapping) else [x] for x in inputs]
     found = [y.tolist() if hasattr(y, "tolist") else y for y in labels]
-    return found, digest(*itertools.chain.from_iterable(parts))
+    more = items[0][2:] if isinstance(items[0], list | tuple) else ()
+    kinds = [np.asarray(part).dtype.kind for part in more if np.ndim(part) == 0]
+    name = digest(*itertools.chain.from_iterable(parts))
+    return _Read(found, name, any(kind in "iuU" for kind in kinds))
 
 
-def _read_all(data: Any, batch_size: int = 64) -> list[tuple[list[Any], str]]:
+def _read_all(data: Any, batch_size: int = 64) -> list[_Read]:
     options = loader_options(data, WORKER_OPTIONS)
     data = data.dataset if isinstance(data, DataLoader) else data
     with torch.random.fork_rng(devices=[]):  # items may be augmented at random
@@ -168,17 +212,14 @@ def labels_and_digest(data: Any, given: Any = None) -> tuple[Any, str | None]:
     TypeError
         If it has no items that could be numbered.
     ValueError
-        If an item has no label.
+        If an item has no label, or there is not one `given` for each.
     """
     if given is not None:
+        if len(given) != n_items(data):
+            raise ValueError(f"X has {n_items(data)} items and y {len(given)} labels.")
         return given, digest_of(data)
     source: Any = data.dataset if isinstance(data, DataLoader) else data
-    if isinstance(source, IterableDataset):
-        raise TypeError(
-            f"{type(source).__name__} is an IterableDataset, whose examples have no "
-            "numbers that could be left out; give a data set with __getitem__ and "
-            "__len__."
-        )
+    refuse_iterable(source)
     if type(source) is TensorDataset and len(source.tensors) > 1:
         return source.tensors[1].cpu().numpy(), digest_of(source)
     if type(source) is SkorchDataset and source.y is not None:
@@ -189,14 +230,20 @@ def labels_and_digest(data: Any, given: Any = None) -> tuple[Any, str | None]:
         if columns:
             return label_array(source.with_format(None)[columns[0]][:]), None
     parts = _read_all(data)
-    labels = [label for some, _ in parts for label in some]
+    if any(part.is_ambiguous for part in parts):
+        warn_user(
+            f"The items of {type(source).__name__} have more than two parts, of which "
+            "the second is taken for the label. If it is another one: let items be "
+            "(x, label), or dictionaries that name it 'label'."
+        )
+    labels = [label for part in parts for label in part.labels]
     if any(label is None for label in labels):
         raise ValueError(
             f"{type(source).__name__} gives no labels; its items must be (x, label) "
             f"pairs or dictionaries with one of {LABEL_NAMES}, or pass the labels "
             "themselves."
         )
-    return label_array(labels), digest(np.array([part for _, part in parts]))
+    return label_array(labels), digest(np.array([part.digest for part in parts]))
 
 
 def item_labels(data: Any) -> np.ndarray:
@@ -207,14 +254,19 @@ def item_labels(data: Any) -> np.ndarray:
 def gives_the_same_twice(data: Any, n: int = 64) -> bool:
     """Whether the first items of a data set, read again, are what they were."""
     rows = np.arange(min(n, n_items(data)))
-    (_, first), (_, second) = _read_all(take_items(data, np.tile(rows, 2)), len(rows))
-    return first == second
+    first, second = _read_all(take_items(data, np.tile(rows, 2)), len(rows))
+    return first.digest == second.digest
 
 
-def items_of(data: Any, rows: list[int]) -> Iterator[Any]:
-    """Items of some rows of a data set, or of a loader's, each read once."""
+def items_of(
+    data: Any, rows: list[int], collate: Any = default_collate
+) -> Iterator[Any]:
+    """Items of some rows of a data set, or of a loader's, each read once.
+
+    As `collate` is to get them.
+    """
     source = data.dataset if isinstance(data, DataLoader) else data
-    some = Subset(as_tensors(source), rows)
+    some = Subset(as_tensors(source, collate), rows)
     options = loader_options(data, WORKER_OPTIONS)
     generator = torch.Generator()
     for part in DataLoader(some, 64, collate_fn=list, generator=generator, **options):
@@ -223,11 +275,12 @@ def items_of(data: Any, rows: list[int]) -> Iterator[Any]:
 
 def read_items(data: Any, rows: list[int]) -> Any:
     """Read some rows of a data set, each once, into another, or of a loader."""
-    items: Any = list(items_of(data, rows))
+    collate = getattr(data, "collate_fn", default_collate)
+    items: Any = list(items_of(data, rows, collate))
     read: Dataset = Subset(items, range(len(items)))
     if not isinstance(data, DataLoader):
         return read
-    return DataLoader(read, data.batch_size or 512, collate_fn=data.collate_fn)
+    return DataLoader(read, data.batch_size or 512, collate_fn=collate)
 
 
 def digest_of(source: Any) -> str | None:

@@ -31,7 +31,9 @@ def final_model(model: Any, X: Any) -> tuple[Any, Any]:
         if isinstance(model, FrozenEstimator):
             model = model.estimator
         else:
-            X = model[:-1].transform(X) if len(model) > 1 else X
+            # imbalanced-learn's samplers change no new rows.
+            steps = [s for s in model.steps[:-1] if not hasattr(s[1], "fit_resample")]
+            X = Pipeline(steps).transform(X) if steps else X
             model = model[-1]
     return model, X
 

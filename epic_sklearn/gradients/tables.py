@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import Tags
 
 from ..validation import NUMBERS
@@ -25,6 +25,11 @@ class TableModel(Pipeline):
         return tags
 
 
+def _as_floats(X: Any) -> Any:
+    """Bools among numbers, which MissingIndicator refuses; frames stay frames."""
+    return X.cast(float) if hasattr(X, "cast") else X.astype(np.float64)
+
+
 def _with_gaps() -> Any:
     """Fill missing numbers by the median, standardise, and indicate them beside.
 
@@ -32,7 +37,10 @@ def _with_gaps() -> Any:
     """
     fill = SimpleImputer(strategy="median", keep_empty_features=True)
     gaps = MissingIndicator(error_on_new=False)
-    return make_union(make_pipeline(fill, StandardScaler()), gaps)
+    floats = FunctionTransformer(_as_floats)
+    return make_pipeline(
+        floats, make_union(make_pipeline(fill, StandardScaler()), gaps)
+    )
 
 
 def table_encoder(X: Any, seed: int = 0, has_missing: bool = True) -> Any:
@@ -64,7 +72,7 @@ def table_encoder(X: Any, seed: int = 0, has_missing: bool = True) -> Any:
             "X has columns that are no plain numbers, which skrub would encode: pip "
             "install 'epic-sklearn[cli]', or give a pipeline that encodes them."
         ) from error
-    plain = [c for c in X.columns if np.asarray(X[c]).dtype.kind in NUMBERS]
+    plain = [str(c) for c in X.columns if np.asarray(X[c]).dtype.kind in NUMBERS]
     return TableVectorizer(
         numeric=_with_gaps(),
         high_cardinality=StringEncoder(random_state=seed),

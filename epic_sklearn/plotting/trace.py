@@ -115,7 +115,8 @@ class TraceDisplay:
                 ax.set_title(title, fontsize="small")
                 ax.set(xticks=[], yticks=[])
                 if is_marked:
-                    ax.spines[:].set(color=POISON, linewidth=3)
+                    for spine in ax.spines.values():
+                        spine.set(color=POISON, linewidth=3)
         return self
 
 

@@ -16,7 +16,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import to_numpy
-from ..frames import RowsToFrame
+from ..frames import RowsToFrame, index_of
 from ..gradients import Gradients, check_gradients
 from ..gradients.items import (
     digest_of,
@@ -286,6 +286,13 @@ class Reviewable(RowsToFrame):
     def _check_labels(self, y: Any) -> np.ndarray:
         """Refuse labels that are not those of the fit."""
         labels, (rows, n) = column_or_1d(to_numpy(y)), self._judged()
+        known, given = self._schedule.index, index_of(y)
+        can_tell = self._seen_ is None and known is not None and given is not None
+        if can_tell and not given.equals(known):
+            raise ValueError(
+                "y has another index than the rows that were given to fit; give these, "
+                "in their order."
+            )
         if len(labels) != n:
             raise ValueError(
                 f"y has {len(labels)} labels, and {n} rows were given to fit; give the "

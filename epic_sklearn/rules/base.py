@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import UserDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -30,7 +30,8 @@ class Judgement:
         Which examples should be dropped.
     details : dict of str to ndarray of shape (n,)
         What else there is to say of each example, a cluster's size for example.
-        The audit page and tables show a column of each.
+        The audit page and tables show a column of each, beside ``label``, ``keep``
+        and others, whose names are refused.
     """
 
     score: np.ndarray
@@ -159,51 +160,6 @@ class Rule(DocLinks, BaseEstimator):
         raise NotImplementedError(
             f"{type(self).__name__} has no judge(gradients, codes, memory)."
         )
-
-
-class TakesRule:
-    """Mixin, before scikit-learn's BaseEstimator, of what has a parameter `rule`."""
-
-    rule: Rule | None
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters of this estimator and of those inside it.
-
-        Parameters
-        ----------
-        **params : dict
-            Names and values; ``rule__threshold`` is the rule's.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            If there is no such parameter; so it is for those of a rule where
-            `rule` is None.
-        """
-        of_rule = [name for name in params if name.startswith("rule__")]
-        rule = params.get("rule", self.rule)
-        if of_rule and not isinstance(rule, Rule):
-            raise ValueError(
-                f"{', '.join(of_rule)} cannot be set: rule is {rule!r}. Give a rule of "
-                "epic_sklearn.rules, such as rule=FarNeighbors(), for which None "
-                "stands; then its parameters can be set and searched."
-            )
-        return super().set_params(**params)  # type: ignore[misc]
-
-
-def read_only(gradients: Any) -> Any:
-    """Gradients that a rule can't change by accident: they are the caller's."""
-    if isinstance(gradients, OuterProductGradients):
-        factors = read_only(gradients.errors), read_only(gradients.inputs)
-        return OuterProductGradients(*factors)
-    if isinstance(gradients, np.ndarray):
-        gradients = gradients.view()
-        gradients.flags.writeable = False
-    return gradients
 
 
 def preferred_gradients(rule: Rule) -> str:
@@ -337,6 +293,11 @@ def _proved_errors(errors: np.ndarray, codes: np.ndarray, rule: Rule) -> np.ndar
 
 # Kinds of arrays that the parts of an answer may be.
 _ANSWERS = {"score": ("biuf", "numbers"), "flagged": ("b", "bools")}
+# Columns of `to_frame` and of the command line's mask, which details stand beside.
+OF_ROWS = {
+    *("label", "keep", "kept", "row", "isolation_score", "predicted", "probability"),
+    *("dropped_at_round", "dropped_at_epoch"),
+}
 
 
 def check_judgement(judgement: Any, n: int, rule: Rule) -> Judgement:
@@ -349,6 +310,11 @@ def check_judgement(judgement: Any, n: int, rule: Rule) -> Judgement:
         )
     score, flagged = np.asarray(judgement.score), np.asarray(judgement.flagged)
     details = {key: np.asarray(value) for key, value in judgement.details.items()}
+    if taken := sorted(OF_ROWS & set(details)):
+        raise ValueError(
+            f"{name} gave details named {taken}, as columns of tables are that hold "
+            "something else; give them other names."
+        )
     for key, column in {"score": score, "flagged": flagged, **details}.items():
         kinds, wanted = _ANSWERS.get(key, ("biufU", "numbers or texts"))
         if column.shape != (n,) or column.dtype.kind not in kinds:

@@ -35,6 +35,8 @@ def _neighbour_votes(
     """
     features = features - features.mean(axis=0)  # distances lose digits far from 0
     one_hot = np.eye(codes.max() + 1)[codes]
+    # What products of rows may miss a squared distance by: what is as near is as near.
+    rounding = 1e-12 * np.square(features).sum(axis=1).max()
 
     def count(distances: np.ndarray, start: int) -> np.ndarray:
         n_rows = len(distances)
@@ -45,7 +47,7 @@ def _neighbour_votes(
         for size in np.unique(of_rows):
             some = distances[of_rows == size]
             kth = np.partition(some, size - 1, axis=1)[:, size - 1 : size]
-            votes[of_rows == size] = (some <= kth) @ one_hot
+            votes[of_rows == size] = (some <= np.sqrt(kth**2 + rounding)) @ one_hot
         return votes
 
     # `count` holds two further arrays of a chunk's size.

@@ -47,7 +47,7 @@ class HighLoss(Rule):
     flags: ClassVar[str] = (
         "the highest losses of each class, a share of `drop_fraction`"
     )
-    score_is: ClassVar[str] = "the cross-entropy loss, in nats"
+    score_is: ClassVar[str] = "the cross-entropy loss, in nats, at most 36.7"
     to_drop_less: ClassVar[str] = "Lower drop_fraction"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -59,7 +59,8 @@ class HighLoss(Rule):
 
     def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Flag the highest losses; see :meth:`Rule.judge`."""
-        # The lowest error is that of the label: its probability minus 1.
-        of_label = np.maximum(1.0 + gradients.min(axis=1), np.finfo(np.float64).tiny)
-        score = -np.log(of_label)
+        # The lowest error is that of the label: its probability minus 1, which rounding
+        # makes -1 of all that is smaller than half of eps.
+        of_label = 1.0 + gradients.min(axis=1).astype(np.float64)
+        score = -np.log(np.maximum(of_label, np.finfo(np.float64).eps / 2))
         return Judgement(score, highest_in_each_class(score, codes, self.drop_fraction))

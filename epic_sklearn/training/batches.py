@@ -24,6 +24,7 @@ from ..gradients.items import (
     as_tensors,
     inputs_and_labels,
     loader_options,
+    refuse_iterable,
     without_texts,
 )
 
@@ -67,7 +68,7 @@ class CodedItems(Dataset):
     ) -> None:
         loader = data if isinstance(data, DataLoader) else DataLoader(data)
         self.options = loader_options(loader)
-        self.items = as_tensors(loader.dataset)
+        self.items = as_tensors(loader.dataset, loader.collate_fn)
         self.labels, self.codes, self.weights = labels, codes, weights
         self._collate, self.options["collate_fn"] = loader.collate_fn, self.collate
 
@@ -176,22 +177,24 @@ class TrainingCollate:
         return [Weighted(x, *weights) if weights else x, codes]
 
 
-def refuse_sampler(name: str, given: str) -> NoReturn:
+def refuse_sampler(name: str, given: str, option: str = "") -> NoReturn:
     """Refuse what else chooses the examples of an epoch: it would be ignored."""
     raise ValueError(
         f"{name} decides which examples an epoch visits, and {given}, which would be "
-        "ignored. Take it out; or, to sample in your own way, train in your own loop "
-        "with what an EPICSubsetSampler keeps (its keep)."
+        f"ignored. Take it out{option}; or, to sample in your own way, train in your "
+        "own loop with what an EPICSubsetSampler keeps (its keep)."
     )
 
 
-def take_over(loader: Any, name: str) -> tuple[Any, dict[str, Any]]:
+def take_over(loader: Any, name: str, option: str = "") -> tuple[Any, dict[str, Any]]:
     """Find where a framework's loader has its sampler, and how that orders rows.
 
     Returns the BatchSampler whose ``sampler`` may be replaced, and `shuffle` and
     `shard` of the EPICSubsetSampler that does the same. ValueError if something else
-    than the framework's defaults chooses the examples.
+    than the framework's defaults chooses the examples, naming an `option` that may
+    have asked for it; TypeError if they have no numbers.
     """
+    refuse_iterable(getattr(loader, "dataset", None))
     batches: Any = getattr(loader, "batch_sampler", None)
     while hasattr(batches, "batch_sampler"):  # shared out by accelerate
         batches = batches.batch_sampler
@@ -202,7 +205,7 @@ def take_over(loader: Any, name: str) -> tuple[Any, dict[str, Any]]:
         is_plain = not sampler.replacement and sampler._num_samples is None
     if type(batches) is not BatchSampler or not is_plain:
         given = type(batches).__name__ if sampler is None else kind.__name__
-        refuse_sampler(name, f"the training loader has a {given}")
+        refuse_sampler(name, f"the training loader has a {given}", option)
     is_share = isinstance(sampler, DistributedSampler)
     shuffle = sampler.shuffle if is_share else kind is not SequentialSampler
     return batches, {"shuffle": shuffle, "shard": is_share}

@@ -13,16 +13,15 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
-from .._utils import RandomState, warn_user
+from .._utils import Parts, RandomState, warn_user
 from ..base import check_weights, take_rows
 from ..epochs import Epochs
 from ..frames import index_of
-from ..gradients import EXTRACTORS, GradientExtractor, LogitGradients
+from ..gradients import EXTRACTORS, GradientExtractor
 from ..gradients.items import digest_of, is_dataset
 from ..gradients.modules import forward
 from ..report import Reviewable
 from ..rules import Rule, resolve_rule
-from ..rules.base import TakesRule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
 from .batches import CodedItems
 from .net import (
@@ -37,7 +36,7 @@ from .sampler import EPICSubsetSampler
 from .torch_classifier import TorchClassifier
 
 
-class EPICClassifier(TakesRule, Reviewable, TorchClassifier):
+class EPICClassifier(Parts, Reviewable, TorchClassifier):
     """Train a torch module and drop poisoned examples while it trains.
 
     EPIC (paper, Algorithm 1): train for `warmup` epochs; then, every `every`
@@ -277,16 +276,10 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
 
     def _check_module(self, module: nn.Module, data: Any, start: EpochStart) -> None:
         """Say which gradients are taken, which a module may turn out not to have."""
-        wanted = extractor_for(self.rule, self.gradients, module)
-        self._kind: type[GradientExtractor] = type(wanted)
-        if self._kind._needs_layer:
-            try:
-                forward(module, first_two(data), with_inputs=True)
-            except ValueError:
-                if self.gradients or "inputs" in resolve_rule(self.rule).needs:
-                    raise
-                self._kind = LogitGradients
-        start.extractor = self._kind
+        few = first_two(data)
+        start.extractor = extractor_for(self.rule, self.gradients, module, few)
+        self._kind: type[GradientExtractor] = start.extractor
         if isinstance(data, CodedItems):
             way_out = "Give items without it, and augment=... to augment batches."
             warn_of_augmented(type(self).__name__, data.items, way_out)
+            self._sampler.has_seen(data.items, self._seen_)

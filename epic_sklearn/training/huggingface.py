@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState, TrainerControl, TrainerState
 
 from .._utils import resolve_seed
-from ..gradients.items import like
+from ..gradients.items import LABEL_NAMES, like
 from .batches import take_over
 from .rounds import EPICRounds
 
@@ -94,7 +94,9 @@ verbose : see EPICCallback
         self._check_parameters()
         self._trained_ = model, _of_all(train_dataloader, args)
         self._plan(self.warmup, state.num_train_epochs)
-        batches, options = take_over(train_dataloader, name)
+        _check_label_names(args, name)
+        option = " (see train_sampling_strategy of TrainingArguments)"
+        batches, options = take_over(train_dataloader, name, option)
         seed = args.seed if args.data_seed is None else args.data_seed
         if self.random_state is not None:
             seed = resolve_seed(self.random_state)
@@ -117,6 +119,17 @@ verbose : see EPICCallback
     def on_train_end(self, *args: Any, **kwargs: Any) -> None:
         """Warn of a run that dropped nothing with a model no better than chance."""
         self._warn_if_nothing_learned()
+
+
+def _check_label_names(args: TrainingArguments, name: str) -> None:
+    """Refuse labels that items name otherwise than this library knows them."""
+    if args.label_names and not set(args.label_names) <= set(LABEL_NAMES):
+        raise ValueError(
+            f"TrainingArguments has label_names={args.label_names}, and {name} reads "
+            f"one label an example from an entry named one of {LABEL_NAMES}. Rename "
+            "the column, dataset.rename_column(old, 'labels'), and leave label_names "
+            "out."
+        )
 
 
 def _of_all(loader: Any, args: TrainingArguments) -> DataLoader:

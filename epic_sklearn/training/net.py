@@ -44,17 +44,27 @@ N_HIDDEN = 100
 
 
 def extractor_for(
-    rule: Rule | None, gradients: str | None, module: nn.Module
-) -> GradientExtractor:
-    """Make what takes a module's gradients while training.
+    rule: Rule | None, gradients: str | None, module: nn.Module, few: Any
+) -> type[GradientExtractor]:
+    """Choose what takes a module's gradients while training, tried on a `few` examples.
 
     Where nobody says which, those of the logits if it has no last layer that can be
-    read and the rule can do without.
+    read and the rule can do without. ValueError if there are no such gradients.
     """
     rule, kind = resolve_rule(rule), gradients_for(rule, gradients)
-    if gradients is None and "inputs" not in rule.needs and not has_last_layer(module):
+    may_fall_back = gradients is None and "inputs" not in rule.needs
+    if may_fall_back and not has_last_layer(module):
         kind = "logit"
-    return EXTRACTORS[kind](module)
+    logits, _, _ = forward(module, few)
+    refuse_probabilities(module, logits)
+    if EXTRACTORS[kind]._needs_layer:
+        try:
+            forward(module, few, with_inputs=True)
+        except ValueError:
+            if not may_fall_back:
+                raise
+            kind = "logit"
+    return EXTRACTORS[kind]
 
 
 class MultilayerPerceptron(nn.Module):
@@ -202,22 +212,30 @@ def _try_module(module: nn.Module, X: np.ndarray | CodedItems, n_classes: int) -
 def warn_if_nothing_learned(
     name: str, schedule: DropSchedule, look: Callable[[], tuple[np.ndarray, np.ndarray]]
 ) -> None:
-    """Warn of a run of `name` whose net is no better than chance at its end.
+    """Warn of a run of `name` whose net, judging last or at its end, is at chance.
 
     `look` gives logits (n, C) of the training examples and their columns (n,). It is
     not asked where something was dropped by a net that was better.
     """
     codes, n_dropped = schedule.codes, int((~schedule.keep).sum())
-    if n_dropped and schedule.predictions is not None:
-        is_right = schedule.predictions[0] == codes
-        if is_right.mean() > np.bincount(codes).max() / len(codes) + 0.1:
+    right, chance = 0.0, np.bincount(codes).max() / len(codes)
+    if has_judged := bool(n_dropped) and schedule.predictions is not None:
+        right = float((schedule.predictions[0] == codes).mean())
+        if right > chance + 0.1:
             return
     logits, columns = look()
     probabilities = softmax(logits, axis=1)
     nothing = learned_nothing(probabilities, columns, surely=True)
+    what = f"{n_dropped} examples" if n_dropped else "nothing"
     if nothing is not None:
-        what = f"{n_dropped} examples" if n_dropped else "nothing"
         warn_user(f"{name} dropped {what}. {nothing}")
+    elif has_judged and right <= min(chance, 0.6):  # rare classes aside
+        warn_user(
+            f"{name} dropped {what}, by a net that was right on {right:.1%} of its "
+            "training rows when it judged them last: always naming the most frequent "
+            f"class is right on {chance:.1%}. Such drops are as good as random: let "
+            "the first round come later (warmup), and train longer."
+        )
 
 
 def warn_of_augmented(name: str, data: Any, way_out: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from torch.utils.data import (
 from tqdm import tqdm
 
 from .._utils import RandomState
+from ..base import is_dataframe
 from ..epochs import Epochs
 from ..gradients import EXTRACTORS, GradientExtractor, Gradients
 from ..gradients.items import (
@@ -46,6 +48,7 @@ class EPICRounds(Reviewable, BaseEstimator):
     """Base of callbacks that drop while a net trains; parameters: see EPICCallback."""
 
     sampler_: EPICSubsetSampler | None
+    _kind_: type[GradientExtractor] | None
     _trained_: tuple[
         nn.Module, DataLoader
     ]  # what was trained last, and by what batches
@@ -154,7 +157,8 @@ class EPICRounds(Reviewable, BaseEstimator):
             random_state=seed,
             **options,
         )
-        self._schedule.seen = self._seen_
+        self.sampler_.has_seen(_items(dataset), self._seen_)
+        self._kind_ = None
         if self.clean_dataset is not None:
             _check_clean(self.clean_dataset, dataset, self.sampler_.schedule)
         else:
@@ -165,6 +169,8 @@ class EPICRounds(Reviewable, BaseEstimator):
     def _round(self, epoch: int, module: nn.Module, loader: DataLoader) -> None:
         """Begin an epoch: drop what the rule flags if a round is due."""
         sampler = self._bound
+        if self._kind_ is None:
+            self._try(module, loader)
         record = sampler.step(
             epoch, lambda: self._extract(module, loader, sampler.gradient_rows())[1]
         )
@@ -174,15 +180,29 @@ class EPICRounds(Reviewable, BaseEstimator):
                 f"{record.n_kept} of {sampler.n}, rho {record.rho:.3g}"
             )
 
+    def _try(self, module: nn.Module, loader: DataLoader) -> None:
+        """Choose the gradients, and take those of two rows: what is wrong shows now."""
+        two = np.arange(2)
+        few = self._some(loader, two)
+        self._kind_ = extractor_for(self.rule, self.gradients, module, few)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # two rows tell no order of columns
+            self._extract(module, loader, two)
+
+    def _some(self, loader: DataLoader, rows: np.ndarray) -> DataLoader:
+        """Make a loader of some of the rows, as they are to be judged."""
+        data = loader.dataset if self.clean_dataset is None else self.clean_dataset
+        if len(rows) < self._bound.n:
+            data = Subset(data, rows.tolist())
+        return like(loader, data)
+
     def _extract(
         self, module: nn.Module, loader: DataLoader, rows: np.ndarray
     ) -> tuple[GradientExtractor, Gradients]:
         """Take gradients of some rows, in order, in evaluation mode."""
-        data = loader.dataset if self.clean_dataset is None else self.clean_dataset
-        if len(rows) < self._bound.n:
-            data = Subset(data, rows.tolist())
-        extractor = extractor_for(self.rule, self.gradients, module)
-        return extractor, extractor.compute(like(loader, data), self._labels()[rows])
+        assert self._kind_ is not None
+        extractor, some = self._kind_(module), self._some(loader, rows)
+        return extractor, extractor.compute(some, self._labels()[rows])
 
     def _labels(self) -> np.ndarray:
         return self._schedule.classes[self._schedule.codes]
@@ -193,6 +213,11 @@ class EPICRounds(Reviewable, BaseEstimator):
         return found, probabilities_of(extractor, loader, self._labels(), found)
 
     def _case(self, X: Any, y: Any, *args: Any) -> Case:
+        if y is None and (X is None or is_dataframe(X)):
+            raise TypeError(
+                f"X is a {type(X).__name__} without labels; give the data set that was "
+                "trained on, or rows and their labels."
+            )
         return super()._case(_items(X) if y is None else X, y, *args)
 
     def _net_and_batches(self, seen: Any, labels: Any) -> tuple[nn.Module, DataLoader]:

@@ -11,7 +11,12 @@ from torch.utils.data import Sampler
 
 from .._utils import RandomState, resolve_seed, warn_user
 from ..base import to_numpy
-from ..gradients.items import is_dataset, labels_and_digest
+from ..gradients.items import (
+    digest_of,
+    gives_the_same_twice,
+    is_dataset,
+    labels_and_digest,
+)
 from ..report import Reviewable
 from ..rules import Rule
 from ..schedule import DropSchedule, Round
@@ -178,9 +183,9 @@ see DropSchedule
             type(self).__name__,
         )
         seed = resolve_seed(random_state)
-        labels, self._seen_ = dataset_or_labels, None
+        labels, seen = dataset_or_labels, None
         if is_dataset(labels):
-            labels, self._seen_ = labels_and_digest(labels)
+            labels, seen = labels_and_digest(labels)
         elif not hasattr(labels, "iloc"):  # a pandas series keeps its index
             labels = label_array(to_numpy(labels))
         self.schedule = DropSchedule(
@@ -194,7 +199,7 @@ see DropSchedule
             random_state=seed,
             max_epochs=max_epochs,
         )
-        self.schedule.seen = self._seen_
+        self.has_seen(dataset_or_labels, seen)
         super().__init__(len(self.schedule.codes), seed, shuffle, shard)
         self._has_stepped = False
 
@@ -247,6 +252,26 @@ see DropSchedule
     def _schedule(self) -> DropSchedule:  # type: ignore[override]
         return self.schedule
 
+    @property
+    def _seen_(self) -> str | None:  # type: ignore[override]
+        return self.schedule.seen
+
+    def has_seen(self, data: Any, digest: str | None) -> None:
+        """Say of what data the labels are, and what names its values."""
+        self._data, self.schedule.seen = data, digest
+
+    def _check_seen(self, saved: str | None) -> None:
+        """Refuse to go on with a state of other examples with the same labels."""
+        ours = self.schedule.seen
+        if None in (saved, ours) or saved == ours:
+            return
+        if digest_of(self._data) is None and not gives_the_same_twice(self._data):
+            return  # augmented items never have the same digest
+        raise ValueError(
+            "The saved state is of other examples than these, or of another order; "
+            "resume with the data that training began with."
+        )
+
     def gradient_rows(self) -> np.ndarray:
         """Contiguous rows whose gradients this process computes: all, on its own."""
         return rows_of_rank(self.n)
@@ -260,10 +285,16 @@ see DropSchedule
         values, which ``torch.load`` reads with its safe default.
         """
         schedule = to_tensors(self.schedule.state_dict())
-        return {**super().state_dict(), "schedule": schedule}
+        seen = self.schedule.seen
+        return {**super().state_dict(), "schedule": schedule, "seen": seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a :meth:`state_dict`, as :meth:`DropSchedule.load_state_dict`."""
+        """Go on from a :meth:`state_dict`, as :meth:`DropSchedule.load_state_dict`.
+
+        Examples of other values are refused as well, where they can be told.
+        """
+        self._check_seen(state["seen"])
         self.schedule.load_state_dict(to_arrays(state["schedule"]))
+        self.schedule.seen = self.schedule.seen or state["seen"]
         self._has_stepped = True
         super().load_state_dict(state)

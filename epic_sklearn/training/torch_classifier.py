@@ -28,7 +28,7 @@ from ..gradients.items import (
     is_dataset,
     item_labels,
     labels_and_digest,
-    n_items,
+    refuse_items,
 )
 from ..gradients.modules import cast_for, forward, input_dtype
 from ..validation import check_labels, label_array, refuse_other_order, spelled_alike
@@ -289,12 +289,9 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             refuse_loaders_sampler(X, type(self).__name__)
             labels, self._seen_ = labels_and_digest(X, y)
             labels = label_array(to_numpy(labels))
-            if len(labels) != n_items(X):
-                raise ValueError(
-                    f"X has {n_items(X)} items and y {len(labels)} labels."
-                )
             check_classification_targets(labels)
             return X, *check_labels(labels)
+        refuse_items(X)
         refuse_lazy(X=X, y=y)
         refuse_other_order(X=X, y=y)
         if y is not None:
