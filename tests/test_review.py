@@ -66,6 +66,7 @@ def by_callback():
     net = NeuralNetClassifier(
         torch.nn.Linear(4, 3),
         criterion=torch.nn.CrossEntropyLoss,
+        lr=0.1,
         max_epochs=6,
         train_split=ValidSplit(5, random_state=None),
         callbacks=[("epic", EPICCallback(random_state=0, **HOW))],
