@@ -333,10 +333,8 @@ def check_labels(name: str, labels: list[Any], place: Place) -> np.ndarray:
 def notes_of_gaps(X: Any, names: list[str] | None, isolated: np.ndarray) -> list[str]:
     """Name columns whose missing values are what makes rows rare, and so isolated."""
     notes = list[str]()
-    if names is None:  # pictures have no gaps
-        return notes
     missing = pd.DataFrame(X).isna().to_numpy()
-    for name, rows in zip(names, missing.T, strict=True):
+    for name, rows in zip(names or (), missing.T, strict=False):  # of pictures none
         n, n_isolated = int(rows.sum()), int(isolated[rows].sum())
         others = isolated[~rows].mean() if n < len(rows) else 1.0
         if n_isolated >= MANY_GAPS and n_isolated / n > 3 * others:

@@ -18,7 +18,6 @@ from .columns import (
     NAMELESS,
     Unusable,
     are_names,
-    check_names,
     counts_rows,
     refuse_if,
     refusing,
@@ -98,7 +97,6 @@ def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, Any]
     classes, codes = np.unique(labels, return_inverse=True)
     texts = [str(each) for each in classes.tolist()]
     matrix, names, _ = _read_matrix(path, "probabilities", len(labels), texts)
-    check_names(path, names or [], "column")
     is_named = names is not None
     missing = [text for text in texts if text not in (names if is_named else texts)]
     if missing or not (is_named or matrix.shape[1] == len(classes)):

@@ -99,7 +99,7 @@ def make_filter(o: SimpleNamespace) -> EPICFilter:
 
 def check_options(o: SimpleNamespace) -> None:
     """Refuse options that do not go together, before anything is read."""
-    both = o.probabilities is not None and o.gradients is not None
+    both = o.probabilities and o.gradients
     refuse_if(both, "Give either --probabilities or --gradients.")
     o.elsewhere = o.probabilities or o.gradients
     is_cut = format_of(o.data) == ".npz" and o.out is not None
@@ -186,18 +186,16 @@ def read(
     done += columns.type_columns(raw, how, place)
     used = [column for column in done if column.values is not None]
     X, names = _join(used)
+    asides = {each.name: each.aside for each in done if each.aside is not None}
     shown = {
         "title": data.path.name,
         "images": images,
         "feature_names": names,
+        "row_kind": o.id or data.row_kind,
+        "row_name": np.asarray(asides[o.id]).__getitem__ if o.id else data.row_name,
+        "asides": asides,
         "columns": [(column.name, column.what) for column in done],
-        "asides": {each.name: each.aside for each in done if each.aside is not None},
     }
-    if o.id is not None:
-        shown |= {"row_kind": o.id}
-        shown["row_name"] = np.asarray(shown["asides"][o.id]).__getitem__
-    elif data.row_kind != "Row":
-        shown |= {"row_kind": data.row_kind, "row_name": data.row_name}
     notes = [
         f"Column {column.name!r} counts the rows; if it is no feature: --exclude."
         for column in used

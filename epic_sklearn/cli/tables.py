@@ -75,19 +75,17 @@ class Table:
     """Rows with named columns, in a file."""
 
     kind, row_kind = "column", "Row"
+    row_name: Any = None  # of a row number, what a person finds it by
     hint = ""  # at what may be wrong where a column is not found
 
     def __init__(self, path: Path, names: list[str]) -> None:
         self.path, self.names = path, names
         check_names(path, names, self.kind)
 
-    def row_name(self, row: int) -> str:
-        """Give the number by which a person finds a row."""
-        return str(row)
-
     def place(self, row: int) -> str:
         """Where a person finds a row."""
-        return f"{self.row_kind.lower()} {self.row_name(row)}"
+        number = self.row_name(row) if self.row_name else row
+        return f"{self.row_kind.lower()} {number}"
 
     def columns(self, label: str) -> list[str]:
         """Name what has one entry for each label."""
@@ -113,10 +111,10 @@ class LinesFile(Table):
             raise Unusable(f"{path} is empty: there is no header line.")
         super().__init__(path, names)
         if len(names) == 1 and not self._is_json:
-            others = [c for c in ";\t|," if c in names[0] and c != self.separator]
-            asks = [f" Is it separated by {c!r}? Give --separator." for c in others[:1]]
-            split = f" Split at {self.separator!r} the header is one column."
-            self.hint = "".join([split, *asks])
+            marks = set(";\t|,") & set(names[0]) - {self.separator}
+            other = next(iter(sorted(marks)), "")
+            asks = f" Is it separated by {other!r}? Give --separator." if other else ""
+            self.hint = f" Split at {self.separator!r} the header is one column.{asks}"
 
     def row_name(self, row: int) -> str:
         """Give the line of the file on which a record ends."""
@@ -165,10 +163,11 @@ class LinesFile(Table):
         """Refuse a first line that can be a row of data, such as the next one is."""
         pairs = zip(self.names, first, strict=True)
         found = [name for name, text in pairs if as_numbers([text]) is not None]
-        line = ", ".join(self.names[:20])
-        looks = f"The first line of {self.path} looks like a row of data: {line}"
-        is_name = not found or are_names(found)
-        refuse_if(not is_name, f"{looks}. Put a line of names above it.")
+        if found and not are_names(found):
+            raise Unusable(
+                f"The first line of {self.path} looks like a row of data: "
+                f"{', '.join(self.names[:20])}. Put a line of names above it."
+            )
 
     def _records(self) -> Iterator[tuple[int, Any, str]]:
         """Line number, fields and text of each record; blank lines are none."""

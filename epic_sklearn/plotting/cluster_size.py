@@ -169,10 +169,9 @@ class ClusterSizeDisplay:
 
         shade = np.linspace(*((0.6, 0.2) if is_dropped else (0.9, 0.15)), len(BINS))[i]
         colour = mpl.colormaps["Oranges" if is_dropped else "Blues"](shade)
-        first, *more = self.bins[i : i + 2].tolist()
-        last = (
-            "" if more == [first + 1] else f" to {more[0] - 1}" if more else " or more"
-        )
+        first, *after = self.bins[i : i + 2].tolist()
+        last = f" to {after[0] - 1}" if after else " or more"
+        name = str(first) if after == [first + 1] else f"{first}{last}"
         bars = self.ax_.barh(
             np.arange(len(left)),
             width,
@@ -181,7 +180,7 @@ class ClusterSizeDisplay:
             color=colour,
             edgecolor="white",
             hatch="////" if is_dropped else None,
-            label=f"{first}{last}" + ", dropped" * is_dropped,
+            label=name + ", dropped" * is_dropped,
         )
         self.ax_.bar_label(
             bars,

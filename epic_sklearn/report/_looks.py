@@ -151,17 +151,14 @@ def _look(item: Any) -> Look:
     """Look at the input of one row; of a dictionary at what a person can read."""
     if isinstance(item, Mapping):
         parts = {name: _look(part) for name, part in [*item.items()][:N_VALUES]}
-        image = next(
-            (look.image for look in parts.values() if look[0] is not None), None
-        )
+        images = [look.image for look in parts.values() if look.image is not None]
         texts = {name: look.text for name, look in parts.items() if look.text}
         is_list = {name: np.ndim(to_numpy(item[name])) > 0 for name in texts}
-        if image is not None or not all(is_list.values()):  # they say more
+        if images or not all(is_list.values()):  # they say more
             texts = {name: text for name, text in texts.items() if not is_list[name]}
         lines = [f"{name} {text}" for name, text in texts.items()]
-        return Look(
-            image, "\n".join(lines) if len(lines) > 1 else "".join(texts.values())
-        )
+        text = "\n".join(lines if len(lines) > 1 else texts.values())
+        return Look(images[0] if images else None, text)
     if hasattr(item, "getbands"):  # of pillow
         item = item if item.mode in ("L", "RGB") else item.convert("RGB")
     elif isinstance(item, str):
