@@ -90,6 +90,7 @@ MEDOIDS = ["--rule", "IsolatedMedoids"]
         (["--features", "sepal"], "There is no column 'sepal'"),
         (["--exclude", "petal width"], "did you mean 'petal width (cm)'?"),
         (["--features", "species"], "is the label"),
+        (["--id", "species"], "--id and --label are both 'species'"),
         (
             [*MEDOIDS, "--set", "subset_size=0"],
             "'subset_size' parameter of IsolatedMedoids must",

@@ -101,6 +101,7 @@ def check_options(o: SimpleNamespace) -> None:
     """Refuse options that do not go together, before anything is read."""
     both = o.probabilities and o.gradients
     refuse_if(both, "Give either --probabilities or --gradients.")
+    refuse_if(o.id == o.label, f"--id and --label are both {o.id!r}.")
     o.elsewhere = o.probabilities or o.gradients
     is_cut = format_of(o.data) == ".npz" and o.out is not None
     given = {"exclude": o.exclude, "model": o.model, "gradient-of": o.gradient_of}

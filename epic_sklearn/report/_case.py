@@ -99,13 +99,14 @@ class Case:
     def warnings(self) -> list[str]:
         """What makes the result worth little: of the model, and of the classes."""
         labels = self.schedule.classes[self.schedule.codes]
-        found: list[str | None] = [*class_warnings(labels)]
+        found = class_warnings(labels)
         if self.probabilities is not None:
             probabilities, classes = self.probabilities
             column = {label: j for j, label in enumerate(classes.tolist())}
             codes = np.array([column[label] for label in labels.tolist()])
-            found.insert(0, learned_nothing(probabilities, codes))
-        return [text for text in found if text is not None]
+            nothing = learned_nothing(probabilities, codes)
+            found = [nothing, *found] if nothing else found
+        return found
 
     def counts(self, isolated: np.ndarray) -> list[dict[str, Any]]:
         """Rows, isolated and kept ones of each class, and of all."""

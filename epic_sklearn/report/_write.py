@@ -131,12 +131,9 @@ def fill(path: Path, template: str, scripts: Sequence[str], **context: Any) -> P
         "base-uri 'none'; form-action 'none'"
     )
     data = Markup(_as_json(context.pop("data", None)))
-    how = {"style": Markup(style), "script": Markup(script), "data": data}
-    page = (
-        _environment()
-        .get_template(template)
-        .render(policy=policy, version=version("epic-sklearn"), **how, **context)
-    )
+    how: Any = {"style": Markup(style), "script": Markup(script), "data": data}
+    how |= {"policy": policy, "version": version("epic-sklearn")}
+    page = _environment().get_template(template).render(**how, **context)
     with all_or_none({"page": path}) as made:
         made["page"].write_bytes(page.encode("utf-8", "replace"))
     return path
