@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,23 +79,10 @@ def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Unusa
     return Unusable(f"There is no {kind} {name!r}{meant} There are {shown}.{hint}")
 
 
-def check_names(path: object, names: Sequence[str], kind: str) -> None:
-    """Refuse a file in which two columns or arrays have one name."""
-    name, n = Counter(names).most_common(1)[0] if names else ("", 0)
-    if n > 1:
-        raise Unusable(f"{path} has several {kind}s named {name!r}; rename them.")
-
-
 def as_option(names: Iterable[str]) -> str:
     """Names as a shell and --exclude take them."""
     quoted = (name.replace('"', '""') for name in names)
     return shlex.quote(",".join(f'"{n}"' if set(n) & set(',"') else n for n in quoted))
-
-
-def names_of(name: str, array: np.ndarray) -> list[str]:
-    """Name each column of an array (n,) or (n, ...)."""
-    n = int(np.prod(array.shape[1:]))
-    return [name] if array.ndim == 1 else [f"{name}[{j}]" for j in range(n)]
 
 
 @dataclass(frozen=True)

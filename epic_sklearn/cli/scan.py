@@ -226,9 +226,10 @@ def _left_out(
 
 def _join(used: Sequence[columns.Column]) -> tuple[Any, list[str]]:
     """All columns side by side, an array where all are numbers; and their names."""
-    blocks = [column.values for column in used]
-    parts = [columns.names_of(column.name, column.values) for column in used]
-    names = [name for part in parts for name in part]
+    blocks, names = [column.values for column in used], list[str]()
+    for name, block in zip((column.name for column in used), blocks, strict=True):
+        n = int(np.prod(block.shape[1:]))
+        names += [name] if block.ndim == 1 else [f"{name}[{j}]" for j in range(n)]
     if any(block.dtype.kind not in "fiub" for block in blocks):
         frame = pd.concat([pd.DataFrame(block) for block in blocks], axis=1)
         return frame.set_axis(names, axis=1), names

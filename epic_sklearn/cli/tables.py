@@ -8,6 +8,7 @@ import itertools
 import json
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,6 @@ from .columns import (
     are_names,
     as_numbers,
     as_option,
-    check_names,
     need,
     refuse_if,
     refusing,
@@ -80,7 +80,10 @@ class Table:
 
     def __init__(self, path: Path, names: list[str]) -> None:
         self.path, self.names = path, names
-        check_names(path, names, self.kind)
+        name, n = Counter(names).most_common(1)[0] if names else ("", 0)
+        refuse_if(
+            n > 1, f"{path} has several {self.kind}s named {name!r}; rename them."
+        )
 
     def place(self, row: int) -> str:
         """Where a person finds a row."""
