@@ -48,10 +48,11 @@ def test_an_index_of_gradients_is_no_coordinate(folder, capsys):
     np.savetxt("bare.csv", gradients, delimiter=",")
     frame.to_csv("plain.csv", index=False)
     frame.to_csv("index.csv")  # pandas' default
+    frame.to_csv("index.tsv", sep="\t")
     frame.set_axis(list("abc"), axis=1).to_parquet("index.parquet", index=True)
     by_gradients = [
         kept("d.csv", *BY_SPECIES, "--gradients", name)
-        for name in ("bare.csv", "plain.csv", "index.csv", "index.parquet")
+        for name in ("bare.csv", "plain.csv", "index.csv", "index.tsv", "index.parquet")
     ]
     assert all(each == by_gradients[0] for each in by_gradients)
     assert "Nothing in" not in capsys.readouterr().err  # softmax minus one-hot: proved

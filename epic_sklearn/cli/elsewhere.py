@@ -29,7 +29,7 @@ def _from_csv(path: Path, expected: Sequence[str]) -> tuple[np.ndarray, Any]:
     """Numbers, and the names in the first line if that cannot be data."""
     must = ". It must hold rows of numbers, one for each row of the data."
     with refusing(f"{path}: ", must), open(path, encoding="utf-8-sig") as file:
-        line = file.readline().strip()
+        line = file.readline().rstrip("\n")
         sep = next((c for c in "\t;, " if c in line), ",")
         names = [name.strip() for name in next(csv.reader([line], delimiter=sep), [])]
         is_header = are_names(names) or (bool(expected) and set(expected) <= set(names))
@@ -98,14 +98,13 @@ def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, Any]
     texts = [str(each) for each in classes.tolist()]
     matrix, names, _ = _read_matrix(path, "probabilities", len(labels), texts)
     is_named = names is not None
-    missing = [text for text in texts if text not in (names if is_named else texts)]
-    if missing or not (is_named or matrix.shape[1] == len(classes)):
-        how = f"named {names[:20]}" if is_named else "without names"
+    how = f"named {names[:20]}" if is_named else "without names"
+    names = names if is_named else texts
+    if not set(texts) <= set(names) or len(names) != matrix.shape[1]:
         raise Unusable(
             f"{path} has {matrix.shape[1]} columns {how}, and the {len(classes)} "
             f"classes are {texts[:20]}. Name the columns by class."
         )
-    names = names or texts
     places = np.array([names.index(text) for text in texts])
     with refusing(f"{path}: "):
         gradients = logit_gradients(matrix, places[codes])

@@ -25,6 +25,7 @@ from .columns import need, refuse_if
 from .tables import format_of
 
 N_SUSPICIOUS = 10
+N_COLUMNS = 30
 N_VALUES = 9
 FORMATS = {
     "mask": (".csv",),
@@ -135,7 +136,9 @@ class Scan:
         """Draw tables for people."""
         case, detector, parts = self.case, self.detector, []
         if any(what != "number" for _, what in case.columns):
-            parts.append(draw(["column", "read as"], case.columns))
+            n = len(case.columns)
+            more = [("...", f"{n} in all, see --json")] * (n > N_COLUMNS)
+            parts.append(draw(["column", "read as"], case.columns[:N_COLUMNS] + more))
         numbers = ("rows", "isolated", "share")
         lines = [
             (c["label"], f"{c['rows']:,}", f"{c['isolated']:,}", f"{c['share']:.1%}")

@@ -242,7 +242,8 @@ class ParquetFile(Table):
 
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
         """Write the kept rows with the types and metadata of the original."""
-        table = self._parquet.read_table(self.path)
+        with self._reading():
+            table = self._parquet.read_table(self.path)
         # Arrow has no filter for its view types: it gets each run of kept rows.
         edges = np.flatnonzero(np.diff(keep, prepend=False, append=False))
         runs = edges.reshape(-1, 2).tolist()
