@@ -1,8 +1,6 @@
 """Which arrays and columns a scan uses: nothing doubtful is chosen in silence."""
 
 import shlex
-import warnings
-import zipfile
 
 import numpy as np
 import pandas as pd
@@ -42,20 +40,6 @@ def test_several_arrays_may_be_used(folder, capsys):
     np.savez("two.npz", a=X[:, :2], b=X[:, 2:], y=y)
     assert scan("two.npz", "--label", "y", "--features", "a,b") == 0
     assert "on 4 features of 'a', 'b'." in capsys.readouterr().out
-
-
-def test_two_arrays_of_one_name_are_refused(folder, capsys):
-    X, y = poisoned_iris()
-    with warnings.catch_warnings(), zipfile.ZipFile("twice.npz", "w") as archive:
-        warnings.simplefilter("ignore")  # of zipfile, on the name
-        for name, array in (("X", X), ("y", y), ("y", y[::-1])):
-            with archive.open(f"{name}.npy", "w") as file:
-                np.save(file, array)
-    message = refused(capsys, "twice.npz", "--label", "y")
-    assert "several arrays named 'y'" in message
-    pd.DataFrame({"a": X[:, 0], "y": y}).to_csv("d.csv", index=False)
-    options = ["--label", "y", "--probabilities", "twice.npz"]
-    assert "several arrays named 'y'" in refused(capsys, "d.csv", *options)
 
 
 def table():
@@ -99,17 +83,6 @@ def test_a_parquet_file_names_all_columns_of_other_types_at_once(folder, capsys)
     assert "--exclude day,pair" in message
     options = ["--label", "label", "--exclude", "day,pair"]
     assert scan("t.parquet", *options) == 0
-
-
-def test_columns_of_a_text_array_are_left_out_as_the_array(folder, capsys):
-    X, y = poisoned_iris()
-    ids = np.array([[f"{i} %", f"{i},5"] for i in range(150)])
-    np.savez("ids.npz", X=X, ids=ids, y=y)
-    options = ["--label", "y", "--features", "X,ids"]
-    message = refused(capsys, "ids.npz", *options)
-    assert "'ids[0]' holds" in message and "'ids[1]' holds" in message
-    assert message.endswith("Leave them out with --exclude ids or mend them.")
-    assert scan("ids.npz", *options, "--exclude", "ids") == 0
 
 
 def test_one_unusable_column_is_one_line(folder, capsys):

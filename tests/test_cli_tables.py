@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from epic_sklearn.cli.columns import Reading, Refused, as_numbers, text_column
+from epic_sklearn.cli.columns import Reading, Unusable, as_numbers, text_column
 
 BY_SPECIES = ("--label", "species")
 
@@ -195,14 +195,14 @@ def texts(*values):
 def test_the_option_that_a_message_names_reads_the_numbers(
     values, option, how, numbers
 ):
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(Unusable) as refusal:
         text_column("a", texts(*values), Reading())
     assert option in str(refusal.value)
     assert tuple(text_column("a", texts(*values), how).values[:2]) == numbers
 
 
 def test_dates_that_can_be_read_in_two_ways_are_asked_for(folder, capsys):
-    with pytest.raises(Refused, match="--date-format %d/%m/%Y or --date-format %m/%d"):
+    with pytest.raises(Unusable, match="--date-format %d/%m/%Y or --date-format %m/%d"):
         text_column("a", texts("01/02/2020", "03/04/2020"), Reading())
     how = Reading(date_format="%d/%m/%Y")
     column = text_column("a", texts("01/02/2020", "03/04/2020"), how)
@@ -214,7 +214,7 @@ def test_dates_that_can_be_read_in_two_ways_are_asked_for(folder, capsys):
 
 def test_a_few_texts_among_numbers_may_stand_for_missing_values(folder, capsys):
     values = pd.Series([*map(str, range(60)), "?", "?"])
-    with pytest.raises(Refused, match=r"--missing '\?'"):
+    with pytest.raises(Unusable, match=r"--missing '\?'"):
         text_column("a", values, Reading())
     assert text_column("a", values, Reading(missing=("?",))).what == "number, 2 missing"
     as_text = text_column("a", values, Reading(as_text=("a",)))
@@ -261,6 +261,13 @@ def test_files_that_are_not_what_they_say(folder, capsys):
     refused(capsys, "cut.csv.gz", "--label", "y")
     write("m.csv", "a,y\n1,u\n")
     assert "--encoding" in refused(capsys, "m.csv", "--label", "y", "--encoding", "no")
+
+
+def test_numbers_are_what_floats_take_and_no_python():
+    assert as_numbers(["1", " 2.5"]).tolist() == [1, 2.5]
+    assert as_numbers(["1.200,5"], ",", ".").tolist() == [1200.5]
+    for texts in (["1", "1_0"], ["1,5"], ["9007199254740993"]):
+        assert as_numbers(texts) is None
 
 
 def test_grouped_digits_only_where_they_are_groups():

@@ -169,13 +169,11 @@ def test_searches_and_pipelines_say_which_part_of_them_to_draw(data):
         LogisticRegression(max_iter=1000), EPICFilter(rule=IsolatedMedoids())
     )
     grid = {"filter__rule__threshold": [1]}
-    with pytest.raises(NotFittedError, match="GridSearchCV"):
-        draw(GridSearchCV(model, grid))
-    with pytest.raises(TypeError, match=r"refit=False .* refit=True .*best_estimator_"):
-        draw(GridSearchCV(model, grid, refit=False).fit(*data))
     search = GridSearchCV(model, grid).fit(*data)
-    with pytest.raises(TypeError, match="EPIC's rounds; give its best_estimator_"):
-        draw(search)
+    without = GridSearchCV(model, grid, refit=False).fit(*data)
+    for given in (search, without, GridSearchCV(model, grid)):
+        with pytest.raises(TypeError, match=r"refit=True\) its best_estimator_"):
+            draw(given)
     draw(search.best_estimator_)
     pipeline = make_pipeline(model).fit(*data)
     with pytest.raises(TypeError, match=r"its step that does, such as pipeline\[-1\]"):
@@ -237,7 +235,7 @@ def test_every_example_is_drawn_once_and_named_with_its_kind(data, detectors):
     for kind, n in (("dropped", n_dropped), ("kept", 2 - n_dropped)):
         assert (f"poison, {kind} ({n})" in legend_texts(display)) == (n > 0)
     assert "class 0" in display.ax_.get_title()
-    assert "% of variance" in display.ax_.get_xlabel()
+    assert "% of variance" in display.ax_.get_title()
     assert_legible(display)
 
 
@@ -371,7 +369,7 @@ def test_users_axes_are_drawn_on(data, detectors):
         ({"classes": ["none"]}, "classes is"),
         ({"classes": []}, "classes is"),
         ({"target": np.zeros((1, 2))}, "target_label"),
-        ({"target": np.zeros((1, 2)), "target_label": 5}, "not among the classes"),
+        ({"target": np.zeros((1, 2)), "target_label": 5}, "the classes that are drawn"),
         ({"target": np.zeros((2, 2)), "target_label": [0] * 3}, "target_label"),
         ({"medoid_indices": [10]}, "medoid_indices"),
         ({"gradients": np.ones((40, 2)), "y": np.arange(40), "keep": np.ones(40, bool)},
@@ -522,7 +520,7 @@ def test_clusters_of_ten_long_named_classes_and_on_users_axes():
     assert display.ax_ is ax
 
 
-@pytest.mark.parametrize("bad", [[0, 1], [], [1.5], [[1]]])
+@pytest.mark.parametrize("bad", [[], [1.5], [[1]]])
 def test_bad_cluster_sizes_are_refused(bad):
     with pytest.raises(ValueError, match="cluster_sizes"):
         ClusterSizeDisplay.from_predictions(bad)
@@ -613,13 +611,11 @@ def test_many_long_names_beside_the_axes_and_beside_users_axes():
     [
         ({**COLUMNS, "clean_accuracy": [95, 93, 90]}, "Divide percentages by 100"),
         ({**COLUMNS, "attack_success": [0, 0, np.nan]}, "attack_success contains nan"),
-        ({**COLUMNS, "n_trials": [10, 10]}, "lengths"),
-        ({**COLUMNS, "n_trials": [10, 0, 10]}, "n_trials"),
-        ({**COLUMNS, "n_trials": [0.5, 1, 1]}, "n_trials"),
-        ({**COLUMNS, "seconds": [1, -1, 1]}, "seconds"),
-        ({"name": ["none"], "attack_success": [0.1]}, "lacks \\['clean_accuracy'\\]"),
-        ([], "lacks"),
-        ({"name": [], "attack_success": [], "clean_accuracy": []}, "one entry"),
+        ({**COLUMNS, "n_trials": [10, 10]}, "same length"),
+        ({**COLUMNS, "n_trials": [10, 0, 10]}, "integer not less than 1"),
+        ({"name": ["none"], "attack_success": [0.1]}, "with its name, clean_accuracy"),
+        ([], "0 lines"),
+        ({"name": [], "attack_success": [], "clean_accuracy": []}, "0 lines"),
     ],
 )
 def test_bad_records_are_refused(records, message):
@@ -632,5 +628,3 @@ def test_bad_quantities_and_poisons_are_refused(detectors):
         TradeoffDisplay.from_predictions(COLUMNS, x="accuracy")
     with pytest.raises(ValueError, match="at least one poison"):
         TradeoffDisplay.from_estimator(detectors["filter"], [])
-    with pytest.raises(ValueError, match="empty dict"):
-        TradeoffDisplay.from_estimator({}, [0])

@@ -24,7 +24,7 @@ from epic_sklearn import (
 from epic_sklearn.base import nearest_kept
 from epic_sklearn.plotting import GradientSpaceDisplay
 from epic_sklearn.report._differences import differences, resolve_names
-from epic_sklearn.report._thumbnails import Pictures, check_images, to_png
+from epic_sklearn.report._looks import check_images, thumbnails
 from epic_sklearn.rules import (
     DeepKNN,
     FarNeighbors,
@@ -215,7 +215,7 @@ def test_names_of_features(iris, detector, tmp_path):
     assert data_of(path)["features"] == ["a", "2", "c", "d"]
     with pytest.raises(ValueError, match="2 names and X has 4 columns"):
         detector.report(X, y, tmp_path / "b.html", feature_names=["a", "b"])
-    with pytest.raises(ValueError, match="no columns"):
+    with pytest.raises(ValueError, match="1 names and X has 0 columns"):
         resolve_names(np.zeros((2, 1, 8, 8)), ["a"])
 
 
@@ -227,22 +227,23 @@ def decoded(png):
     return np.rint(255 * pyplot.imread(io.BytesIO(png))).astype(np.uint8)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_png_is_read_back_pixel_by_pixel(channels):
-    pixels = np.random.default_rng(0).integers(0, 256, (7, 5, channels), np.uint8)
-    np.testing.assert_array_equal(decoded(to_png(pixels)), pixels.squeeze())
-
-
 def pixels_of(thumbnail):
     return decoded(base64.b64decode(thumbnail))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_thumbnails_of_small_images_are_read_back_pixel_by_pixel(channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 5, channels), np.uint8)
+    np.testing.assert_array_equal(
+        pixels_of(thumbnails({0: pixels})[0]), pixels.squeeze()
+    )
 
 
 def test_every_format_of_images_gives_the_same_thumbnails():
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 256, (700, 3, 40, 50), np.uint8)
-    rows = rng.permutation(700)[:600]
-    made = Pictures(check_images(colours, 700)).of_rows(rows)
-    for row, thumbnail in zip(rows, made, strict=True):
+    made = thumbnails(dict(enumerate(check_images(colours, 700))))
+    for row, thumbnail in made.items():
         expected = np.moveaxis(colours[row], 0, 2)
         np.testing.assert_array_equal(pixels_of(thumbnail), expected)
     for same in (
@@ -252,21 +253,21 @@ def test_every_format_of_images_gives_the_same_thumbnails():
         torch.from_numpy(colours / 255),
         colours.astype(np.int64),
     ):
-        assert Pictures(check_images(same, 700)).of_rows(rows) == made
+        assert thumbnails(dict(enumerate(check_images(same, 700)))) == made
 
 
 def test_large_images_are_averaged_down():
     image = np.zeros((1, 130, 100))
     image[0, :3, :3] = 1
-    small = pixels_of(*Pictures(check_images(image, 1)).of_rows(np.array([0])))
+    small = pixels_of(thumbnails({7: check_images(image, 1)[0]})[7])
     assert small.shape[:2] == (44, 34)
     assert small[0, 0] == 255 and small[1:].max() == 0
 
 
 def test_many_thumbnails_shrink_to_fit_the_page(monkeypatch):
-    monkeypatch.setattr("epic_sklearn.report._thumbnails.MOST_PIXELS", 50 * 16 * 16)
+    monkeypatch.setattr("epic_sklearn.report._looks.MOST_PIXELS", 50 * 16 * 16)
     images = check_images(np.full((60, 32, 32), 0.5), 60)
-    small = pixels_of(Pictures(images).of_rows(np.arange(60))[59])
+    small = pixels_of(thumbnails(dict(enumerate(images)))[59])
     assert small.shape[:2] == (11, 11)
     assert (small == 128).all()
 
@@ -276,7 +277,7 @@ def test_many_thumbnails_shrink_to_fit_the_page(monkeypatch):
     [
         (np.zeros((2, 8)), r"shape \(2, 8\)"),
         (np.zeros((2, 8, 8, 2)), "1 or 3 channels"),
-        (np.zeros((3, 8, 8)), "3 images for 2 rows"),
+        (np.zeros((3, 8, 8)), r"shape \(3, 8, 8\) for 2 rows"),
         (np.full((2, 8, 8), 16.0), "from 16 to 16"),
         (np.full((2, 8, 8), np.nan), "from nan to nan"),
         (np.full((2, 8, 8), -1), "from -1 to -1"),
@@ -344,10 +345,11 @@ def test_two_reports_of_one_fit_are_the_same_file(tmp_path, iris, detector):
     assert detector.report(*iris, tmp_path / "b.html").read_bytes() == a
 
 
-def test_missing_jinja2_is_named_before_any_work(tmp_path, iris, detector, monkeypatch):
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    detector.extractor_ = None
-    with pytest.raises(ImportError, match=r"epic-sklearn\[report\]"):
+@pytest.mark.parametrize("name", ["jinja2", "PIL"])
+def test_what_is_missing_is_named(tmp_path, iris, detector, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    detector.extractor_ = None  # before any work
+    with pytest.raises(ImportError, match=rf"{name}: .*epic-sklearn\[report\]"):
         detector.report(*iris, tmp_path / "a.html")
 
 

@@ -65,13 +65,15 @@ def test_a_file_says_the_same_as_a_mapping_however_a_spreadsheet_saved_it(
     ("lines", "message"),
     [
         ([(150, "keep")], "no row 150, rows are 0 to 149"),
-        ([("-1", "keep")], "line 2: row is '-1', not a row number"),
+        ([("-1", "keep")], "line 2: row is '-1', which is no row number"),
         ([("1.0", "keep")], "line 2: row is '1.0'"),
         ([("", "keep")], "line 2: row is ''"),
-        ([(3, "keep"), (4, "drop"), (3, "keep")], "line 4: row 3 occurs a second time"),
-        ([(3, "maybe")], "the decision on row 3 is 'maybe', not 'keep' or 'drop'"),
-        ([(3, "")], "the decision on row 3 is ''"),
-        ([(i, "no") for i in range(9)], "and 4 more"),
+        (
+            [(3, "keep"), (4, "drop"), (3, "keep")],
+            "line 4: row is '3', .*occurs a second time",
+        ),
+        ([(3, "maybe")], "The decision on row 3 is 'maybe', not 'keep' or 'drop'"),
+        ([(3, "")], "The decision on row 3 is ''"),
         ([(i, "drop") for i in range(50)], "no row of class 'setosa'"),
     ],
 )

@@ -8,16 +8,12 @@ from sklearn.linear_model import LogisticRegression
 
 from epic_sklearn import EPICFilter, PrecomputedGradients
 from epic_sklearn._utils import learned_nothing
-from epic_sklearn.report import model_warnings, probabilities_of
 from epic_sklearn.rules import IsolatedMedoids
 
 
 def warnings_of(detector, X):
     schedule = detector._schedule
-    labels = schedule.classes[schedule.codes]
-    gradients = detector.extractor_.compute(X, labels)
-    found = probabilities_of(detector.extractor_, X, labels, gradients)
-    return model_warnings(schedule, found)
+    return detector._case(X, schedule.classes[schedule.codes]).warnings
 
 
 def by_chance(n, n_classes, seed=0):

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 NEEDED = ("click", "rich", "pandas", "skrub")
-INTERRUPTED = 130  # as a shell counts: 128 + SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         print("Interrupted.", file=sys.stderr)
-        return INTERRUPTED
+        return 130  # as a shell counts: 128 + SIGINT
     except OSError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,10 +53,6 @@ def refuse_if(is_wrong: object, message: str) -> None:
         raise Unusable(message)
 
 
-class Refused(ValueError):
-    """Why a column cannot be used."""
-
-
 def need(module: str, extra: str, what: str) -> None:
     """Stop where a package is missing."""
     install = f"{what} {module}: pip install 'epic-sklearn[{extra}]'."
@@ -69,7 +64,7 @@ def refusing(before: str = "", after: str = "") -> Iterator[None]:
     """Stop with what others' errors say of what was given."""
     try:
         yield
-    except (ValueError, MemoryError) as error:
+    except (ValueError, NotImplementedError, OSError, MemoryError) as error:
         why = str(error) or "Not enough memory."
         raise Unusable(f"{before}{why}{after}") from error
 
@@ -84,23 +79,10 @@ def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Unusa
     return Unusable(f"There is no {kind} {name!r}{meant} There are {shown}.{hint}")
 
 
-def check_names(path: object, names: Sequence[str], kind: str) -> None:
-    """Refuse a file in which two columns or arrays have one name."""
-    name, n = Counter(names).most_common(1)[0] if names else ("", 0)
-    if n > 1:
-        raise Unusable(f"{path} has several {kind}s named {name!r}; rename them.")
-
-
 def as_option(names: Iterable[str]) -> str:
     """Names as a shell and --exclude take them."""
     quoted = (name.replace('"', '""') for name in names)
     return shlex.quote(",".join(f'"{n}"' if set(n) & set(',"') else n for n in quoted))
-
-
-def names_of(name: str, array: np.ndarray) -> list[str]:
-    """Name each column of an array (n,) or (n, ...)."""
-    n = int(np.prod(array.shape[1:]))
-    return [name] if array.ndim == 1 else [f"{name}[{j}]" for j in range(n)]
 
 
 @dataclass(frozen=True)
@@ -128,16 +110,7 @@ class Reading:
 def as_numbers(
     values: Sequence[str], decimal: str = ".", thousands: str = ""
 ) -> np.ndarray | None:
-    """Numbers; None if a value is no number that floats hold.
-
-    Examples
-    --------
-    >>> from epic_sklearn.cli.columns import as_numbers
-    >>> as_numbers(["1", " 2.5", "nan"]), as_numbers(["1", "1_0"]), as_numbers(["1,5"])
-    (array([1. , 2.5, nan]), None, None)
-    >>> as_numbers(["1.200,5"], ",", "."), as_numbers(["9007199254740993"])
-    (array([1200.5]), None)
-    """
+    """Numbers; None if a value is no number that floats hold."""
     if thousands:
         mark, point = re.escape(thousands), re.escape(decimal)
         grouped = re.compile(rf"[-+]?\d{{1,3}}(?:{mark}\d{{3}})+(?:{point}\d*)?")
@@ -167,24 +140,24 @@ def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
     if first and all(DATE.fullmatch(text) for text in texts):
         dates = [date.replace("-", first[1]) for date in DATES]
         formats += ["ISO8601"] + [date + time for date in dates for time in TIMES]
-    fits: dict[str, Any] = {}
+    fits: list[tuple[Any, str]] = []
     for how in formats:
         try:
             found = pd.to_datetime(pd.Index(texts), format=how, utc=True)
         except (ValueError, OverflowError):
             continue
-        fits[how] = found.tz_localize(None).to_numpy()
+        fits.append((found.tz_localize(None).to_numpy(), how))
         if how in (given, "ISO8601"):
-            return fits[how], how
+            return fits[-1]
     if len(fits) > 1:
-        ways = " or ".join(f"--date-format {shlex.quote(how)}" for how in fits)
-        raise Refused(f"holds dates such as {texts[0]!r}: is it {ways}?")
-    return next(((values, how) for how, values in fits.items()), (None, ""))
+        ways = " or ".join(f"--date-format {shlex.quote(how)}" for _, how in fits)
+        raise Unusable(f"holds dates such as {texts[0]!r}: is it {ways}?")
+    return fits[0] if fits else (None, "")
 
 
-def beyond_floats(example: object) -> Refused:
+def beyond_floats(example: object) -> Unusable:
     """Error for whole numbers that would be rounded."""
-    return Refused(
+    return Unusable(
         f"holds whole numbers beyond 2**53, such as {shortened(example, 40)}, which "
         "floats round: subtract the smallest, divide, or read them as text (--text)"
     )
@@ -203,56 +176,49 @@ def _refuse_odd(filled: list[str], counts: np.ndarray, how: Reading) -> None:
             if as_numbers(filled, d, t) is not None
         ]
         give = f"give {' or '.join(ways)}, " if ways else ""
-        raise Refused(
+        raise Unusable(
             f"holds numbers or times that are written as text, such as {texts[0]!r}: "
             f"{give}write them as plain numbers, or read them as text (--text)"
         )
     few = counts[np.array(odd)].sum() <= 0.05 * counts.sum() and len(texts) <= 5
     if few and len(filled) - len(texts) > 5:
-        raise Refused(
+        raise Unusable(
             f"holds numbers, and {', '.join(map(repr, texts))}: missing values (give "
             f"--missing {shlex.quote(texts[0])}), or read all as text (--text)?"
         )
 
 
 def text_column(name: str, texts: Any, how: Reading) -> Column:
-    """Type a column of texts as a whole.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from epic_sklearn.cli.columns import Reading, text_column
-    >>> text_column("a", pd.Series(["1", "", "3"]), Reading()).what
-    'number, 1 missing'
-    """
+    """Type a column of texts as a whole."""
     codes, found = pd.factorize(texts)
     found, none = np.array(found, dtype=object), (*MISSING, *how.missing)
     blank = np.array([text.strip() in none for text in found], dtype=bool)
-    filled, counts = found[~blank].tolist(), np.bincount(codes, minlength=len(found))
-    n_missing = int(counts[blank].sum())
+    codes = np.where(blank, -1, np.cumsum(~blank) - 1)[codes]  # -1: missing
+    filled, n_missing = found[~blank].tolist(), int((codes < 0).sum())
     missing = f", {n_missing} missing" if n_missing else ""
     if not filled:
         return Column(name, None, "left out: empty")
     # A file may say itself that these are categories.
     is_text = isinstance(getattr(texts, "dtype", None), pd.CategoricalDtype)
     if not is_text and name not in how.as_text:
-        values, what = as_numbers(filled, how.decimal, how.thousands), "number"
+        values, what, gap = (
+            as_numbers(filled, how.decimal, how.thousands),
+            "number",
+            "nan",
+        )
         if values is None:
             values, written = as_dates(filled, how.date_format)
-            what = f"date, {written.removesuffix('8601')}"
+            what, gap = f"date, {written.removesuffix('8601')}", "NaT"
         if values is not None:
-            there = pd.Series(values, index=np.flatnonzero(~blank))
-            spread = there.reindex(range(len(found))).to_numpy()  # with NaN, or NaT
-            return Column(name, spread[codes], what + missing)
-        _refuse_odd(filled, counts[~blank], how)
+            with_gap = np.append(values, np.array([gap], values.dtype))
+            return Column(name, with_gap[codes], what + missing)
+        _refuse_odd(filled, np.bincount(codes[codes >= 0]), how)
     n_phrases = sum(len(text.split()) > 1 for text in filled)
     is_id = len(filled) == len(codes) - n_missing > MANY and 2 * n_phrases < len(filled)
     if is_id and name not in (*how.as_text, *how.features):
         return Column(name, None, "left out: an id (--text uses it)", texts)
-    places = np.full(len(found), -1)
-    places[~blank] = np.arange(len(filled))
     kind = "category" if len(filled) < MANY else "text"
-    texts = pd.Categorical.from_codes(places[codes], filled)
+    texts = pd.Categorical.from_codes(codes, filled)
     return Column(name, texts, f"{kind}, {len(filled)} different{missing}")
 
 
@@ -277,40 +243,43 @@ def counts_rows(values: Any) -> bool:
     return bool((np.diff(values.astype(np.float64)) == 1).all())
 
 
+def are_names(texts: list[str]) -> bool:
+    """Whether a first line names columns: it is no row of numbers, or 0, 1, 2, ..."""
+    numbers = as_numbers(texts)
+    counted = list(map(str, range(max(2, len(texts)))))
+    return numbers is None or bool(np.isnan(numbers).any()) or texts == counted
+
+
 def typed(name: str, raw: Any, how: Reading, place: Place) -> Column:
     """Type what a file holds; an index is left out, infinite numbers are refused."""
     if isinstance(raw, str):  # why it cannot be read
-        raise Refused(raw)
+        raise Unusable(raw)
     is_number = isinstance(raw, np.ndarray) and raw.dtype.kind in "fiub"
     column = number_column(name, raw) if is_number else text_column(name, raw, how)
     values = column.values
     if NAMELESS.fullmatch(name) and values is not None:
         if counts_rows(values):
             return Column(name, None, "left out: an index, it counts the rows")
-        raise Refused("has no name and does not count the rows: an index? Name it")
+        raise Unusable("has no name and does not count the rows: an index? Name it")
     if isinstance(values, np.ndarray) and values.dtype.kind == "f":
         rows = np.flatnonzero(np.isinf(values).reshape(len(values), -1).any(axis=1))
         if len(rows):
             where = f"{place(rows[0])} ({len(rows)} of {len(values)} rows)"
-            raise Refused(f"has an infinite number in {where}")
+            raise Unusable(f"has an infinite number in {where}")
     return column
 
 
-def type_columns(
-    raw: dict[str, Any], how: Reading, place: Place, known: Sequence[str]
-) -> list[Column]:
+def type_columns(raw: dict[str, Any], how: Reading, place: Place) -> list[Column]:
     """Type all columns; refuse those that fail in one error, so one look is enough."""
     columns, problems = [], {}
     for name in list(raw):
         try:
             columns.append(typed(name, raw.pop(name), how, place))
-        except Refused as error:
-            problems[name] = str(error)
+        except Unusable as error:
+            problems[name] = error.message
     if not problems:
         return columns
-    # Of an array of texts each column has a name.
-    given = [name if name in known else name.rpartition("[")[0] for name in problems]
-    leave_out = f"out with --exclude {as_option(dict.fromkeys(given))} or mend"
+    leave_out = f"out with --exclude {as_option(problems)} or mend"
     lines = [f"{name!r} {why}" for name, why in problems.items()]
     if len(lines) == 1:
         raise Unusable(f"Column {lines[0]}. Leave it {leave_out} it.")
@@ -331,31 +300,27 @@ def check_labels(name: str, labels: list[Any], place: Place) -> np.ndarray:
         where = f"{place(none[0])} ({len(none)} of {len(labels)} rows)"
         empty = f"Label column {name!r} is empty in {where}; label or drop these rows."
         raise Unusable(empty)
-    kinds = {type(label).__name__ for label in labels}
-    if kinds != {"str"} and not kinds <= {"int", "bool", "float", "Decimal"}:
-        example = f"{' and '.join(sorted(kinds))}, such as {labels[0]!r}"
-        which = f"Label column {name!r} holds values of type {example}"
-        raise Unusable(f"{which}; write the classes as text.")
-    texts = {x: x if isinstance(x, str) else str(x).removesuffix(".0") for x in labels}
-    if all(map(WHOLE.fullmatch, texts.values())):
-        array = np.array([int(label) for label in labels])
-    else:
-        array = np.array(labels, dtype=object if kinds == {"str"} else None)
-    if array.dtype.kind not in "iubO" or 2 * len(texts) > max(len(labels), 4):
+    # A number is a class by its text, 2.0 by that of 2.
+    texts = [x if isinstance(x, str) else str(x).removesuffix(".0") for x in labels]
+    different = set(texts)
+    if 2 * len(different) > max(len(labels), 4):
         raise Unusable(
-            f"Label column {name!r} has {len(texts)} different values in {len(labels)} "
-            f"rows, such as {shortened(labels[0], 40)!r}: these are no classes."
+            f"Label column {name!r} has {len(different)} different values in "
+            f"{len(labels)} rows, such as {shortened(labels[0], 40)!r}: these are no "
+            "classes."
         )
-    return array
+    if isinstance(labels[0], bool):
+        return np.array(labels)
+    if all(map(WHOLE.fullmatch, different)):
+        return np.array(list(map(int, texts)))
+    return np.array(texts, dtype=object)
 
 
-def notes_of_gaps(problem: Any, isolated: np.ndarray) -> list[str]:
+def notes_of_gaps(X: Any, names: list[str] | None, isolated: np.ndarray) -> list[str]:
     """Name columns whose missing values are what makes rows rare, and so isolated."""
-    names, notes = problem.page.feature_names, list[str]()
-    if names is None:  # pictures have no gaps
-        return notes
-    missing = pd.DataFrame(problem.X).isna().to_numpy()
-    for name, rows in zip(names, missing.T, strict=True):
+    notes = list[str]()
+    missing = pd.DataFrame(X).isna().to_numpy()
+    for name, rows in zip(names or (), missing.T, strict=False):  # of pictures none
         n, n_isolated = int(rows.sum()), int(isolated[rows].sum())
         others = isolated[~rows].mean() if n < len(rows) else 1.0
         if n_isolated >= MANY_GAPS and n_isolated / n > 3 * others:

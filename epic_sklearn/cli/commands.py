@@ -94,12 +94,12 @@ SCANNED: Options = [
     ("--out", "Write the kept rows, as they are and in the format of DATA. Of an .npz "
      "only the label, the features and what --show names are cut.", WRITTEN),
     ("--mask", "Write row (from 0), kept, isolation_score, the rule's details, label "
-     "of every row: .csv, .npz or .parquet.", WRITTEN),
+     "of every row: .csv.", WRITTEN),
     ("--report", "Write the audit page.", WRITTEN),
     ("--decisions", "Keep and drop what was decided on the audit page of the same "
      "scan; the file that it gives.", READ),
     ("--fail-on-isolated", "Exit with status 1 if a row is isolated.", FLAG),
-    ("--verbose", "Show what is being done.", FLAG),
+    ("--verbose", "Show what each round drops.", FLAG),
 ]  # fmt: skip
 TRACED: Options = [
     ("--model", "Classifier to fit on DATA.",
@@ -179,14 +179,14 @@ def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
     """
     from .scan import scan
 
-    findings = scan(SimpleNamespace(**given))
+    found = scan(SimpleNamespace(**given))
     if json_only:
-        say(findings.as_json())
+        say(found.as_json())
     else:
-        for note in findings.problem.notes:
+        for note in found.notes:
             click.echo(f"Note: {note}", err=True)
-        say(findings.as_tables())
-    return int(fail_on_isolated and not findings.detector.keep_.all())
+        say(found.as_tables())
+    return int(fail_on_isolated and not found.detector.keep_.all())
 
 
 @cli.command("trace", short_help="Which rows of a data file taught a prediction.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,12 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
-from ..rules.base import ROUNDING
+from ..gradients import logit_gradients
+from ..rules.base import _label_columns
 from .columns import (
     NAMELESS,
     Unusable,
-    as_numbers,
-    check_names,
+    are_names,
     counts_rows,
     refuse_if,
     refusing,
@@ -26,26 +27,23 @@ from .tables import ParquetFile, load_arrays, open_by
 
 def _from_csv(path: Path, expected: Sequence[str]) -> tuple[np.ndarray, Any]:
     """Numbers, and the names in the first line if that cannot be data."""
-    how: dict[str, Any] = {"header": None, "encoding": "utf-8-sig"}
     must = ". It must hold rows of numbers, one for each row of the data."
-    with refusing(f"{path}: ", must):
-        with open(path, encoding="utf-8-sig") as file:
-            line = file.readline().strip()
-        how["sep"] = next((c for c in "\t;, " if c in line), ",")
-        head = pd.read_csv(path, nrows=1, dtype=str, keep_default_na=False, **how)
-        names = [name.strip() for name in head.loc[0]]
-        first = as_numbers(names)
-        is_header = first is None or np.isnan(first).any()
-        is_header |= len(names) > 1 and names == [str(j) for j in range(len(names))]
-        is_header |= bool(expected) and set(expected) <= set(names)
-        numbers = pd.read_csv(path, skiprows=int(is_header), dtype=float, **how)
-    return numbers.to_numpy(), names if is_header else None
+    with refusing(f"{path}: ", must), open(path, encoding="utf-8-sig") as file:
+        line = file.readline().rstrip("\n")
+        sep = next((c for c in "\t;, " if c in line), ",")
+        names = [name.strip() for name in next(csv.reader([line], delimiter=sep), [])]
+        is_header = are_names(names) or (bool(expected) and set(expected) <= set(names))
+        file.seek(0)
+        rows = pd.read_csv(
+            file, header=None, skiprows=int(is_header), sep=sep, dtype=float
+        )
+    return rows.to_numpy(), names if is_header else None
 
 
 def _from_parquet(path: Path) -> tuple[np.ndarray, list[str]]:
     """Columns, and an index that pandas wrote under no name."""
-    with ParquetFile(path).errors():
-        frame = pd.read_parquet(path)
+    ParquetFile(path)  # says why it cannot be read
+    frame = pd.read_parquet(path)
     if not isinstance(frame.index, pd.RangeIndex) or frame.index.step != 1:
         frame.insert(0, "", frame.index)
     return frame.to_numpy(), list(map(str, frame.columns))
@@ -71,20 +69,15 @@ def _read_matrix(
     readers |= dict.fromkeys((".csv", ".tsv"), partial(_from_csv, expected=expected))
     readers |= dict.fromkeys((".npz", ".npy"), partial(_from_numpy, name=what))
     matrix, names = open_by(path, readers)
-    is_wrong = matrix.dtype.kind not in "fiub" or matrix.ndim != 2 or not matrix.size
-    found = f"shape {matrix.shape} and type {matrix.dtype}"
-    refuse_if(is_wrong, f"The {what} in {path} have {found}, not of numbers (n, d).")
-    if len(matrix) != n:
+    is_matrix = matrix.dtype.kind in "fiub" and matrix.ndim == 2 and matrix.size
+    if not is_matrix or len(matrix) != n:
         raise Unusable(
-            f"{path} has {len(matrix)} rows of {what}; the data have {n} rows. Give "
-            "one for each, in the same order, under a header that is no row of numbers."
+            f"{path} has {what} of shape {matrix.shape} and type {matrix.dtype}; the "
+            f"data have {n} rows. Give numbers, one row for each, in the same order, "
+            "under a header that is no row of numbers."
         )
-    has_index = False
-    if names is not None:
-        n_columns = matrix.shape[1]
-        wrong = f"{path} has {n_columns} columns and names {len(names)}: {names[:20]}."
-        refuse_if(len(names) != n_columns, wrong)
-        is_index = np.array([bool(NAMELESS.fullmatch(name)) for name in names], bool)
+    is_index = np.array([bool(NAMELESS.fullmatch(each)) for each in names or ()], bool)
+    if has_index := bool(is_index.any()):
         if not all(counts_rows(column) for column in matrix[:, is_index].T):
             raise Unusable(
                 f"{path} has an index, and it does not count the rows: they are in "
@@ -92,50 +85,44 @@ def _read_matrix(
                 "write the file without the index (of pandas: index=False)."
             )
         names = np.array(names, object)[~is_index].tolist()
-        matrix, has_index = matrix[:, ~is_index], bool(is_index.any())
+        matrix = matrix[:, ~is_index]
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     where = f"{len(bad)} rows, the first of them row {bad[:1]} (from 0)"
     refuse_if(len(bad), f"The {what} in {path} are not finite in {where}.")
     return matrix, names, has_index
 
 
-def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities from a file, and the labels of their columns."""
+def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Gradients by probabilities from a file, and these with their columns' labels."""
     classes, codes = np.unique(labels, return_inverse=True)
     texts = [str(each) for each in classes.tolist()]
     matrix, names, _ = _read_matrix(path, "probabilities", len(labels), texts)
-    check_names(path, names or [], "column")
-    known = f"the {len(classes)} classes are {texts[:20]}. Name the columns by class."
-    if names is None and matrix.shape[1] != len(classes):
-        raise Unusable(f"{path} has {matrix.shape[1]} columns without names, {known}")
-    missing = [text for text in texts if text not in (names or texts)]
-    if missing:
-        no_column = f"no column named {missing[0]!r}: its columns are {names[:20]}"
-        raise Unusable(f"{path} has {no_column}, {known}")
-    total = matrix.sum(axis=1)
-    # Files hold rounded figures: two decimals are enough.
-    is_wrong = (abs(total - 1) > 0.01) | (matrix < -1e-6).any(axis=1)
-    if is_wrong.any():
-        row = int(np.argmax(is_wrong))
+    is_named = names is not None
+    how = f"named {names[:20]}" if is_named else "without names"
+    names = names if is_named else texts
+    if not set(texts) <= set(names) or len(names) != matrix.shape[1]:
         raise Unusable(
-            f"{path} holds no probabilities: row {row} (from 0) sums to "
-            f"{total[row]:.4g}, its lowest value is {matrix[row].min():.4g}. Of logits "
-            "take the softmax first."
+            f"{path} has {matrix.shape[1]} columns {how}, and the {len(classes)} "
+            f"classes are {texts[:20]}. Name the columns by class."
         )
-    if names is not None:  # of more classes than there are labels, maybe
-        label_of = dict(zip(texts, classes.tolist(), strict=True))
-        return matrix, np.array([label_of.get(n, n) for n in names], dtype=object)
-    given = np.zeros((len(classes), len(classes)))
-    np.add.at(given, codes, matrix)
-    rows, best = linear_sum_assignment(given, maximize=True)
-    # Random probabilities gain less than that.
-    if given[rows, best].sum() - np.trace(given) > 2 * np.sqrt(len(codes)):
-        order = [texts[j] for j in np.argsort(best)]
-        raise Unusable(
-            f"The columns of {path} have no names, and fit the labels better in the "
-            f"order {order[:20]} than in the sorted one, {texts[:20]}. Name them."
-        )
-    return matrix, classes
+    places = np.array([names.index(text) for text in texts])
+    with refusing(f"{path}: "):
+        gradients = logit_gradients(matrix, places[codes])
+    if not is_named:
+        given = np.zeros((len(classes), len(classes)))
+        np.add.at(given, codes, matrix)
+        rows, best = linear_sum_assignment(given, maximize=True)
+        # Random probabilities gain less than that.
+        if given[rows, best].sum() - np.trace(given) > 2 * np.sqrt(len(codes)):
+            order = [texts[j] for j in np.argsort(best)]
+            raise Unusable(
+                f"The columns of {path} have no names, and fit the labels better in "
+                f"the order {order[:20]} than in the sorted one, {texts[:20]}. Name "
+                "them."
+            )
+    of_columns = np.array(names, dtype=object)  # more than there are labels, maybe
+    of_columns[places] = classes
+    return gradients, (matrix, of_columns)
 
 
 def read_gradients(path: Path, labels: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -144,7 +131,5 @@ def read_gradients(path: Path, labels: np.ndarray) -> tuple[np.ndarray, bool]:
     Softmax minus one-hot does: the filter refuses that of other labels.
     """
     gradients, _, has_index = _read_matrix(path, "gradients", len(labels))
-    is_error = abs(gradients.sum(axis=1)) < ROUNDING
-    is_error &= (gradients < 0).sum(axis=1) <= 1
-    n_negative = len(np.unique(gradients.argmin(axis=1)))
-    return gradients, has_index or (bool(is_error.all()) and n_negative > 1)
+    column, is_error, _ = _label_columns(gradients)
+    return gradients, has_index or (bool(is_error.all()) and len(set(column)) > 1)

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +17,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.text import Text
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
@@ -28,44 +26,24 @@ from ..base import take_rows
 from ..filters import EPICFilter
 from ..gradients import EXTRACTORS, LogitGradients, TableModel
 from ..gradients.last_layer import has_last_layer
+from ..report import all_or_none
 from ..rules.base import Rule, preferred_gradients, refuse_what_lacks
 from ..tracing import Trace, trace
 from . import columns, tables
 from .columns import Unusable, refuse_if, refusing, unknown
 from .commands import RULES
 from .elsewhere import read_gradients, read_probabilities
-from .output import Findings, all_or_none, check_outputs
-from .tables import NpzFile, Together, format_of, open_by
+from .output import Scan, check_outputs
+from .tables import NpzFile, format_of, open_by
 
 WAY_BACK = (
     "Run the same scan again with `--decisions FILE --out KEPT`: it writes the rows "
     "that are left, to train on."
 )
-WORDS = ("true", "false", "none")  # as Python does not write them
-
-
-@dataclass
-class Problem:
-    """What is found in a file: labels, what the model sees, and what is shown."""
-
-    labels: np.ndarray
-    X: Any  # None where no column is for the model
-    shown: Any  # X, or the pictures that it holds
-    page: report.Page
-    notes: list[str]
-    source: str = ""  # of the gradients
-    probabilities: Any = None  # of a model trained elsewhere: (n, C), labels of columns
 
 
 def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
-    """Make a rule of its name and of NAME=VALUE.
-
-    Examples
-    --------
-    >>> from epic_sklearn.cli.scan import make_rule
-    >>> make_rule("IsolatedMedoids", ["threshold=2", "metric=cosine"])
-    IsolatedMedoids(metric='cosine', threshold=2)
-    """
+    """Make a rule of its name and of NAME=VALUE."""
     if name is not None and name not in RULES:
         raise unknown("rule", name, RULES)
     rule = rules.resolve_rule(None if name is None else getattr(rules, name)())
@@ -77,9 +55,9 @@ def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
         refuse_if(not is_assigned, f"--set {setting}: give NAME=VALUE.{takes}")
         if key not in parameters:
             raise unknown(f"{type(rule).__name__} parameter", key, parameters)
-        value: Any = text.title() if text.lower() in WORDS else text
+        value: Any = text
         with suppress(ValueError, SyntaxError):
-            value = ast.literal_eval(value)
+            value = ast.literal_eval(text)
         rule.set_params(**{key: value})
     with refusing(after=takes):
         return rules.resolve_rule(rule)
@@ -101,38 +79,35 @@ def make_filter(o: SimpleNamespace) -> EPICFilter:
     rule, given = make_rule(o.rule_name, o.settings), gradients.PrecomputedGradients()
     if not o.elsewhere:
         given = make_model(o.model or "logistic", o.seed)
-        if o.gradient_of is not None:
-            given = EXTRACTORS[o.gradient_of](given)
-    kind, may_fall_back = preferred_gradients(rule), "inputs" not in rule.needs
+    kind = o.gradient_of or preferred_gradients(rule)
+    may_fall_back = o.gradient_of is None and "inputs" not in rule.needs
     extractor = gradients.as_extractor(given, kind, may_fall_back)
-    way_out = "Give a model: --model logistic or mlp."
-    if o.gradient_of is not None:
-        way_out = "Leave --gradient-of out, or give --gradient-of last_layer."
-    with refusing():
-        # What is in a file of gradients, it tells when it is read.
-        gives = ("errors",) if o.probabilities else extractor.gives
-        refuse_what_lacks(rule, gives, way_out)
-    has_to = not o.elsewhere and not isinstance(extractor, LogitGradients)
-    if has_to and not has_last_layer(extractor.classifier):
+    needs_layer = not o.elsewhere and not isinstance(extractor, LogitGradients)
+    if needs_layer and not has_last_layer(given):
         raise Unusable(
             f"A model {o.model!r} has no last linear layer to take gradients from, "
             "which --gradient-of or --rule asks for: --model logistic or mlp has."
         )
+    with refusing():
+        # What is in a file of gradients, it tells when it is read.
+        gives = ("errors",) if o.probabilities else extractor.gives
+        way_out = "Leave --gradient-of out, and give --model logistic or mlp."
+        refuse_what_lacks(rule, gives, way_out)
     how = {"rule": rule, "n_rounds": o.rounds, "n_jobs": o.jobs}
     return EPICFilter(extractor, random_state=o.seed, verbose=int(o.verbose), **how)
 
 
 def check_options(o: SimpleNamespace) -> None:
     """Refuse options that do not go together, before anything is read."""
-    both = o.probabilities is not None and o.gradients is not None
+    both = o.probabilities and o.gradients
     refuse_if(both, "Give either --probabilities or --gradients.")
+    refuse_if(o.id == o.label, f"--id and --label are both {o.id!r}.")
     o.elsewhere = o.probabilities or o.gradients
     is_cut = format_of(o.data) == ".npz" and o.out is not None
-    source = "--gradients" if o.gradients else "--probabilities"
     given = {"exclude": o.exclude, "model": o.model, "gradient-of": o.gradient_of}
     given |= {"rounds": o.rounds > 1, "features": o.features and not is_cut}
     for name in given if o.elsewhere else ():
-        why = f"is for a model fitted here; with {source} there is none to fit."
+        why = f"is for a model fitted here; of {o.elsewhere} there is none to fit."
         refuse_if(given[name], f"--{name} {why}")
 
 
@@ -142,15 +117,14 @@ def check_reading(o: SimpleNamespace) -> None:
     is_one = len(o.separator or ",") == 1
     refuse_if(not is_one, f"--separator {o.separator!r}: give one character, or 'tab'.")
     suffix = format_of(o.data)
+    separator = o.separator or ("," if suffix.startswith(".csv") else "")
     refuse_if(
-        suffix.startswith(".csv") and o.decimal == (o.separator or ","),
-        f"--decimal and the separator are both {o.decimal!r}; with decimal commas "
-        "fields are mostly separated by --separator ';'.",
+        o.decimal in (separator, o.thousands),
+        f"--decimal and the separator, or --thousands, are both {o.decimal!r}; with "
+        "decimal commas fields are mostly separated by --separator ';'.",
     )
-    of_lines = o.separator is not None or o.encoding is not None
-    unused = of_lines and suffix not in tables.LINES
+    unused = (o.separator or o.encoding) and suffix not in tables.LINES
     refuse_if(unused, f"--separator and --encoding are for text; {o.data} is none.")
-    refuse_if(o.decimal == o.thousands, "--decimal and --thousands are the same.")
 
 
 def open_data(o: SimpleNamespace, path: Path, needs_label: bool = True) -> Any:
@@ -196,50 +170,66 @@ def choose_features(o: SimpleNamespace, data: Any) -> list[str]:
     return names
 
 
-def read_problem(o: SimpleNamespace, data: Any, chosen: Sequence[str]) -> Problem:
+def read(
+    o: SimpleNamespace, data: Any, chosen: Sequence[str], examples: Any = None
+) -> Scan:
     """Read labels, the features typed as a table, and what is shown beside."""
-    beside = names_beside(o, data)
-    there = [name for name in beside if name in data.columns(o.label)]
-    found, raw = data.read(o.label, [*chosen, *there])
-    labels, images = columns.check_labels(o.label, found, data.place), None
-    read: list[columns.Column] = []
-    for name, option in beside.items():
-        texts = raw.pop(name, None)
-        texts = texts if np.ndim(texts) == 1 else None
-        if texts is None and option == "--show" and isinstance(data, NpzFile):
-            with refusing(f"Array {name!r} is not of pictures: "):
-                images = report.check_images(data.arrays[name], len(labels))
-        else:
-            is_shown = texts is not None or option == "--exclude"
-            why = "it has not one text or number a row."
-            refuse_if(not is_shown, f"{option} {name}: {why}")
-        read.append(columns.Column(name, None, f"left out: {option}", texts))
+    beside, place = names_beside(o, data), data.place
+    names = [*chosen, *(name for name in beside if name in data.columns(o.label))]
+    if examples is None:
+        (given, raw), n = data.read(o.label, names), 0
+    else:
+        given, raw, place, n = tables.read_together(data, examples, o.label, names)
+    labels = columns.check_labels(o.label, given, place)
+    done, images = _left_out(data, beside, raw, len(labels))
     named = split_names(o.as_text, data), split_names(o.features, data)
     how = columns.Reading(o.decimal, o.thousands, o.missing, o.date_format, *named)
-    read += columns.type_columns(raw, how, data.place, data.names)
-    order = {name: place for place, name in enumerate(data.names)}
-    read.sort(key=lambda column: order.get(column.name, len(order)))
-    used = [column for column in read if column.values is not None]
+    done += columns.type_columns(raw, how, place)
+    used = [column for column in done if column.values is not None]
     X, names = _join(used)
-    asides = {column.name: column.aside for column in read if column.aside is not None}
-    kind, name_of = data.row_kind, None if data.row_kind == "Row" else data.row_name
-    if o.id is not None:
-        kind, name_of = o.id, np.asarray(asides[o.id]).__getitem__
-    done = [(column.name, column.what) for column in read]
-    page = report.Page(data.path.name, images, names, kind, name_of, asides, done)
+    asides = {each.name: each.aside for each in done if each.aside is not None}
+    shown = {
+        "title": data.path.name,
+        "images": images,
+        "feature_names": names,
+        "row_kind": o.id or data.row_kind,
+        "row_name": np.asarray(asides[o.id]).__getitem__ if o.id else data.row_name,
+        "asides": asides,
+        "columns": [(column.name, column.what) for column in done],
+    }
     notes = [
         f"Column {column.name!r} counts the rows; if it is no feature: --exclude."
         for column in used
         if columns.counts_rows(column.values)
     ]
-    return Problem(labels, X, X, page, notes)
+    return Scan(o, data, labels, X, shown, notes, n=n)
+
+
+def _left_out(
+    data: Any, beside: dict[str, str], raw: dict[str, Any], n: int
+) -> tuple[list[columns.Column], Any]:
+    """Take columns out of `raw` that are shown only; and pictures that are."""
+    found, images = [], None
+    for name, option in beside.items():
+        texts = raw.pop(name, None)
+        texts = texts if np.ndim(texts) == 1 else None
+        if texts is None and option == "--show" and isinstance(data, NpzFile):
+            with refusing(f"Array {name!r} is not of pictures: "):
+                images = report.check_images(data.arrays[name], n)
+        else:
+            is_shown = texts is not None or option == "--exclude"
+            why = "it has not one text or number a row."
+            refuse_if(not is_shown, f"{option} {name}: {why}")
+        found.append(columns.Column(name, None, f"left out: {option}", texts))
+    return found, images
 
 
 def _join(used: Sequence[columns.Column]) -> tuple[Any, list[str]]:
     """All columns side by side, an array where all are numbers; and their names."""
-    blocks = [column.values for column in used]
-    parts = [columns.names_of(column.name, column.values) for column in used]
-    names = [name for part in parts for name in part]
+    blocks, names = [column.values for column in used], list[str]()
+    for name, block in zip((column.name for column in used), blocks, strict=True):
+        n = int(np.prod(block.shape[1:]))
+        names += [name] if block.ndim == 1 else [f"{name}[{j}]" for j in range(n)]
     if any(block.dtype.kind not in "fiub" for block in blocks):
         frame = pd.concat([pd.DataFrame(block) for block in blocks], axis=1)
         return frame.set_axis(names, axis=1), names
@@ -248,67 +238,67 @@ def _join(used: Sequence[columns.Column]) -> tuple[Any, list[str]]:
     return np.column_stack(blocks) if blocks else None, names
 
 
-def with_encoder(model: TableModel, data: Any, problem: Problem, seed: int) -> Any:
+def with_encoder(model: TableModel, found: Scan) -> TableModel:
     """Put the encoder of the table in front of the model."""
-    left = f"is left in {data.path} besides the label"
-    nothing = f"No {data.kind} of features {left}.{data.hint}"
-    refuse_if(problem.X is None, nothing)
-    has_missing = any(what.endswith("missing") for _, what in problem.page.columns)
-    encode = gradients.table_encoder(problem.X, seed, has_missing)
+    data = found.data
+    nothing = f"No {data.kind} of features is left in {data.path} besides the label."
+    refuse_if(found.X is None, nothing + data.hint)
+    has_missing = any(what.endswith("missing") for _, what in found.shown["columns"])
+    encode = gradients.table_encoder(found.X, found.options.seed, has_missing)
     return model.set_params(encode=encode)
 
 
-def with_model(o: SimpleNamespace, data: Any, problem: Problem, extractor: Any) -> None:
+def with_model(found: Scan, extractor: Any) -> None:
     """Let a model be fitted on the table; an array of pictures is shown as such."""
-    with_encoder(extractor.classifier, data, problem, o.seed)
+    o, data = found.options, found.data
+    with_encoder(extractor.classifier, found)
     kind = next(k for k, each in EXTRACTORS.items() if type(extractor) is each)
-    n_features = f"{problem.X.shape[1]} features"
-    problem.source = f"{kind} of {o.model or 'logistic'} on {n_features}"
+    n_features = f"{found.X.shape[1]} features"
+    found.source = f"{kind} of {o.model or 'logistic'} on {n_features}"
     if isinstance(data, NpzFile):
         chosen = choose_features(o, data)
-        problem.source += f" of {', '.join(map(repr, chosen))}"
+        found.source += f" of {', '.join(map(repr, chosen))}"
         pictures = [data.arrays[k] for k in chosen if data.arrays[k].ndim == 4]
-        if pictures and problem.page.images is None:
-            problem.shown = pictures[0]
-            problem.page = replace(problem.page, feature_names=None)
+        if pictures and found.shown["images"] is None:
+            found.shown |= {"X": pictures[0], "feature_names": None}
 
 
-def from_elsewhere(o: SimpleNamespace, problem: Problem) -> None:
+def from_elsewhere(found: Scan) -> None:
     """Let gradients that are computed already be the table."""
-    labels, problem.source = problem.labels, str(o.elsewhere)
+    o = found.options
     if o.probabilities is not None:
-        problem.source = f"probabilities in {o.probabilities}"
-        problem.probabilities = found = read_probabilities(o.probabilities, labels)
-        column = {label: j for j, label in enumerate(found[1].tolist())}
-        codes = np.array([column[label] for label in labels.tolist()])
-        problem.X = gradients.logit_gradients(found[0], codes)
+        found.source = f"probabilities in {o.probabilities}"
+        found.X, probabilities = read_probabilities(o.probabilities, found.labels)
+        found.shown["probabilities"] = probabilities
     else:
-        problem.X, is_proved = read_gradients(o.gradients, labels)
-        problem.notes += [
+        found.source = str(o.gradients)
+        found.X, is_proved = read_gradients(o.gradients, found.labels)
+        found.notes += [
             f"Nothing in {o.gradients} says which row a gradient is of: they are taken "
             "to be in the order of the data."
         ] * (not is_proved)
-    names = [f"gradient {j}" for j in range(problem.X.shape[1])]
-    problem.page, problem.shown = replace(problem.page, feature_names=names), problem.X
+    names = [f"gradient {j}" for j in range(found.X.shape[1])]
+    found.shown["feature_names"] = names
 
 
-def arrays_to_cut(o: SimpleNamespace, data: NpzFile, notes: list[str]) -> set[str]:
-    """Which arrays --out cuts: those that were named, and no other, which is noted."""
+def choose_cut(found: Scan) -> None:
+    """Choose which arrays --out cuts: those that were named; others are noted."""
+    o, data = found.options, found.data
     shown = [k for k, way in names_beside(o, data).items() if way != "--exclude"]
-    cut = {o.label, *choose_features(o, data), *shown}
+    found.cut = {o.label, *choose_features(o, data), *shown}
     long = data.as_long_as(o.label)
-    wrong = sorted(cut - {o.label, *long})
+    wrong = sorted(found.cut - {o.label, *long})
     refuse_if(wrong, f"Array {wrong[:1]} has not one row a label: --out cannot cut it.")
-    others = sorted(set(long) - cut)
-    notes += [
+    others = sorted(set(long) - found.cut)
+    found.notes += [
         f"--out writes {', '.join(map(repr, others))} whole: nothing says that their "
         "rows are the examples'. If they are, name them with --show."
     ] * bool(others)
-    return cut
 
 
-def _fit(o: SimpleNamespace, problem: Problem, detector: EPICFilter) -> report.Case:
+def fit(found: Scan, detector: EPICFilter) -> None:
     """Fit the filter and look at the rows again; what is warned of becomes notes."""
+    o, start = found.options, time.perf_counter()
     # What the filter says of its progress is no result.
     with (
         refusing(),
@@ -316,61 +306,48 @@ def _fit(o: SimpleNamespace, problem: Problem, detector: EPICFilter) -> report.C
         redirect_stdout(sys.stderr),
     ):
         warnings.simplefilter("default")
-        detector.fit(problem.X, problem.labels)
+        detector.fit(found.X, found.labels)
         if o.decisions is not None:
             detector.apply_decisions(o.decisions)
-        case = detector._case(problem.X, problem.labels)
-    case = replace(
-        case,
-        X=problem.shown,
-        probabilities=problem.probabilities or case.probabilities,
-        settings={**case.settings, "extractor": problem.source},
-        way_back=WAY_BACK,
-    )
+        case = detector._case(found.X, found.labels)
+    settings = {**case.settings, "extractor": found.source}
+    case = replace(case, settings=settings, way_back=WAY_BACK, **found.shown)
+    found.detector, found.case = detector, case
     said = dict.fromkeys(" ".join(str(w.message).split()) for w in caught)
-    problem.notes += [text for text in said if text not in case.warnings]
-    problem.notes += columns.notes_of_gaps(problem, ~detector.keep_)
+    found.notes += [text for text in said if text not in case.warnings]
+    found.notes += columns.notes_of_gaps(found.X, case.feature_names, ~detector.keep_)
     is_logit = o.probabilities or isinstance(detector.extractor_, LogitGradients)
     n_classes = len(case.schedule.classes)
     if is_logit and n_classes <= 3:
-        problem.notes.append(
+        found.notes.append(
             f"With {n_classes} classes logit gradients lie close to a line or plane, "
             "where little is isolated. Gradients of a last layer tell more: "
             "--gradient-of last_layer with --model logistic or mlp, or --gradients."
         )
-    return case
+    found.seconds = time.perf_counter() - start
 
 
-def scan(o: SimpleNamespace) -> Findings:
+def scan(o: SimpleNamespace) -> Scan:
     """Run ``scan``, short of printing."""
     check_options(o)
     check_reading(o)
     detector = make_filter(o)
     check_outputs(o)
     before = o.data.stat()
-    # Text, not str: a name may hold rich's markup.
-    console = Console(stderr=True, quiet=not o.verbose)
-    with console.status(Text(f"Reading {o.data.name}")) as stage:
-        data = open_data(o, o.data)
-        chosen = [] if o.elsewhere else choose_features(o, data)
-        problem, cut = read_problem(o, data, chosen), set[str]()
-        if o.elsewhere:
-            from_elsewhere(o, problem)
-        else:
-            with_model(o, data, problem, detector.extractor)
-        if isinstance(data, NpzFile) and o.out is not None:
-            cut = arrays_to_cut(o, data, problem.notes)
-        stage.update(f"Looking at the gradients of {len(problem.labels):,} rows")
-        start = time.perf_counter()
-        case = _fit(o, problem, detector)
-        seconds = time.perf_counter() - start
-        after = o.data.stat()
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise Unusable(f"{o.data} changed while it was looked at; try again.")
-        stage.update("Writing")
-        findings = Findings(o, problem, detector, case, data, seconds)
-        findings.write(cut)
-    return findings
+    data = open_data(o, o.data)
+    found = read(o, data, [] if o.elsewhere else choose_features(o, data))
+    if o.elsewhere:
+        from_elsewhere(found)
+    else:
+        with_model(found, detector.extractor)
+    if isinstance(data, NpzFile) and o.out is not None:
+        choose_cut(found)
+    fit(found, detector)
+    after = o.data.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise Unusable(f"{o.data} changed while it was looked at; try again.")
+    found.write()
+    return found
 
 
 def trace_files(o: SimpleNamespace) -> tuple[Trace, Callable[[int], str]]:
@@ -379,17 +356,16 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Callable[[int], str]]:
     check_reading(o)
     check_outputs(o)
     data, examples = open_data(o, o.data), open_data(o, o.examples, False)
-    chosen, both = choose_features(o, data), Together(data, examples, o.label)
-    o.exclude = ()  # the examples need not have these
-    problem = read_problem(o, both, chosen)
-    model = with_encoder(make_model(o.model, o.seed), data, problem, o.seed)
-    rows, asked = np.split(np.arange(len(problem.labels)), [both.n])
-    X, y = take_rows(problem.X, rows), problem.labels[rows]
-    given = problem.labels[asked] if both.has_labels else None
+    chosen, o.exclude = choose_features(o, data), ()  # examples need not have these
+    both = read(o, data, chosen, examples)
+    model = with_encoder(make_model(o.model, o.seed), both)
+    rows, asked = np.split(np.arange(len(both.labels)), [both.n])
+    X, y = take_rows(both.X, rows), both.labels[rows]
+    given = both.labels[asked] if o.label in examples.names else None
     how = {"score": o.score, "n_top": o.top, "all_labels": o.all_labels}
     with refusing():
-        found = trace(model.fit(X, y), X, y, take_rows(problem.X, asked), given, **how)
-    table = pd.DataFrame(problem.X, columns=problem.page.feature_names)
+        found = trace(model.fit(X, y), X, y, take_rows(both.X, asked), given, **how)
+    table = pd.DataFrame(both.X, columns=both.shown["feature_names"])
     with all_or_none(o.outputs) as paths:
         if "ranks" in paths:
             found.to_frame().to_csv(paths["ranks"], index=False)
@@ -397,4 +373,4 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Callable[[int], str]]:
             parts = table.iloc[rows], table.iloc[asked], paths["report"]
             title = data.path.name
             found.report(*parts, n_top=o.top, title=title, overwrite=True)
-    return found, both.place
+    return found, data.place

@@ -8,8 +8,9 @@ import itertools
 import json
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ import numpy as np
 import pandas as pd
 
 from .columns import (
+    Place,
     Unusable,
+    are_names,
     as_numbers,
     as_option,
-    check_names,
-    counts_rows,
-    names_of,
     need,
     refuse_if,
+    refusing,
     unknown,
 )
 
@@ -57,48 +58,37 @@ def load_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return loaded
-            check_names(path, loaded.files, "array")
             for name in loaded.files:
                 arrays[name] = np.asarray(loaded[name])
-    except Unusable:
-        raise
     except Exception as error:  # NumPy and zipfile raise all kinds on broken bytes
-        if "pickle" not in str(error):
-            what = str(error) or type(error).__name__
-            raise Unusable(f"{path} cannot be read: {what}") from error
-        raise Unusable(
-            f"{f'Array {name!r} in ' * bool(name)}{path} holds Python objects, which "
-            "are never unpickled: they could run any code. Save text or numbers, with "
-            "array.astype(str) for example."
-        ) from error
+        why = f"cannot be read: {str(error) or type(error).__name__}"
+        if "pickle" in why:
+            why = (
+                "holds Python objects, which are never unpickled: they could run any "
+                "code. Save text or numbers, with array.astype(str) for example."
+            )
+        raise Unusable(f"{f'Array {name!r} in ' * bool(name)}{path} {why}") from error
     return arrays
-
-
-def write_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Write an archive; unlike ``numpy.savez`` it takes any array name."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 class Table:
     """Rows with named columns, in a file."""
 
     kind, row_kind = "column", "Row"
+    row_name: Any = None  # of a row number, what a person finds it by
     hint = ""  # at what may be wrong where a column is not found
 
     def __init__(self, path: Path, names: list[str]) -> None:
         self.path, self.names = path, names
-        check_names(path, names, self.kind)
-
-    def row_name(self, row: int) -> str:
-        """Give the number by which a person finds a row."""
-        return str(row)
+        name, n = Counter(names).most_common(1)[0] if names else ("", 0)
+        refuse_if(
+            n > 1, f"{path} has several {self.kind}s named {name!r}; rename them."
+        )
 
     def place(self, row: int) -> str:
         """Where a person finds a row."""
-        return f"{self.row_kind.lower()} {self.row_name(row)}"
+        number = self.row_name(row) if self.row_name else row
+        return f"{self.row_kind.lower()} {number}"
 
     def columns(self, label: str) -> list[str]:
         """Name what has one entry for each label."""
@@ -124,10 +114,10 @@ class LinesFile(Table):
             raise Unusable(f"{path} is empty: there is no header line.")
         super().__init__(path, names)
         if len(names) == 1 and not self._is_json:
-            others = [c for c in ";\t|," if c in names[0] and c != self.separator]
-            asks = [f" Is it separated by {c!r}? Give --separator." for c in others[:1]]
-            split = f" Split at {self.separator!r} the header is one column."
-            self.hint = "".join([split, *asks])
+            marks = set(";\t|,") & set(names[0]) - {self.separator}
+            other = next(iter(sorted(marks)), "")
+            asks = f" Is it separated by {other!r}? Give --separator." if other else ""
+            self.hint = f" Split at {self.separator!r} the header is one column.{asks}"
 
     def row_name(self, row: int) -> str:
         """Give the line of the file on which a record ends."""
@@ -136,17 +126,15 @@ class LinesFile(Table):
     def read(self, label: str, names: Sequence[str]) -> Raw:
         """Read labels and columns, all as text."""
         self._lines: list[int] = []
-        parts: list[pd.DataFrame] = []
+        parts = [pd.DataFrame(columns=self.names, dtype="str")]
         records = itertools.islice(self._records(), int(not self._is_json), None)
         while chunk := list(itertools.islice(records, CHUNK)):
             rows = [self._fields(line, record) for line, record, _ in chunk]
-            if not parts:
+            if not self._lines:
                 self._check_header(rows[0])
             self._lines += [line for line, _, _ in chunk]
             table = pd.DataFrame(rows, columns=self.names, dtype="str")
             parts.append(table[list(dict.fromkeys([label, *names]))])
-        if not parts:
-            raise Unusable("The data have no rows.")
         table = pd.concat(parts, ignore_index=True)
         return table[label].tolist(), {name: table[name] for name in names}
 
@@ -178,11 +166,11 @@ class LinesFile(Table):
         """Refuse a first line that can be a row of data, such as the next one is."""
         pairs = zip(self.names, first, strict=True)
         found = [name for name, text in pairs if as_numbers([text]) is not None]
-        numbers = as_numbers(found or ["none"])
-        is_name = numbers is None or np.isnan(numbers).any() or counts_rows(numbers)
-        line = ", ".join(self.names[:20])
-        looks = f"The first line of {self.path} looks like a row of data: {line}"
-        refuse_if(not is_name, f"{looks}. Put a line of names above it.")
+        if found and not are_names(found):
+            raise Unusable(
+                f"The first line of {self.path} looks like a row of data: "
+                f"{', '.join(self.names[:20])}. Put a line of names above it."
+            )
 
     def _records(self) -> Iterator[tuple[int, Any, str]]:
         """Line number, fields and text of each record; blank lines are none."""
@@ -205,17 +193,15 @@ class LinesFile(Table):
                     if record:
                         yield line, record, "".join(texts)
                     texts.clear()
-        except csv.Error as error:
-            why = f"{error}; is a quote left open?"
-            raise Unusable(f"{self.path}, line {line}: {why}") from error
         except LookupError as error:
             raise Unusable(f"--encoding: {error}.") from error
         except UnicodeError as error:
             name = self._encoding.upper()
             why = f"{error} after line {line}; give --encoding, such as latin-1, utf-16"
             raise Unusable(f"{self.path} is not {name} text: {why}.") from error
-        except (ValueError, RecursionError, EOFError, zlib.error) as error:
-            raise Unusable(f"{self.path}, line {line}: {error}.") from error
+        except (csv.Error, ValueError, RecursionError, EOFError, zlib.error) as error:
+            asks = "; is a quote left open?" * isinstance(error, csv.Error)
+            raise Unusable(f"{self.path}, line {line}: {error}{asks}.") from error
 
 
 def _json_record(line: str) -> dict[str, str]:
@@ -240,28 +226,29 @@ class ParquetFile(Table):
         import pyarrow
         import pyarrow.parquet
 
-        self.path, self._arrow, self._parquet = path, pyarrow, pyarrow.parquet
-        with self.errors():
+        self._arrow, self._parquet = pyarrow, pyarrow.parquet
+        self._reading = partial(refusing, f"{path} is no Parquet file that is read: ")
+        with self._reading():
             schema = self._parquet.read_schema(path)
-            index = (schema.pandas_metadata or {}).get("index_columns", [])
+        index = (schema.pandas_metadata or {}).get("index_columns", [])
         super().__init__(path, [name for name in schema.names if name not in index])
 
     def read(self, label: str, names: Sequence[str]) -> Raw:
         """Read labels, and columns as text or numbers."""
-        with self.errors():
+        with self._reading():
             wanted = list(dict.fromkeys([label, *names]))
             table = self._parquet.read_table(self.path, columns=wanted)
             return table[label].to_pylist(), {n: self._raw(table[n]) for n in names}
 
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
         """Write the kept rows with the types and metadata of the original."""
-        with self.errors():
+        with self._reading():
             table = self._parquet.read_table(self.path)
-            # Arrow has no filter for its view types: it gets each run of kept rows.
-            edges = np.flatnonzero(np.diff(keep, prepend=False, append=False))
-            runs = edges.reshape(-1, 2).tolist()
-            parts = [table.slice(start, end - start) for start, end in runs]
-            self._parquet.write_table(self._arrow.concat_tables(parts), path)
+        # Arrow has no filter for its view types: it gets each run of kept rows.
+        edges = np.flatnonzero(np.diff(keep, prepend=False, append=False))
+        runs = edges.reshape(-1, 2).tolist()
+        parts = [table.slice(start, end - start) for start, end in runs]
+        self._parquet.write_table(self._arrow.concat_tables(parts), path)
 
     def _raw(self, values: Any) -> Any:
         types, kind = self._arrow.types, values.type
@@ -278,15 +265,6 @@ class ParquetFile(Table):
         except self._arrow.ArrowException:
             return f"is of type {kind}, which is neither number, date nor text"
         return texts.astype("category") if is_category else texts
-
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Say of what Arrow refuses that the file cannot be read."""
-        try:
-            yield
-        except (self._arrow.ArrowException, ValueError) as error:
-            why = f"is no Parquet file that can be read: {error}"
-            raise Unusable(f"{self.path} {why}") from error
 
 
 class NpzFile(Table):
@@ -315,23 +293,19 @@ class NpzFile(Table):
                     f"{len(labels)} labels; choose arrays with one row a label by "
                     "--features, or leave this one out with --exclude."
                 )
-            block = array.reshape(len(array), -1)
             if array.dtype.kind in "fiub":
-                raw[name] = array if array.ndim == 1 else block
-            elif array.dtype.kind == "U":
-                texts = block.T.astype(object)
-                raw |= dict(zip(names_of(name, array), texts, strict=True))
+                raw[name] = array.reshape(len(array), -1) if array.ndim > 1 else array
+            elif array.dtype.kind == "U" and array.ndim == 1:
+                raw[name] = array.astype(object)
             else:
-                wrong = f"is of type {array.dtype}, which is neither number nor text"
-                raw[name] = wrong
+                wrong = "which is neither of numbers nor one text a row"
+                raw[name] = f"is of type {array.dtype}, {array.ndim}-D, {wrong}"
         return labels.tolist(), raw
 
     def _decoded(self, name: str) -> np.ndarray:
         array = self.arrays[name]
-        try:
+        with refusing(f"Array {name!r} holds bytes, not UTF-8 text: "):
             return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
-        except UnicodeDecodeError as error:
-            raise Unusable(f"Array {name!r} holds bytes, not UTF-8 text.") from error
 
     def several(self, label: str, names: Sequence[str]) -> Unusable:
         """Error that asks which of several arrays are the examples."""
@@ -355,41 +329,38 @@ class NpzFile(Table):
 
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
         """Write the kept rows of the arrays to cut, the rest whole."""
-        arrays = {k: a[keep] if k in cut else a for k, a in self.arrays.items()}
-        write_arrays(arrays, path)
+        # Unlike numpy.savez it takes any name.
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, array in self.arrays.items():
+                array = array[keep] if name in cut else array
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, array, allow_pickle=False)
 
 
-class Together:
-    """Rows of a file and, behind them, examples of another: typed as one table."""
+def read_together(
+    data: Any, examples: Any, label: str, names: Sequence[str]
+) -> tuple[list[Any], dict[str, Any], Place, int]:
+    """Labels and columns of a file, behind them examples of another; place and n.
 
-    def __init__(self, data: Any, examples: Any, label: str) -> None:
-        self.data, self.examples, self.n = data, examples, 0
-        self.has_labels = label in examples.names
+    Examples without labels get one for now.
+    """
+    known = examples.names
+    for name in names:
+        if name not in known:
+            raise unknown(f"{data.kind} of the examples", name, known)
+    labels, raw = data.read(label, names)
+    n, has_labels = len(labels), label in known
+    of_examples, more = examples.read(label if has_labels else names[0], names)
+    for name, first in raw.items():
+        if hasattr(first, "iloc"):
+            raw[name] = pd.concat([first, more[name]], ignore_index=True)
+        elif not isinstance(first, str):  # which says why it cannot be read
+            raw[name] = np.concatenate([first, more[name]])
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.data, name)
+    def place(row: int) -> str:
+        if row < n:
+            return data.place(row)
+        return f"{examples.place(row - n)} of {examples.path.name}"
 
-    def place(self, row: int) -> str:
-        """Where a person finds a row."""
-        if row < self.n:
-            return self.data.place(row)
-        return f"{self.examples.place(row - self.n)} of {self.examples.path.name}"
-
-    def read(self, label: str, names: list[str]) -> Raw:
-        """Read both files; examples without labels get one for now."""
-        known = self.examples.names
-        for name in names:
-            if name not in known:
-                raise unknown(f"{self.kind} of the examples", name, known)
-        labels, raw = self.data.read(label, names)
-        own = label if self.has_labels else names[0]
-        of_examples, more = self.examples.read(own, names)
-        if not self.has_labels:
-            of_examples = labels[:1] * len(of_examples)
-        self.n = len(labels)
-        for name, first in raw.items():
-            if hasattr(first, "iloc"):
-                raw[name] = pd.concat([first, more[name]], ignore_index=True)
-            elif not isinstance(first, str):  # which says why it cannot be read
-                raw[name] = np.concatenate([first, more[name]])
-        return labels + of_examples, raw
+    of_examples = of_examples if has_labels else labels[:1] * len(of_examples)
+    return labels + of_examples, raw, place, n

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..metrics import check_column
-from ._inputs import make_groups, schedule_of
-from ._style import (
+from ._shared import (
+    WITH_LEGEND,
     axes_to_draw_on,
     legend_outside,
+    make_groups,
     names_with_sizes,
+    schedule_of,
     show_percent,
-    width_of_legend,
 )
 
 BINS = (1, 2, 3, 4, 5, 10, 20)
@@ -32,8 +33,7 @@ class ClusterSizeDisplay:
     poisons that collide on one point show as one block further right, at the
     threshold that would be needed.
 
-    Make one with :meth:`from_estimator` or :meth:`from_predictions`. All
-    parameters are stored as attributes.
+    Made by :meth:`from_estimator` or :meth:`from_predictions`.
 
     Parameters
     ----------
@@ -76,22 +76,17 @@ class ClusterSizeDisplay:
     dropped: np.ndarray | None = None
 
     @classmethod
-    def from_estimator(
-        cls,
-        estimator: Any,
-        *,
-        poison_indices: ArrayLike | None = None,
-        y: ArrayLike | None = None,
-        ax: Any = None,
-    ) -> ClusterSizeDisplay:
+    def from_estimator(cls, estimator: Any, **how: Any) -> ClusterSizeDisplay:
         """Draw the clusters of a fitted estimator, callback or sampler.
 
         Parameters
         ----------
-        estimator, poison_indices, y, ax : see :meth:`DropHistoryDisplay.from_estimator`
+        estimator : see :meth:`DropHistoryDisplay.from_estimator`
             The rule must be one that makes clusters, such as IsolatedMedoids, or
             a ValueError is raised. The clusters are those of the round in which
             an example was last clustered.
+        **how : poison_indices, y, ax
+            See :meth:`DropHistoryDisplay.from_predictions`.
         """
         schedule = schedule_of(estimator)
         if "cluster_size" not in schedule.details:
@@ -100,13 +95,8 @@ class ClusterSizeDisplay:
                 "draw: its details have no 'cluster_size'. Fit with "
                 "rule=IsolatedMedoids(), or draw a DropHistoryDisplay."
             )
-        return cls.from_predictions(
-            schedule.details["cluster_size"],
-            schedule.keep,
-            poison_indices=poison_indices,
-            y=y,
-            ax=ax,
-        )
+        sizes = schedule.details["cluster_size"]
+        return cls.from_predictions(sizes, schedule.keep, **how)
 
     @classmethod
     def from_predictions(
@@ -124,23 +114,16 @@ class ClusterSizeDisplay:
         ----------
         cluster_sizes : array-like of shape (n,), int
             Size of the cluster that each example is in, its medoid included:
-            ``find_medoids(...).cluster_size``. A ValueError is raised if one is
-            below 1.
+            ``find_medoids(...).cluster_size``.
         keep : array-like of shape (n,), bool, default=None
             False for the examples that were dropped. None: not known.
-        poison_indices, y, ax : see :meth:`DropHistoryDisplay.from_estimator`
+        poison_indices, y, ax : see :meth:`DropHistoryDisplay.from_predictions`
         """
         sizes = check_column(cluster_sizes, "cluster_sizes", kinds="iu", a="integer")
-        if sizes.min() < 1:
-            raise ValueError(
-                f"cluster_sizes contains {sizes.min()}; an example's cluster has at "
-                "least itself in it, so sizes are 1 or more."
-            )
         bins = np.array([edge for edge in BINS if edge <= sizes.max()])
         in_bin = np.searchsorted(bins, sizes, side="right") - 1
-        groups = make_groups(len(sizes), poison_indices, y)
-        masks, dropped = np.array(list(groups.values())), None
-        group_sizes = masks.sum(axis=1)
+        names, masks = make_groups(len(sizes), poison_indices, y)
+        group_sizes, dropped = masks.sum(axis=1), None
 
         def shares(part: np.ndarray) -> np.ndarray:
             counts = [np.bincount(in_bin[m & part], None, len(bins)) for m in masks]
@@ -149,16 +132,14 @@ class ClusterSizeDisplay:
         if keep is not None:
             dropped = shares(~check_column(keep, "keep", len(sizes), "b", "bool"))
         everything = shares(np.ones(len(sizes), dtype=bool))
-        display = cls(everything, bins, list(groups), group_sizes.tolist(), dropped)
-        return display.plot(ax=ax)
+        return cls(everything, bins, names, group_sizes.tolist(), dropped).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> ClusterSizeDisplay:
         """Draw, on `ax` or in a new figure, and return the display."""
         names = names_with_sizes(self.group_names, self.group_sizes)
-        n_entries = 2 * len(self.bins)  # of the legend, at most
-        height = max(2.8, 1.0 + 0.42 * len(names), 0.8 + 0.24 * n_entries)
-        size = 6.0 + width_of_legend(names), height
-        self.figure_, self.ax_ = axes_to_draw_on(ax, size)
+        # A legend of two entries a bin, at most.
+        height = max(2.8, 1.0 + 0.42 * len(names), 0.8 + 0.48 * len(self.bins))
+        self.figure_, (self.ax_,) = axes_to_draw_on(ax, (WITH_LEGEND, height))
         dropped = 0 * self.fractions if self.dropped is None else self.dropped
         left, self.bars_ = np.zeros(len(names)), []
         for part, is_dropped in ((dropped, True), (self.fractions - dropped, False)):
@@ -186,11 +167,11 @@ class ClusterSizeDisplay:
         """Draw one size: orange and hatched if dropped, else blue; light if large."""
         import matplotlib as mpl
 
-        colours, ends = (
-            ("Oranges", (0.6, 0.2)) if is_dropped else ("Blues", (0.9, 0.15))
-        )
-        value = np.linspace(*ends, len(BINS))[i]
-        colour = mpl.colormaps[colours](value)
+        shade = np.linspace(*((0.6, 0.2) if is_dropped else (0.9, 0.15)), len(BINS))[i]
+        colour = mpl.colormaps["Oranges" if is_dropped else "Blues"](shade)
+        first, *after = self.bins[i : i + 2].tolist()
+        last = f" to {after[0] - 1}" if after else " or more"
+        name = str(first) if after == [first + 1] else f"{first}{last}"
         bars = self.ax_.barh(
             np.arange(len(left)),
             width,
@@ -199,22 +180,15 @@ class ClusterSizeDisplay:
             color=colour,
             edgecolor="white",
             hatch="////" if is_dropped else None,
-            label=self._name_of_bin(i) + (", dropped" if is_dropped else ""),
+            label=name + ", dropped" * is_dropped,
         )
         self.ax_.bar_label(
             bars,
             [f"{share:.0%}" if share >= WIDE_ENOUGH else "" for share in width],
             label_type="center",
-            color="white" if value > 0.6 else "black",
+            color="white" if shade > 0.6 else "black",
             fontsize="small",
             # Readable on a hatch.
             bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.0},
         )
         return bars
-
-    def _name_of_bin(self, i: int) -> str:
-        first = int(self.bins[i])
-        if i + 1 == len(self.bins):
-            return f"{first} or more"
-        last = int(self.bins[i + 1]) - 1
-        return f"{first}" if first == last else f"{first} to {last}"

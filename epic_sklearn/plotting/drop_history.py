@@ -9,19 +9,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..metrics import check_column
-from ._inputs import make_groups, schedule_of
-from ._style import (
+from ._shared import (
     SERIES_OF_GROUP,
+    WITH_LEGEND,
     axes_to_draw_on,
     legend_outside,
+    make_groups,
     names_with_sizes,
+    schedule_of,
     series_style,
     show_percent,
     tidy,
-    width_of_legend,
 )
 
-# Groups whose names find room beside the curves.
+# Groups whose names find room above the curves.
 FEW = 3
 
 
@@ -33,8 +34,7 @@ class DropHistoryDisplay:
     classes, or all examples together. A curve is a staircase: between rounds
     nothing is dropped, and what is dropped stays dropped.
 
-    Make one with :meth:`from_estimator` or :meth:`from_predictions`. All
-    parameters are stored as attributes.
+    Made by :meth:`from_estimator` or :meth:`from_predictions`.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ class DropHistoryDisplay:
     figure_ : matplotlib Figure
         The figure that it is in.
     legend_ : matplotlib Legend or None
-        Beside or below the axes, a short one inside axes of your own; None where
-        there is only one group.
+        Beside the axes, a short one inside axes of your own; None where there is only
+        one group.
 
     Examples
     --------
@@ -85,14 +85,7 @@ class DropHistoryDisplay:
     clock: str = "epochs trained"
 
     @classmethod
-    def from_estimator(
-        cls,
-        estimator: Any,
-        *,
-        poison_indices: ArrayLike | None = None,
-        y: ArrayLike | None = None,
-        ax: Any = None,
-    ) -> DropHistoryDisplay:
+    def from_estimator(cls, estimator: Any, **how: Any) -> DropHistoryDisplay:
         """Draw what a fitted estimator, callback or sampler dropped.
 
         Parameters
@@ -101,13 +94,8 @@ class DropHistoryDisplay:
 EPICFilter, EPICResampler or FilteredClassifier
             After training, or after at least one round. Rounds of a filter are
             numbered, those of training stand at their epoch.
-        poison_indices : array-like of int, or of bool and shape (n,), default=None
-            The poisons' row numbers, or a mask: one curve for the poisons, one
-            for the clean examples.
-        y : array-like of shape (n,), default=None
-            Labels: one curve a class. Not together with `poison_indices`.
-        ax : matplotlib Axes, default=None
-            Where to draw. None: a new figure.
+        **how : poison_indices, y, ax
+            See :meth:`from_predictions`.
 
         Raises
         ------
@@ -121,14 +109,10 @@ EPICFilter, EPICResampler or FilteredClassifier
             If lengths or row numbers don't fit.
         """
         schedule = schedule_of(estimator)
-        return cls.from_predictions(
-            schedule.dropped_at_epoch,
-            [record.epoch for record in schedule.rounds],
-            poison_indices=poison_indices,
-            y=y,
-            clock="round" if schedule.clock == "round" else "epochs trained",
-            ax=ax,
-        )
+        clock = "round" if schedule.clock == "round" else "epochs trained"
+        rounds = [record.epoch for record in schedule.rounds]
+        given = schedule.dropped_at_epoch, rounds
+        return cls.from_predictions(*given, clock=clock, **how)
 
     @classmethod
     def from_predictions(
@@ -151,9 +135,15 @@ EPICFilter, EPICResampler or FilteredClassifier
             is raised if `epochs` lacks one of them.
         epochs : array-like of shape (n_rounds,), int
             When the rounds were, those that dropped nothing included.
+        poison_indices : array-like of int, or of bool and shape (n,), default=None
+            The poisons' row numbers, or a mask: one curve for the poisons, one
+            for the clean examples.
+        y : array-like of shape (n,), default=None
+            Labels: one curve a class. Not together with `poison_indices`.
         clock : str, default="epochs trained"
             What `epochs` counts: the name of the x axis.
-        poison_indices, y, ax : see :meth:`from_estimator`
+        ax : matplotlib Axes, default=None
+            Where to draw. None: a new figure.
         """
         when = check_column(dropped_at, "dropped_at", kinds="iu", a="integer")
         rounds = np.unique(np.asarray(epochs))
@@ -163,21 +153,17 @@ EPICFilter, EPICResampler or FilteredClassifier
                 f"epochs is {rounds.tolist()} and examples were dropped at "
                 f"{elsewhere.tolist() or 'no time'}; give the epochs of all rounds."
             )
-        groups = make_groups(len(when), poison_indices, y)
+        names, masks = make_groups(len(when), poison_indices, y)
         so_far = (when[:, None] != -1) & (when[:, None] <= rounds)
-        return cls(
-            np.array([so_far[mask].mean(axis=0) for mask in groups.values()]),
-            rounds,
-            list(groups),
-            group_sizes=[int(mask.sum()) for mask in groups.values()],
-            clock=clock,
-        ).plot(ax=ax)
+        fractions = np.array([so_far[mask].mean(axis=0) for mask in masks])
+        sizes = masks.sum(axis=1).tolist()
+        return cls(fractions, rounds, names, sizes, clock).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> DropHistoryDisplay:
         """Draw, on `ax` or in a new figure, and return the display."""
         names = names_with_sizes(self.group_names, self.group_sizes)
-        width = 6.4 if len(names) <= FEW else 5.4 + width_of_legend(names)
-        self.figure_, self.ax_ = axes_to_draw_on(ax, (width, 4.0))
+        width = 6.4 if len(names) == 1 else WITH_LEGEND
+        self.figure_, (self.ax_,) = axes_to_draw_on(ax, (width, 4.0))
         self.lines_ = [self._draw_staircase(i, name) for i, name in enumerate(names)]
         self._name_axes(names)
         self.legend_ = self._add_legend(ax is None) if len(names) > 1 else None
@@ -216,11 +202,8 @@ EPICFilter, EPICResampler or FilteredClassifier
         tidy(self.ax_)
 
     def _add_legend(self, is_new: bool) -> Any:
-        if len(self.lines_) > FEW:
+        if is_new or len(self.lines_) > FEW:
             return legend_outside(self.figure_, self.ax_, is_new)
-        if is_new:
-            place = "lower center"
-            return legend_outside(self.figure_, self.ax_, True, place, ncols=FEW)
         # Beside the user's axes there may be others: inside, in room made above.
         high = self.ax_.get_ylim()[1]
         self.ax_.set_yticks([tick for tick in self.ax_.get_yticks() if tick <= high])

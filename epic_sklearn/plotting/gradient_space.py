@@ -8,24 +8,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
+from sklearn.utils.validation import _num_samples
 
 from ..gradients import Gradients, OuterProductGradients, check_gradients
 from ..metrics import as_mask, check_column
 from ..projection import GradientPlane
 from ..validation import refuse_other_order
-from ._inputs import extractor_of, schedule_of, target_labels, unwrap
-from ._panels import (
-    TARGET_STYLE,
-    Kind,
-    draw_examples,
-    kinds_of_examples,
-    legend_handle,
-    panels_to_draw_on,
+from ._shared import (
+    CLEAN,
+    POISON,
+    TARGET,
+    axes_to_draw_on,
+    legend_outside,
+    names_with_sizes,
+    schedule_of,
+    shorten,
 )
-from ._style import legend_outside, names_with_sizes, shorten
 
 FIRST, SECOND = "first principal component", "second principal component"
 MOST_PANELS = 30
+# Areas of markers are multiples of a panel's own unit, smaller where it is fuller.
+KEPT = {"c": CLEAN, "marker": "o", "alpha": 0.6, "linewidths": 0, "scale": 1.0}
+# Under the others: many crosses would hide what is kept.
+DROPPED = {"c": "#7F7F7F", "marker": "x", "linewidths": 0.9, "scale": 1.1, "zorder": 1}
+MEDOID = {"c": "black", "marker": "o", "linewidths": 0, "scale": 0.25}
+ON_TOP = {"c": POISON, "edgecolors": "white", "linewidths": 0.5, "zorder": 3}
+POISON_KEPT = {**ON_TOP, "marker": "D", "scale": 1.8}
+POISON_DROPPED = {**ON_TOP, "marker": "X", "scale": 2.8}
+BLACK_EDGE = {"edgecolors": "black", "linewidths": 0.9}
+TARGETS = {"c": TARGET, "marker": "*", "scale": 3.5, "zorder": 4, **BLACK_EDGE}
+UNIT = 48  # of the legend, and of targets in every panel
 
 
 @dataclass(eq=False, repr=False)
@@ -37,8 +49,7 @@ class GradientSpaceDisplay:
     class's gradients vary most (two dimensions never show all; each panel says
     how much). Distances are drawn to scale.
 
-    Make one with :meth:`from_estimator` or :meth:`from_predictions`. All
-    parameters are stored as attributes. m is the number of examples drawn.
+    Made by :meth:`from_estimator` or :meth:`from_predictions`, of m examples.
 
     Parameters
     ----------
@@ -98,11 +109,9 @@ class GradientSpaceDisplay:
         X: Any,
         y: ArrayLike,
         *,
-        poison_indices: ArrayLike | None = None,
         target: Any = None,
         target_label: Any = None,
-        classes: ArrayLike | None = None,
-        ax: Any = None,
+        **how: Any,
     ) -> GradientSpaceDisplay:
         """Draw a fitted estimator's training examples in its gradient space.
 
@@ -120,7 +129,9 @@ class GradientSpaceDisplay:
             Their labels.
         target : array-like of shape (n_targets, ...), default=None
             Targets of the attack, in the form of rows of X.
-        poison_indices, target_label, classes, ax : see :meth:`from_predictions`
+        target_label : see :meth:`from_predictions`
+        **how : poison_indices, classes, ax
+            See :meth:`from_predictions`.
 
         Raises
         ------
@@ -130,28 +141,31 @@ class GradientSpaceDisplay:
             If X and y are not of the length that it was fitted on.
         """
         schedule = schedule_of(estimator)
-        n = len(schedule.keep)
-        labels = check_column(y, "y", n)
-        extractor = extractor_of(unwrap(estimator))
-        seen, _ = unwrap(estimator)._rows_of_the_fit(X, labels)
-        gradients = check_gradients(extractor.compute(seen, labels), n)
+        given = getattr(estimator, "filter_", estimator)
+        labels = check_column(y, "y", len(schedule.keep))
+        if not hasattr(given, "extractor_"):
+            raise TypeError(
+                f"{type(given).__name__} holds no model that gradients could come "
+                "from; compute them, LogitGradients(module).compute(X, y) for example, "
+                "and use from_predictions with its keep mask."
+            )
+        compute = given.extractor_.compute
+        gradients = compute(given._rows_of_the_fit(X, labels)[0], labels)
         if target is not None:
-            n_targets = target.shape[0] if hasattr(target, "shape") else len(target)
-            of_targets = target_labels(target_label, n_targets)
-            target = extractor.compute(target, of_targets)
+            n_targets = _num_samples(target)
+            target = compute(target, _each_target(target_label, n_targets, labels))
         medoids = schedule.details.get("medoid")
+        if medoids is not None:  # a medoid is its own
+            medoids = medoids == np.arange(len(medoids))
         return cls.from_predictions(
             gradients,
             labels,
             schedule.keep,
-            # A medoid is its own.
-            medoid_indices=None if medoids is None else medoids == np.arange(n),
-            poison_indices=poison_indices,
+            medoid_indices=medoids,
             target=target,
             target_label=target_label,
-            classes=classes,
             metric=schedule.rule.metric,
-            ax=ax,
+            **how,
         )
 
     @classmethod
@@ -211,49 +225,60 @@ class GradientSpaceDisplay:
             None if rows is None else as_mask(rows, n, name)[drawn]
             for name, rows in given.items()
         )
-        labels = labels[drawn]
-        at = of_targets = None
+        labels, at, of_targets = labels[drawn], None, None
         if target is not None:
             n_targets = len(target)  # type: ignore[arg-type]
-            of_targets = target_labels(target_label, n_targets, labels)
+            of_targets = _each_target(target_label, n_targets, labels)
             at = check_gradients(target, n_targets)
-        points, ratios, targets = _project(
-            everything[drawn], labels, at, of_targets, metric
-        )
-        return cls(
-            points,
-            labels,
-            kept[drawn],
-            ratios,
-            is_medoid=is_medoid,
-            is_poison=is_poison,
-            targets=targets,
-            target_labels=of_targets,
-        ).plot(ax=ax)
+        how = labels, at, of_targets, metric
+        points, ratios, targets = _project(everything[drawn], *how)
+        marks = {"is_medoid": is_medoid, "is_poison": is_poison, "targets": targets}
+        display = cls(points, labels, kept[drawn], ratios, **marks)
+        display.target_labels = of_targets
+        return display.plot(ax=ax)
 
     def plot(self, ax: Any = None) -> GradientSpaceDisplay:
         """Draw, on `ax`, one for each panel, or in a new figure; return the display."""
-        kinds = kinds_of_examples(self.keep, self.is_medoid, self.is_poison)
-        labels = np.unique(self.y)
-        self.figure_, self.axes_ = panels_to_draw_on(ax, len(labels))
-        self.ax_ = self.axes_[0]
+        kinds, labels = self._kinds(), np.unique(self.y)
+        n = len(labels)
+        n_columns = n if n <= 3 else min(5, -(-n // 2))
+        n_rows = -(-n // n_columns)
+        size = (max(2.5 * n_columns, 6.4), 2.7 * n_rows + (1.0 if n > 1 else 2.5))
+        self.figure_, axes = axes_to_draw_on(ax, size, n_rows, n_columns)
+        if ax is not None and len(axes) != n:
+            raise ValueError(
+                f"ax holds {len(axes)} axes for {n} panels; give one for each, or "
+                "choose fewer classes."
+            )
+        for unused in axes[n:]:
+            unused.set_axis_off()
+        self.axes_, self.ax_ = axes[:n], axes[0]
         for i, label in enumerate(labels):
-            draw_examples(self.axes_[i], self.points, self.y == label, kinds)
+            _draw_examples(self.axes_[i], self.points, self.y == label, kinds)
             if self.targets is not None:
-                here = self.target_labels == label
-                self.axes_[i].scatter(*self.targets[here].T, **TARGET_STYLE)
+                here = self.targets[self.target_labels == label]
+                _scatter(self.axes_[i], here, UNIT, TARGETS)
             self._name_panel(self.axes_[i], i, label, ax is None)
         self.legend_ = self._add_legend(kinds, ax is None)
         return self
 
+    def _kinds(self) -> list[tuple[str, np.ndarray, dict[str, Any]]]:
+        """Kinds of examples that there are, as drawn: name, mask (m,), look."""
+        nowhere = np.zeros(len(self.keep), dtype=bool)
+        poison = nowhere if self.is_poison is None else self.is_poison
+        medoid = nowhere if self.is_medoid is None else self.is_medoid
+        clean = "" if self.is_poison is None else "clean, "
+        kinds = [
+            (f"{clean}kept", ~poison & self.keep, KEPT),
+            (f"{clean}dropped", ~poison & ~self.keep, DROPPED),
+            ("medoid, kept", medoid & self.keep & ~poison, MEDOID),
+            ("poison, kept", poison & self.keep, POISON_KEPT),
+            ("poison, dropped", poison & ~self.keep, POISON_DROPPED),
+        ]
+        return [kind for kind in kinds if kind[1].any()]
+
     def _name_panel(self, ax: Any, i: int, label: Any, is_new: bool) -> None:
-        along, up = self.explained_variance_ratio[i]
-        if len(self.axes_) == 1:
-            ax.set_title(f"Gradients of class {shorten(label, 40)}")
-            ax.set_xlabel(f"{FIRST} ({along:.0%} of variance)")
-            ax.set_ylabel(f"{SECOND} ({up:.0%} of variance)")
-            return
-        share = f"{along + up:.0%} of variance"
+        share = f"{self.explained_variance_ratio[i].sum():.0%} of variance"
         ax.set_title(f"class {shorten(label, 20)}\n{share}", fontsize="medium")
         if not is_new:
             ax.set(xlabel=FIRST, ylabel=SECOND)
@@ -261,21 +286,61 @@ class GradientSpaceDisplay:
             self.figure_.supxlabel(f"{FIRST} of the class's gradients", size="medium")
             self.figure_.supylabel(SECOND, size="medium")
 
-    def _add_legend(self, kinds: list[Kind], is_new: bool) -> Any:
+    def _add_legend(self, kinds: list[Any], is_new: bool) -> Any:
         """One for all panels, with the number of examples of each kind."""
-        sizes = [int(kind.rows.sum()) for kind in kinds]
-        names = names_with_sizes([kind.name for kind in kinds], sizes)
-        styles = [kind.style for kind in kinds]
+        from matplotlib.lines import Line2D
+
+        kind_names, masks, looks = map(list, zip(*kinds, strict=True))
+        names = names_with_sizes(kind_names, np.sum(masks, axis=1))
         if self.targets is not None:
             names.append("target" if len(self.targets) == 1 else "targets")
-            styles.append(TARGET_STYLE)
-        handles = list(map(legend_handle, styles, names))
-        n_panels = len(self.axes_)
-        place = "lower center" if n_panels == 1 else "upper center"
-        ncols = 3 if n_panels <= 3 else len(handles)
+            looks.append(TARGETS)
+        handles = [
+            Line2D(
+                [],
+                [],
+                label=name,
+                linestyle="none",
+                color=look["c"],
+                marker=look["marker"],
+                markeredgecolor=look.get("edgecolors", look["c"]),
+                markeredgewidth=look["linewidths"],
+                markersize=(UNIT * look["scale"]) ** 0.5,
+            )
+            for name, look in zip(names, looks, strict=True)
+        ]
+        how: Any = {"handles": handles, "ncols": 3}
         return legend_outside(
-            self.figure_, self.axes_[-1], is_new, place, handles=handles, ncols=ncols
+            self.figure_, self.axes_[-1], is_new, "upper center", **how
         )
+
+
+def _scatter(
+    ax: Any, points: np.ndarray, unit: float, look: dict[str, Any], **how: Any
+) -> None:
+    style = {"zorder": 2, **look, **how}
+    ax.scatter(*points.T, s=unit * style.pop("scale"), **style)
+
+
+def _draw_examples(
+    ax: Any, points: np.ndarray, inside: np.ndarray, kinds: list[Any]
+) -> None:
+    """Draw the kinds of examples that are inside one panel, to scale."""
+    n = inside.sum()
+    unit = float(np.clip(6000 / n, 6, 30))
+    for _, mask, look in kinds:
+        here = points[inside & mask]
+        # A few poisons are seen in any crowd; thousands would hide it.
+        least = 22.0 if look["c"] == POISON and len(here) < 200 else 3.0
+        if len(here):
+            # Thousands of points would make a vector file of megabytes.
+            size = max(unit, least / look["scale"])
+            _scatter(ax, here, size, look, rasterized=bool(n > 2000))
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.margins(0.08)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize="small")
+    ax.locator_params(nbins=5)
 
 
 def _rows_of_classes(y: np.ndarray, classes: ArrayLike | None) -> np.ndarray:
@@ -288,6 +353,19 @@ def _rows_of_classes(y: np.ndarray, classes: ArrayLike | None) -> np.ndarray:
             f"of the {len(known)} in y: {known.tolist()[:20]}."
         )
     return np.flatnonzero(np.isin(y, wanted))
+
+
+def _each_target(label: Any, n_targets: int, drawn: np.ndarray) -> np.ndarray:
+    """One adversarial label a target; each must be a class that is drawn."""
+    labels = np.asarray(label)
+    is_one_each = label is not None and labels.shape in ((), (1,), (n_targets,))
+    if not is_one_each or not np.isin(labels, drawn).all():
+        raise ValueError(
+            f"target_label is {label!r} for {n_targets} targets; give the adversarial "
+            "label, with which their gradients are taken, or one a target, of the "
+            f"classes that are drawn: {np.unique(drawn).tolist()[:20]}."
+        )
+    return np.broadcast_to(labels, (n_targets,))
 
 
 def _project(

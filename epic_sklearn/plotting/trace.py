@@ -6,32 +6,29 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from ..metrics import as_mask
-from ..report import looks_of_trace, span_of_looks
+from ..report import looks_of_trace
 from ..tracing import Trace
-from ._style import POISON, import_pyplot, shorten
+from ._shared import POISON, axes_to_draw_on, shorten
 
 
 @dataclass(eq=False, repr=False)
 class TraceDisplay:
     r"""Each traced example at the left, and the rows that taught its label beside it.
 
-    Images are drawn as such, texts and the first values of a row written. Make one
-    with :meth:`from_trace`.
+    Images are drawn as such, texts and the first values of a row written.
 
     Parameters
     ----------
     panels : list of m lists of k + 1 images or str
-        An example, then its rows; fewer where there are no more.
+        An example, then its rows; fewer where there are no more. Images (H, W) or
+        (H, W, 3) have values in [0, 1].
     titles : list of m lists of str
         What stands above the panels.
     marked : list of m lists of bool
         Which panels have an orange frame.
-    span : tuple of float or None, default=None
-        Values drawn white and black, of images whose values are no colours.
 
     Attributes
     ----------
@@ -56,7 +53,6 @@ class TraceDisplay:
     panels: list[list[Any]]
     titles: list[list[str]]
     marked: list[list[bool]]
-    span: tuple[float, float] | None = None
 
     @classmethod
     def from_trace(
@@ -79,18 +75,19 @@ class TraceDisplay:
             (n, H, W, C), texts, dataframes, arrays.
         n_top : int, default=6
             Rows beside each example.
-        poison_indices : see :meth:`DropHistoryDisplay.from_estimator`
+        poison_indices : see :meth:`DropHistoryDisplay.from_predictions`
             Rows with an orange frame.
         """
-        seen = looks_of_trace(found, X, examples, n_top)
+        asked, of_rows, span = looks_of_trace(found, X, examples, n_top)
         poisons: ArrayLike = [] if poison_indices is None else poison_indices
         is_poison = as_mask(poisons, found.n_rows, "poison_indices")
-        display = cls([], [], [], span_of_looks(seen))
-        for i, (example, of_rows) in enumerate(seen):
-            label = found.labels[i]
-            rows = np.array(list(of_rows), dtype=int)
+        display = cls([], [], [])
+        for i, label in enumerate(found.labels.tolist()):
+            rows = found.indices[i, :n_top]
+            rows = rows[rows >= 0].tolist()
             beside = zip(rows, found.row_labels[i], found.scores[i], strict=False)
-            display.panels.append(list(map(_as_panel, (example, *of_rows.values()))))
+            every = [asked[i], *(of_rows[row] for row in rows)]
+            display.panels.append([_as_panel(look, span) for look in every])
             display.titles.append(
                 [f"example {i}\nread as {shorten(label)}"]
                 + [f"row {row}: {shorten(its)}\n{by:.3g}" for row, its, by in beside]
@@ -100,18 +97,21 @@ class TraceDisplay:
 
     def plot(self) -> TraceDisplay:
         """Draw in a new figure, and return the display."""
-        n_columns = max(map(len, self.panels))
-        size = (1.35 * n_columns + 0.3, 1.75 * len(self.panels) + 0.1)
-        self.figure_, self.axes_ = import_pyplot().subplots(
-            len(self.panels), n_columns, figsize=size, layout="constrained",
-            squeeze=False,
-        )  # fmt: skip
-        for i, axes in enumerate(self.axes_):
-            line = zip(self.panels[i], self.titles[i], self.marked[i], strict=True)
-            for ax in axes[len(self.panels[i]) :]:
+        n_rows, n_columns = len(self.panels), max(map(len, self.panels))
+        size = (1.35 * n_columns + 0.3, 1.75 * n_rows + 0.1)
+        self.figure_, axes = axes_to_draw_on(None, size, n_rows, n_columns)
+        self.axes_ = axes.reshape(n_rows, n_columns)
+        for i, line in enumerate(
+            zip(self.panels, self.titles, self.marked, strict=True)
+        ):
+            for ax in self.axes_[i, len(line[0]) :]:
                 ax.set_axis_off()
-            for ax, (panel, title, is_marked) in zip(axes, line, strict=False):
-                _draw(ax, panel, self.span)
+            for ax, panel, title, is_marked in zip(self.axes_[i], *line, strict=False):
+                if isinstance(panel, str):
+                    how = {"ha": "center", "va": "center", "fontsize": "x-small"}
+                    ax.text(0.5, 0.5, panel, **how)
+                else:
+                    ax.imshow(panel, cmap="gray_r", vmin=0, vmax=1)
                 ax.set_title(title, fontsize="small")
                 ax.set(xticks=[], yticks=[])
                 if is_marked:
@@ -120,24 +120,11 @@ class TraceDisplay:
         return self
 
 
-def _as_panel(look: Any) -> Any:
-    if look.image is not None:
-        return look.image
-    lines = (textwrap.wrap(line, 16)[:5] for line in look.text.splitlines()[:8])
-    return "\n".join(part.replace("$", r"\$") for line in lines for part in line)
-
-
-def _draw(ax: Any, panel: Any, span: tuple[float, float] | None) -> None:
-    if isinstance(panel, str):
-        ax.text(0.5, 0.5, panel, ha="center", va="center", fontsize="x-small")
-        return
-    low, high = span or (0, 1 if panel.dtype.kind in "fb" else 255)
-    if panel.shape[2] == 3:  # matplotlib scales one channel only
-        panel = ((panel - low) / (high - low or 1)).clip(0, 1)
-        low, high = 0, 1
-    ax.imshow(
-        np.squeeze(panel, axis=2) if panel.shape[2] == 1 else panel,
-        cmap="gray_r",
-        vmin=low,
-        vmax=high,
-    )
+def _as_panel(look: Any, span: tuple[float, float] | None) -> Any:
+    image = look.image
+    if image is None:
+        lines = (textwrap.wrap(line, 16)[:5] for line in look.text.splitlines()[:8])
+        return "\n".join(part.replace("$", r"\$") for line in lines for part in line)
+    low, high = span or (0, 1 if image.dtype.kind in "fb" else 255)
+    pixels = ((image - low) / (high - low or 1)).clip(0, 1)
+    return pixels[..., 0] if image.shape[2] == 1 else pixels

@@ -12,16 +12,17 @@ from sklearn.metrics import roc_curve
 from sklearn.utils._param_validation import StrOptions, validate_params
 
 from ..attacks import AttackReport
+from ..frames import as_frame
 from ..metrics import as_mask, clean_retention, poison_recall, wilson_interval
-from ._inputs import schedule_of
-from ._style import (
+from ._shared import (
+    WITH_LEGEND,
     axes_to_draw_on,
     legend_outside,
+    schedule_of,
     series_style,
     shorten,
     show_percent,
     tidy,
-    width_of_legend,
 )
 
 QUANTITIES = {
@@ -43,9 +44,7 @@ class TradeoffDisplay:
     is the clean accuracy, or the clean examples lost. A good defence is at the
     bottom, on the side that the axis calls better.
 
-    Make one with :meth:`from_predictions` from measured numbers, or with
-    :meth:`from_estimator` from fitted detectors and known poisons. All
-    parameters are stored as attributes.
+    Made by :meth:`from_predictions`, :meth:`from_report` or :meth:`from_estimator`.
 
     Parameters
     ----------
@@ -55,25 +54,20 @@ class TradeoffDisplay:
         What they cost, in [0, 1].
     y : ndarray of shape (n_defences,)
         What the attack still achieves, in [0, 1].
+    x_name, y_name : str, default="clean_accuracy" and "attack_success"
+        What they are; see :meth:`from_predictions`.
     intervals : ndarray of shape (n_defences, 2), default=None
         Lower and upper end of y's confidence interval.
     seconds : ndarray of shape (n_defences,), default=None
         Time each takes: the marker's area grows with it.
     curves : list of (ndarray, ndarray), default=None
         x and y of a curve through each marker.
-    x_name, y_name : str, default="clean_accuracy" and "attack_success"
-        What they are; see :meth:`from_predictions`.
 
     Attributes
     ----------
     markers_ : list of matplotlib Line2D
         One a defence.
     ax_, figure_, legend_ : see :class:`DropHistoryDisplay`
-
-    See Also
-    --------
-    DropHistoryDisplay : How poisons and clean examples go, round by round.
-    epic_sklearn.attack_success_rate : Measures the attack.
 
     Examples
     --------
@@ -94,12 +88,12 @@ class TradeoffDisplay:
     names: list[str]
     x: np.ndarray
     y: np.ndarray
+    x_name: str = "clean_accuracy"
+    y_name: str = "attack_success"
     _: KW_ONLY
     intervals: np.ndarray | None = None
     seconds: np.ndarray | None = None
     curves: list[tuple[np.ndarray, np.ndarray]] | None = None
-    x_name: str = "clean_accuracy"
-    y_name: str = "attack_success"
 
     @classmethod
     def from_estimator(
@@ -117,13 +111,11 @@ class TradeoffDisplay:
         estimator : detector or dict of str to detector
             What :meth:`DropHistoryDisplay.from_estimator` takes; several by name,
             on training sets of the same length and poisons.
-        poison_indices, ax : see :meth:`DropHistoryDisplay.from_estimator`
+        poison_indices, ax : see :meth:`DropHistoryDisplay.from_predictions`
             At least one poison and one clean example, or a ValueError is raised.
         """
         if not isinstance(estimator, Mapping):
             estimator = {type(estimator).__name__: estimator}
-        if not estimator:
-            raise ValueError("estimator is an empty dict; give at least one detector.")
         points, curves = [], []
         for schedule in map(schedule_of, estimator.values()):
             given = schedule.keep, poison_indices
@@ -132,8 +124,8 @@ class TradeoffDisplay:
             clean_lost, dropped, _ = roc_curve(is_poison, schedule.isolation_score)
             curves.append((clean_lost, 1.0 - dropped))
         x, y = np.array(points).T
-        display = cls(list(map(str, estimator)), x, y, curves=curves)
-        display.x_name, display.y_name = "clean_lost", "poisons_left"
+        names = list(map(str, estimator))
+        display = cls(names, x, y, "clean_lost", "poisons_left", curves=curves)
         return display.plot(ax=ax)
 
     @classmethod
@@ -194,19 +186,34 @@ class TradeoffDisplay:
             What the defence costs.
         y : {"attack_success", "poisons_left"}, default="attack_success"
             What the attack still achieves.
-        ax : see :meth:`DropHistoryDisplay.from_estimator`
+        ax : matplotlib Axes, default=None
+            Where to draw. None: a new figure.
         """
-        columns = _as_columns(records, ["name", x, y])
-        xs, ys = (_check_numbers(columns[name], name, 1.0) for name in (x, y))
-        intervals, seconds = None, columns.get("seconds")
-        if "n_trials" in columns:
-            intervals = _wilson_intervals(ys, columns["n_trials"], y)
-        if seconds is not None:
-            seconds = _check_numbers(seconds, "seconds", np.finfo(float).max)
-        names = list(map(str, columns["name"].tolist()))
-        display = cls(names, xs, ys, intervals=intervals, seconds=seconds)
-        display.x_name, display.y_name = x, y
-        return display.plot(ax=ax)
+        frame = as_frame(records)
+        if frame.empty or not {"name", x, y} <= set(frame):
+            raise ValueError(
+                f"records has columns {list(frame)} and {len(frame)} lines; give one a "
+                f"defence, with its name, {x} and {y}."
+            )
+        for name in (x, y):
+            numbers = frame[name].astype(float)
+            bad = numbers[~numbers.between(0, 1)].tolist()
+            if bad:
+                raise ValueError(
+                    f"{name} contains {bad[0]:g}; it is a fraction in [0, 1]. Divide "
+                    "percentages by 100."
+                )
+        xs, ys = frame[[x, y]].to_numpy(dtype=np.float64).T
+        intervals = seconds = None
+        if "n_trials" in frame:
+            pairs = zip(ys, frame["n_trials"].tolist(), strict=True)
+            ends = [wilson_interval(round(rate * n), n) for rate, n in pairs]
+            intervals = np.array(ends)
+        if "seconds" in frame:
+            seconds = frame["seconds"].to_numpy(dtype=np.float64)
+        names = list(map(str, frame["name"]))
+        how: Any = {"intervals": intervals, "seconds": seconds}
+        return cls(names, xs, ys, x, y, **how).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> TradeoffDisplay:
         """Draw, on `ax` or in a new figure, and return the display."""
@@ -216,13 +223,14 @@ class TradeoffDisplay:
             title, longest = "larger marker: more time", max(self.seconds)
             areas = SMALLEST + (LARGEST - SMALLEST) * self.seconds / (longest or 1.0)
             form = ".2g" if longest < 10 else ",.0f"
-            times = [format(float(seconds), form) for seconds in self.seconds]
-            names = [f"{n} ({t} s)" for n, t in zip(names, times, strict=True)]
-        size = (5.4 + width_of_legend(names), 4.4)
-        self.figure_, self.ax_ = axes_to_draw_on(ax, size)
+            pairs = zip(names, self.seconds, strict=True)
+            names = [f"{name} ({seconds:{form}} s)" for name, seconds in pairs]
+        self.figure_, (self.ax_,) = axes_to_draw_on(ax, (WITH_LEGEND, 4.4))
         self.markers_ = list(map(self._draw, range(len(names)), names, areas.tolist()))
         self._name_axes()
-        self.legend_ = legend_outside(self.figure_, self.ax_, ax is None, title=title)
+        self.legend_ = legend_outside(
+            self.figure_, self.ax_, ax is None, handles=self.markers_, title=title
+        )
         return self
 
     def _draw(self, i: int, name: str, area: float) -> Any:
@@ -252,47 +260,3 @@ class TradeoffDisplay:
         show_percent(self.ax_.xaxis)
         show_percent(self.ax_.yaxis)
         tidy(self.ax_)
-
-
-def _as_columns(records: Any, needed: list[str]) -> dict[str, np.ndarray]:
-    """Columns of equal length, at least one entry."""
-    if not (isinstance(records, Mapping) or hasattr(records, "columns")):
-        rows = list(records)
-        names = [] if not rows else [k for k in rows[0] if all(k in r for r in rows)]
-        records = {name: [row[name] for row in rows] for name in names}
-    columns = {name: np.atleast_1d(np.asarray(records[name])) for name in records}
-    missing = [name for name in needed if name not in columns]
-    if missing:
-        raise ValueError(
-            f"records lacks {missing} for at least one defence; it has "
-            f"{list(columns)}. Each defence needs {needed}."
-        )
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1 or 0 in lengths.values():
-        raise ValueError(
-            f"records has columns of lengths {lengths}; give one entry a defence."
-        )
-    return columns
-
-
-def _check_numbers(values: np.ndarray, name: str, most: float) -> np.ndarray:
-    """Return numbers from 0 to `most`, 1 for fractions."""
-    numbers = np.asarray(values, dtype=np.float64)
-    bad = numbers[~((numbers >= 0) & (numbers <= most))]
-    if len(bad):
-        wanted = "give finite numbers >= 0."
-        if most == 1:
-            wanted = "it is a fraction in [0, 1]. Divide percentages by 100."
-        raise ValueError(f"{name} contains {bad[0]:g}; {wanted}")
-    return numbers
-
-
-def _wilson_intervals(rates: np.ndarray, n_trials: np.ndarray, name: str) -> np.ndarray:
-    """95% intervals (n_defences, 2) of proportions."""
-    if n_trials.dtype.kind not in "iu" or (n_trials < 1).any():
-        raise ValueError(
-            f"n_trials is {n_trials.tolist()}; give the number of trials that {name} "
-            "is a fraction of, an integer >= 1 a defence."
-        )
-    pairs = zip(rates, n_trials.tolist(), strict=True)
-    return np.array([wilson_interval(round(rate * n), n) for rate, n in pairs])

@@ -1,25 +1,22 @@
 """The audit page: look at what was isolated, decide, and apply the decisions."""
 
-from ._case import Case, Page, shortened
+from ._case import Case, as_text, probabilities_of, shortened
 from ._decisions import fit_id
-from ._model import model_warnings, probabilities_of
-from ._thumbnails import check_images
-from ._trace_page import looks_of_trace, span_of_looks, write_trace
-from ._write import environment, write_page
+from ._looks import check_images
+from ._trace_page import looks_of_trace, write_trace
+from ._write import all_or_none, write_page
 from .review import Reviewable
 
 __all__ = [
     "Case",
-    "Page",
     "Reviewable",
+    "all_or_none",
+    "as_text",
     "check_images",
-    "environment",
     "fit_id",
     "looks_of_trace",
-    "model_warnings",
     "probabilities_of",
     "shortened",
-    "span_of_looks",
     "write_page",
     "write_trace",
 ]

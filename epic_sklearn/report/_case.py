@@ -1,4 +1,4 @@
-"""One fit and its rows, as the page shows them; and what the page has besides."""
+"""One fit and its rows, as the page shows them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
+from torch import nn
 
-from ..gradients import Gradients, gradient_norm_change
+from .._utils import learned_nothing
+from ..gradients import GradientExtractor, Gradients, gradient_norm_change
+from ..gradients.modules import forward
 from ..schedule import DropSchedule
-from ..validation import class_warnings
-from ._model import model_warnings
+from ..validation import class_warnings, is_missing
 
 
 def shortened(value: Any, longest: int = 200) -> str:
@@ -21,9 +24,50 @@ def shortened(value: Any, longest: int = 200) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
+def as_text(value: Any, longest: int = 120) -> str:
+    """Text of a cell of a table, of bounded length."""
+    if is_missing(value):
+        return "missing"
+    if isinstance(value, float | np.floating):
+        return f"{value:.5g}"
+    return shortened(str(value).removesuffix(" 00:00:00"), longest)
+
+
+def probabilities_of(
+    extractor: Any, X: Any, labels: np.ndarray, gradients: Gradients
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Class probabilities (n, C) and the labels (C,) of their columns.
+
+    Read from the gradients where these have the errors; X is not looked at then. None
+    where an extractor's gradients come from no model that is known.
+    """
+    model: Any = getattr(extractor, "classifier_", None)
+    if isinstance(extractor, GradientExtractor) and "errors" in (extractor.gives or ()):
+        probabilities = np.array(getattr(gradients, "errors", gradients))
+        columns = extractor._codes(labels, probabilities.shape[1])
+        probabilities[np.arange(len(columns)), columns] += 1.0
+        probabilities = probabilities.round(12)  # equal ones differ in the last bits
+    elif isinstance(model, nn.Module):
+        logits = np.asarray(forward(model, X, extractor.batch_size, False)[0])
+        probabilities = softmax(logits, axis=1)
+    elif hasattr(model, "predict_proba"):
+        probabilities = np.asarray(model.predict_proba(X))
+    else:
+        return None
+    n_columns = probabilities.shape[1]
+    of_columns = np.asarray(getattr(extractor, "classes_", np.unique(labels)))
+    # A net may know more classes than there are here: integers number its columns.
+    is_all = len(of_columns) == n_columns
+    return probabilities, of_columns if is_all else np.arange(n_columns)
+
+
 @dataclass(frozen=True)
 class Case:
-    """A fit, and its rows looked at again."""
+    """A fit, its rows looked at again, and how the page shows them.
+
+    What has an entry a row has one for each row given to fit, gradients and
+    probabilities aside, which are of the judged ones.
+    """
 
     schedule: DropSchedule
     rows: np.ndarray  # numbers of the judged rows, (n,), among those given to fit
@@ -32,8 +76,14 @@ class Case:
     gradients: Gradients
     probabilities: tuple[np.ndarray, np.ndarray] | None  # (n, C), labels of columns
     settings: dict[str, Any]
-    clock: str  # what counts the rounds: "round" or "epoch"
     way_back: str  # what to do with the decisions, code between backticks
+    title: str = ""
+    images: Any = None
+    feature_names: Any = None
+    row_kind: str = "Row"
+    row_name: Callable[[int], str] | None = None
+    asides: Mapping[str, Any] = field(default_factory=dict)  # columns (n,) of no use
+    columns: Sequence[tuple[str, str]] = ()  # what was done to each
 
     @property
     def flagged(self) -> np.ndarray:
@@ -49,10 +99,14 @@ class Case:
     def warnings(self) -> list[str]:
         """What makes the result worth little: of the model, and of the classes."""
         labels = self.schedule.classes[self.schedule.codes]
-        return [
-            *model_warnings(self.schedule, self.probabilities),
-            *class_warnings(labels),
-        ]
+        found = class_warnings(labels)
+        if self.probabilities is not None:
+            probabilities, classes = self.probabilities
+            column = {label: j for j, label in enumerate(classes.tolist())}
+            codes = np.array([column[label] for label in labels.tolist()])
+            nothing = learned_nothing(probabilities, codes)
+            found = [nothing, *found] if nothing else found
+        return found
 
     def counts(self, isolated: np.ndarray) -> list[dict[str, Any]]:
         """Rows, isolated and kept ones of each class, and of all."""
@@ -65,16 +119,3 @@ class Case:
             {"label": label, "rows": n, "isolated": m, "kept": n - m, "share": m / n}
             for label, n, m in zip([*labels, "all"], rows, dropped, strict=True)
         ]
-
-
-@dataclass(frozen=True)
-class Page:
-    """What the page shows besides the fit; whatever has a row for each given to fit."""
-
-    title: str | None = None
-    images: Any = None
-    feature_names: Any = None
-    row_kind: str = "Row"
-    row_name: Callable[[int], str] | None = None
-    asides: Mapping[str, Any] = field(default_factory=dict)  # columns (n,) of no use
-    columns: Sequence[tuple[str, str]] = ()  # what was done to each

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,41 +13,34 @@ from ..base import is_dataframe, is_text, nearest_kept, take_rows
 from ..gradients.items import is_dataset
 from ..projection import GradientPlane
 from ..validation import is_missing
-from ._case import Case, Page, shortened
+from ._case import Case, shortened
 from ._decisions import fit_id
-from ._differences import differences, without_long_texts
-from ._looks import looks
-from ._thumbnails import Pictures, pictures_of, span_of
+from ._differences import differences, resolve_names, without_long_texts
+from ._looks import (
+    LONGEST_TEXT,
+    check_images,
+    least_factor,
+    looks,
+    n_that_fit,
+    thumbnails,
+)
 
 # Kept points drawn in the gradient space, per class and in all.
 MOST_KEPT_OF_CLASS = 1500
 MOST_KEPT = 15_000
-# Columns beside the model's: characters of a value, and in all.
-SHORTEST_TEXT, LONGEST_TEXT, MOST_TEXT = 40, 2000, 8_000_000
 # Coordinates are whole numbers up to this.
 GRID = 10_000
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Which of the judged rows the page shows."""
+    """Which of the judged rows the page shows, and what they look like."""
 
     flagged: np.ndarray  # most isolated first, (m,)
     near: np.ndarray  # the nearest kept row of each; itself where there is none
+    needed: np.ndarray  # all of these, which are looked at beside each other
     kept: list[np.ndarray]  # drawn, class by class
-
-    @property
-    def needed(self) -> np.ndarray:
-        """Rows that are looked at beside each other."""
-        return np.unique(np.concatenate([self.flagged, self.near]))
-
-    def others(self, room: int) -> np.ndarray:
-        """Kept rows that are drawn, of which `room`, less what is needed, are seen."""
-        others = np.setdiff1d(np.concatenate(self.kept), self.needed)
-        room = max(0, room - len(self.needed))
-        if len(others) > room:  # all of some classes would be worse than some of all
-            others = np.random.default_rng(0).permutation(others)[:room]
-        return others
+    images: dict[int, np.ndarray] = field(default_factory=dict)  # by row as given
 
 
 def rows_shown(case: Case) -> Shown:
@@ -64,31 +57,38 @@ def rows_shown(case: Case) -> Shown:
     for code in range(n_classes):
         rows = np.setdiff1d(np.flatnonzero(codes == code), flagged)
         kept.append(np.sort(rng.permutation(rows)[:most]))
-    return Shown(flagged, nearest_kept(flagged, case.gradients, *how), kept)
+    near = nearest_kept(flagged, case.gradients, *how)
+    return Shown(flagged, near, np.unique(np.concatenate([flagged, near])), kept)
 
 
-def look_at_rows(case: Case, page: Page, shown: Shown) -> tuple[Case, Pictures | None]:
-    """Give the case with rows that can be shown, and pictures where there are any.
+def look_at_rows(case: Case, shown: Shown) -> tuple[Case, Shown]:
+    """Add images, where there are any, of what is needed and of kept rows.
 
-    Of a data set the rows that are shown are read, each once; the texts of others stay
-    empty.
+    Of a data set the rows that are shown are read, each once, and the case gets their
+    texts; those of others stay empty.
     """
-    pictures = pictures_of(case.X, page.images, case.n_given)
-    if not is_dataset(case.X):
-        return case, pictures
-    rows = case.rows[shown.needed]
-    found = looks(case.X, rows)
-    images = {row: look.image for row, look in found.items() if look.image is not None}
-    if images and pictures is None:
-        room = Pictures(images).n_that_fit()
-        others = looks(case.X, case.rows[shown.others(room)])
-        images |= {
-            r: look.image for r, look in others.items() if look.image is not None
-        }
-        pictures = Pictures(images, span_of(images.values()))
-    texts = np.full(case.n_given, "", dtype=object)
-    texts[rows] = [found[row].text for row in rows.tolist()]
-    return replace(case, X=texts if texts.any() else None), pictures
+    source, is_items = case.X, is_dataset(case.X)
+    if case.images is not None:
+        check_images(case.images, case.n_given)
+        source = case.images
+    elif not is_items and len(getattr(source, "shape", ())) != 4:
+        return case, shown
+    found = looks(source, case.rows[shown.needed])
+    sizes = [look.image for look in found.values() if look.image is not None]
+    if sizes:
+        largest = max(sizes, key=np.size)
+        room = n_that_fit(largest, least_factor(largest)) - len(shown.needed)
+        others = np.setdiff1d(np.concatenate(shown.kept), shown.needed)
+        if len(others) > room:  # all of some classes would be worse than some of all
+            rng = np.random.default_rng(0)
+            others = rng.permutation(others)[: max(0, room)]
+        found |= looks(source, case.rows[others])
+    images = {row: each.image for row, each in found.items() if each.image is not None}
+    if is_items:
+        texts = np.full(case.n_given, "", dtype=object)
+        texts[list(found)] = [look.text for look in found.values()]
+        case = replace(case, X=texts if texts.any() else None)
+    return case, replace(shown, images=images)
 
 
 def _gradient_space(case: Case, shown: Shown) -> list[dict[str, Any]]:
@@ -159,39 +159,26 @@ def _labels_and_predictions(
     return list(map(shortened, known)), codes
 
 
-def _names(case: Case, page: Page, rows: np.ndarray) -> dict[str, Any]:
+def _names(case: Case, rows: np.ndarray) -> dict[str, Any]:
     """Say what rows are called, and name those that have more than a number."""
-    kind, name_of = page.row_kind, page.row_name
+    kind, name_of = case.row_kind, case.row_name
     of_X: Any = case.X if is_dataframe(case.X) else case.schedule
     index: Any = getattr(of_X, "index", None)
     counts = (getattr(index, "start", None), getattr(index, "step", None)) == (0, 1)
-    is_named = index is not None and not counts
-    if name_of is None and is_named:
+    if name_of is None and index is not None and not counts:
         kind = str(getattr(index, "name", None) or "Index")
         name_of = index.__getitem__
-    if name_of is None:
-        return {"rowKind": kind, "names": None}
     numbers = case.rows[rows].tolist()
-    return {"rowKind": kind, "names": {k: shortened(name_of(k)) for k in numbers}}
-
-
-def _thumbnails(case: Case, pictures: Pictures, shown: Shown) -> dict[int, str]:
-    """Thumbnails by row number, of those that are shown and have room."""
-    others = shown.others(pictures.n_that_fit())
-    rows = case.rows[np.concatenate([shown.needed, others])]
-    if isinstance(pictures.images, Mapping):  # items of a data set need not have one
-        rows = np.array([row for row in rows.tolist() if row in pictures.images])
-    return dict(zip(rows.tolist(), pictures.of_rows(rows), strict=True))
+    names = name_of and {k: shortened(name_of(k)) for k in numbers}
+    return {"rowKind": kind, "names": names}
 
 
 def _texts(asides: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any]]:
     """Columns that are shown beside those of the model: texts by row number."""
-    room = MOST_TEXT // max(1, len(rows) * len(asides))
-    longest = int(np.clip(room, SHORTEST_TEXT, LONGEST_TEXT))
     found = []
     for name, column in asides.items():
         values = np.asarray(take_rows(column, rows)).tolist()
-        texts = ["" if is_missing(v) else shortened(v, longest) for v in values]
+        texts = ["" if is_missing(v) else shortened(v, LONGEST_TEXT) for v in values]
         shown = dict(zip(rows.tolist(), texts, strict=True))
         found.append({"name": shortened(name), "values": shown})
     return found
@@ -212,20 +199,14 @@ def _table(case: Case, flagged: np.ndarray, near: np.ndarray) -> dict[str, Any]:
     }
 
 
-def page_data(
-    case: Case,
-    page: Page,
-    shown: Shown,
-    pictures: Pictures | None,
-    names: list[str] | None,
-) -> dict[str, Any]:
-    """Collect what the page's script needs: lists, numbers and texts, for JSON.
-
-    `names` are those of the columns of X; None shows no differences.
-    """
+def page_data(case: Case, shown: Shown, span: Any) -> dict[str, Any]:
+    """Collect what the page's script needs: lists, numbers and texts, for JSON."""
     schedule, rows, X = case.schedule, case.rows, case.X
+    names = resolve_names(X, case.feature_names)
+    if shown.images and case.feature_names is None and not is_dataframe(X):
+        names = None  # x0, x1, ... of an image say nothing
     flagged, near, needed = shown.flagged, shown.near, shown.needed
-    asides = {k: texts for k, texts in page.asides.items() if k != page.row_kind}
+    asides = {k: texts for k, texts in case.asides.items() if k != case.row_kind}
     if is_text(X):
         asides = {"Text": X, **asides}
     elif is_dataframe(X):
@@ -242,10 +223,10 @@ def page_data(
         "nClasses": len(schedule.classes),
         "features": names or None,
         "scoreName": score_name,
-        "clock": case.clock,
-        **_names(case, page, np.unique(np.concatenate([needed, *shown.kept]))),
+        "clock": schedule.clock,
+        **_names(case, np.unique(np.concatenate([needed, *shown.kept]))),
         "asides": _texts(asides, rows[needed]),
         "table": table,
         "spaces": _gradient_space(case, shown),
-        "thumbnails": pictures and _thumbnails(case, pictures, shown),
+        "thumbnails": thumbnails(shown.images, span) if shown.images else None,
     }

@@ -6,7 +6,6 @@ import csv
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,6 @@ from ..schedule import DropSchedule
 from ..validation import digest
 
 COLUMNS = ("row", "decision", "fit")
-N_SHOWN = 5
 GIVE = (
     "Give the CSV that the audit page downloads, or a mapping from row numbers to "
     "'keep' or 'drop'."
@@ -36,14 +34,8 @@ def fit_id(schedule: DropSchedule) -> str:
     return f"fit-{found[:16]}"
 
 
-def _list_of(problems: list[str]) -> str:
-    shown = "; ".join(problems[:N_SHOWN])
-    more = len(problems) - N_SHOWN
-    return f"{shown}; and {more} more" if more > 0 else shown
-
-
-def _read_lines(path: Path, fit: str) -> list[tuple[str, str]]:
-    """Row and decision of each line, also as a spreadsheet saves the file again."""
+def _from_file(path: Path, fit: str) -> dict[int, str]:
+    """Decisions by row, also as a spreadsheet saves the file again."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -57,45 +49,23 @@ def _read_lines(path: Path, fit: str) -> list[tuple[str, str]]:
             f"{path} has no column {', '.join(missing)}; its first line is "
             f"{header.strip()[:80]!r}. {GIVE}"
         )
-    cells = [[str(line[name] or "").strip() for name in COLUMNS] for line in lines]
-    others = sorted({of_fit for _, _, of_fit in cells} - {fit})
-    if others:
-        raise ValueError(
-            f"{path} was made for another fit ({_list_of(others)}; this is {fit}): "
-            "other data, another order of rows or other parameters. Fit as you did "
-            "for the report. If you are sure that its row numbers are of these rows, "
-            "give a mapping from row numbers to 'keep' or 'drop'."
-        )
-    return [(row, word.lower()) for row, word, _ in cells]
-
-
-def _from_file(path: Path, fit: str) -> dict[int, str]:
-    decisions: dict[int, str] = {}
-    problems = []
-    for number, (row, word) in enumerate(_read_lines(path, fit), start=2):
-        if not (row.isascii() and row.isdigit()):
-            problems.append(f"line {number}: row is {row!r}, not a row number")
-        elif int(row) in decisions:
-            problems.append(f"line {number}: row {row} occurs a second time")
-        else:
-            decisions[int(row)] = word
-    if problems:
-        raise ValueError(f"{path} cannot be used: {_list_of(problems)}.")
-    return decisions
-
-
-def _check(decisions: Mapping[Any, Any], place: Mapping[int, int]) -> None:
-    n, problems = max(place) + 1, []
-    less = ", without those that the net's train_split sets aside" * (n > len(place))
-    for row, word in decisions.items():
-        if isinstance(row, bool) or row not in place:
-            problems.append(f"there is no row {row!r}, rows are 0 to {n - 1}{less}")
-        if word not in ("keep", "drop"):
-            problems.append(
-                f"the decision on row {row} is {word!r}, not 'keep' or 'drop'"
+    decisions = dict[int, str]()
+    for number, line in enumerate(lines, start=2):
+        row, word, of_fit = (str(line[name] or "").strip() for name in COLUMNS)
+        if of_fit != fit:
+            raise ValueError(
+                f"{path} was made for another fit ({of_fit}; this is {fit}): other "
+                "data, another order of rows or other parameters. Fit as you did for "
+                "the report. If you are sure that its row numbers are of these rows, "
+                "give a mapping from row numbers to 'keep' or 'drop'."
             )
-    if problems:
-        raise ValueError(f"The decisions cannot be used: {_list_of(problems)}.")
+        if not (row.isascii() and row.isdigit()) or int(row) in decisions:
+            raise ValueError(
+                f"{path}, line {number}: row is {row!r}, which is no row number or "
+                "occurs a second time."
+            )
+        decisions[int(row)] = word.lower()
+    return decisions
 
 
 def read_decisions(
@@ -114,16 +84,27 @@ def read_decisions(
             f"decisions is a {type(decisions).__name__}, no path and no mapping. {GIVE}"
         )
     place = {row: i for i, row in enumerate(rows.tolist())}
-    _check(decisions, place)
+    for row, word in decisions.items():
+        if isinstance(row, bool) or row not in place:
+            n = max(place) + 1
+            less = ", without those that the net's train_split sets aside"
+            raise ValueError(
+                f"There is no row {row!r}, rows are 0 to {n - 1}"
+                f"{less * (n > len(place))}."
+            )
+        if word not in ("keep", "drop"):
+            raise ValueError(
+                f"The decision on row {row} is {word!r}, not 'keep' or 'drop'."
+            )
     decided = np.array([place[row] for row in decisions], dtype=np.int64)
     keep = np.array([word == "keep" for word in decisions.values()], dtype=bool)
     after = schedule.keep.copy()
     after[decided] = keep
     n_kept = np.bincount(schedule.codes[after], minlength=len(schedule.classes))
-    emptied = [repr(label) for label in schedule.classes[n_kept == 0].tolist()]
-    if emptied:
+    if not n_kept.all():
+        emptied = schedule.classes.tolist()[n_kept.argmin()]
         raise ValueError(
-            f"The decisions would leave no row of class {_list_of(emptied)}; "
-            "keep at least one, or remove the class from the data."
+            f"The decisions would leave no row of class {emptied!r}; keep at least "
+            "one, or remove the class from the data."
         )
     return decided, keep

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.utils.sparsefuncs import mean_variance_axis
+from sklearn.preprocessing import StandardScaler
 
 from ..base import is_dataframe, take_rows
-from ..validation import is_missing
+from ._case import as_text
 
 N_FEATURES = 12
-LONGEST_TEXT = 120
 LONG = 60  # texts from which a column is shown by itself
 BLOCK = 256
 
 
 def resolve_names(X: Any, given: Any) -> list[str] | None:
     """Names of the columns of X, one each, or None where X is no table."""
-    shape = tuple(getattr(X, "shape", ()))
-    if len(shape) != 2:
-        if given is not None:
-            raise ValueError(
-                f"feature_names is given, but X has shape {shape} and no columns; "
-                "leave it out."
-            )
-        return None
-    n = X.shape[1]
+    n = X.shape[1] if len(getattr(X, "shape", ())) == 2 else 0
     if given is None:
         given = X.columns if is_dataframe(X) else [f"x{i}" for i in range(n)]
     names = [str(name) for name in given]
@@ -36,7 +28,7 @@ def resolve_names(X: Any, given: Any) -> list[str] | None:
             f"feature_names has {len(names)} names and X has {n} columns; give one a "
             "column."
         )
-    return names
+    return names or None
 
 
 def without_long_texts(
@@ -56,17 +48,15 @@ def without_long_texts(
 
 def _scales(X: Any) -> tuple[np.ndarray, np.ndarray]:
     """Which columns are numbers, and their standard deviations (1 for others)."""
-    if scipy.sparse.issparse(X):
-        floats = X.tocsr().astype(np.float64)
-        spread = np.sqrt(mean_variance_axis(floats, axis=0)[1])
-        return np.ones(X.shape[1], dtype=bool), np.where(spread > 0, spread, 1.0)
-    columns = [np.asarray(X[name]) for name in X.columns] if is_dataframe(X) else X.T
+    is_frame = is_dataframe(X)
+    columns = [np.asarray(X[name]) for name in X.columns] if is_frame else [X]
     is_number = np.array([column.dtype.kind in "iuf" for column in columns])
-    spread = np.ones(len(columns))
-    for i in np.flatnonzero(is_number):
-        values = columns[i].astype(np.float64)
-        there = values[~np.isnan(values)]
-        spread[i] = (there.std() if len(there) else 0.0) or 1.0
+    numbers = list(compress(columns, is_number))
+    is_number = is_number if is_frame else np.repeat(is_number, X.shape[1])
+    spread = np.ones(len(is_number))
+    if numbers:
+        table = np.column_stack(numbers) if is_frame else X
+        spread[is_number] = StandardScaler(with_mean=False).fit(table).scale_
     return is_number, spread
 
 
@@ -81,13 +71,6 @@ def _values(X: Any, rows: np.ndarray) -> np.ndarray:
     for i, name in enumerate(block.columns):
         values[:, i] = np.asarray(block[name])
     return values
-
-
-def _as_text(value: Any, is_number: bool) -> str:
-    if is_missing(value):
-        return "missing"
-    text = f"{float(value):.5g}" if is_number else str(value).removesuffix(" 00:00:00")
-    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 
 def _gaps(
@@ -121,8 +104,7 @@ def differences(X: Any, rows: np.ndarray, others: np.ndarray) -> list[list[Any]]
         for i, columns in enumerate(largest):
             pair: list[Any] = []
             for j in columns[gap[i, columns] > 0].tolist():
-                a = _as_text(ours[i, j], is_number[j])
-                b = _as_text(theirs[i, j], is_number[j])
-                pair += [j, a, b, round(float(gap[i, j]), 2)]
+                texts = as_text(ours[i, j]), as_text(theirs[i, j])
+                pair += [j, *texts, round(float(gap[i, j]), 2)]
             found.append(pair)
     return found

@@ -7,50 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import _num_samples
 
 from ..gradients.items import is_dataset, n_items
 from ._case import shortened
-from ._looks import Look, looks
-from ._thumbnails import Pictures, span_of
-from ._write import check_path, environment, fill
+from ._looks import Look, looks, span_of, thumbnails
+from ._write import check_path, fill
 
 
 def looks_of_trace(
     found: Any, X: Any, examples: Any, n_top: int
-) -> list[tuple[Look, dict[int, Look]]]:
-    """Each example, and the first of its rows by number; each is read once.
-
-    Raises
-    ------
-    ValueError
-        If X and examples are not of the rows and examples of a trace.
-    """
-    n, m = (
-        n_items(each)
-        if is_dataset(each)
-        else np.shape(each)[0]
-        if hasattr(each, "shape")
-        else len(each)
-        for each in (X, examples)
-    )
+) -> tuple[dict[int, Look], dict[int, Look], tuple[float, float] | None]:
+    """Examples and their first rows by number, each read once; span of all images."""
+    n, m = (n_items(x) if is_dataset(x) else _num_samples(x) for x in (X, examples))
     if (n, m) != (found.n_rows, len(found.labels)):
         raise ValueError(
             f"There are {n} rows and {m} examples, and the trace is of {found.n_rows} "
             f"and {len(found.labels)}; give the same, or what they look like, in the "
             "same order."
         )
-    rows = [line[line >= 0] for line in found.indices[:, :n_top]]
-    of_rows, asked = looks(X, np.concatenate(rows)), looks(examples, np.arange(m))
-    return [
-        (asked[i], {row: of_rows[row] for row in line.tolist()})
-        for i, line in enumerate(rows)
-    ]
-
-
-def span_of_looks(shown: list[tuple[Look, dict[int, Look]]]) -> Any:
-    """`span_of` all images."""
-    every = [look for one, rows in shown for look in (one, *rows.values())]
-    return span_of(look.image for look in every if look.image is not None)
+    rows = found.indices[:, :n_top]
+    asked, of_rows = looks(examples, np.arange(m)), looks(X, rows[rows >= 0])
+    every = [*asked.values(), *of_rows.values()]
+    return asked, of_rows, span_of(e.image for e in every if e.image is not None)
 
 
 def write_trace(
@@ -60,29 +39,23 @@ def write_trace(
     path: str | PathLike[str],
     *,
     n_top: int = 20,
-    title: str | None = None,
+    title: str = "Why this prediction",
     overwrite: bool = False,
 ) -> Path:
     """Write the page; see :meth:`epic_sklearn.Trace.report`."""
-    path, jinja = check_path(path, overwrite), environment()
-    seen = looks_of_trace(found, X, examples, n_top)
-    span = span_of_looks(seen)
+    path = check_path(path, overwrite)
+    asked, of_rows, span = looks_of_trace(found, X, examples, n_top)
 
     def shown(look: Look) -> dict[str, Any]:
-        if look.image is None:
-            return {"image": None, "text": look.text}
-        (image,) = Pictures({0: look.image}, span).of_rows(np.array([0]))
+        image = None if look.image is None else thumbnails({0: look.image}, span)[0]
         return {"image": image, "text": look.text}
 
-    parts = [
-        {"label": shortened(label), **shown(look), "rows": []}
-        for label, (look, _) in zip(found.labels.tolist(), seen, strict=True)
+    parts: Any = [
+        {"label": shortened(label), **shown(asked[i]), "rows": []}
+        for i, label in enumerate(found.labels.tolist())
     ]
-    for line in found.to_frame().to_dict("records"):
-        look = seen[line["example"]][1].get(line["row"])
-        if look is not None:
-            rows: Any = parts[line["example"]]["rows"]
-            rows.append({"index": line["row"], **line, **shown(look)})
-    title = "Why this prediction" if title is None else str(title)
+    for line in found.to_frame().query("rank <= @n_top").to_dict("records"):
+        row = {"index": line["row"], **line, **shown(of_rows[line["row"]])}
+        parts[line["example"]]["rows"].append(row)
     context = {"title": title, "n": found.n_rows, "examples": parts}
-    return fill(jinja, path, "trace.html", ["trace.js"], **context)
+    return fill(path, "trace.html", ["trace.js"], **context)

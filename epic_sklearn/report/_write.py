@@ -7,26 +7,66 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ..base import is_dataframe
-from ._case import Case, Page, shortened
+from ._case import Case, shortened
 from ._data import look_at_rows, page_data, rows_shown
 from ._decisions import fit_id
-from ._differences import resolve_names
-from ._thumbnails import Pictures
+from ._looks import span_of
 
 SCRIPTS = ("page.js", "decisions.js", "scatter.js", "table.js", "detail.js", "main.js")
 
 
+@contextmanager
+def all_or_none(targets: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
+    """Give empty files beside the targets; move them there at the end, or none."""
+    finals = {name: path.resolve() for name, path in targets.items()}  # links stay
+    made = {
+        name: final.with_name(f".epic-{secrets.token_hex(8)}{final.suffix}")
+        for name, final in finals.items()
+    }
+    try:
+        for name, final in finals.items():
+            made[name].touch(exist_ok=False)
+            if final.exists():
+                shutil.copymode(final, made[name])
+        yield made
+        for name, final in finals.items():
+            os.replace(made[name], final)
+    finally:
+        for temporary in made.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _environment() -> Any:
+    """Return jinja2's environment, or say what to install."""
+    try:
+        import jinja2
+        import PIL  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"The audit page needs {error.name}: pip install 'epic-sklearn[report]'."
+        ) from error
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 def check_path(path: str | PathLike[str], overwrite: bool) -> Path:
-    """Refuse a place where no file can be written, before any work."""
-    path = Path(path)
+    """Refuse a place where no page can be written, before any work."""
+    path, _ = Path(path), _environment()
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file.")
     if path.exists() and not overwrite:
@@ -36,23 +76,6 @@ def check_path(path: str | PathLike[str], overwrite: bool) -> Path:
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"There is no folder {path.absolute().parent}.")
     return path
-
-
-def environment() -> Any:
-    """Return jinja2's environment, or say how to install it."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise ImportError(
-            "The audit page needs jinja2: pip install 'epic-sklearn[report]'."
-        ) from error
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def _as_json(data: dict[str, Any]) -> str:
@@ -70,14 +93,12 @@ def _hash_source(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
-def _context(case: Case, page: Page, pictures: Pictures | None) -> dict[str, Any]:
+def _context(case: Case, span: Any) -> dict[str, Any]:
     schedule, by_round = case.schedule, case.schedule.dropped_at_epoch >= 0
     keep, parameters = schedule.keep, schedule.rule.get_params()
-    settings = {k: " ".join(str(v).split()) for k, v in case.settings.items()}
-    classes = case.counts(case.flagged)[:-1]
     return {
         "case": case,
-        "title": "EPIC audit" if page.title is None else str(page.title),
+        "title": case.title,
         "fit": fit_id(schedule),
         "n": len(keep),
         "n_kept": int(keep.sum()),
@@ -85,21 +106,15 @@ def _context(case: Case, page: Page, pictures: Pictures | None) -> dict[str, Any
         "n_by_rounds": int(by_round.sum()),
         "n_given_back": int((by_round & keep).sum()),
         "n_dropped_by_hand": int((~by_round & ~keep).sum()),
-        "rounds": schedule.rounds,
-        "classes": [{**line, "label": shortened(line["label"])} for line in classes],
-        "settings": [(k, shortened(v, 400)) for k, v in settings.items()],
-        "columns": page.columns,
-        "rule": schedule.rule,
-        "rule_name": type(schedule.rule).__name__,
+        "classes": case.counts(case.flagged)[:-1],
         "parameters": {k: shortened(v, 40) for k, v in parameters.items()},
-        "span": pictures and pictures.span,
+        "span": span,
+        "shortened": shortened,
         "pieces": re.compile(r"(?<=\S[_\-./:,;(=\[])(?=[^\W\d_])").split,
     }
 
 
-def fill(
-    environment: Any, path: Path, template: str, scripts: Sequence[str], **context: Any
-) -> Path:
+def fill(path: Path, template: str, scripts: Sequence[str], **context: Any) -> Path:
     """Fill a template and write the page, whole or not at all.
 
     All of `context` is escaped; of `data`, which the scripts read, no text ends its
@@ -116,26 +131,17 @@ def fill(
         "base-uri 'none'; form-action 'none'"
     )
     data = Markup(_as_json(context.pop("data", None)))
-    how = {"style": Markup(style), "script": Markup(script), "data": data}
-    page = environment.get_template(template).render(
-        policy=policy, version=version("epic-sklearn"), **how, **context
-    )
-    unfinished = path.with_name(path.name + ".tmp")
-    try:
-        unfinished.write_bytes(page.encode("utf-8", "replace"))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    how: Any = {"style": Markup(style), "script": Markup(script), "data": data}
+    how |= {"policy": policy, "version": version("epic-sklearn")}
+    page = _environment().get_template(template).render(**how, **context)
+    with all_or_none({"page": path}) as made:
+        made["page"].write_bytes(page.encode("utf-8", "replace"))
     return path
 
 
-def write_page(case: Case, page: Page, path: Path, environment: Any) -> Path:
+def write_page(case: Case, path: Path) -> Path:
     """Write the audit page; an interrupted write leaves no part of it."""
-    shown = rows_shown(case)
-    case, pictures = look_at_rows(case, page, shown)
-    names = resolve_names(case.X, page.feature_names)
-    if pictures is not None and page.feature_names is None and not is_dataframe(case.X):
-        names = None  # x0, x1, ... of an image say nothing
-    data = page_data(case, page, shown, pictures, names)
-    context = _context(case, page, pictures)
-    return fill(environment, path, "page.html", SCRIPTS, data=data, **context)
+    case, shown = look_at_rows(case, rows_shown(case))
+    span = span_of(shown.images.values())
+    data, context = page_data(case, shown, span), _context(case, span)
+    return fill(path, "page.html", SCRIPTS, data=data, **context)

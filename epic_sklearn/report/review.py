@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -29,10 +29,9 @@ from ..gradients.items import (
 )
 from ..schedule import DropSchedule
 from ..validation import plain, refuse_other_order
-from ._case import Case, Page
+from ._case import Case, probabilities_of
 from ._decisions import read_decisions
-from ._model import probabilities_of
-from ._write import check_path, environment, write_page
+from ._write import check_path, write_page
 
 Probabilities = tuple[np.ndarray, np.ndarray] | None
 # Parameters that do not decide what is flagged.
@@ -65,7 +64,7 @@ class Reviewable(RowsToFrame):
         gradients: Any = None,
         images: ArrayLike | None = None,
         feature_names: ArrayLike | None = None,
-        title: str | None = None,
+        title: str = "EPIC audit",
         overwrite: bool = False,
     ) -> Path:
         """Write the audit page: one HTML file that shows what was dropped and why.
@@ -74,7 +73,7 @@ class Reviewable(RowsToFrame):
         dropped, and a table of the dropped rows beside the nearest kept row of
         their class, in which each can be marked to keep or to drop. The marks are
         downloaded as CSV, which :meth:`apply_decisions` reads. The page loads
-        nothing from the network, and sends nothing. Needs jinja2
+        nothing from the network, and sends nothing. Needs jinja2 and pillow
         (``pip install 'epic-sklearn[report]'``).
 
         Parameters
@@ -101,7 +100,7 @@ class Reviewable(RowsToFrame):
         feature_names : sequence of str, optional
             Names of the columns of a two-dimensional X. Default: those of the
             dataframe, or x0, x1, ...
-        title : str, optional
+        title : str, default="EPIC audit"
             Heading of the page.
         overwrite : bool, default=False
             Whether an existing file may be replaced.
@@ -119,7 +118,7 @@ class Reviewable(RowsToFrame):
         FileExistsError
             If there is a file already and `overwrite` is False.
         ImportError
-            If jinja2 is missing.
+            If jinja2 or pillow is missing.
 
         Examples
         --------
@@ -131,9 +130,10 @@ class Reviewable(RowsToFrame):
         >>> detector.report(X, y, "audit.html")  # doctest: +SKIP
         """
         self._check_judged()
-        path, jinja = check_path(path, overwrite), environment()
-        page = Page(title=title, images=images, feature_names=feature_names)
-        return write_page(self._case(X, y, steps, gradients), page, path, jinja)
+        path = check_path(path, overwrite)
+        case = self._case(X, y, steps, gradients)
+        asked: Any = {"title": title, "images": images, "feature_names": feature_names}
+        return write_page(replace(case, **asked), path)
 
     def apply_decisions(
         self, decisions: str | PathLike[str] | Mapping[int, str]
@@ -242,7 +242,6 @@ class Reviewable(RowsToFrame):
             gradients,
             probabilities,
             {k: plain(v) for k, v in settings.items() if k not in NOT_SHOWN},
-            schedule.clock,
             self._way_back,
         )
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import StrOptions, validate_parameter_constraints
 from sklearn.utils.multiclass import check_classification_targets
 from torch import nn
@@ -123,7 +124,7 @@ class EPICRounds(Reviewable, BaseEstimator):
     def _bound(self) -> EPICSubsetSampler:
         sampler = getattr(self, "sampler_", None)
         if sampler is None:
-            raise AttributeError(
+            raise NotFittedError(
                 f"{type(self).__name__} has not seen any training yet; train first. Of "
                 "a fitted skorch net take it from net.callbacks_, which may hold a "
                 "copy."
