@@ -286,7 +286,8 @@ def _check_given(
         unborne = np.unique(labels[codes < 0]).tolist()
         raise ValueError(
             f"No training row bears the labels {unborne[:20]}; y has the labels "
-            f"{classes.tolist()[:20]}. Give labels of y, or all_labels=True."
+            f"{classes.tolist()[:20]}. Give labels of y, or rank rows of all labels "
+            "(all_labels)."
         )
     return labels, codes
 

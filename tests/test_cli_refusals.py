@@ -26,7 +26,7 @@ BAD = {
     "close.csv": ("a,b, Y \n" + ROWS, "did you mean ' Y '?"),
     "ragged.csv": ("a,b,y\n" + ROWS + "1,2\n", "line 14: 2 fields"),
     "quote.csv": ('a,b,y\n1,"2,u\n', "quote left open"),
-    "unlabelled.csv": ("a,b,y\n" + ROWS + "1,2,\n", "empty in line 14 (1 of 13"),
+    "unlabelled.csv": ("a,b,y\n" + ROWS + "1,2,\n", "empty in line 14"),
     "infinite.csv": ("a,b,y\n1,inf,u\n" + ROWS, "'b' has an infinite number in line 2"),
     "one.csv": ("a,b,y\n1,2,u\n3,4,u\n", "only one class, 'u'"),
     "twice.csv": ("a,a,y\n" + ROWS, "several columns named 'a'"),

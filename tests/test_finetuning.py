@@ -1,5 +1,6 @@
 """What people who fine-tune bring: collators, labels elsewhere, resumed runs."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -237,3 +238,22 @@ def test_what_cannot_work_is_refused_before_a_step(tmp_path, changes, message):
 def renumbered(items):
     batch = padded(items)
     return {**batch, "labels": (batch["labels"] + 1) % 3}
+
+
+# ------------------------------------------------------------------- what it looks like
+
+
+def test_a_traced_page_of_items_in_another_order_is_refused(tmp_path):
+    found = trace(make_net(), Items(pair), None, X[:2], n_top=3)
+    found.report(Items(pair), X[:2], tmp_path / "a.html")
+    other = Items(pair, [*range(1, N), 0])
+    with pytest.raises(ValueError, match="in the order in which"):
+        found.report(other, X[:2], tmp_path / "b.html")
+    assert not (tmp_path / "b.html").exists()
+
+
+def test_a_traced_page_says_of_how_many_values_it_shows_some(tmp_path):
+    wide = torch.cat([X] * 4, dim=1)
+    found = trace(lambda X, y: np.asarray(X), wide.numpy(), Y, wide[:1].numpy(), [0])
+    page = found.report(wide, wide[:1], tmp_path / "a.html").read_text()
+    assert "... of 20" in page

@@ -183,8 +183,8 @@ def _refuse_odd(filled: list[str], counts: np.ndarray, how: Reading) -> None:
     few = counts[np.array(odd)].sum() <= 0.05 * counts.sum() and len(texts) <= 5
     if few and len(filled) - len(texts) > 5:
         raise Unusable(
-            f"holds numbers, and {', '.join(map(repr, texts))}: missing values (give "
-            f"--missing {shlex.quote(texts[0])}), or read all as text (--text)?"
+            f"holds numbers, and {', '.join(map(repr, texts))}: if that is a missing "
+            f"value, give --missing {shlex.quote(texts[0])}; to read it as text, --text"
         )
 
 
@@ -297,7 +297,7 @@ def check_labels(name: str, labels: list[Any], place: Place) -> np.ndarray:
         if is_missing(label) or str(label).strip().casefold() in ("", "nan")
     ]
     if none:
-        where = f"{place(none[0])} ({len(none)} of {len(labels)} rows)"
+        where = f"{place(none[0])}" + f" and {len(none) - 1} more" * (len(none) > 1)
         empty = f"Label column {name!r} is empty in {where}; label or drop these rows."
         raise Unusable(empty)
     # A number is a class by its text, 2.0 by that of 2.

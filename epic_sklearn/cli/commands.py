@@ -99,7 +99,7 @@ SCANNED: Options = [
     ("--decisions", "Keep and drop what was decided on the audit page of the same "
      "scan; the file that it gives.", READ),
     ("--fail-on-isolated", "Exit with status 1 if a row is isolated.", FLAG),
-    ("--verbose", "Show what each round drops.", FLAG),
+    ("--verbose", "Show what is being done.", FLAG),
 ]  # fmt: skip
 TRACED: Options = [
     ("--model", "Classifier to fit on DATA.",

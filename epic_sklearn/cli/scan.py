@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -327,6 +328,12 @@ def fit(found: Scan, detector: EPICFilter) -> None:
     found.seconds = time.perf_counter() - start
 
 
+def say_if(is_wanted: Any, what: str) -> None:
+    """Say what is begun, beside the results."""
+    if is_wanted:
+        click.echo(what, err=True)
+
+
 def scan(o: SimpleNamespace) -> Scan:
     """Run ``scan``, short of printing."""
     check_options(o)
@@ -334,6 +341,7 @@ def scan(o: SimpleNamespace) -> Scan:
     detector = make_filter(o)
     check_outputs(o)
     before = o.data.stat()
+    say_if(o.verbose, f"Reading {o.data.name}")
     data = open_data(o, o.data)
     found = read(o, data, [] if o.elsewhere else choose_features(o, data))
     if o.elsewhere:
@@ -342,10 +350,12 @@ def scan(o: SimpleNamespace) -> Scan:
         with_model(found, detector.extractor)
     if isinstance(data, NpzFile) and o.out is not None:
         choose_cut(found)
+    say_if(o.verbose, f"Looking at the gradients of {len(found.labels):,} rows")
     fit(found, detector)
     after = o.data.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise Unusable(f"{o.data} changed while it was looked at; try again.")
+    say_if(o.verbose and o.outputs, "Writing")
     found.write()
     return found
 

@@ -351,6 +351,8 @@ def read_together(
     labels, raw = data.read(label, names)
     n, has_labels = len(labels), label in known
     of_examples, more = examples.read(label if has_labels else names[0], names)
+    for path, n_rows in ((data.path, n), (examples.path, len(of_examples))):
+        refuse_if(not n_rows, f"{path} has no rows.")
     for name, first in raw.items():
         if hasattr(first, "iloc"):
             raw[name] = pd.concat([first, more[name]], ignore_index=True)

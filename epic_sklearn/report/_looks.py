@@ -124,16 +124,29 @@ class Look(NamedTuple):
     text: str
 
 
-def looks(source: Any, rows: np.ndarray) -> dict[int, Look]:
+def looks(
+    source: Any, rows: np.ndarray, labels: Mapping[int, Any] | None = None
+) -> dict[int, Look]:
     """Look at rows of an array, frame, list or data set, by their numbers.
 
-    Of a data set each is read once, and large images are made small.
+    Of a data set each is read once, and large images are made small. ValueError if an
+    item has another label than the row has by `labels`.
     """
     source, rows = to_numpy(in_memory(source)), np.unique(rows)
     if is_dataset(source):
-        items = items_of(source, rows.tolist())
-        found = [_small(_look(inputs_and_labels(item)[0])) for item in items]
-        return dict(zip(rows.tolist(), found, strict=True))
+        found = {}
+        numbers = rows.tolist()
+        for row, item in zip(numbers, items_of(source, numbers), strict=True):
+            x, label = inputs_and_labels(item)
+            expected = label if labels is None else labels[row]
+            are_alike = isinstance(label, str) == isinstance(expected, str)
+            if label is not None and are_alike and label != expected:
+                raise ValueError(
+                    f"Item {row} has the label {label!r}, and the row {expected!r}: "
+                    "give the rows in the order in which they were looked through."
+                )
+            found[row] = _small(_look(x))
+        return found
     block = take_rows(source, rows)
     if is_dataframe(block):
         columns = list(map(str, block.columns))
@@ -157,6 +170,7 @@ def _look(item: Any) -> Look:
         if images or not all(is_list.values()):  # they say more
             texts = {name: text for name, text in texts.items() if not is_list[name]}
         lines = [f"{name} {text}" for name, text in texts.items()]
+        lines += _and_more(len(item))
         text = "\n".join(lines if len(lines) > 1 else texts.values())
         return Look(images[0] if images else None, text)
     if hasattr(item, "getbands"):  # of pillow
@@ -167,5 +181,10 @@ def _look(item: Any) -> Look:
     image = channels_last(values[None]) if values.ndim in (2, 3) else None
     if image is not None and values.dtype.kind in "fiub" and np.isfinite(values).all():
         return Look(image[0], "")
-    cells = (as_text(value, 40) for value in values.ravel()[:N_VALUES].tolist())
-    return Look(None, "\n".join(cells))
+    cells = [as_text(value, 40) for value in values.ravel()[:N_VALUES].tolist()]
+    return Look(None, "\n".join([*cells, *_and_more(values.size)]))
+
+
+def _and_more(n: int) -> list[str]:
+    """Say of how many values the first ones are shown, if there are more."""
+    return [f"... of {n}"] * (n > N_VALUES)

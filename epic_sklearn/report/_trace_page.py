@@ -27,7 +27,9 @@ def looks_of_trace(
             "same order."
         )
     rows = found.indices[:, :n_top]
-    asked, of_rows = looks(examples, np.arange(m)), looks(X, rows[rows >= 0])
+    of_rows = found.row_labels[:, :n_top]
+    labels = dict(zip(rows.ravel().tolist(), of_rows.ravel().tolist(), strict=True))
+    asked, of_rows = looks(examples, np.arange(m)), looks(X, rows[rows >= 0], labels)
     every = [*asked.values(), *of_rows.values()]
     return asked, of_rows, span_of(e.image for e in every if e.image is not None)
 
