@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from ..gradients import logit_gradients
-from ..rules.base import _label_columns
+from ..rules.base import label_columns
 from .columns import (
     NAMELESS,
     Unusable,
@@ -131,5 +131,5 @@ def read_gradients(path: Path, labels: np.ndarray) -> tuple[np.ndarray, bool]:
     Softmax minus one-hot does: the filter refuses that of other labels.
     """
     gradients, _, has_index = _read_matrix(path, "gradients", len(labels))
-    column, is_error, _ = _label_columns(gradients)
+    column, is_error, _ = label_columns(gradients)
     return gradients, has_index or (bool(is_error.all()) and len(set(column)) > 1)

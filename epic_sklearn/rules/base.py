@@ -241,7 +241,7 @@ def what_it_needs(rule: Rule, gradients: Gradients, codes: np.ndarray) -> Gradie
     return gradients
 
 
-def _label_columns(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def label_columns(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Column of each row's label, whether it is softmax minus one-hot, if surely."""
     column = errors.argmin(axis=1)
     lowest = errors[np.arange(len(errors)), column]
@@ -265,7 +265,7 @@ def refuse_shuffled(gradients: Gradients, codes: np.ndarray) -> None:
     """
     outer = isinstance(gradients, OuterProductGradients)
     errors: np.ndarray = gradients.errors if outer else gradients  # type: ignore
-    column, is_error, surely = _label_columns(errors)
+    column, is_error, surely = label_columns(errors)
     if not is_error.all() or not surely.any():
         return
     class_of = np.full(errors.shape[1], -1)
@@ -281,7 +281,7 @@ def refuse_shuffled(gradients: Gradients, codes: np.ndarray) -> None:
 
 def _proved_errors(errors: np.ndarray, codes: np.ndarray, rule: Rule) -> np.ndarray:
     """Return softmax minus one-hot (n, C), refuse what is not that of these labels."""
-    column, is_error, surely = _label_columns(errors)
+    column, is_error, surely = label_columns(errors)
     for code in np.unique(codes[surely]):
         rows = np.flatnonzero(surely & (codes == code))
         is_error[rows[column[rows] != column[rows[0]]]] = False
