@@ -273,3 +273,11 @@ def test_numbers_are_what_floats_take_and_no_python():
 def test_grouped_digits_only_where_they_are_groups():
     assert as_numbers(["1,23", "1,234"], ".", ",") is None
     assert as_numbers(["1,234,567.5", "1"], ".", ",").tolist() == [1234567.5, 1]
+
+
+def test_what_stands_out_and_what_is_to_be_shown_is_printed(folder, capsys):
+    messy().to_csv("m.csv", index=False)
+    assert scan("m.csv", *BY_SPECIES, "--show", "note") == 0
+    table = capsys.readouterr().out.partition("most suspicious")[2]
+    assert "differs most (nearest kept)" in table and "note" in table
+    assert "number 0" in " ".join(table.replace("│", " ").split())

@@ -203,7 +203,7 @@ def read(
         for column in used
         if columns.counts_rows(column.values)
     ]
-    return Scan(o, data, labels, X, shown, notes, n=n)
+    return Scan(o, data, labels, X, shown, notes, beside, n)
 
 
 def _left_out(
