@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from epic_sklearn.cli import main
 from epic_sklearn.cli.columns import Reading, Unusable, as_numbers, text_column
 
 BY_SPECIES = ("--label", "species")
@@ -273,3 +274,59 @@ def test_numbers_are_what_floats_take_and_no_python():
 def test_grouped_digits_only_where_they_are_groups():
     assert as_numbers(["1,23", "1,234"], ".", ",") is None
     assert as_numbers(["1,234,567.5", "1"], ".", ",").tolist() == [1234567.5, 1]
+
+
+def test_what_stands_out_and_what_is_to_be_shown_is_printed(folder, capsys):
+    messy().to_csv("m.csv", index=False)
+    assert scan("m.csv", *BY_SPECIES, "--show", "note") == 0
+    table = capsys.readouterr().out.partition("most suspicious")[2]
+    assert "(nearest kept)" in table and "note" in table
+    assert "number 0" in " ".join(table.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("data", "asked"),
+    [("gap", "whole"), ("whole", "gap"), ("number", "text"), ("text", "number")],
+)
+def test_examples_may_be_of_another_type_than_the_data(folder, capsys, data, asked):
+    pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
+    numbers = np.arange(60)
+    columns = {
+        "whole": pd.array(numbers, "Int64"),
+        "gap": pd.array([None, *numbers[1:]], "Int64"),
+        "number": numbers * 0.5,
+        "text": (numbers * 0.5).astype(str),
+    }
+    y = np.where(numbers % 2, "cat", "dog")
+    for name in (data, asked):
+        frame = pd.DataFrame({"a": columns[name], "b": numbers % 7, "y": y})
+        frame.to_parquet(f"{name}.parquet")
+        frame.to_csv(f"{name}.csv", index=False)
+    for one, other in (("parquet", "parquet"), ("csv", "parquet"), ("parquet", "csv")):
+        files = f"{data}.{one}", f"{asked}.{other}"
+        assert main(["trace", *files, "--label", "y", "--json"]) == 0
+        assert len(json.loads(capsys.readouterr().out)) == 60
+
+
+@pytest.mark.parametrize("shape", [(60, 2), (60, 1, 4, 4)])
+def test_unlabelled_arrays_are_traced(folder, capsys, shape):
+    X = np.random.default_rng(0).normal(size=shape)
+    y = (X.reshape(60, -1)[:, 0] > 0).astype(int)
+    np.savez("train.npz", X=X, y=y)
+    np.savez("asked.npz", X=X[:3])
+    assert main(["trace", "train.npz", "asked.npz", "--label", "y", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 3
+
+
+def test_a_row_of_numbers_and_a_label_is_no_header(folder, capsys):
+    lines = [f"{i % 5},{i % 3},{'cat' if i % 2 else 'dog'}" for i in range(40)]
+    write("bare.csv", "\n".join(["0,1,cat", *lines]))
+    assert "looks like a row of data" in refused(capsys, "bare.csv", "--label", "cat")
+
+
+def test_large_numbers_are_shown_in_full(folder, capsys):
+    rows = [f"{20 + i % 40},{100000 + i * 1234.5},{i % 2}" for i in range(60)]
+    write("pay.csv", "\n".join(["age,pay,y", *rows]))
+    assert scan("pay.csv", "--label", "y", "--set", "cutoff=0.5") == 0
+    out = capsys.readouterr().out
+    assert "pay 1" in out and "e+05" not in out

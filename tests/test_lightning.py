@@ -96,7 +96,7 @@ def test_the_page_and_its_decisions(tmp_path):
     fit(tmp_path, epic)
     page = data_of(epic.report(rows, None, tmp_path / "a.html"))
     assert sorted(page["table"]["row"]) == epic.isolated_indices_.tolist()
-    assert page["asides"][0]["values"]["43"].split("\n")[0] == f"{X[43, 0]:.4g}"
+    assert page["asides"][0]["values"]["43"].split("\n")[0] == f"{X[43, 0]:.5g}"
     other = Subset(rows, [3, 1, 2, 0, *range(4, len(X))])
     with pytest.raises(ValueError, match="not what was given to fit"):
         epic.report(other, None, tmp_path / "b.html")

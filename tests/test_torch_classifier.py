@@ -463,7 +463,7 @@ def test_a_callback_may_have_any_name(tmp_path):
     ).fit(X, y)
 
 
-@pytest.mark.filterwarnings("ignore:EPIC.* learned next to nothing")
+@pytest.mark.filterwarnings("ignore:EPIC.* (learned next to nothing|judged them last)")
 def test_class_weights_and_label_smoothing_are_those_of_the_loss(iris):
     X, y = iris
     weights = torch.tensor([1.0, 1.0, 20.0])

@@ -151,7 +151,7 @@ def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
             return fits[-1]
     if len(fits) > 1:
         ways = " or ".join(f"--date-format {shlex.quote(how)}" for _, how in fits)
-        raise Unusable(f"holds dates such as {texts[0]!r}: is it {ways}?")
+        raise Unusable(f"holds dates such as {texts[0]!r}: give {ways}")
     return fits[0] if fits else (None, "")
 
 

@@ -19,14 +19,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..report import all_or_none, as_text, shortened, write_page
+from ..report import all_or_none, shortened, stand_out, write_page
 from ..tracing import Trace
 from .columns import need, refuse_if
 from .tables import format_of
 
 N_SUSPICIOUS = 10
 N_COLUMNS = 30
-N_VALUES = 9
 FORMATS = {
     "mask": (".csv",),
     "report": (".html", ".htm"),
@@ -95,6 +94,7 @@ class Scan:
     X: Any  # what the model sees; None where no column is for it
     shown: dict[str, Any]  # what the page shows of the file: fields of a Case
     notes: list[str]
+    beside: dict[str, str]  # columns that are no features, and the option that says so
     n: int = 0  # rows of the data where examples are behind them
     source: str = ""  # of the gradients
     cut: set[str] = field(default_factory=set)  # arrays that --out cuts
@@ -146,9 +146,7 @@ class Scan:
         ]
         parts.append(draw(["class", *numbers], lines, numbers))
         if self.suspicious:
-            names = ", ".join((case.feature_names or ["values"])[:N_VALUES])
-            heads = ["most suspicious", "class", "score", shortened(names, 60)]
-            parts.append(draw(heads, map(self._line, self.suspicious)))
+            parts.append(self._draw_suspicious())
         rule = " ".join(repr(detector.rule_).split())
         parts += [f"Warning: {text}\n" for text in case.warnings]
         parts.append(
@@ -158,15 +156,23 @@ class Scan:
         outputs = self.options.outputs.items()
         return "".join(parts + [f"\n{k.capitalize()}: {v}" for k, v in outputs])
 
-    def _line(self, row: int) -> tuple[str, ...]:
-        """Where a row stands, its class and score, and how it begins."""
-        place = self.data.place(row)
+    def _draw_suspicious(self) -> str:
+        """Draw where rows stand, their class, score and what stands out in them."""
+        case, rows = self.case, self.suspicious
+        places = list(map(self.data.place, rows))
         if self.options.id is not None:
-            place = f"{self.case.row_name(row)}, {place}"
-        X = self.X.iloc[row] if hasattr(self.X, "iloc") else self.X[row]
-        values = ", ".join(map(as_text, list(X[:N_VALUES])))
-        score = f"{self.detector.isolation_score_[row]:.4g}"
-        return place, self.labels[row], score, shortened(values, 60)
+            names = map(case.row_name, rows)
+            places = [f"{name}, {at}" for name, at in zip(names, places, strict=True)]
+        columns = {
+            "most suspicious": places,
+            "class": self.labels[rows].tolist(),
+            "score": [f"{self.detector.isolation_score_[row]:.4g}" for row in rows],
+            "differs most (nearest kept)": stand_out(case, np.array(rows)),
+        }
+        for name, texts in case.asides.items():
+            if self.beside.get(name) == "--show":
+                columns[name] = [shortened(texts[row], 60) for row in rows]
+        return draw(list(columns), zip(*columns.values(), strict=True))
 
     def write(self) -> None:
         """Write all files that were asked for, or none."""

@@ -93,6 +93,8 @@ def make_filter(o: SimpleNamespace) -> EPICFilter:
         # What is in a file of gradients, it tells when it is read.
         gives = ("errors",) if o.probabilities else extractor.gives
         way_out = "Leave --gradient-of out, and give --model logistic or mlp."
+        if o.probabilities:
+            way_out = "Give --gradients of a last layer in place of --probabilities."
         refuse_what_lacks(rule, gives, way_out)
     how = {"rule": rule, "n_rounds": o.rounds, "n_jobs": o.jobs}
     return EPICFilter(extractor, random_state=o.seed, verbose=int(o.verbose), **how)
@@ -119,10 +121,11 @@ def check_reading(o: SimpleNamespace) -> None:
     refuse_if(not is_one, f"--separator {o.separator!r}: give one character, or 'tab'.")
     suffix = format_of(o.data)
     separator = o.separator or ("," if suffix.startswith(".csv") else "")
+    refuse_if(o.decimal == o.thousands, "--decimal and --thousands are the same.")
     refuse_if(
-        o.decimal in (separator, o.thousands),
-        f"--decimal and the separator, or --thousands, are both {o.decimal!r}; with "
-        "decimal commas fields are mostly separated by --separator ';'.",
+        o.decimal == separator,
+        f"--decimal and the separator are both {o.decimal!r}; with decimal commas "
+        "fields are mostly separated by --separator ';'.",
     )
     unused = (o.separator or o.encoding) and suffix not in tables.LINES
     refuse_if(unused, f"--separator and --encoding are for text; {o.data} is none.")
@@ -203,7 +206,7 @@ def read(
         for column in used
         if columns.counts_rows(column.values)
     ]
-    return Scan(o, data, labels, X, shown, notes, n=n)
+    return Scan(o, data, labels, X, shown, notes, beside, n)
 
 
 def _left_out(

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..validation import is_missing
 from .columns import (
     Place,
     Unusable,
-    are_names,
     as_numbers,
     as_option,
+    counts_rows,
     need,
     refuse_if,
     refusing,
@@ -31,6 +32,7 @@ from .columns import (
 
 CHUNK = 10_000  # records held as Python strings at a time
 LINES = [s + gz for s in (".csv", ".tsv", ".jsonl", ".ndjson") for gz in ("", ".gz")]
+GZIP = (zlib.error, gzip.BadGzipFile)
 Raw = tuple[list[Any], dict[str, Any]]  # labels, and columns as a file holds them
 
 
@@ -166,7 +168,9 @@ class LinesFile(Table):
         """Refuse a first line that can be a row of data, such as the next one is."""
         pairs = zip(self.names, first, strict=True)
         found = [name for name, text in pairs if as_numbers([text]) is not None]
-        if found and not are_names(found):
+        numbers = as_numbers(found or ["none"])
+        is_name = numbers is None or np.isnan(numbers).any() or counts_rows(numbers)
+        if not is_name:
             raise Unusable(
                 f"The first line of {self.path} looks like a row of data: "
                 f"{', '.join(self.names[:20])}. Put a line of names above it."
@@ -199,8 +203,8 @@ class LinesFile(Table):
             name = self._encoding.upper()
             why = f"{error} after line {line}; give --encoding, such as latin-1, utf-16"
             raise Unusable(f"{self.path} is not {name} text: {why}.") from error
-        except (csv.Error, ValueError, RecursionError, EOFError, zlib.error) as error:
-            asks = "; is a quote left open?" * isinstance(error, csv.Error)
+        except (csv.Error, ValueError, RecursionError, EOFError, *GZIP) as error:
+            asks = " (is a quote left open)" * isinstance(error, csv.Error)
             raise Unusable(f"{self.path}, line {line}: {error}{asks}.") from error
 
 
@@ -337,6 +341,26 @@ class NpzFile(Table):
                     np.lib.format.write_array(file, array, allow_pickle=False)
 
 
+def _joined(first: Any, more: Any) -> Any:
+    """Put a column of examples behind that of the data, or say why it cannot be."""
+    for part in (first, more):
+        if isinstance(part, str):
+            return part
+    parts, shapes = [first, more], [part.shape[1:] for part in (first, more)]
+    if shapes[0] != shapes[1]:
+        return f"has rows of shape {shapes[0]}, and {shapes[1]} in the examples"
+    if all(isinstance(part, np.ndarray) for part in parts):
+        return np.concatenate(parts)
+    # Text in one file, numbers in the other: typed again as text.
+    texts = (
+        pd.Series(part).map(lambda value: "" if is_missing(value) else f"{value:.17g}")
+        if isinstance(part, np.ndarray) and part.dtype.kind in "fiub"
+        else pd.Series(part).astype("str")
+        for part in parts
+    )
+    return pd.concat(texts, ignore_index=True)
+
+
 def read_together(
     data: Any, examples: Any, label: str, names: Sequence[str]
 ) -> tuple[list[Any], dict[str, Any], Place, int]:
@@ -350,14 +374,14 @@ def read_together(
             raise unknown(f"{data.kind} of the examples", name, known)
     labels, raw = data.read(label, names)
     n, has_labels = len(labels), label in known
-    of_examples, more = examples.read(label if has_labels else names[0], names)
+    if isinstance(examples, NpzFile) and not has_labels:
+        n_examples = len(examples.arrays[names[0]])
+        examples.arrays[label] = np.full(n_examples, labels[0])
+    counted = label if has_labels or isinstance(examples, NpzFile) else names[0]
+    of_examples, more = examples.read(counted, names)
     for path, n_rows in ((data.path, n), (examples.path, len(of_examples))):
         refuse_if(not n_rows, f"{path} has no rows.")
-    for name, first in raw.items():
-        if hasattr(first, "iloc"):
-            raw[name] = pd.concat([first, more[name]], ignore_index=True)
-        elif not isinstance(first, str):  # which says why it cannot be read
-            raw[name] = np.concatenate([first, more[name]])
+    raw = {name: _joined(first, more[name]) for name, first in raw.items()}
 
     def place(row: int) -> str:
         if row < n:

@@ -1,6 +1,7 @@
 """The audit page: look at what was isolated, decide, and apply the decisions."""
 
 from ._case import Case, as_text, probabilities_of, shortened
+from ._data import stand_out
 from ._decisions import fit_id
 from ._looks import check_images
 from ._trace_page import looks_of_trace, write_trace
@@ -17,6 +18,7 @@ __all__ = [
     "looks_of_trace",
     "probabilities_of",
     "shortened",
+    "stand_out",
     "write_page",
     "write_trace",
 ]

@@ -29,7 +29,8 @@ def as_text(value: Any, longest: int = 120) -> str:
     if is_missing(value):
         return "missing"
     if isinstance(value, float | np.floating):
-        return f"{value:.5g}"
+        text = f"{value:.5g}"  # but for what that would shorten to 2.5094e+05
+        return f"{value:.0f}" if "e+" in text and abs(value) < 1e15 else text
     return shortened(str(value).removesuffix(" 00:00:00"), longest)
 
 

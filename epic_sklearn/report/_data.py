@@ -61,6 +61,28 @@ def rows_shown(case: Case) -> Shown:
     return Shown(flagged, near, np.unique(np.concatenate([flagged, near])), kept)
 
 
+def stand_out(case: Case, rows: np.ndarray, n: int = 2) -> list[str]:
+    """Say in which `n` columns rows of a table differ most from the nearest kept.
+
+    As ``width 6 (1.4)``, the kept row's value between brackets; nothing where the rows
+    are no table.
+    """
+    schedule, X = case.schedule, case.X
+    names = resolve_names(X, case.feature_names)
+    if names is None:
+        return [""] * len(rows)
+    how = schedule.codes, schedule.keep, schedule.rule.metric
+    near = nearest_kept(rows, case.gradients, *how)
+    if is_dataframe(X):
+        X, names, _ = without_long_texts(X, names, np.concatenate([rows, near]))
+    found = []
+    for pair in differences(X, rows, near):
+        largest = list(zip(pair[::4], pair[1::4], pair[2::4], strict=True))[:n]
+        texts = ((names[j], shortened(a, 20), shortened(b, 20)) for j, a, b in largest)
+        found.append(", ".join(f"{name} {a} ({b})" for name, a, b in texts))
+    return found
+
+
 def look_at_rows(case: Case, shown: Shown) -> tuple[Case, Shown]:
     """Add images, where there are any, of what is needed and of kept rows.
 
