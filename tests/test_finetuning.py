@@ -130,7 +130,9 @@ def test_a_state_of_augmented_items_goes_on():
 # ------------------------------------------------------------------------- Lightning
 
 
-def test_lightning_refuses_a_stream_and_warns_of_a_third_part(tmp_path):
+def test_lightning_judges_clean_items_and_refuses_streams(
+    tmp_path,
+):
     lightning = pytest.importorskip("lightning", reason="no extra lightning")
     from epic_sklearn.training.lightning import EPICLightningCallback
 
@@ -148,13 +150,18 @@ def test_lightning_refuses_a_stream_and_warns_of_a_third_part(tmp_path):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    def fit(data):
-        epic = EPICLightningCallback(**{**OPTIONS, "warmup": 1})
+    def fit(data, **more):
+        epic = EPICLightningCallback(**{**OPTIONS, "warmup": 1}, **more)
         quiet = {"logger": False, "enable_checkpointing": False}
         quiet |= {"enable_progress_bar": False, "enable_model_summary": False}
         trainer = lightning.Trainer(max_epochs=2, callbacks=[epic], **quiet)
         trainer.fit(Net(), DataLoader(data, batch_size=20))
+        return epic
 
+    augmented = fit(Flipped(pair), clean_dataset=Items(pair))
+    augmented.report(Items(pair), None, tmp_path / "a.html")
+    with pytest.raises(ValueError, match="not what was given to fit"):
+        augmented.report(Items(lambda i: pair((i + 3) % N)), None, tmp_path / "b.html")
     with pytest.raises(TypeError, match="Stream is an IterableDataset"):
         fit(Stream())
     with pytest.warns(UserWarning, match="more than two parts"):

@@ -26,7 +26,6 @@ from ..gradients import EXTRACTORS, GradientExtractor, Gradients
 from ..gradients.items import (
     inputs_and_labels,
     is_dataset,
-    item_labels,
     labels_and_digest,
     like,
 )
@@ -157,20 +156,23 @@ class EPICRounds(Reviewable, BaseEstimator):
             random_state=seed,
             **options,
         )
-        self.sampler_.has_seen(_items(dataset), self._seen_)
-        self._kind_ = None
-        if self.clean_dataset is not None:
-            _check_clean(self.clean_dataset, dataset, self.sampler_.schedule)
+        self._kind_, seen = None, _items(dataset)
+        if self.clean_dataset is not None:  # is what is judged, and shown
+            seen, schedule = _items(self.clean_dataset), self.sampler_.schedule
+            self._seen_ = _check_clean(self.clean_dataset, dataset, schedule)
         else:
             way_out = "Give them without it, in the same order, as clean_dataset."
-            warn_of_augmented(type(self).__name__, _items(dataset), way_out)
+            warn_of_augmented(type(self).__name__, seen, way_out)
+        self.sampler_.has_seen(seen, self._seen_)
         return self.sampler_
 
     def _round(self, epoch: int, module: nn.Module, loader: DataLoader) -> None:
         """Begin an epoch: drop what the rule flags if a round is due."""
         sampler = self._bound
-        if self._kind_ is None:
-            self._try(module, loader)
+        if self._kind_ is None:  # what is wrong shows now, and not after the warmup
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # two rows tell no order of columns
+                self._extract(module, loader, np.arange(2))
         record = sampler.step(
             epoch, lambda: self._extract(module, loader, sampler.gradient_rows())[1]
         )
@@ -179,15 +181,6 @@ class EPICRounds(Reviewable, BaseEstimator):
                 f"epoch {epoch}: dropped {record.n_dropped} examples, kept "
                 f"{record.n_kept} of {sampler.n}, rho {record.rho:.3g}"
             )
-
-    def _try(self, module: nn.Module, loader: DataLoader) -> None:
-        """Choose the gradients, and take those of two rows: what is wrong shows now."""
-        two = np.arange(2)
-        few = self._some(loader, two)
-        self._kind_ = extractor_for(self.rule, self.gradients, module, few)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # two rows tell no order of columns
-            self._extract(module, loader, two)
 
     def _some(self, loader: DataLoader, rows: np.ndarray) -> DataLoader:
         """Make a loader of some of the rows, as they are to be judged."""
@@ -200,7 +193,9 @@ class EPICRounds(Reviewable, BaseEstimator):
         self, module: nn.Module, loader: DataLoader, rows: np.ndarray
     ) -> tuple[GradientExtractor, Gradients]:
         """Take gradients of some rows, in order, in evaluation mode."""
-        assert self._kind_ is not None
+        if self._kind_ is None:
+            few = self._some(loader, np.arange(2))
+            self._kind_ = extractor_for(self.rule, self.gradients, module, few)
         extractor, some = self._kind_(module), self._some(loader, rows)
         return extractor, extractor.compute(some, self._labels()[rows])
 
@@ -244,20 +239,20 @@ def _items(dataset: Any) -> Any:
     return dataset if is_dataset(dataset) else DataLoader(dataset)
 
 
-def _check_clean(clean: Any, dataset: Any, schedule: DropSchedule) -> None:
-    """Refuse other examples, or an order that their labels show to be another."""
+def _check_clean(clean: Any, dataset: Any, schedule: DropSchedule) -> str | None:
+    """Refuse other examples, or an order that labels show to be another; the digest."""
     if len(clean) != len(dataset):
         raise ValueError(
             f"clean_dataset has {len(clean)} examples and the training set "
             f"{len(dataset)}; they must be the same examples in the same order."
         )
     if inputs_and_labels(clean[0])[1] is None:
-        return
-    n_other = int(
-        (item_labels(_items(clean)) != schedule.classes[schedule.codes]).sum()
-    )
+        return None
+    labels, digest = labels_and_digest(_items(clean))
+    n_other = int((labels != schedule.classes[schedule.codes]).sum())
     if n_other:
         raise ValueError(
             f"{n_other} of {len(dataset)} labels in clean_dataset are not those of the "
             "training set; give the same examples in the same order."
         )
+    return digest
