@@ -30,7 +30,7 @@ def as_text(value: Any, longest: int = 120) -> str:
         return "missing"
     if isinstance(value, float | np.floating):
         text = f"{value:.5g}"  # but for what that would shorten to 2.5094e+05
-        return f"{value:.0f}" if "e+" in text and abs(value) < 1e15 else text
+        return f"{value:.0f}" if "e+" in text and abs(float(value)) < 1e15 else text
     return shortened(str(value).removesuffix(" 00:00:00"), longest)
 
 
