@@ -282,4 +282,4 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         if isinstance(data, CodedItems):
             way_out = "Give items without it, and augment=... to augment batches."
             warn_of_augmented(type(self).__name__, data.items, way_out)
-            self._sampler.has_seen(data.items, self._seen_)
+            self._sampler._has_seen(data.items, self._seen_)

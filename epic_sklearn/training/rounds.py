@@ -163,7 +163,7 @@ class EPICRounds(Reviewable, BaseEstimator):
         else:
             way_out = "Give them without it, in the same order, as clean_dataset."
             warn_of_augmented(type(self).__name__, seen, way_out)
-        self.sampler_.has_seen(seen, self._seen_)
+        self.sampler_._has_seen(seen, self._seen_)
         return self.sampler_
 
     def _round(self, epoch: int, module: nn.Module, loader: DataLoader) -> None:

@@ -199,7 +199,7 @@ see DropSchedule
             random_state=seed,
             max_epochs=max_epochs,
         )
-        self.has_seen(dataset_or_labels, seen)
+        self._has_seen(dataset_or_labels, seen)
         super().__init__(len(self.schedule.codes), seed, shuffle, shard)
         self._has_stepped = False
 
@@ -256,7 +256,7 @@ see DropSchedule
     def _seen_(self) -> str | None:  # type: ignore[override]
         return self.schedule.seen
 
-    def has_seen(self, data: Any, digest: str | None) -> None:
+    def _has_seen(self, data: Any, digest: str | None) -> None:
         """Say of what data the labels are, and what names its values."""
         self._data, self.schedule.seen = data, digest
 
