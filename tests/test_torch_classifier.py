@@ -505,3 +505,28 @@ def test_a_run_with_another_loss_is_another_run(iris, tmp_path):
     ):
         with pytest.raises(ValueError, match="differs in: criterion"):
             TorchClassifier(criterion=loss, **options).fit(*iris)
+
+
+@pytest.mark.parametrize(
+    ("width", "shape", "expected"),
+    [(8, (4,), 1), (2, (1, 8, 8), 1), (3_000, (4,), 3), (60_000, (400,), 4)],
+)
+def test_small_nets_train_on_few_threads_and_the_number_is_put_back(
+    width, shape, expected
+):
+    n_features, seen = int(np.prod(shape)), []
+    net = nn.Sequential(nn.Flatten(), nn.Linear(n_features, width), nn.Linear(width, 2))
+    X = np.random.default_rng(0).normal(size=(12, *shape)).astype(np.float32)
+    y, before = np.arange(12) % 2, torch.get_num_threads()
+    torch.set_num_threads(4)
+
+    class Watch(Callback):
+        def on_batch_end(self, net, **kwargs):
+            seen.append(torch.get_num_threads())
+
+    try:
+        options = {"max_epochs": 1, "batch_size": 1000, "callbacks": [Watch()]}
+        TorchClassifier(net, lr=1e-6, **options).fit(X, y)
+        assert set(seen) == {expected} and torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, Self
@@ -27,11 +28,10 @@ from .items import (
 FEWEST_TO_TELL = 10
 
 
-# Up to so many values of all poisons, or of a batch, one thread of torch is the
-# fastest: on digits twice as fast as two when idle, ten times and more on a busy
-# machine, where two wait for each other at every operation.
-SMALL = 2**16
-SMALL_MODULE = 2**20  # parameters
+# Multiplications in a pass over a batch. Up to so many one thread of torch is fastest;
+# up to so many one core is left to others: where it is busy, threads wait at every
+# operation for the one that shares it, and small nets become ten times slower and more.
+TINY, SMALL = 2**24, 2**28
 
 
 @contextmanager
@@ -45,11 +45,18 @@ def torch_threads(n_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def threads_for(n_values: int, module: nn.Module | None = None) -> int:
-    """Threads of torch for steps of so many values: one where more would be slower."""
-    parts = [] if module is None else list(module.parameters())
-    is_small = n_values <= SMALL and sum(p.numel() for p in parts) <= SMALL_MODULE
-    return 1 if is_small else torch.get_num_threads()
+def threads_for(module: nn.Module, batch_size: int, shape: tuple[int, ...]) -> int:
+    """Threads of torch for steps of training, by the work that they are at the most.
+
+    `shape` is that of an example, () where it is of several parts and not known. A
+    parameter is multiplied at most once at each of its places: pixels, or times.
+    """
+    n_threads = torch.get_num_threads()
+    n_parameters = sum(part.numel() for part in module.parameters())
+    work = batch_size * n_parameters * math.prod(sorted(shape)[1:])
+    if not shape or work > SMALL:
+        return n_threads
+    return 1 if work <= TINY else max(1, n_threads - 1)
 
 
 @contextmanager

@@ -116,9 +116,9 @@ class LogitNet(NeuralNetClassifier):
         return apply(self.module_, x.x if isinstance(x, Weighted) else x)
 
     def fit_loop(self, X: Any, *args: Any, **kwargs: Any) -> Any:
-        """Train on one thread of torch where more would be slower."""
-        n_values = self.batch_size * math.prod(X.shape[1:])
-        with torch_threads(threads_for(n_values, self.module_)):
+        """Train on fewer threads of torch where more would be slower."""
+        n_threads = threads_for(self.module_, self.batch_size, X.shape[1:])
+        with torch_threads(n_threads):
             return super().fit_loop(X, *args, **kwargs)
 
     def _set_training(self, training: bool = True) -> None:
