@@ -318,6 +318,13 @@ def test_unlabelled_arrays_are_traced(folder, capsys, shape):
     assert len(json.loads(capsys.readouterr().out)) == 3
 
 
+def test_a_trace_of_labels_alone_is_refused(folder, capsys):
+    write("alone.csv", "y\na\nb\na\nb\n")
+    write("asked.csv", "x\n1\n")
+    assert main(["trace", "alone.csv", "asked.csv", "--label", "y"]) == 2
+    assert "alone.csv has no column of features" in capsys.readouterr().err
+
+
 def test_a_row_of_numbers_and_a_label_is_no_header(folder, capsys):
     lines = [f"{i % 5},{i % 3},{'cat' if i % 2 else 'dog'}" for i in range(40)]
     write("bare.csv", "\n".join(["0,1,cat", *lines]))

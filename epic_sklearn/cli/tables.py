@@ -369,6 +369,7 @@ def read_together(
     Examples without labels get one for now.
     """
     known = examples.names
+    refuse_if(not names, f"{data.path} has no {data.kind} of features.{data.hint}")
     for name in names:
         if name not in known:
             raise unknown(f"{data.kind} of the examples", name, known)
