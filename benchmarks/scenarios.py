@@ -192,6 +192,12 @@ CPU = {
         attack=functools.partial(matching, n_poisons=200, eps=16 / 255, n_steps=100),
         **CPU_HOME,
     ),
+    # A fifth of their class: from where on does EPIC fail?
+    "home-gradient-matching-1000": Scenario(
+        title="gradient matching, 1,000 poisons in 20,000 of 4 classes, eps 16/255",
+        attack=functools.partial(matching, n_poisons=1000, eps=16 / 255, n_steps=100),
+        **CPU_HOME,
+    ),
     "home-sleeper-agent": Scenario(
         title="Sleeper Agent, 500 poisons in 20,000 of 4 classes, eps 32/255, "
         "patch 14 x 14",
@@ -218,6 +224,17 @@ CPU = {
         title="feature collision, 1 poison in 100 of 4 classes, eps 0.1",
         attack=functools.partial(FeatureCollision, n_poisons=1, eps=0.1),
         **{**CPU_HOME_HEAD, "n_per_class": 25},
+    ),
+    "home-bullseye-polytope-finetuning": Scenario(
+        title="bullseye polytope, 50 poisons in 2,500 of 4 classes, eps 0.1",
+        attack=functools.partial(BullseyePolytope, n_poisons=50, eps=0.1),
+        **{
+            **CPU_HOME_HEAD,
+            "kind": FINE_TUNING,
+            "training": Training(20, lr=0.005, augment=False),
+            "rounds": fixed_rounds(4, 1, 12),
+            "second_guess": True,
+        },
     ),
     # With half of the poisons, or half of eps, the attack does not work here.
     "sleeper-agent": Scenario(
