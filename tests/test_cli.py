@@ -34,7 +34,7 @@ from epic_sklearn import (
     logit_gradients,
 )
 from epic_sklearn import PrecomputedGradients as Precomputed
-from epic_sklearn.cli import main, output, tables
+from epic_sklearn.cli import main, scan as work, tables
 from epic_sklearn.cli.commands import cli
 from epic_sklearn.report import fit_id
 from epic_sklearn.rules import DeepKNN, FarNeighbors, IsolatedMedoids
@@ -93,11 +93,10 @@ def test_options_reach_the_filter(folder, capsys):
     assert found["parameters"] == direct.rule_.get_params()
 
 
-@pytest.mark.parametrize("model", ["mlp", "forest", "boosting"])
-def test_other_models(folder, capsys, model):
+def test_another_model_gives_the_same_twice(folder, capsys):
     runs = []
     for _ in range(2):
-        assert scan("iris.csv", "--label", "species", "--model", model, "--json") == 0
+        assert scan("iris.csv", "--label", "species", "--model", "mlp", "--json") == 0
         runs.append(json.loads(capsys.readouterr().out)["rho"])
     assert runs[0] == runs[1]
 
@@ -366,8 +365,8 @@ def test_killed_before_the_end_the_old_file_is_whole(folder):
     write("mask.csv", "old")
     code = (
         "import os, signal, sys\n"
-        "from epic_sklearn.cli import main, output\n"
-        "output.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from epic_sklearn.cli import main\n"
+        "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "main(sys.argv[1:])\n"
     )
     options = ["scan", "iris.csv", "--label", "species", "--mask", "mask.csv"]
@@ -453,7 +452,7 @@ def test_help_and_version(capsys):
 
 def test_no_partial_file_is_left_by_the_helper(tmp_path):
     target = tmp_path / ("n" * 250 + ".csv")  # a name with no room for more
-    with output.all_or_none({"out": target}) as paths:
+    with work.all_or_none({"out": target}) as paths:
         paths["out"].write_text("whole")
         assert not target.exists()
     assert target.read_text() == "whole" and len(os.listdir(tmp_path)) == 1

@@ -41,7 +41,7 @@ def test_a_model_that_learned_nothing_is_warned_of_everywhere(folder, capsys):
 
 def test_a_model_that_learned_is_not_warned_of(folder, capsys):
     pytest.importorskip("jinja2")
-    for model in ("logistic", "mlp", "forest", "boosting"):
+    for model in ("logistic", "mlp"):
         options = ["iris.csv", "--label", "species", "--model", model]
         assert scan(*options, "--report", "audit.html", "--force") == 0
         assert "Warning" not in capsys.readouterr().out

@@ -219,6 +219,22 @@ def test_marking_all_asks_before_it_changes_other_marks(visit, iris_page):
     assert f"{n} of {n} marked" in one(browser, "#progress").text
 
 
+def test_the_gradient_space_is_that_of_the_selected_row(visit, iris_page):
+    browser = visit(iris_page[0])
+    spaces = set()
+    for _ in range(len(iris_page[1].isolated_indices_)):
+        (label,) = browser.find_elements(
+            "css selector", "#table tr.current td:nth-child(2)"
+        )
+        chosen = one(browser, "#space-class option:checked").text
+        assert chosen.startswith(f"{label.text} (")
+        spaces.add(chosen)
+        one(browser, "#detail [data-step='1']").click()
+    assert len(spaces) > 1
+    choose(browser, "#filter-label", "2")
+    assert one(browser, "#space-class option:checked").text.startswith("virginica")
+
+
 def test_pointing_shows_the_example_and_a_click_opens_it(visit, iris_page):
     browser = visit(iris_page[0])
     choose(browser, "#space-class", "1")

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
-from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -17,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from ..report import shortened
-from ..validation import is_missing
 
 N_SHOWN = 20
 LARGEST_WHOLE = 2**53  # floats tell whole numbers apart up to here
@@ -38,6 +36,7 @@ TIMES = ("", " %H:%M", " %H:%M:%S")
 # --decimal and --thousands that are proposed where they would do.
 WAYS = [(".", "")] + [(d, t) for d in ",." for t in ("", ",", ".", " ", "'") if d != t]
 BLANKS = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2019": "'"})
+USUAL = (ValueError, NotImplementedError, OSError, MemoryError, ImportError)
 Place = Callable[[int], str]  # of a row, as a person looks it up: "line 7"
 
 
@@ -53,18 +52,12 @@ def refuse_if(is_wrong: object, message: str) -> None:
         raise Unusable(message)
 
 
-def need(module: str, extra: str, what: str) -> None:
-    """Stop where a package is missing."""
-    install = f"{what} {module}: pip install 'epic-sklearn[{extra}]'."
-    refuse_if(find_spec(module) is None, install)
-
-
 @contextmanager
 def refusing(before: str = "", after: str = "") -> Iterator[None]:
     """Stop with what others' errors say of what was given."""
     try:
         yield
-    except (ValueError, NotImplementedError, OSError, MemoryError) as error:
+    except USUAL as error:
         why = str(error) or "Not enough memory."
         raise Unusable(f"{before}{why}{after}") from error
 
@@ -100,7 +93,7 @@ class Reading:
     """How texts are read, as the options say."""
 
     decimal: str = "."
-    thousands: str = ""
+    thousands: str | None = None
     missing: tuple[str, ...] = ()
     date_format: str | None = None
     as_text: tuple[str, ...] = ()
@@ -108,7 +101,7 @@ class Reading:
 
 
 def as_numbers(
-    values: Sequence[str], decimal: str = ".", thousands: str = ""
+    values: Sequence[str], decimal: str = ".", thousands: str | None = None
 ) -> np.ndarray | None:
     """Numbers; None if a value is no number that floats hold."""
     if thousands:
@@ -188,42 +181,39 @@ def _refuse_odd(filled: list[str], counts: np.ndarray, how: Reading) -> None:
         )
 
 
-def text_column(name: str, texts: Any, how: Reading) -> Column:
+def text_column(name: str, texts: pd.Series, how: Reading) -> Column:
     """Type a column of texts as a whole."""
-    codes, found = pd.factorize(texts)
-    found, none = np.array(found, dtype=object), (*MISSING, *how.missing)
-    blank = np.array([text.strip() in none for text in found], dtype=bool)
-    codes = np.where(blank, -1, np.cumsum(~blank) - 1)[codes]  # -1: missing
-    filled, n_missing = found[~blank].tolist(), int((codes < 0).sum())
+    is_category = isinstance(texts.dtype, pd.CategoricalDtype)  # a file may say so
+    known = texts.mask(texts.str.strip().isin((*MISSING, *how.missing)))
+    counts = known.value_counts(sort=False)
+    counts = counts[counts > 0]
+    filled, n_missing = counts.index.tolist(), len(known) - int(counts.sum())
     missing = f", {n_missing} missing" if n_missing else ""
     if not filled:
         return Column(name, None, "left out: empty")
-    # A file may say itself that these are categories.
-    is_text = isinstance(getattr(texts, "dtype", None), pd.CategoricalDtype)
-    if not is_text and name not in how.as_text:
-        values, what, gap = (
-            as_numbers(filled, how.decimal, how.thousands),
-            "number",
-            "nan",
-        )
+    if not is_category and name not in how.as_text:
+        what, values = "number", as_numbers(filled, how.decimal, how.thousands)
         if values is None:
             values, written = as_dates(filled, how.date_format)
-            what, gap = f"date, {written.removesuffix('8601')}", "NaT"
+            what = f"date, {written.removesuffix('8601')}"
         if values is not None:
-            with_gap = np.append(values, np.array([gap], values.dtype))
-            return Column(name, with_gap[codes], what + missing)
-        _refuse_odd(filled, np.bincount(codes[codes >= 0]), how)
+            values = known.map(pd.Series(values, counts.index)).to_numpy()
+            return Column(name, values, what + missing)
+        _refuse_odd(filled, counts.to_numpy(), how)
     n_phrases = sum(len(text.split()) > 1 for text in filled)
-    is_id = len(filled) == len(codes) - n_missing > MANY and 2 * n_phrases < len(filled)
+    is_id = len(filled) == len(known) - n_missing > MANY and 2 * n_phrases < len(filled)
     if is_id and name not in (*how.as_text, *how.features):
         return Column(name, None, "left out: an id (--text uses it)", texts)
     kind = "category" if len(filled) < MANY else "text"
-    texts = pd.Categorical.from_codes(codes, filled)
-    return Column(name, texts, f"{kind}, {len(filled)} different{missing}")
+    categories: Any = pd.Categorical(known, categories=filled)
+    return Column(name, categories, f"{kind}, {len(filled)} different{missing}")
 
 
 def number_column(name: str, values: np.ndarray) -> Column:
-    """Type numbers (n,) or (n, k) that a file holds as such."""
+    """Type numbers (n, ...) that a file holds as such."""
+    values = values.reshape(len(values), -1) if values.ndim > 1 else values
+    if values.dtype.kind == "b":
+        values = values.astype(np.float64)
     if values.dtype.kind in "iu":
         large = values[np.abs(values.astype(np.float64)) >= LARGEST_WHOLE]
         for number in large.ravel().tolist():
@@ -252,9 +242,9 @@ def are_names(texts: list[str]) -> bool:
 
 def typed(name: str, raw: Any, how: Reading, place: Place) -> Column:
     """Type what a file holds; an index is left out, infinite numbers are refused."""
-    if isinstance(raw, str):  # why it cannot be read
-        raise Unusable(raw)
-    is_number = isinstance(raw, np.ndarray) and raw.dtype.kind in "fiub"
+    if isinstance(raw, Unusable):
+        raise raw
+    is_number = isinstance(raw, np.ndarray)
     column = number_column(name, raw) if is_number else text_column(name, raw, how)
     values = column.values
     if NAMELESS.fullmatch(name) and values is not None:
@@ -288,20 +278,22 @@ def type_columns(raw: dict[str, Any], how: Reading, place: Place) -> list[Column
     raise Unusable("\n  ".join(lines) + f"\nLeave them {leave_out} them.")
 
 
-def check_labels(name: str, labels: list[Any], place: Place) -> np.ndarray:
-    """Turn labels into an array that scikit-learn takes."""
-    refuse_if(not labels, "The data have no rows.")
-    none = [
-        row
-        for row, label in enumerate(labels)
-        if is_missing(label) or str(label).strip().casefold() in ("", "nan")
-    ]
-    if none:
-        where = f"{place(none[0])}" + f" and {len(none) - 1} more" * (len(none) > 1)
-        empty = f"Label column {name!r} is empty in {where}; label or drop these rows."
-        raise Unusable(empty)
+def check_labels(name: str, raw: Any, place: Place) -> np.ndarray:
+    """Turn labels, as a file holds them, into an array that scikit-learn takes."""
+    if isinstance(raw, Unusable):
+        raise Unusable(f"Label column {name!r} {raw.message}.")
+    raw = np.asarray(raw)
+    raw = raw[:, 0] if raw.shape[1:] == (1,) else raw
+    shape = f"{raw.shape}; it must be (n,), one label a row"
+    refuse_if(raw.ndim != 1, f"Label array {name!r} has shape {shape}.")
+    labels = raw.tolist()
     # A number is a class by its text, 2.0 by that of 2.
     texts = [x if isinstance(x, str) else str(x).removesuffix(".0") for x in labels]
+    empty = [row for row, x in enumerate(texts) if x.strip().casefold() in ("", "nan")]
+    if empty:
+        where = place(empty[0]) + f" and {len(empty) - 1} more" * (len(empty) > 1)
+        why = f"Label column {name!r} is empty in {where}; label or drop these rows."
+        raise Unusable(why)
     different = set(texts)
     if 2 * len(different) > max(len(labels), 4):
         raise Unusable(
@@ -314,6 +306,15 @@ def check_labels(name: str, labels: list[Any], place: Place) -> np.ndarray:
     if all(map(WHOLE.fullmatch, different)):
         return np.array(list(map(int, texts)))
     return np.array(texts, dtype=object)
+
+
+def notes_of_counts(columns: Iterable[Column]) -> list[str]:
+    """Name columns of the model that count the rows."""
+    return [
+        f"Column {column.name!r} counts the rows; if it is no feature: --exclude."
+        for column in columns
+        if column.values is not None and counts_rows(column.values)
+    ]
 
 
 def notes_of_gaps(X: Any, names: list[str] | None, isolated: np.ndarray) -> list[str]:

@@ -15,7 +15,7 @@ import click
 from .. import __version__
 
 # What options may name: help shows it without scikit-learn or torch.
-MODELS = ("logistic", "mlp", "forest", "boosting")
+MODELS = ("logistic", "mlp")
 GRADIENTS = ("logit", "last_layer_input", "last_layer")
 RULES = (
     *("FarNeighbors", "IsolatedMedoids", "HighLoss", "LowConfidence"),
@@ -55,11 +55,15 @@ READING: Options = [
      "a comma is given alone; the option may be repeated.", NAMES),
     ("--exclude", "Columns or arrays to leave out of the model. They are shown "
      "on the page and in the mask.", NAMES),
+    ("--show", "Columns or arrays to show there, beside those of --features; arrays of "
+     "pictures as pictures.", NAMES),
+    ("--id", "Column to leave out and to name the rows by.", {"metavar": "A"}),
     ("--text as_text", "Columns to read as text, whatever they look like.", NAMES),
     ("--separator", "Of CSV fields: one character, or 'tab'.", {}),
     ("--decimal", "What stands before the decimals in text.",
      preset(click.Choice([".", ","]), ".")),
-    ("--thousands", "What groups the digits in text: , . ' or ' '.", {"default": ""}),
+    ("--thousands", "What groups the digits in text.",
+     {"type": click.Choice([",", ".", "'", " "])}),
     ("--missing", "Stands for a missing value, as nothing, NA, nan and null do.",
      {"multiple": True, "metavar": "TEXT"}),
     ("--date-format", "How dates are written, as in %d/%m/%Y, if that is unsure.", {}),
@@ -69,9 +73,6 @@ READING: Options = [
     ("--json json_only", "Print one line of JSON only.", FLAG),
 ]  # fmt: skip
 SCANNED: Options = [
-    ("--show", "Columns or arrays to show there, beside those of --features; arrays of "
-     "pictures as pictures.", NAMES),
-    ("--id", "Column to leave out and to name the rows by.", {"metavar": "A"}),
     ("--probabilities", "Of a model trained elsewhere, one row for each of the data's, "
      "one column a class, named by class or in sorted order: .csv, .parquet, .npz, "
      ".npy. Of several arrays in .npz the one called 'probabilities'.", READ),
@@ -80,8 +81,7 @@ SCANNED: Options = [
     ("--model", "Classifier to fit and take gradients from (default: logistic). Tables "
      "are encoded by skrub: numbers, categories, dates, free text.",
      {"type": click.Choice(MODELS)}),
-    ("--gradient-of", "Which of its gradients (default: those that the rule "
-     "prefers; logit of a model without a last layer).",
+    ("--gradient-of", "Which of its gradients (default: those that the rule prefers).",
      {"type": click.Choice(GRADIENTS)}),
     ("--rule rule_name", "What counts as isolated (default: FarNeighbors; the "
      f"paper's is IsolatedMedoids), one of {', '.join(RULES)}.", {"metavar": "NAME"}),
@@ -103,7 +103,7 @@ SCANNED: Options = [
 ]  # fmt: skip
 TRACED: Options = [
     ("--model", "Classifier to fit on DATA.",
-     preset(click.Choice(MODELS[:2]), "logistic")),
+     preset(click.Choice(MODELS), "logistic")),
     ("--score", "Alike in direction, or times their size: for wrong labels.",
      preset(click.Choice(["cosine", "contribution"]), "cosine")),
     ("--top", "Rows an example.", preset(click.IntRange(1), 10)),
@@ -200,8 +200,10 @@ def trace_command(json_only: bool, **given: Any) -> None:
     of EXAMPLES holds the label that each got; without one it is what the classifier
     predicts. Rows that bear that label are ranked.
     """
-    from .output import trace_as_json, trace_as_table
-    from .scan import trace_files
+    from .scan import draw_trace, trace_files
 
-    found, place = trace_files(SimpleNamespace(**given))
-    say(trace_as_json(found) if json_only else trace_as_table(found, place))
+    found, rows = trace_files(SimpleNamespace(**given))
+    if json_only:
+        say(found.to_frame().to_json(orient="records"))
+    else:
+        say(draw_trace(found, rows))

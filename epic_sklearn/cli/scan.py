@@ -3,44 +3,92 @@
 from __future__ import annotations
 
 import ast
-import csv
+import io
+import json
+import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import click
 import numpy as np
 import pandas as pd
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
-from .. import gradients, report, rules
+from .. import gradients, rules
 from ..base import take_rows
 from ..filters import EPICFilter
 from ..gradients import EXTRACTORS, LogitGradients, TableModel
-from ..gradients.last_layer import has_last_layer
-from ..report import all_or_none
+from ..report import all_or_none, check_path, stand_out, write_page
 from ..rules.base import Rule, preferred_gradients, refuse_what_lacks
 from ..tracing import Trace, trace
-from . import columns, tables
-from .columns import Unusable, refuse_if, refusing, unknown
+from .columns import Unusable, notes_of_gaps, refuse_if, refusing, unknown
 from .commands import RULES
-from .elsewhere import read_gradients, read_probabilities
-from .output import Scan, check_outputs
-from .tables import NpzFile, format_of, open_by
+from .rows import Rows, from_elsewhere, read
+from .tables import LINES, format_of, open_table
 
 WAY_BACK = (
     "Run the same scan again with `--decisions FILE --out KEPT`: it writes the rows "
     "that are left, to train on."
 )
+N_SUSPICIOUS = 10
+N_COLUMNS = 30
+FORMATS = {"mask": (".csv",), "report": (".html", ".htm"), "ranks": (".csv",)}
+
+
+def check_options(o: SimpleNamespace) -> None:
+    """Refuse options that do not go together, before anything is read."""
+    both = o.probabilities and o.gradients
+    refuse_if(both, "Give either --probabilities or --gradients.")
+    o.elsewhere = o.probabilities or o.gradients
+    # Of several arrays it has to be known which --out is to cut.
+    o.needs_features = not o.elsewhere or (format_of(o.data) == ".npz" and o.out)
+    given = {"exclude": o.exclude, "model": o.model, "gradient-of": o.gradient_of}
+    given |= {"rounds": o.rounds > 1, "features": o.features and not o.needs_features}
+    for name in given if o.elsewhere else ():
+        why = f"is for a model fitted here; of {o.elsewhere} there is none to fit."
+        refuse_if(given[name], f"--{name} {why}")
+
+
+def check_files(o: SimpleNamespace) -> None:
+    """Refuse what cannot be read as asked, or not be written, before any work."""
+    o.separator = "\t" if o.separator in ("tab", "\\t") else o.separator
+    is_one = len(o.separator or ",") == 1
+    refuse_if(not is_one, f"--separator {o.separator!r}: give one character, or 'tab'.")
+    refuse_if(o.decimal == o.thousands, "--decimal and --thousands are the same.")
+    unused = (o.separator or o.encoding) and format_of(o.data) not in LINES
+    refuse_if(unused, f"--separator and --encoding are for text; {o.data} is none.")
+    names = ("data", "examples", "probabilities", "gradients", "decisions")
+    inputs = [getattr(o, name, None) for name in names]
+    taken = {path.resolve(): f"the input {path}" for path in inputs if path}
+    o.outputs = {
+        k: getattr(o, k) for k in ("out", *FORMATS) if getattr(o, k, None) is not None
+    }
+    for name, path in o.outputs.items():
+        real, what = path.resolve(), f"--{name}: {path}"
+        ends, folder = FORMATS.get(name, (format_of(o.data),)), real.parent
+        fits = format_of(path) in ends
+        refuse_if(not fits, f"{what}: give a name that ends in {', '.join(ends)}.")
+        can_write = f"there is no folder {folder}, or no permission to write in it."
+        refuse_if(not os.access(folder, os.W_OK), f"{what}: {can_write}")
+        refuse_if(real in taken, f"{what} is {taken.get(real)} as well.")
+        if real.exists():
+            refuse_if(not real.is_file(), f"{what} is not a regular file.")
+            refuse_if(not o.force, f"{what} exists; give --force to replace it.")
+        taken[real] = f"the file of --{name}"
+        if name == "report":
+            with refusing():  # where a package is missing
+                check_path(path, overwrite=True)
 
 
 def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
@@ -69,30 +117,21 @@ def make_model(name: str, seed: int) -> TableModel:
     classifier: Any = {
         "logistic": LogisticRegression(max_iter=1000, random_state=seed),
         "mlp": MLPClassifier(random_state=seed, max_iter=500),
-        "forest": RandomForestClassifier(random_state=seed),
-        "boosting": HistGradientBoostingClassifier(random_state=seed),
     }[name]
     return TableModel([("encode", "passthrough"), ("classify", classifier)])
 
 
 def make_filter(o: SimpleNamespace) -> EPICFilter:
-    """Make the filter; refuse gradients that the model lacks or the rule cannot use."""
+    """Make the filter; refuse gradients that the rule cannot use."""
     rule, given = make_rule(o.rule_name, o.settings), gradients.PrecomputedGradients()
     if not o.elsewhere:
         given = make_model(o.model or "logistic", o.seed)
     kind = o.gradient_of or preferred_gradients(rule)
-    may_fall_back = o.gradient_of is None and "inputs" not in rule.needs
-    extractor = gradients.as_extractor(given, kind, may_fall_back)
-    needs_layer = not o.elsewhere and not isinstance(extractor, LogitGradients)
-    if needs_layer and not has_last_layer(given):
-        raise Unusable(
-            f"A model {o.model!r} has no last linear layer to take gradients from, "
-            "which --gradient-of or --rule asks for: --model logistic or mlp has."
-        )
+    extractor = gradients.as_extractor(given, kind)
     with refusing():
         # What is in a file of gradients, it tells when it is read.
         gives = ("errors",) if o.probabilities else extractor.gives
-        way_out = "Leave --gradient-of out, and give --model logistic or mlp."
+        way_out = "Leave --gradient-of out."
         if o.probabilities:
             way_out = "Give --gradients of a last layer in place of --probabilities."
         refuse_what_lacks(rule, gives, way_out)
@@ -100,209 +139,161 @@ def make_filter(o: SimpleNamespace) -> EPICFilter:
     return EPICFilter(extractor, random_state=o.seed, verbose=int(o.verbose), **how)
 
 
-def check_options(o: SimpleNamespace) -> None:
-    """Refuse options that do not go together, before anything is read."""
-    both = o.probabilities and o.gradients
-    refuse_if(both, "Give either --probabilities or --gradients.")
-    refuse_if(o.id == o.label, f"--id and --label are both {o.id!r}.")
-    o.elsewhere = o.probabilities or o.gradients
-    is_cut = format_of(o.data) == ".npz" and o.out is not None
-    given = {"exclude": o.exclude, "model": o.model, "gradient-of": o.gradient_of}
-    given |= {"rounds": o.rounds > 1, "features": o.features and not is_cut}
-    for name in given if o.elsewhere else ():
-        why = f"is for a model fitted here; of {o.elsewhere} there is none to fit."
-        refuse_if(given[name], f"--{name} {why}")
-
-
-def check_reading(o: SimpleNamespace) -> None:
-    """Refuse ways of reading that cannot be meant."""
-    o.separator = "\t" if o.separator in ("tab", "\\t") else o.separator
-    is_one = len(o.separator or ",") == 1
-    refuse_if(not is_one, f"--separator {o.separator!r}: give one character, or 'tab'.")
-    suffix = format_of(o.data)
-    separator = o.separator or ("," if suffix.startswith(".csv") else "")
-    refuse_if(o.decimal == o.thousands, "--decimal and --thousands are the same.")
-    refuse_if(
-        o.decimal == separator,
-        f"--decimal and the separator are both {o.decimal!r}; with decimal commas "
-        "fields are mostly separated by --separator ';'.",
-    )
-    unused = (o.separator or o.encoding) and suffix not in tables.LINES
-    refuse_if(unused, f"--separator and --encoding are for text; {o.data} is none.")
-
-
-def open_data(o: SimpleNamespace, path: Path, needs_label: bool = True) -> Any:
-    """Open a data file by its suffix."""
-    lines = partial(tables.LinesFile, separator=o.separator, encoding=o.encoding)
-    readers = {**dict.fromkeys(tables.LINES, lines), ".parquet": tables.ParquetFile}
-    data = open_by(path, {**readers, ".npz": NpzFile})
-    if needs_label and o.label not in data.names:
-        raise unknown(data.kind, o.label, data.names, data.hint)
-    return data
-
-
-def split_names(given: Sequence[str], data: Any) -> tuple[str, ...]:
-    """Names of a comma-separated option that may be given several times.
-
-    A name that itself holds a comma is given alone, or quoted as in a CSV file.
-    """
-    names: list[str] = []
-    for text in given:
-        names += [text] if text in data.names else next(csv.reader([text]), [""])
-    for name in names:
-        if name not in data.names:
-            raise unknown(data.kind, name, data.names)
-    return tuple(dict.fromkeys(names))
-
-
-def names_beside(o: SimpleNamespace, data: Any) -> dict[str, str]:
-    """Columns that are shown and no features, and the option that says so."""
-    given = {"--exclude": o.exclude, "--show": o.show, "--id": [o.id][: bool(o.id)]}
-    found = {k: way for way in given for k in split_names(given[way], data)}
-    return {name: way for name, way in found.items() if name != o.label}
-
-
-def choose_features(o: SimpleNamespace, data: Any) -> list[str]:
-    """Names of the feature columns: those asked for, or all but the label."""
-    chosen = split_names(o.features, data)
-    is_label = o.label in chosen
-    refuse_if(is_label, f"{o.label!r} is the label; it cannot be a feature as well.")
-    left_out = {*names_beside(o, data), o.label}
-    names = [name for name in chosen or data.names if name not in left_out]
-    if isinstance(data, NpzFile) and len(names) > 1 and not chosen:
-        raise data.several(o.label, names)
-    return names
-
-
-def read(
-    o: SimpleNamespace, data: Any, chosen: Sequence[str], examples: Any = None
-) -> Scan:
-    """Read labels, the features typed as a table, and what is shown beside."""
-    beside, place = names_beside(o, data), data.place
-    names = [*chosen, *(name for name in beside if name in data.columns(o.label))]
-    if examples is None:
-        (given, raw), n = data.read(o.label, names), 0
-    else:
-        given, raw, place, n = tables.read_together(data, examples, o.label, names)
-    labels = columns.check_labels(o.label, given, place)
-    done, images = _left_out(data, beside, raw, len(labels))
-    named = split_names(o.as_text, data), split_names(o.features, data)
-    how = columns.Reading(o.decimal, o.thousands, o.missing, o.date_format, *named)
-    done += columns.type_columns(raw, how, place)
-    used = [column for column in done if column.values is not None]
-    X, names = _join(used)
-    asides = {each.name: each.aside for each in done if each.aside is not None}
-    shown = {
-        "title": data.path.name,
-        "images": images,
-        "feature_names": names,
-        "row_kind": o.id or data.row_kind,
-        "row_name": np.asarray(asides[o.id]).__getitem__ if o.id else data.row_name,
-        "asides": asides,
-        "columns": [(column.name, column.what) for column in done],
-    }
-    notes = [
-        f"Column {column.name!r} counts the rows; if it is no feature: --exclude."
-        for column in used
-        if columns.counts_rows(column.values)
-    ]
-    return Scan(o, data, labels, X, shown, notes, beside, n)
-
-
-def _left_out(
-    data: Any, beside: dict[str, str], raw: dict[str, Any], n: int
-) -> tuple[list[columns.Column], Any]:
-    """Take columns out of `raw` that are shown only; and pictures that are."""
-    found, images = [], None
-    for name, option in beside.items():
-        texts = raw.pop(name, None)
-        texts = texts if np.ndim(texts) == 1 else None
-        if texts is None and option == "--show" and isinstance(data, NpzFile):
-            with refusing(f"Array {name!r} is not of pictures: "):
-                images = report.check_images(data.arrays[name], n)
-        else:
-            is_shown = texts is not None or option == "--exclude"
-            why = "it has not one text or number a row."
-            refuse_if(not is_shown, f"{option} {name}: {why}")
-        found.append(columns.Column(name, None, f"left out: {option}", texts))
-    return found, images
-
-
-def _join(used: Sequence[columns.Column]) -> tuple[Any, list[str]]:
-    """All columns side by side, an array where all are numbers; and their names."""
-    blocks, names = [column.values for column in used], list[str]()
-    for name, block in zip((column.name for column in used), blocks, strict=True):
-        n = int(np.prod(block.shape[1:]))
-        names += [name] if block.ndim == 1 else [f"{name}[{j}]" for j in range(n)]
-    if any(block.dtype.kind not in "fiub" for block in blocks):
-        frame = pd.concat([pd.DataFrame(block) for block in blocks], axis=1)
-        return frame.set_axis(names, axis=1), names
-    if len(blocks) == 1:
-        return blocks[0].reshape(len(blocks[0]), -1), names
-    return np.column_stack(blocks) if blocks else None, names
-
-
-def with_encoder(model: TableModel, found: Scan) -> TableModel:
+def with_encoder(model: TableModel, rows: Rows, seed: int) -> TableModel:
     """Put the encoder of the table in front of the model."""
-    data = found.data
+    data = rows.data
     nothing = f"No {data.kind} of features is left in {data.path} besides the label."
-    refuse_if(found.X is None, nothing + data.hint)
-    has_missing = any(what.endswith("missing") for _, what in found.shown["columns"])
-    encode = gradients.table_encoder(found.X, found.options.seed, has_missing)
+    refuse_if(rows.X is None, nothing + data.hint)
+    has_missing = any(what.endswith("missing") for _, what in rows.shown["columns"])
+    encode = gradients.table_encoder(rows.X, seed, has_missing)
     return model.set_params(encode=encode)
 
 
-def with_model(found: Scan, extractor: Any) -> None:
-    """Let a model be fitted on the table; an array of pictures is shown as such."""
-    o, data = found.options, found.data
-    with_encoder(extractor.classifier, found)
-    kind = next(k for k, each in EXTRACTORS.items() if type(extractor) is each)
-    n_features = f"{found.X.shape[1]} features"
-    found.source = f"{kind} of {o.model or 'logistic'} on {n_features}"
-    if isinstance(data, NpzFile):
-        chosen = choose_features(o, data)
-        found.source += f" of {', '.join(map(repr, chosen))}"
-        pictures = [data.arrays[k] for k in chosen if data.arrays[k].ndim == 4]
-        if pictures and found.shown["images"] is None:
-            found.shown |= {"X": pictures[0], "feature_names": None}
+def printable(value: Any) -> Text:
+    """Text of a label: no control characters, quotes where its ends are blank."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+    # Text, not str: a label may hold rich's markup.
+    return Text(text if text == text.strip() and text else repr(text))
 
 
-def from_elsewhere(found: Scan) -> None:
-    """Let gradients that are computed already be the table."""
-    o = found.options
-    if o.probabilities is not None:
-        found.source = f"probabilities in {o.probabilities}"
-        found.X, probabilities = read_probabilities(o.probabilities, found.labels)
-        found.shown["probabilities"] = probabilities
-    else:
-        found.source = str(o.gradients)
-        found.X, is_proved = read_gradients(o.gradients, found.labels)
-        found.notes += [
-            f"Nothing in {o.gradients} says which row a gradient is of: they are taken "
-            "to be in the order of the data."
-        ] * (not is_proved)
-    names = [f"gradient {j}" for j in range(found.X.shape[1])]
-    found.shown["feature_names"] = names
+def draw(columns: Mapping[str, Iterable[Any]], has_total: bool = False) -> str:
+    """Draw a table, in colour on a terminal; of numbers with a total at the end."""
+    unicode = "utf" in (sys.stdout.encoding or "").lower()
+    table = Table(box=box.ROUNDED if unicode else box.ASCII)
+    for j, name in enumerate(columns):
+        how: Any = {"justify": "right", "no_wrap": True} if has_total and j else {}
+        table.add_column(name, overflow="fold", **how)
+    for line in zip(*columns.values(), strict=True):
+        table.add_row(*(None if v is None else printable(v) for v in line))
+    if has_total:
+        table.rows[-2].end_section, table.rows[-1].style = True, "bold"
+    in_colour = True if sys.stdout.isatty() else None
+    console = Console(file=io.StringIO(), force_terminal=in_colour)
+    console.print(table)
+    return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def choose_cut(found: Scan) -> None:
-    """Choose which arrays --out cuts: those that were named; others are noted."""
-    o, data = found.options, found.data
-    shown = [k for k, way in names_beside(o, data).items() if way != "--exclude"]
-    found.cut = {o.label, *choose_features(o, data), *shown}
-    long = data.as_long_as(o.label)
-    wrong = sorted(found.cut - {o.label, *long})
-    refuse_if(wrong, f"Array {wrong[:1]} has not one row a label: --out cannot cut it.")
-    others = sorted(set(long) - found.cut)
-    found.notes += [
-        f"--out writes {', '.join(map(repr, others))} whole: nothing says that their "
-        "rows are the examples'. If they are, name them with --show."
-    ] * bool(others)
+def beside(ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a file's columns behind ours; one that has a name of ours gets another."""
+    for name, values in theirs.items():
+        while name in ours:
+            name = f"data {name}"
+        ours = {**ours, name: values}
+    return ours
 
 
-def fit(found: Scan, detector: EPICFilter) -> None:
+@dataclass
+class Scan:
+    """What was asked, what is in the file, and what was found."""
+
+    options: SimpleNamespace
+    rows: Rows
+    detector: EPICFilter
+    source: str  # of the gradients
+    notes: list[str]
+    case: Any
+    seconds: float
+
+    @property
+    def suspicious(self) -> list[int]:
+        """The isolated rows of highest score."""
+        rows, score = self.detector.isolated_indices_, self.detector.isolation_score_
+        return rows[np.argsort(-score[rows], kind="stable")][:N_SUSPICIOUS].tolist()
+
+    @property
+    def cut(self) -> set[str]:
+        """Arrays that --out cuts: those that were named for features or to be shown."""
+        shown = {k for k, way in self.rows.beside.items() if way != "--exclude"}
+        return {self.options.label, *self.rows.used, *shown}
+
+    def as_json(self) -> str:
+        """One line of JSON."""
+        rule, o = self.detector.rule_, self.options
+        *classes, in_all = self.case.counts(~self.detector.keep_)
+        del in_all["label"]
+        return json.dumps(
+            {
+                "data": str(o.data),
+                **in_all,
+                "classes": classes,
+                "suspicious": self.suspicious,
+                "rho": self.case.rho,
+                "rounds": len(self.detector.rounds_),
+                "gradients": self.source,
+                "columns": dict(self.case.columns),
+                "rule": type(rule).__name__,
+                "parameters": rule.get_params(),
+                "seconds": round(self.seconds, 3),
+                "outputs": {name: str(path) for name, path in o.outputs.items()},
+                "notes": self.notes,
+                "warnings": self.case.warnings,
+            }
+        )
+
+    def as_tables(self) -> str:
+        """Draw tables for people."""
+        case, detector, parts = self.case, self.detector, []
+        if any(what != "number" for _, what in case.columns):
+            n = len(case.columns)
+            more = [("...", f"{n} in all, see --json")] * (n > N_COLUMNS)
+            names, what = zip(*case.columns[:N_COLUMNS], *more, strict=True)
+            parts.append(draw({"column": names, "read as": what}))
+        counts = case.counts(~detector.keep_)
+        columns = {"class": [each["label"] for each in counts]}
+        for name, form in (("rows", ","), ("isolated", ","), ("share", ".1%")):
+            columns[name] = [format(each[name], form) for each in counts]
+        parts.append(draw(columns, has_total=True))
+        if self.suspicious:
+            parts.append(self._draw_suspicious())
+        rule = " ".join(repr(detector.rule_).split())
+        parts += [f"Warning: {text}\n" for text in case.warnings]
+        parts.append(
+            f"Gradients: {self.source}. Rule: {rule}, {len(detector.rounds_)} "
+            f"round(s), rho {case.rho:.3g}, {self.seconds:.1f} s."
+        )
+        outputs = self.options.outputs.items()
+        return "".join(parts + [f"\n{k.capitalize()}: {v}" for k, v in outputs])
+
+    def _draw_suspicious(self) -> str:
+        """Draw where rows stand, their class, score and what stands out in them."""
+        rows = self.suspicious
+        columns = {
+            "most suspicious": self.rows.called(rows),
+            "class": self.rows.labels[rows].tolist(),
+            "score": [f"{self.detector.isolation_score_[row]:.4g}" for row in rows],
+            "differs most (nearest kept)": stand_out(self.case, np.array(rows)),
+        }
+        return draw(beside(columns, self.rows.texts(rows)))
+
+    def write(self) -> None:
+        """Write all files that were asked for, or none."""
+        o, rows, detector = self.options, self.rows, self.detector
+        with all_or_none(o.outputs) as paths:
+            if "out" in paths:
+                rows.data.write_rows(detector.keep_, paths["out"], self.cut)
+            if "mask" in paths:
+                columns = {
+                    "row": np.arange(len(rows.labels)),
+                    "kept": detector.keep_,
+                    "isolation_score": detector.isolation_score_,
+                    **detector.details_,
+                    "label": rows.labels,
+                }
+                frame = pd.DataFrame(beside(columns, rows.asides))
+                # A label may hold half a character.
+                frame.to_csv(paths["mask"], index=False, errors="backslashreplace")
+            if "report" in paths:
+                write_page(self.case, paths["report"])
+
+
+def fit(o: SimpleNamespace, rows: Rows, detector: EPICFilter) -> Scan:
     """Fit the filter and look at the rows again; what is warned of becomes notes."""
-    o, start = found.options, time.perf_counter()
+    start, extractor, source = time.perf_counter(), detector.extractor, str(o.gradients)
+    if o.probabilities:
+        source = f"probabilities in {o.probabilities}"
+    elif not o.elsewhere:
+        kind = next(k for k, each in EXTRACTORS.items() if type(extractor) is each)
+        source = f"{kind} of {o.model or 'logistic'} on {rows.X.shape[1]} features"
     # What the filter says of its progress is no result.
     with (
         refusing(),
@@ -310,25 +301,25 @@ def fit(found: Scan, detector: EPICFilter) -> None:
         redirect_stdout(sys.stderr),
     ):
         warnings.simplefilter("default")
-        detector.fit(found.X, found.labels)
+        detector.fit(rows.X, rows.labels)
         if o.decisions is not None:
             detector.apply_decisions(o.decisions)
-        case = detector._case(found.X, found.labels)
-    settings = {**case.settings, "extractor": found.source}
-    case = replace(case, settings=settings, way_back=WAY_BACK, **found.shown)
-    found.detector, found.case = detector, case
+        case = detector._case(rows.X, rows.labels)
+    settings = {**case.settings, "extractor": source}
+    case = replace(case, settings=settings, way_back=WAY_BACK, **rows.shown)
     said = dict.fromkeys(" ".join(str(w.message).split()) for w in caught)
-    found.notes += [text for text in said if text not in case.warnings]
-    found.notes += columns.notes_of_gaps(found.X, case.feature_names, ~detector.keep_)
+    notes = [*rows.notes, *(text for text in said if text not in case.warnings)]
+    notes += notes_of_gaps(rows.X, case.feature_names, ~detector.keep_)
     is_logit = o.probabilities or isinstance(detector.extractor_, LogitGradients)
     n_classes = len(case.schedule.classes)
     if is_logit and n_classes <= 3:
-        found.notes.append(
+        notes.append(
             f"With {n_classes} classes logit gradients lie close to a line or plane, "
             "where little is isolated. Gradients of a last layer tell more: "
-            "--gradient-of last_layer with --model logistic or mlp, or --gradients."
+            "--gradient-of last_layer, or --gradients."
         )
-    found.seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    return Scan(o, rows, detector, source, notes, case, seconds)
 
 
 def say_if(is_wanted: Any, what: str) -> None:
@@ -340,50 +331,64 @@ def say_if(is_wanted: Any, what: str) -> None:
 def scan(o: SimpleNamespace) -> Scan:
     """Run ``scan``, short of printing."""
     check_options(o)
-    check_reading(o)
     detector = make_filter(o)
-    check_outputs(o)
+    check_files(o)
     before = o.data.stat()
     say_if(o.verbose, f"Reading {o.data.name}")
-    data = open_data(o, o.data)
-    found = read(o, data, [] if o.elsewhere else choose_features(o, data))
+    rows = read(o, open_table(o.data, o.separator, o.encoding))
     if o.elsewhere:
-        from_elsewhere(found)
+        from_elsewhere(o, rows)
     else:
-        with_model(found, detector.extractor)
-    if isinstance(data, NpzFile) and o.out is not None:
-        choose_cut(found)
-    say_if(o.verbose, f"Looking at the gradients of {len(found.labels):,} rows")
-    fit(found, detector)
+        with_encoder(detector.extractor.classifier, rows, o.seed)
+    say_if(o.verbose, f"Looking at the gradients of {len(rows.labels):,} rows")
+    found = fit(o, rows, detector)
     after = o.data.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise Unusable(f"{o.data} changed while it was looked at; try again.")
+    if o.out and (whole := rows.data.left_whole(o.label, found.cut)):
+        found.notes.append(
+            f"--out writes {', '.join(map(repr, whole))} whole: nothing says that "
+            "their rows are the examples'. If they are, name them with --show."
+        )
     say_if(o.verbose and o.outputs, "Writing")
     found.write()
     return found
 
 
-def trace_files(o: SimpleNamespace) -> tuple[Trace, Callable[[int], str]]:
-    """Run ``trace``, short of printing; what was found, and place of a row."""
-    o.show, o.id = (), None
-    check_reading(o)
-    check_outputs(o)
-    data, examples = open_data(o, o.data), open_data(o, o.examples, False)
-    chosen, o.exclude = choose_features(o, data), ()  # examples need not have these
-    both = read(o, data, chosen, examples)
-    model = with_encoder(make_model(o.model, o.seed), both)
-    rows, asked = np.split(np.arange(len(both.labels)), [both.n])
-    X, y = take_rows(both.X, rows), both.labels[rows]
-    given = both.labels[asked] if o.label in examples.names else None
+def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
+    """Run ``trace``, short of printing."""
+    check_files(o)
+    o.elsewhere, o.needs_features = None, True
+    both = [open_table(path, o.separator, o.encoding) for path in (o.data, o.examples)]
+    rows = read(o, *both)
+    model = with_encoder(make_model(o.model, o.seed), rows, o.seed)
+    of_file, asked = np.split(np.arange(len(rows.X)), [rows.n])
+    X, (y, labels) = take_rows(rows.X, of_file), np.split(rows.labels, [rows.n])
     how = {"score": o.score, "n_top": o.top, "all_labels": o.all_labels}
     with refusing():
-        found = trace(model.fit(X, y), X, y, take_rows(both.X, asked), given, **how)
-    table = pd.DataFrame(both.X, columns=both.shown["feature_names"])
+        given = labels if len(labels) else None
+        found = trace(model.fit(X, y), X, y, take_rows(rows.X, asked), given, **how)
+    found = replace(found, index=rows.shown["index"])
     with all_or_none(o.outputs) as paths:
         if "ranks" in paths:
             found.to_frame().to_csv(paths["ranks"], index=False)
         if "report" in paths:
-            parts = table.iloc[rows], table.iloc[asked], paths["report"]
-            title = data.path.name
+            looks = rows.looks()
+            parts = take_rows(looks, of_file), take_rows(looks, asked), paths["report"]
+            title = o.data.name
             found.report(*parts, n_top=o.top, title=title, overwrite=True)
-    return found, data.place
+    return found, rows
+
+
+def draw_trace(found: Trace, rows: Rows) -> str:
+    """Draw a table for people."""
+    frame = found.to_frame()
+    is_first, of = frame["rank"] == 1, frame["row"].tolist()
+    columns = {
+        "example": frame["example"].where(is_first, None),
+        "read as": frame["label"].where(is_first, None),
+        "taught by": rows.called(of),
+        "labelled": frame["row_label"],
+        "score": frame["score"].map("{:.3g}".format),
+    }
+    return draw(beside(columns, rows.texts(of)))

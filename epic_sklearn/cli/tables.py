@@ -10,21 +10,19 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..validation import is_missing
 from .columns import (
     Place,
     Unusable,
+    are_names,
     as_numbers,
     as_option,
-    counts_rows,
-    need,
     refuse_if,
     refusing,
     unknown,
@@ -33,7 +31,9 @@ from .columns import (
 CHUNK = 10_000  # records held as Python strings at a time
 LINES = [s + gz for s in (".csv", ".tsv", ".jsonl", ".ndjson") for gz in ("", ".gz")]
 GZIP = (zlib.error, gzip.BadGzipFile)
-Raw = tuple[list[Any], dict[str, Any]]  # labels, and columns as a file holds them
+# Columns (n, ...) by name: an array of numbers, a pandas series of texts, or an
+# error that says why neither can be read.
+Raw = dict[str, Any]
 
 
 def format_of(path: Path) -> str:
@@ -42,24 +42,25 @@ def format_of(path: Path) -> str:
     return "".join(path.suffixes[-n:]).lower()
 
 
-def open_by(path: Path, readers: dict[str, Any]) -> Any:
-    """Read a file by its suffix; refuse other formats, and empty files."""
+def check_format(path: Path, known: Sequence[str]) -> str:
+    """Return the suffix of a file; refuse other formats, and empty files."""
     suffix = format_of(path)
-    if suffix not in readers:
-        known = ", ".join(readers)
-        raise Unusable(f"{path} ends in {suffix!r}; the formats read are {known}.")
+    refuse_if(
+        suffix not in known,
+        f"{path} ends in {suffix!r}; the formats read are {', '.join(known)}.",
+    )
     refuse_if(path.stat().st_size == 0, f"{path} is empty.")
-    return readers[suffix](path)
+    return suffix
 
 
-def load_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
-    """Load an array, or all of an archive's arrays by name; never unpickles."""
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Load the arrays of an archive by name, or one; never unpickles."""
     name, arrays = "", {}
     try:
         with open(path, "rb") as file:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
-                return loaded
+                return {path.stem: loaded}
             for name in loaded.files:
                 arrays[name] = np.asarray(loaded[name])
     except Exception as error:  # NumPy and zipfile raise all kinds on broken bytes
@@ -76,8 +77,8 @@ def load_arrays(path: Path) -> np.ndarray | dict[str, np.ndarray]:
 class Table:
     """Rows with named columns, in a file."""
 
-    kind, row_kind = "column", "Row"
-    row_name: Any = None  # of a row number, what a person finds it by
+    kind = "column"
+    index: Any = None  # by what a person finds rows, if not by their numbers
     hint = ""  # at what may be wrong where a column is not found
 
     def __init__(self, path: Path, names: list[str]) -> None:
@@ -89,70 +90,73 @@ class Table:
 
     def place(self, row: int) -> str:
         """Where a person finds a row."""
-        number = self.row_name(row) if self.row_name else row
-        return f"{self.row_kind.lower()} {number}"
+        if self.index is None:
+            return f"row {row}"
+        return f"{self.index.name.lower()} {self.index[row]}"
 
-    def columns(self, label: str) -> list[str]:
-        """Name what has one entry for each label."""
-        return self.names
+    def features(self, label: str, chosen: Sequence[str], beside: Any) -> list[str]:
+        """Name the columns of features: those chosen, or all but the label."""
+        names = [name for name in chosen or self.names if name not in beside]
+        return [name for name in names if name != label]
+
+    def left_whole(self, label: str, cut: Collection[str]) -> list[str]:
+        """Name what is as long as the label and not cut."""
+        return []
 
 
 class LinesFile(Table):
     """A CSV file with a header line, or JSON lines; packed (``.gz``) or plain."""
 
-    row_kind = "Line"
-
     def __init__(self, path: Path, separator: str | None, encoding: str | None) -> None:
         self.path, suffix = path, format_of(path).removesuffix(".gz")
-        self.separator = separator or ("\t" if suffix == ".tsv" else ",")
-        self._encoding = encoding or "utf-8"
+        self._separator = separator or ("\t" if suffix == ".tsv" else ",")
+        self._encoding = encoding
         self._is_json = suffix in (".jsonl", ".ndjson")
+        self._header_end = 0  # the line
         if self._is_json:
-            keys = (record for _, record, _ in self._records())
-            names = list(dict.fromkeys(itertools.chain.from_iterable(keys)))
+            keys = itertools.chain.from_iterable(
+                record for _, record in self._records()
+            )
+            names = list(dict.fromkeys(keys))
         else:
-            names = next(self._records(), (0, [], ""))[1]
-        if not names:
-            raise Unusable(f"{path} is empty: there is no header line.")
+            self._header_end, names = next(self._records(), (0, []))
+        refuse_if(not names, f"{path} is empty: there is no header line.")
         super().__init__(path, names)
         if len(names) == 1 and not self._is_json:
-            marks = set(";\t|,") & set(names[0]) - {self.separator}
+            marks = set(";\t|,") & set(names[0]) - {self._separator}
             other = next(iter(sorted(marks)), "")
             asks = f" Is it separated by {other!r}? Give --separator." if other else ""
-            self.hint = f" Split at {self.separator!r} the header is one column.{asks}"
+            self.hint = f" Split at {self._separator!r} the header is one column.{asks}"
 
-    def row_name(self, row: int) -> str:
-        """Give the line of the file on which a record ends."""
-        return str(self._lines[row])
-
-    def read(self, label: str, names: Sequence[str]) -> Raw:
-        """Read labels and columns, all as text."""
-        self._lines: list[int] = []
+    def read(self, names: Sequence[str]) -> Raw:
+        """Read columns as text; rows are named by the line on which they end."""
+        lines = list[int]()
         parts = [pd.DataFrame(columns=self.names, dtype="str")]
         records = itertools.islice(self._records(), int(not self._is_json), None)
         while chunk := list(itertools.islice(records, CHUNK)):
-            rows = [self._fields(line, record) for line, record, _ in chunk]
-            if not self._lines:
+            rows = [self._fields(line, record) for line, record in chunk]
+            if not lines:
                 self._check_header(rows[0])
-            self._lines += [line for line, _, _ in chunk]
+            lines += [line for line, _ in chunk]
             table = pd.DataFrame(rows, columns=self.names, dtype="str")
-            parts.append(table[list(dict.fromkeys([label, *names]))])
+            parts.append(table[list(names)])
+        self.index = pd.Index(lines, name="Line")
         table = pd.concat(parts, ignore_index=True)
-        return table[label].tolist(), {name: table[name] for name in names}
+        return {name: table[name] for name in names}
 
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
-        """Copy the header and the kept lines as they are."""
-        records, how = self._records(), {"newline": "", "encoding": self._encoding}
-        with self._open(path, "wt", **how) as out:
-            if not self._is_json:
-                out.write(next(records)[2])
-            for (_, _, text), kept in zip(records, keep, strict=True):
-                if kept:
-                    out.write(text)
+        """Copy the lines of the header and of kept rows as they are."""
+        ends = [0, self._header_end, *self.index]
+        is_kept = np.repeat([True, *keep], np.diff(ends))
+        encoding = self._encoding or "utf-8"  # the mark at its start is copied, too
+        files = self._open(self.path, "rt", encoding), self._open(path, "wt", encoding)
+        with files[0] as file, files[1] as out:
+            out.writelines(itertools.compress(file, is_kept))
 
-    def _open(self, path: Path, mode: str, **how: Any) -> Any:
+    def _open(self, path: Path, mode: str, encoding: str) -> Any:
         is_packed = self.path.suffix.lower() == ".gz"
-        return (gzip.open if is_packed else open)(path, mode, **how)
+        opened = gzip.open if is_packed else open
+        return opened(path, mode, encoding=encoding, newline="")
 
     def _fields(self, line: int, record: Any) -> list[str]:
         if self._is_json:
@@ -160,7 +164,7 @@ class LinesFile(Table):
         if len(record) != len(self.names):
             raise Unusable(
                 f"{self.path}, line {line}: {len(record)} fields where the header has "
-                f"{len(self.names)} (separator {self.separator!r})."
+                f"{len(self.names)} (separator {self._separator!r})."
             )
         return record
 
@@ -168,39 +172,35 @@ class LinesFile(Table):
         """Refuse a first line that can be a row of data, such as the next one is."""
         pairs = zip(self.names, first, strict=True)
         found = [name for name, text in pairs if as_numbers([text]) is not None]
-        numbers = as_numbers(found or ["none"])
-        is_name = numbers is None or np.isnan(numbers).any() or counts_rows(numbers)
-        if not is_name:
-            raise Unusable(
-                f"The first line of {self.path} looks like a row of data: "
-                f"{', '.join(self.names[:20])}. Put a line of names above it."
-            )
+        # A few small numbers may be either; pandas numbers nameless columns from 0.
+        is_row = found and (not are_names(found) or found == ["0", "1"])
+        refuse_if(
+            is_row and found != self.names,
+            f"The first line of {self.path} looks like a row of data: "
+            f"{', '.join(self.names[:20])}. Put a line of names above it.",
+        )
 
-    def _records(self) -> Iterator[tuple[int, Any, str]]:
-        """Line number, fields and text of each record; blank lines are none."""
-        line, texts = 0, list[str]()
+    def _records(self) -> Iterator[tuple[int, Any]]:
+        """Line on which each record ends, and its fields; blank lines are none."""
+        line = 0
 
-        def remembered() -> Iterator[str]:
+        def counted() -> Iterator[str]:
             nonlocal line
-            for text in file:
-                line += 1
-                texts.append(text)
-                yield text if line > 1 else text.removeprefix("\ufeff")
+            for line, text in enumerate(file, 1):  # noqa: B007, the next record's end
+                yield text
 
-        reader: Any = map(_json_record, remembered())
+        reader: Any = map(_json_record, counted())
         if not self._is_json:
-            reader = csv.reader(remembered(), delimiter=self.separator, strict=True)
-        how = {"newline": "", "encoding": self._encoding}
+            reader = csv.reader(counted(), delimiter=self._separator, strict=True)
         try:
-            with self._open(self.path, "rt", **how) as file:
+            with self._open(self.path, "rt", self._encoding or "utf-8-sig") as file:
                 for record in reader:
                     if record:
-                        yield line, record, "".join(texts)
-                    texts.clear()
+                        yield line, record
         except LookupError as error:
             raise Unusable(f"--encoding: {error}.") from error
         except UnicodeError as error:
-            name = self._encoding.upper()
+            name = (self._encoding or "utf-8").upper()
             why = f"{error} after line {line}; give --encoding, such as latin-1, utf-16"
             raise Unusable(f"{self.path} is not {name} text: {why}.") from error
         except (csv.Error, ValueError, RecursionError, EOFError, *GZIP) as error:
@@ -226,27 +226,27 @@ class ParquetFile(Table):
     """A Parquet file of flat columns."""
 
     def __init__(self, path: Path) -> None:
-        need("pyarrow", "parquet", "Parquet files need")
+        install = "pip install 'epic-sklearn[parquet]'."
+        refuse_if(not find_spec("pyarrow"), f"Parquet files need pyarrow: {install}")
         import pyarrow
         import pyarrow.parquet
 
         self._arrow, self._parquet = pyarrow, pyarrow.parquet
-        self._reading = partial(refusing, f"{path} is no Parquet file that is read: ")
-        with self._reading():
+        self._refusing = f"{path} is no Parquet file that is read: "
+        with refusing(self._refusing):
             schema = self._parquet.read_schema(path)
         index = (schema.pandas_metadata or {}).get("index_columns", [])
         super().__init__(path, [name for name in schema.names if name not in index])
 
-    def read(self, label: str, names: Sequence[str]) -> Raw:
-        """Read labels, and columns as text or numbers."""
-        with self._reading():
-            wanted = list(dict.fromkeys([label, *names]))
-            table = self._parquet.read_table(self.path, columns=wanted)
-            return table[label].to_pylist(), {n: self._raw(table[n]) for n in names}
+    def read(self, names: Sequence[str]) -> Raw:
+        """Read columns as numbers or text."""
+        with refusing(self._refusing):
+            table = self._parquet.read_table(self.path, columns=list(names))
+            return {name: self._raw(table[name]) for name in names}
 
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
         """Write the kept rows with the types and metadata of the original."""
-        with self._reading():
+        with refusing(self._refusing):
             table = self._parquet.read_table(self.path)
         # Arrow has no filter for its view types: it gets each run of kept rows.
         edges = np.flatnonzero(np.diff(keep, prepend=False, append=False))
@@ -256,18 +256,18 @@ class ParquetFile(Table):
 
     def _raw(self, values: Any) -> Any:
         types, kind = self._arrow.types, values.type
-        is_whole = types.is_integer(kind) and not values.null_count
-        if types.is_floating(kind) or is_whole:
+        is_whole = types.is_integer(kind) or types.is_boolean(kind)
+        if types.is_floating(kind) or (is_whole and not values.null_count):
             return values.to_numpy()
-        if types.is_boolean(kind):
-            return values.cast("float64").to_numpy()
         is_category = types.is_dictionary(kind)
         if is_category:
             values = values.cast(kind.value_type)
         try:
             texts = values.cast("large_string").to_pandas().fillna("")
         except self._arrow.ArrowException:
-            return f"is of type {kind}, which is neither number, date nor text"
+            return Unusable(
+                f"is of type {kind}, which is neither number, date nor text"
+            )
         return texts.astype("category") if is_category else texts
 
 
@@ -277,117 +277,116 @@ class NpzFile(Table):
     kind = "array"
 
     def __init__(self, path: Path) -> None:
-        loaded = load_arrays(path)
-        if isinstance(loaded, np.ndarray):
-            raise Unusable(f"{path} is one array; give an .npz archive of several.")
-        self.arrays = loaded
-        super().__init__(path, list(loaded))
+        self._arrays = load_arrays(path)
+        super().__init__(path, list(self._arrays))
 
-    def read(self, label: str, names: Sequence[str]) -> Raw:
-        """Read labels, and blocks of numbers (n, k) or columns of text."""
-        labels, raw = self._decoded(label), dict[str, Any]()
-        labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
-        shape = f"{labels.shape}; it must be (n,), one label a row"
-        refuse_if(labels.ndim != 1, f"Label array {label!r} has shape {shape}.")
+    def read(self, names: Sequence[str]) -> Raw:
+        """Read arrays of numbers as they are, and columns of text."""
+        raw: Raw = {}
         for name in names:
-            array = self._decoded(name)
-            if array.shape[:1] != labels.shape:
-                raise Unusable(
-                    f"Array {name!r} has shape {array.shape} and {label!r} "
-                    f"{len(labels)} labels; choose arrays with one row a label by "
-                    "--features, or leave this one out with --exclude."
-                )
-            if array.dtype.kind in "fiub":
-                raw[name] = array.reshape(len(array), -1) if array.ndim > 1 else array
+            array = self._arrays[name]
+            if array.dtype.kind == "S":
+                with refusing(f"Array {name!r} holds bytes, not UTF-8 text: "):
+                    array = np.char.decode(array, "utf-8")
+            if array.dtype.kind in "fiub" and array.ndim:
+                raw[name] = array
             elif array.dtype.kind == "U" and array.ndim == 1:
-                raw[name] = array.astype(object)
+                raw[name] = pd.Series(array, dtype=object)
             else:
-                wrong = "which is neither of numbers nor one text a row"
-                raw[name] = f"is of type {array.dtype}, {array.ndim}-D, {wrong}"
-        return labels.tolist(), raw
+                raw[name] = Unusable(
+                    f"is of type {array.dtype}, {array.ndim}-D, which is neither of "
+                    "numbers nor one text a row (of a table of texts give .csv or "
+                    ".parquet, or an array a column)"
+                )
+        return raw
 
-    def _decoded(self, name: str) -> np.ndarray:
-        array = self.arrays[name]
-        with refusing(f"Array {name!r} holds bytes, not UTF-8 text: "):
-            return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+    def features(self, label: str, chosen: Sequence[str], beside: Any) -> list[str]:
+        """Name the array of features, or those chosen; all have one row a label."""
+        names, arrays = super().features(label, chosen, beside), self._arrays
+        if len(names) > 1 and not chosen:
+            shapes = "; ".join(f"{k!r} of shape {arrays[k].shape}" for k in names)
+            likely = max(names, key=lambda k: (self._fits(k, label), arrays[k].ndim))
+            raise Unusable(
+                f"{self.path} holds several arrays besides the label {label!r}: "
+                f"{shapes}. Say which are the examples, for instance with --features "
+                f"{as_option([likely])}; several are put side by side."
+            )
+        for name in names:
+            refuse_if(
+                not self._fits(name, label),
+                f"Array {name!r} has shape {arrays[name].shape} and the label "
+                f"{label!r} {arrays[label].shape}; choose arrays with one row a label "
+                "by --features, or leave this one out with --exclude.",
+            )
+        return names
 
-    def several(self, label: str, names: Sequence[str]) -> Unusable:
-        """Error that asks which of several arrays are the examples."""
-        shapes = "; ".join(f"{k!r} of shape {self.arrays[k].shape}" for k in names)
-        long, arrays = self.as_long_as(label), self.arrays
-        likely = max(names, key=lambda k: (k in long, arrays[k].ndim))
-        return Unusable(
-            f"{self.path} holds several arrays besides the label {label!r}: {shapes}. "
-            "Say which are the examples, for instance with --features "
-            f"{as_option([likely])}; several are put side by side."
-        )
-
-    def as_long_as(self, label: str) -> list[str]:
-        """Name the other arrays that are as long as the label."""
-        n = self.arrays[label].shape[:1]
-        return [k for k, a in self.arrays.items() if a.shape[:1] == n and k != label]
-
-    def columns(self, label: str) -> list[str]:
-        """Name those of them that have one entry a row."""
-        return [k for k in self.as_long_as(label) if self.arrays[k].ndim == 1]
+    def left_whole(self, label: str, cut: Collection[str]) -> list[str]:
+        """Name what is as long as the label and not cut."""
+        return sorted(k for k in self.names if self._fits(k, label) and k not in cut)
 
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
         """Write the kept rows of the arrays to cut, the rest whole."""
         # Unlike numpy.savez it takes any name.
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, array in self.arrays.items():
+            for name, array in self._arrays.items():
                 array = array[keep] if name in cut else array
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                     np.lib.format.write_array(file, array, allow_pickle=False)
 
+    def _fits(self, name: str, label: str) -> bool:
+        arrays = self._arrays
+        return arrays[name].shape[:1] == arrays[label].shape[:1]
+
+
+def open_table(path: Path, separator: str | None, encoding: str | None) -> Any:
+    """Open a file of rows by its suffix."""
+    suffix = check_format(path, [*LINES, ".parquet", ".npz"])
+    if suffix in LINES:
+        return LinesFile(path, separator, encoding)
+    return ParquetFile(path) if suffix == ".parquet" else NpzFile(path)
+
+
+def n_rows(raw: Raw) -> int:
+    """Count rows by the first column that can be read."""
+    return next((len(v) for v in raw.values() if not isinstance(v, Unusable)), 0)
+
 
 def _joined(first: Any, more: Any) -> Any:
-    """Put a column of examples behind that of the data, or say why it cannot be."""
-    for part in (first, more):
-        if isinstance(part, str):
+    """Put one column behind another, or say why it cannot be."""
+    parts = [first, more]
+    for part in parts:
+        if isinstance(part, Unusable):
             return part
-    parts, shapes = [first, more], [part.shape[1:] for part in (first, more)]
+    shapes = [part.shape[1:] for part in parts]
     if shapes[0] != shapes[1]:
-        return f"has rows of shape {shapes[0]}, and {shapes[1]} in the examples"
+        return Unusable(
+            f"has rows of shape {shapes[0]}, and {shapes[1]} in the examples"
+        )
     if all(isinstance(part, np.ndarray) for part in parts):
         return np.concatenate(parts)
-    # Text in one file, numbers in the other: typed again as text.
-    texts = (
-        pd.Series(part).map(lambda value: "" if is_missing(value) else f"{value:.17g}")
-        if isinstance(part, np.ndarray) and part.dtype.kind in "fiub"
-        else pd.Series(part).astype("str")
-        for part in parts
-    )
-    return pd.concat(texts, ignore_index=True)
+    # Text in one file, maybe numbers in the other: typed again as text.
+    return pd.Series(list(map(str, itertools.chain(*parts))), dtype=object)
 
 
-def read_together(
-    data: Any, examples: Any, label: str, names: Sequence[str]
-) -> tuple[list[Any], dict[str, Any], Place, int]:
-    """Labels and columns of a file, behind them examples of another; place and n.
+def with_examples(
+    raw: Raw, used: Sequence[str], label: str, data: Any, examples: Any
+) -> tuple[Raw, Place]:
+    """Put examples behind columns of a table, and name the place of each row.
 
-    Examples without labels get one for now.
+    They must have the columns used; others that they lack are blank, or as a label
+    left out.
     """
-    known = examples.names
-    refuse_if(not names, f"{data.path} has no {data.kind} of features.{data.hint}")
-    for name in names:
-        if name not in known:
-            raise unknown(f"{data.kind} of the examples", name, known)
-    labels, raw = data.read(label, names)
-    n, has_labels = len(labels), label in known
-    if isinstance(examples, NpzFile) and not has_labels:
-        n_examples = len(examples.arrays[names[0]])
-        examples.arrays[label] = np.full(n_examples, labels[0])
-    counted = label if has_labels or isinstance(examples, NpzFile) else names[0]
-    of_examples, more = examples.read(counted, names)
-    for path, n_rows in ((data.path, n), (examples.path, len(of_examples))):
-        refuse_if(not n_rows, f"{path} has no rows.")
-    raw = {name: _joined(first, more[name]) for name, first in raw.items()}
+    for name in used:
+        if name not in examples.names:
+            raise unknown(f"{data.kind} of the examples", name, examples.names)
+    more = examples.read([name for name in raw if name in examples.names])
+    blank, n = pd.Series([""] * n_rows(more)), n_rows(raw)
 
     def place(row: int) -> str:
         if row < n:
             return data.place(row)
         return f"{examples.place(row - n)} of {examples.path.name}"
 
-    of_examples = of_examples if has_labels else labels[:1] * len(of_examples)
-    return labels + of_examples, raw, place, n
+    lacking = {name: blank for name in raw if name != label}
+    more = lacking | more
+    return raw | {k: _joined(raw[k], column) for k, column in more.items()}, place

@@ -5,7 +5,7 @@ from ._data import stand_out
 from ._decisions import fit_id
 from ._looks import check_images
 from ._trace_page import looks_of_trace, write_trace
-from ._write import all_or_none, write_page
+from ._write import all_or_none, check_path, write_page
 from .review import Reviewable
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "all_or_none",
     "as_text",
     "check_images",
+    "check_path",
     "fit_id",
     "looks_of_trace",
     "probabilities_of",

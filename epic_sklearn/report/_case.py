@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -81,8 +81,7 @@ class Case:
     title: str = ""
     images: Any = None
     feature_names: Any = None
-    row_kind: str = "Row"
-    row_name: Callable[[int], str] | None = None
+    index: Any = None  # by what a person finds rows, if not by their numbers
     asides: Mapping[str, Any] = field(default_factory=dict)  # columns (n,) of no use
     columns: Sequence[tuple[str, str]] = ()  # what was done to each
 

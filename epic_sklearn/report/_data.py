@@ -183,16 +183,12 @@ def _labels_and_predictions(
 
 def _names(case: Case, rows: np.ndarray) -> dict[str, Any]:
     """Say what rows are called, and name those that have more than a number."""
-    kind, name_of = case.row_kind, case.row_name
-    of_X: Any = case.X if is_dataframe(case.X) else case.schedule
-    index: Any = getattr(of_X, "index", None)
-    counts = (getattr(index, "start", None), getattr(index, "step", None)) == (0, 1)
-    if name_of is None and index is not None and not counts:
-        kind = str(getattr(index, "name", None) or "Index")
-        name_of = index.__getitem__
-    numbers = case.rows[rows].tolist()
-    names = name_of and {k: shortened(name_of(k)) for k in numbers}
-    return {"rowKind": kind, "names": names}
+    index = case.index
+    ends = getattr(index, "start", None), getattr(index, "step", None)
+    if index is None or ends == (0, 1):
+        return {"rowKind": "Row", "names": None}
+    names = {k: shortened(index[k]) for k in case.rows[rows].tolist()}
+    return {"rowKind": str(index.name or "Index"), "names": names}
 
 
 def _texts(asides: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any]]:
@@ -228,7 +224,7 @@ def page_data(case: Case, shown: Shown, span: Any) -> dict[str, Any]:
     if shown.images and case.feature_names is None and not is_dataframe(X):
         names = None  # x0, x1, ... of an image say nothing
     flagged, near, needed = shown.flagged, shown.near, shown.needed
-    asides = {k: texts for k, texts in case.asides.items() if k != case.row_kind}
+    asides = dict(case.asides)
     if is_text(X):
         asides = {"Text": X, **asides}
     elif is_dataframe(X):

@@ -59,5 +59,6 @@ def write_trace(
     for line in found.to_frame().query("rank <= @n_top").to_dict("records"):
         row = {"index": line["row"], **line, **shown(of_rows[line["row"]])}
         parts[line["example"]]["rows"].append(row)
-    context = {"title": title, "n": found.n_rows, "examples": parts}
+    kind = "Row" if found.index is None else str(found.index.name or "Index")
+    context = {"title": title, "n": found.n_rows, "examples": parts, "row_kind": kind}
     return fill(path, "trace.html", ["trace.js"], **context)

@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import to_numpy
+from ..base import is_dataframe, to_numpy
 from ..frames import RowsToFrame, index_of
 from ..gradients import Gradients, check_gradients
 from ..gradients.items import (
@@ -234,15 +234,17 @@ class Reviewable(RowsToFrame):
         epochs = asdict(schedule.epochs)
         settings |= {name: epochs[name] for name in epochs if name in settings}
         settings |= {f"rule__{name}": value for name, value in of_rule}
+        shown = to_numpy(in_memory(seen if steps is None else X))
         return Case(
             schedule,
             rows,
             n,
-            to_numpy(in_memory(seen if steps is None else X)),
+            shown,
             gradients,
             probabilities,
             {k: plain(v) for k, v in settings.items() if k not in NOT_SHOWN},
             self._way_back,
+            index=getattr(shown if is_dataframe(shown) else schedule, "index", None),
         )
 
     def _rows_of_the_fit(

@@ -77,6 +77,7 @@ function showDetail() {
     ? document.activeElement.dataset : null;
   panel.hidden = current === null;
   if (current === null) return;
+  showSpace(table.label[current]);
   const near = table.near[current];
   const parts = [make("h3", {}, titleOf(table.row[current]))];
   if (data.thumbnails !== null) {

@@ -84,5 +84,5 @@ function startTable() {
   showProgress();
 }
 
-if (table.row.length) startTable();
 startScatter();
+if (table.row.length) startTable();

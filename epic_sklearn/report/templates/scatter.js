@@ -113,6 +113,14 @@ function describeSpace() {
     count(space.nKept)} kept, ${count(space.flagged.length)} flagged`);
 }
 
+// The space of a class: that of the selected row, or of the reader's choice.
+function showSpace(code) {
+  if (chooser.value !== String(code)) hover(null);
+  chooser.value = code;
+  describeSpace();
+  redrawSpace();
+}
+
 function nearestPoint(x, y) {
   let best = null, distance = 14 * 14;
   for (const point of points) {
@@ -170,14 +178,11 @@ function startScatter() {
     const text = `${data.labels[code]} (${count(space.flagged.length)} flagged)`;
     chooser.append(make("option", { value: code }, text));
   });
-  const most = data.spaces.reduce(
-    (best, space, i) => space.flagged.length > data.spaces[best].flagged.length ? i : best, 0);
-  chooser.value = most;
   const names = { kept: "kept", flagged: "flagged", keep: "marked keep", drop: "marked drop" };
   for (const [kind, text] of Object.entries(names)) {
     byId("legend").append(make("li", { "data-kind": kind }, make("canvas"), text));
   }
-  const change = () => { hover(null); describeSpace(); redrawSpace(); };
+  const change = () => { hover(null); showSpace(chooser.value); };
   chooser.addEventListener("change", change);
   byId("space-spread").addEventListener("change", change);
   canvas.addEventListener("pointermove", (event) =>
@@ -198,7 +203,7 @@ function startScatter() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   dark.addEventListener("change", () => { drawLegend(); redrawSpace(); });
   drawLegend();
-  describeSpace();
+  showSpace(0);
 }
 
 function drawLegend() {

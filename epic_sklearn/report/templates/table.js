@@ -168,7 +168,6 @@ function select(i, takeFocus = false) {
   showCurrent(rendered.get(i), true);
   if (takeFocus) rendered.get(i).focus({ preventScroll: true });
   showDetail();
-  redrawSpace();
 }
 
 function scrollToCurrent() {

@@ -1,0 +1,274 @@
+"""The rows of a command: a file's as a table for the model, or gradients elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
+
+from .. import report
+from ..gradients import logit_gradients
+from ..rules.base import label_columns
+from . import columns, tables
+from .columns import Column, Unusable, refuse_if, refusing, unknown
+
+MATRICES = (".csv", ".tsv", ".parquet", ".npz", ".npy")
+
+
+@dataclass
+class Rows:
+    """What was read of a file, with examples behind its rows if there are any."""
+
+    data: Any  # the table
+    n: int  # rows of the file
+    labels: np.ndarray  # of the rows, and of examples if they have one
+    X: Any  # what the model sees; None where no column is for it
+    used: list[str]  # columns or arrays of features
+    beside: dict[str, str]  # others that were named, and the option that says so
+    asides: dict[str, Any]  # columns that are shown only
+    shown: dict[str, Any]  # what pages show of the file: fields of a Case
+    notes: list[str]
+
+    def called(self, rows: Sequence[int]) -> list[str]:
+        """Where rows stand, each behind its name of --id."""
+        places = list(map(self.data.place, rows))
+        if "--id" in self.beside.values():
+            names = (self.shown["index"][row] for row in rows)
+            places = [f"{name}, {at}" for name, at in zip(names, places, strict=True)]
+        return places
+
+    def texts(self, rows: Sequence[int]) -> dict[str, list[str]]:
+        """Give what --show names, of some rows."""
+        asked = [k for k in self.asides if self.beside.get(k) == "--show"]
+        short = report.shortened
+        return {k: [short(self.asides[k][row], 60) for row in rows] for k in asked}
+
+    def looks(self) -> Any:
+        """Give what rows and examples look like: pictures, or a table."""
+        shown = self.shown
+        if shown["images"] is not None:
+            return shown["images"]
+        if "X" in shown:
+            return shown["X"]
+        beside = [pd.Series(v, name=name) for name, v in shown["asides"].items()]
+        table = pd.DataFrame(self.X, columns=shown["feature_names"])
+        return pd.concat([*beside, table], axis=1)
+
+
+def split_names(given: Sequence[str], data: Any) -> tuple[str, ...]:
+    """Names of a comma-separated option that may be given several times.
+
+    A name that itself holds a comma is given alone, or quoted as in a CSV file.
+    """
+    names: list[str] = []
+    for text in given:
+        names += [text] if text in data.names else next(csv.reader([text]), [""])
+    for name in names:
+        if name not in data.names:
+            raise unknown(data.kind, name, data.names)
+    return tuple(dict.fromkeys(names))
+
+
+def names_beside(o: SimpleNamespace, data: Any) -> dict[str, str]:
+    """Columns that are shown and no features, and the option that says so."""
+    if o.label not in data.names:
+        raise unknown(data.kind, o.label, data.names, data.hint)
+    given = {"--exclude": o.exclude, "--show": o.show, "--id": [o.id] * bool(o.id)}
+    found = {k: way for way in given for k in split_names(given[way], data)}
+    is_both = o.label == o.id or o.label in split_names(o.features, data)
+    refuse_if(is_both, f"{o.label!r} is the label; it cannot be a feature or id, too.")
+    return {name: way for name, way in found.items() if name != o.label}
+
+
+def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
+    """Read labels, the features typed as a table, and what is shown beside."""
+    beside, chosen = names_beside(o, data), split_names(o.features, data)
+    used = data.features(o.label, chosen, beside) if o.needs_features else []
+    raw = data.read([o.label, *([] if o.elsewhere else used), *beside])
+    place, n = data.place, tables.n_rows(raw)
+    refuse_if(not n, f"{data.path} has no rows.")
+    if examples is not None:
+        raw, place = tables.with_examples(raw, used, o.label, data, examples)
+    labels = columns.check_labels(o.label, raw.pop(o.label), place)
+    asides = {name: raw.pop(name) for name in beside}
+    as_text = split_names(o.as_text, data)
+    numbers = o.decimal, o.thousands, o.missing, o.date_format
+    pictures = [values for values in raw.values() if np.ndim(values) == 4]
+    done = columns.type_columns(raw, columns.Reading(*numbers, as_text, chosen), place)
+    X, names = _join([column for column in done if column.values is not None])
+    more, images = _left_out(asides, beside, len(labels if X is None else X))
+    asides = {c.name: c.aside for c in done + more if c.aside is not None}
+    shown = {
+        "title": data.path.name,
+        "images": images,
+        "feature_names": names,
+        "index": pd.Index(asides[o.id], name=o.id) if o.id else data.index,
+        "asides": {name: texts for name, texts in asides.items() if name != o.id},
+        "columns": [(column.name, column.what) for column in done + more],
+    }
+    if pictures and images is None:
+        shown |= {"X": pictures[0], "feature_names": None}
+    notes = columns.notes_of_counts(done)
+    return Rows(data, n, labels, X, used, beside, asides, shown, notes)
+
+
+def _left_out(
+    raw: dict[str, Any], beside: dict[str, str], n: int
+) -> tuple[list[Column], Any]:
+    """Columns (n,) that are shown only; and pictures that are."""
+    found, images = [], None
+    for name, option in beside.items():
+        texts = raw[name] if np.shape(raw[name]) == (n,) else None
+        if texts is None and option == "--show":
+            with refusing(f"{name!r} is not of pictures: "):
+                images = report.check_images(raw[name], n)
+        why = "it has not one text or number a row."
+        refuse_if(texts is None and option == "--id", f"--id {name}: {why}")
+        found.append(Column(name, None, f"left out: {option}", texts))
+    return found, images
+
+
+def _join(used: Sequence[Column]) -> tuple[Any, list[str]]:
+    """All columns side by side, an array where all are numbers; and their names."""
+    blocks, names = [column.values for column in used], list[str]()
+    for name, block in zip((column.name for column in used), blocks, strict=True):
+        n = int(np.prod(block.shape[1:]))
+        names += [name] if block.ndim == 1 else [f"{name}[{j}]" for j in range(n)]
+    if any(block.dtype.kind not in "fiub" for block in blocks):
+        frame = pd.concat([pd.DataFrame(block) for block in blocks], axis=1)
+        return frame.set_axis(names, axis=1), names
+    if len(blocks) == 1:
+        return blocks[0].reshape(len(blocks[0]), -1), names
+    return np.column_stack(blocks) if blocks else None, names
+
+
+def _read_frame(path: Path, what: str, expected: Sequence[str]) -> pd.DataFrame:
+    """Read columns, of text only numbers; those without names are numbered."""
+    suffix = tables.check_format(path, MATRICES)
+    if suffix == ".parquet":
+        tables.ParquetFile(path)  # says why it cannot be read
+        return pd.read_parquet(path)
+    if suffix in (".npz", ".npy"):
+        arrays = tables.load_arrays(path)
+        classes = arrays.pop("classes", None)
+        classes = None if classes is None else classes.ravel().astype(str)
+        name = what if len(arrays) > 1 else next(iter(arrays), what)
+        call = f"call one of them {what!r}."
+        refuse_if(name not in arrays, f"{path} holds {', '.join(arrays)}; {call}")
+        return pd.DataFrame(arrays[name], columns=classes)
+    with open(path, encoding="utf-8-sig") as file:
+        line = file.readline().rstrip("\n")
+        sep = next((c for c in "\t;, " if c in line), ",")
+        first = next(csv.reader([line], delimiter=sep, skipinitialspace=True), [])
+        is_named = columns.are_names(first) or set(first) >= set(expected or "?")
+        file.seek(0)
+        return pd.read_csv(
+            file,
+            header=0 if is_named else None,
+            sep=sep,
+            dtype=float,
+            skipinitialspace=True,
+        )
+
+
+def _read_matrix(
+    path: Path, what: str, n: int, expected: Sequence[str] = ()
+) -> tuple[np.ndarray, list[str] | None, bool]:
+    """Numbers (n, d), their columns' names, and whether an index counts the rows."""
+    with refusing(
+        f"{path}: ", ". It must hold rows of numbers, one for each of the data."
+    ):
+        frame = _read_frame(path, what, expected)
+        if not isinstance(frame.index, pd.RangeIndex) or frame.index.step != 1:
+            frame.insert(0, "", frame.index)
+    is_named = not pd.api.types.is_integer_dtype(frame.columns)
+    names, matrix = [str(name).strip() for name in frame.columns], frame.to_numpy()
+    refuse_if(
+        matrix.dtype.kind not in "fiub" or not matrix.size or len(matrix) != n,
+        f"{path} has {what} of shape {matrix.shape} and type {matrix.dtype}; the "
+        f"data have {n} rows. Give numbers, one row for each, in the same order, "
+        "under a header that is no row of numbers.",
+    )
+    nameless = columns.NAMELESS.fullmatch
+    is_index = np.array([bool(is_named and nameless(name)) for name in names])
+    refuse_if(
+        not all(columns.counts_rows(column) for column in matrix[:, is_index].T),
+        f"{path} has an index, and it does not count the rows: they are in another "
+        "order than the data's, or some are missing. Sort them, then write the file "
+        "without the index (of pandas: index=False).",
+    )
+    names, matrix = list(itertools.compress(names, ~is_index)), matrix[:, ~is_index]
+    bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+    where = f"{len(bad)} rows, the first of them row {bad[:1]} (from 0)"
+    refuse_if(len(bad), f"The {what} in {path} are not finite in {where}.")
+    return matrix, names if is_named else None, bool(is_index.any())
+
+
+def _refuse_other_order(
+    path: Path, probabilities: np.ndarray, codes: np.ndarray, texts: list[str]
+) -> None:
+    """Refuse columns without names that fit the labels better in another order."""
+    given = pd.DataFrame(probabilities).groupby(codes).sum().to_numpy()
+    rows, best = linear_sum_assignment(given, maximize=True)
+    # Random probabilities gain less than that.
+    if given[rows, best].sum() - np.trace(given) > 2 * np.sqrt(len(codes)):
+        order = [texts[j] for j in np.argsort(best)]
+        raise Unusable(
+            f"The columns of {path} have no names, and fit the labels better in the "
+            f"order {order[:20]} than in the sorted one, {texts[:20]}. Name them."
+        )
+
+
+def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Gradients by probabilities from a file, and these with their columns' labels."""
+    classes, codes = np.unique(labels, return_inverse=True)
+    texts = [str(each) for each in classes.tolist()]
+    matrix, given, _ = _read_matrix(path, "probabilities", len(labels), texts)
+    names = texts if given is None else given
+    if not set(texts) <= set(names) or len(names) != matrix.shape[1]:
+        how = "without names" if given is None else f"named {given[:20]}"
+        raise Unusable(
+            f"{path} has {matrix.shape[1]} columns {how}, and the {len(classes)} "
+            f"classes are {texts[:20]}. Name the columns by class."
+        )
+    places = np.array([names.index(text) for text in texts])
+    with refusing(f"{path}: "):
+        gradients = logit_gradients(matrix, places[codes])
+    if given is None:
+        _refuse_other_order(path, matrix, codes, texts)
+    of_columns = np.array(names, dtype=object)  # more than there are labels, maybe
+    of_columns[places] = classes
+    return gradients, (matrix, of_columns)
+
+
+def read_gradients(path: Path, labels: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Gradients from a file, and whether they prove to be in the order of the rows.
+
+    Softmax minus one-hot does: the filter refuses that of other labels.
+    """
+    gradients, _, has_index = _read_matrix(path, "gradients", len(labels))
+    column, is_error, _ = label_columns(gradients)
+    return gradients, has_index or (bool(is_error.all()) and len(set(column)) > 1)
+
+
+def from_elsewhere(o: SimpleNamespace, rows: Rows) -> None:
+    """Let gradients that are computed already be the table."""
+    if o.probabilities is not None:
+        rows.X, rows.shown["probabilities"] = read_probabilities(
+            o.probabilities, rows.labels
+        )
+    else:
+        rows.X, is_proved = read_gradients(o.gradients, rows.labels)
+        rows.notes += [
+            f"Nothing in {o.gradients} says which row a gradient is of: they are taken "
+            "to be in the order of the data."
+        ] * (not is_proved)
+    rows.shown["feature_names"] = [f"gradient {j}" for j in range(rows.X.shape[1])]
