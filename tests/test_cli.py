@@ -34,7 +34,8 @@ from epic_sklearn import (
     logit_gradients,
 )
 from epic_sklearn import PrecomputedGradients as Precomputed
-from epic_sklearn.cli import main, scan as work, tables
+from epic_sklearn.cli import main, tables
+from epic_sklearn.cli import scan as work
 from epic_sklearn.cli.commands import cli
 from epic_sklearn.report import fit_id
 from epic_sklearn.rules import DeepKNN, FarNeighbors, IsolatedMedoids
@@ -456,6 +457,28 @@ def test_no_partial_file_is_left_by_the_helper(tmp_path):
         paths["out"].write_text("whole")
         assert not target.exists()
     assert target.read_text() == "whole" and len(os.listdir(tmp_path)) == 1
+
+
+def test_columns_that_have_names_of_ours_are_told_apart(folder, capsys, monkeypatch):
+    pytest.importorskip("jinja2")
+    monkeypatch.setenv("COLUMNS", "200")
+    frame = pd.read_csv("iris.csv")
+    ours = ["row", "kept", "isolation_score", "label", "class", "Line", "data row"]
+    for name in ours:
+        frame[name] = [f"{name} {i} of the file" for i in range(150)]
+    frame.to_csv("names.csv", index=False)
+    options = ["--mask", "mask.csv", "--report", "page.html"]
+    options += ["--exclude", ",".join(ours[1:5]), "--show", "row,data row,class,Line"]
+    assert scan("names.csv", "--label", "species", *options) == 0
+    table = capsys.readouterr().out.partition("most suspicious")[2]
+    assert "data class" in table and "virginica" in table
+    mask = mask_of()
+    assert mask["row"].tolist() == list(range(150))
+    assert mask["data isolation_score"][3] == "isolation_score 3 of the file"
+    assert mask["data data row"][3] != mask["data row"][3]
+    assert {"row 3 of the file", "data row 3 of the file"} <= set(mask.iloc[3])
+    assert {"class", "Line"} <= set(mask)
+    assert '"Line 0 of the file"' in (folder / "page.html").read_text()
 
 
 def test_arrays_of_any_name_come_back(folder):

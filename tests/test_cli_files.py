@@ -168,6 +168,15 @@ def test_decimal_commas(folder, capsys):
     assert "Column 'b' holds numbers" in message and "--thousands ." in message
 
 
+def test_decimal_commas_in_quotes(folder):
+    frame = iris()
+    frame.to_csv("en.csv", index=False)
+    texts = frame.map(str).map(lambda text: text.replace(".", ","))
+    texts.to_csv("quoted.csv", index=False)
+    found = kept("quoted.csv", *BY_SPECIES, "--decimal", ",")
+    assert found == kept("en.csv", *BY_SPECIES)
+
+
 @pytest.mark.parametrize(
     "values",
     [

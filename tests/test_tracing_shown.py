@@ -126,3 +126,32 @@ def test_command_refuses(files, capsys, arguments, message):
     pd.read_csv("bare.csv").iloc[:, 1:].to_csv("short.csv", index=False)
     pd.read_csv("asked.csv").assign(species="rose").to_csv("other.csv", index=False)
     assert message in run(capsys, *arguments, status=2)
+
+
+def test_rows_are_named_as_a_scan_names_them(files, capsys, monkeypatch):
+    """By their line, or by --id; columns that the examples lack may be shown."""
+    monkeypatch.setenv("COLUMNS", "200")
+    table = pd.read_csv("iris.csv")
+    table["tag"] = [f"F{i:03d}" for i in range(150)]
+    table["score"] = [f"seen by reader {i}" for i in range(150)]
+    table.to_csv("tagged.csv", index=False)
+    page = ["--report", "why.html", "--top", "2"]
+    run(capsys, "iris.csv", "asked.csv", *page)
+    text = Path("why.html").read_text()
+    assert ">Line</th>" in text and 'data-row="0" data-name="2"' in text
+    options = ["--id", "tag", "--show", "score", "--force"]
+    out = run(capsys, "tagged.csv", "asked.csv", *page, *options)
+    assert "F000, line 2" in out and "data score" in out  # one of ours is "score"
+    assert "seen by reader 0" in out
+    text = Path("why.html").read_text()
+    assert ">tag</th>" in text and 'data-row="0" data-name="F000"' in text
+    assert "score seen by reader 0" in text
+
+
+def test_pictures_are_shown_as_such(files, capsys):
+    pixels = np.random.default_rng(0).random((150, 1, 4, 4))
+    pixels[:, 0, 0, :2] += 3 * X[:, 2:4]
+    np.savez("train.npz", X=pixels, species=Y)
+    np.savez("asked.npz", X=pixels[:2])
+    run(capsys, "train.npz", "asked.npz", "--report", "why.html", "--top", "2")
+    assert Path("why.html").read_text().count("data:image/png") == 6

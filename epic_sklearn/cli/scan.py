@@ -383,10 +383,10 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
 def draw_trace(found: Trace, rows: Rows) -> str:
     """Draw a table for people."""
     frame = found.to_frame()
-    is_first, of = frame["rank"] == 1, frame["row"].tolist()
+    lines, of = list(frame.itertuples()), frame["row"].tolist()
     columns = {
-        "example": frame["example"].where(is_first, None),
-        "read as": frame["label"].where(is_first, None),
+        "example": [line.example if line.rank == 1 else None for line in lines],
+        "read as": [line.label if line.rank == 1 else None for line in lines],
         "taught by": rows.called(of),
         "labelled": frame["row_label"],
         "score": frame["score"].map("{:.3g}".format),
