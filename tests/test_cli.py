@@ -153,17 +153,10 @@ def test_probabilities_from_elsewhere(folder, capsys):
     named.to_parquet("named.parquet")
     np.savetxt("bare.csv", p)
     np.save("bare.npy", p)
-    np.savez("named.npz", p=p[:, order], classes=SPECIES[order])
-    for file in ("named.csv", "named.parquet", "bare.csv", "bare.npy", "named.npz"):
+    for file in ("named.csv", "named.parquet", "bare.csv", "bare.npy"):
         options = ["--probabilities", file, "--mask", "mask.csv", "--force"]
         assert scan("iris.csv", "--label", "species", *options) == 0, file
         np.testing.assert_array_equal(mask_of()["kept"], direct.keep_, file)
-    np.save("g.npy", X)
-    options = ["--gradients", "g.npy", "--json"]
-    assert scan("iris.csv", "--label", "species", *options) == 0
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])
-    expected = EPICFilter(Precomputed()).fit(X, y)
-    assert found["isolated"] == len(expected.isolated_indices_)
 
 
 # What is written
@@ -233,8 +226,8 @@ def test_exit_status_and_json(folder, capsys):
     captured = capsys.readouterr()
     assert json.loads(captured.out)["isolated"] == found["isolated"]
     assert captured.out.count("\n") == 1 and captured.err == ""
-    np.save("same.npy", np.ones((150, 2)))  # nothing is isolated
-    options += ["--fail-on-isolated", "--gradients", "same.npy"]
+    np.save("same.npy", np.full((150, 3), 1 / 3))  # nothing is isolated
+    options += ["--fail-on-isolated", "--probabilities", "same.npy"]
     options += ["--rule", "IsolatedMedoids", "--set", "subset_size=0.02"]
     assert scan("iris.csv", *options) == 0
 

@@ -10,7 +10,6 @@ import pytest
 from cli_runs import NAMES, SPECIES, mask_of, poisoned_iris, refused, scan, write
 from sklearn.linear_model import LogisticRegression
 
-from epic_sklearn import logit_gradients
 from epic_sklearn.cli.columns import as_numbers
 
 BY_SPECIES = ("--label", "species")
@@ -38,46 +37,30 @@ def probabilities():
     return LogisticRegression(max_iter=1000).fit(X, y).predict_proba(X), y
 
 
-# Gradients and probabilities from elsewhere state or prove their order
+# Probabilities from elsewhere state or prove their order
 
 
-def test_an_index_of_gradients_is_no_coordinate(folder, capsys):
+def test_an_index_of_probabilities_is_no_column(folder, capsys):
     iris().to_csv("d.csv", index=False)
-    gradients = logit_gradients(*probabilities())
-    frame = pd.DataFrame(gradients)
-    np.savetxt("bare.csv", gradients, delimiter=",")
+    p, _ = probabilities()
+    frame = pd.DataFrame(p, columns=SPECIES)
+    np.savetxt("bare.csv", p, delimiter=",")
     frame.to_csv("plain.csv", index=False)
     frame.to_csv("index.csv")  # pandas' default
     frame.to_csv("index.tsv", sep="\t")
-    frame.set_axis(list("abc"), axis=1).to_parquet("index.parquet", index=True)
-    by_gradients = [
-        kept("d.csv", *BY_SPECIES, "--gradients", name)
+    frame.set_index(np.arange(150) + 1).to_parquet("index.parquet", index=True)
+    by_file = [
+        kept("d.csv", *BY_SPECIES, "--probabilities", name)
         for name in ("bare.csv", "plain.csv", "index.csv", "index.tsv", "index.parquet")
     ]
-    assert all(each == by_gradients[0] for each in by_gradients)
-    assert "Nothing in" not in capsys.readouterr().err  # softmax minus one-hot: proved
-    mixed = frame.sample(frac=1, random_state=0).set_axis(list("abc"), axis=1)
+    assert all(each == by_file[0] for each in by_file)
+    mixed = frame.sample(frac=1, random_state=0)
     mixed.to_csv("mixed.csv")
     mixed.to_parquet("mixed.parquet")
-    frame[::-1].set_axis(list("abc"), axis=1).to_parquet("turned.parquet")
+    frame[::-1].to_parquet("turned.parquet")
     for name in ("mixed.csv", "mixed.parquet", "turned.parquet"):
-        message = refused(capsys, "d.csv", *BY_SPECIES, "--gradients", name)
+        message = refused(capsys, "d.csv", *BY_SPECIES, "--probabilities", name)
         assert "has an index, and it does not count the rows" in message, name
-
-
-def test_gradients_of_other_labels_are_refused(folder, capsys):
-    iris().to_csv("d.csv", index=False)
-    gradients = logit_gradients(*probabilities())
-    np.save("mixed.npy", np.random.default_rng(0).permutation(gradients))
-    message = refused(capsys, "d.csv", *BY_SPECIES, "--gradients", "mixed.npy")
-    assert "in another order than the labels" in message
-
-
-def test_gradients_that_prove_nothing_are_pointed_out(folder, capsys):
-    iris().to_csv("d.csv", index=False)
-    np.save("g.npy", poisoned_iris()[0])
-    assert scan("d.csv", *BY_SPECIES, "--gradients", "g.npy") == 0
-    assert "Nothing in g.npy says which row a gradient is of" in capsys.readouterr().err
 
 
 def test_probabilities_in_another_order_are_refused(folder, capsys):
@@ -131,11 +114,11 @@ def test_test_arrays_are_never_cut(folder, capsys):
             np.testing.assert_array_equal(found[name], arrays[name])
 
 
-def test_with_gradients_from_elsewhere_what_to_cut_is_asked_for(folder, capsys):
+def test_with_a_model_elsewhere_what_to_cut_is_asked_for(folder, capsys):
     X, y = poisoned_iris()
-    np.save("g.npy", X)
+    np.save("p.npy", probabilities()[0])
     np.savez("two.npz", X=X, y=y)
-    options = ["--label", "y", "--gradients", "g.npy", "--out", "kept.npz"]
+    options = ["--label", "y", "--probabilities", "p.npy", "--out", "kept.npz"]
     assert scan("two.npz", *options) == 0
     with np.load("kept.npz") as found:
         assert len(found["X"]) == len(found["y"]) < 150

@@ -107,11 +107,12 @@ def scan_broken(folder, seed):
     csv, npz = whole_files()
     data = path
     options = [] if is_csv else ["--features", "X"]
-    if rng.integers(3) == 0:  # the data are whole, gradients are what is broken
+    if is_csv and rng.integers(2):  # the data are whole, probabilities are broken
         data = folder / "whole.csv"
         data.write_bytes(csv)
-        csv = b"\n".join(line.rpartition(b",")[0] for line in csv.split(b"\n")[:-1])
-        options = ["--gradients", path]
+        p = np.eye(3)[poisoned_iris()[1]] * 0.7 + 0.1
+        csv = pd.DataFrame(p, columns=SPECIES).to_csv(index=False).encode()
+        options = ["--probabilities", path]
     path.write_bytes(broken_csv(csv, rng) if is_csv else broken_npz(npz, rng))
     out, mask = folder / f"kept{data.suffix}", folder / "mask.csv"
     options += ["--label", "species", "--out", out, "--mask", mask]

@@ -76,8 +76,7 @@ def test_pickles_are_never_loaded(folder, capsys):
     assert "'meta' in bad.npz holds Python objects" in message
     np.save("bad.npy", np.array([Payload()] * 150, dtype=object))
     (folder / "bad.npy").rename("pickle.npy")
-    for option in ("--probabilities", "--gradients"):
-        refused(capsys, "iris.csv", "--label", "species", option, "pickle.npy")
+    refused(capsys, "iris.csv", "--label", "species", "--probabilities", "pickle.npy")
     assert not (folder / "owned").exists()
 
 
@@ -114,16 +113,15 @@ MEDOIDS = ["--rule", "IsolatedMedoids"]
         (["--decimal", ",,"], "',,' is not one of"),
         (["--separator", "ab"], "one character"),
         (["--model", "tree"], "'tree' is not one of"),
-        (["--probabilities", "p.npy", "--gradients", "p.npy"], "either"),
         (["--probabilities", "p.npy", "--rounds", 2], "there is none to fit"),
-        (["--gradients", "p.npy", "--model", "mlp"], "--model is for a model fitted"),
+        (["--probabilities", "p.npy", "--model", "mlp"], "--model is for a model fitt"),
         (["--probabilities", "no.npy"], "does not exist"),
         (["--probabilities", "p.npy"], "1 of 150 rows of probabilities"),
         (["--probabilities", "short.npy"], "has probabilities of shape (149, 3)"),
         (["--probabilities", "wide.npy"], "4 columns without names"),
         (["--probabilities", "renamed.csv"], "3 columns named ['a', 'b', 'c']"),
         (["--probabilities", "words.csv"], "could not convert"),
-        (["--gradients", "nan.npy"], "not finite in 1 rows"),
+        (["--probabilities", "nan.npy"], "not finite in 1 rows"),
         (["--out", "kept.parquet"], "ends in .csv"),
         (["--out", "no/kept.csv"], "there is no folder"),
         (["--out", "iris.csv", "--force"], "is the input iris.csv as well"),

@@ -11,6 +11,7 @@ from cli_runs import SPECIES, poisoned_iris, write_iris
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from epic_sklearn import TraceDisplay, trace
 from epic_sklearn.cli import main
@@ -100,11 +101,12 @@ def run(capsys, *arguments, status=0):
 
 
 def test_command_finds_what_python_finds(files, capsys):
-    outputs = ["--ranks", "ranks.csv", "--report", "why.html"]
-    given = json.loads(run(capsys, "iris.csv", "asked.csv", "--json", *outputs))
+    given = json.loads(run(capsys, "iris.csv", "asked.csv", "--json"))
     assert (given[0]["label"], given[0]["row"], given[0]["index"]) == ("setosa", 0, 2)
     assert [line["example"] for line in given] == [0] * 10 + [1] * 10
-    pd.testing.assert_frame_equal(pd.read_csv("ranks.csv"), pd.DataFrame(given))
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    direct = trace(model.fit(X, SPECIES[Y]), X, SPECIES[Y], TARGET, SPECIES[[0, 1]])
+    assert [line["row"] for line in given] == direct.indices[:, :10].ravel().tolist()
     bare = json.loads(run(capsys, "iris.csv", "bare.csv", "--json", "--top", "3"))
     assert {line["label"] for line in bare} <= set(SPECIES)
     assert "line 2" in run(capsys, "iris.csv", "asked.csv", "--top", "1")
@@ -117,8 +119,11 @@ def test_command_finds_what_python_finds(files, capsys):
     [
         (["iris.csv", "short.csv"], "There is no column of the examples"),
         (["iris.csv", "other.csv"], "No training row bears the labels ['rose']"),
-        (["iris.csv", "asked.csv", "--ranks", "r.npz"], "--ranks: r.npz: give a name"),
-        (["iris.csv", "asked.csv", "--ranks", "asked.csv"], "is the input asked.csv"),
+        (["iris.csv", "asked.csv", "--report", "r.npz"], "--report: r.npz: give a"),
+        (
+            ["iris.csv", "asked.csv", "--report", "asked.csv"],
+            "--report: asked.csv: giv",
+        ),
         (["iris.csv", "asked.csv", "--top", "0"], "--top"),
     ],
 )

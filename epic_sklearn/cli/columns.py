@@ -156,10 +156,10 @@ def beyond_floats(example: object) -> Unusable:
     )
 
 
-def _refuse_odd(filled: list[str], counts: np.ndarray, how: Reading) -> None:
+def _refuse_odd(filled: list[str], how: Reading) -> None:
     """Refuse texts that are numbers in another way, or numbers but for a few."""
-    odd = [as_numbers([text], how.decimal, how.thousands) is None for text in filled]
-    texts = [text for text, is_odd in zip(filled, odd, strict=True) if is_odd]
+    marks = how.decimal, how.thousands
+    texts = [text for text in filled if as_numbers([text], *marks) is None]
     if all(text.strip().lstrip("+-").isdigit() for text in texts):
         raise beyond_floats(texts[0])
     if all(ODD.fullmatch(text) for text in texts):
@@ -173,8 +173,7 @@ def _refuse_odd(filled: list[str], counts: np.ndarray, how: Reading) -> None:
             f"holds numbers or times that are written as text, such as {texts[0]!r}: "
             f"{give}write them as plain numbers, or read them as text (--text)"
         )
-    few = counts[np.array(odd)].sum() <= 0.05 * counts.sum() and len(texts) <= 5
-    if few and len(filled) - len(texts) > 5:
+    if len(texts) <= 5 < len(filled) - len(texts):
         raise Unusable(
             f"holds numbers, and {', '.join(map(repr, texts))}: if that is a missing "
             f"value, give --missing {shlex.quote(texts[0])}; to read it as text, --text"
@@ -199,7 +198,7 @@ def text_column(name: str, texts: pd.Series, how: Reading) -> Column:
         if values is not None:
             values = known.map(pd.Series(values, counts.index)).to_numpy()
             return Column(name, values, what + missing)
-        _refuse_odd(filled, counts.to_numpy(), how)
+        _refuse_odd(filled, how)
     n_phrases = sum(len(text.split()) > 1 for text in filled)
     is_id = len(filled) == len(known) - n_missing > MANY and 2 * n_phrases < len(filled)
     if is_id and name not in (*how.as_text, *how.features):

@@ -74,10 +74,8 @@ READING: Options = [
 ]  # fmt: skip
 SCANNED: Options = [
     ("--probabilities", "Of a model trained elsewhere, one row for each of the data's, "
-     "one column a class, named by class or in sorted order: .csv, .parquet, .npz, "
-     ".npy. Of several arrays in .npz the one called 'probabilities'.", READ),
-    ("--gradients", "Per-example gradients computed elsewhere, one row for each of the "
-     "data's. Of several arrays in .npz the one called 'gradients'.", READ),
+     "one column a class, named by class or in sorted order: .csv, .parquet, .npy.",
+     READ),
     ("--model", "Classifier to fit and take gradients from (default: logistic). Tables "
      "are encoded by skrub: numbers, categories, dates, free text.",
      {"type": click.Choice(MODELS)}),
@@ -108,7 +106,6 @@ TRACED: Options = [
      preset(click.Choice(["cosine", "contribution"]), "cosine")),
     ("--top", "Rows an example.", preset(click.IntRange(1), 10)),
     ("--all-labels", "Rank rows of other labels, too.", FLAG),
-    ("--ranks", "Write all ranks: .csv.", WRITTEN),
     ("--report", "Write a page to look at them.", WRITTEN),
 ]  # fmt: skip
 

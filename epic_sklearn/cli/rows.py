@@ -1,4 +1,4 @@
-"""The rows of a command: a file's as a table for the model, or gradients elsewhere."""
+"""What commands look at: the rows of a file, or what a model elsewhere says of them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from scipy.optimize import linear_sum_assignment
 
 from .. import report
 from ..gradients import logit_gradients
-from ..rules.base import label_columns
 from . import columns, tables
 from .columns import Column, Unusable, refuse_if, refusing, unknown
 
-MATRICES = (".csv", ".tsv", ".parquet", ".npz", ".npy")
+MATRICES = (".csv", ".tsv", ".parquet", ".npy")
 
 
 @dataclass
@@ -31,7 +30,7 @@ class Rows:
     n: int  # rows of the file
     labels: np.ndarray  # of the rows, and of examples if they have one
     X: Any  # what the model sees; None where no column is for it
-    used: list[str]  # columns or arrays of features
+    cut: list[str]  # arrays that --out cuts
     beside: dict[str, str]  # others that were named, and the option that says so
     asides: dict[str, Any]  # columns that are shown only
     shown: dict[str, Any]  # what pages show of the file: fields of a Case
@@ -92,7 +91,7 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     """Read labels, the features typed as a table, and what is shown beside."""
     beside, chosen = names_beside(o, data), split_names(o.features, data)
     used = data.features(o.label, chosen, beside) if o.needs_features else []
-    raw = data.read([o.label, *([] if o.elsewhere else used), *beside])
+    raw = data.read([o.label, *([] if o.probabilities else used), *beside])
     place, n = data.place, tables.n_rows(raw)
     refuse_if(not n, f"{data.path} has no rows.")
     if examples is not None:
@@ -117,7 +116,13 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     if pictures and images is None:
         shown |= {"X": pictures[0], "feature_names": None}
     notes = columns.notes_of_counts(done)
-    return Rows(data, n, labels, X, used, beside, asides, shown, notes)
+    cut = [o.label, *used, *(k for k, way in beside.items() if way != "--exclude")]
+    if o.out and (whole := data.left_whole(o.label, cut)):
+        notes.append(
+            f"--out writes {', '.join(map(repr, whole))} whole: nothing says that "
+            "their rows are the examples'. If they are, name them with --show."
+        )
+    return Rows(data, n, labels, X, cut, beside, asides, shown, notes)
 
 
 def _left_out(
@@ -150,51 +155,38 @@ def _join(used: Sequence[Column]) -> tuple[Any, list[str]]:
     return np.column_stack(blocks) if blocks else None, names
 
 
-def _read_frame(path: Path, what: str, expected: Sequence[str]) -> pd.DataFrame:
+def _read_frame(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     """Read columns, of text only numbers; those without names are numbered."""
     suffix = tables.check_format(path, MATRICES)
     if suffix == ".parquet":
         tables.ParquetFile(path)  # says why it cannot be read
         return pd.read_parquet(path)
-    if suffix in (".npz", ".npy"):
-        arrays = tables.load_arrays(path)
-        classes = arrays.pop("classes", None)
-        classes = None if classes is None else classes.ravel().astype(str)
-        name = what if len(arrays) > 1 else next(iter(arrays), what)
-        call = f"call one of them {what!r}."
-        refuse_if(name not in arrays, f"{path} holds {', '.join(arrays)}; {call}")
-        return pd.DataFrame(arrays[name], columns=classes)
+    if suffix == ".npy":
+        return pd.DataFrame(tables.load_arrays(path)[path.stem])
     with open(path, encoding="utf-8-sig") as file:
         line = file.readline().rstrip("\n")
         sep = next((c for c in "\t;, " if c in line), ",")
         first = next(csv.reader([line], delimiter=sep, skipinitialspace=True), [])
-        is_named = columns.are_names(first) or set(first) >= set(expected or "?")
+        header = 0 if columns.are_names(first) or set(first) >= set(classes) else None
         file.seek(0)
-        return pd.read_csv(
-            file,
-            header=0 if is_named else None,
-            sep=sep,
-            dtype=float,
-            skipinitialspace=True,
-        )
+        how: Any = {"sep": sep, "header": header, "skipinitialspace": True}
+        return pd.read_csv(file, dtype=float, **how)
 
 
 def _read_matrix(
-    path: Path, what: str, n: int, expected: Sequence[str] = ()
-) -> tuple[np.ndarray, list[str] | None, bool]:
-    """Numbers (n, d), their columns' names, and whether an index counts the rows."""
-    with refusing(
-        f"{path}: ", ". It must hold rows of numbers, one for each of the data."
-    ):
-        frame = _read_frame(path, what, expected)
+    path: Path, n: int, classes: Sequence[str]
+) -> tuple[np.ndarray, list[str] | None]:
+    """Numbers (n, d), and their columns' names if they have any."""
+    with refusing(f"{path}: ", ". Give rows of numbers, one for each of the data's."):
+        frame = _read_frame(path, classes)
         if not isinstance(frame.index, pd.RangeIndex) or frame.index.step != 1:
             frame.insert(0, "", frame.index)
     is_named = not pd.api.types.is_integer_dtype(frame.columns)
     names, matrix = [str(name).strip() for name in frame.columns], frame.to_numpy()
     refuse_if(
         matrix.dtype.kind not in "fiub" or not matrix.size or len(matrix) != n,
-        f"{path} has {what} of shape {matrix.shape} and type {matrix.dtype}; the "
-        f"data have {n} rows. Give numbers, one row for each, in the same order, "
+        f"{path} has probabilities of shape {matrix.shape} and type {matrix.dtype}; "
+        f"the data have {n} rows. Give numbers, one row for each, in the same order, "
         "under a header that is no row of numbers.",
     )
     nameless = columns.NAMELESS.fullmatch
@@ -208,8 +200,8 @@ def _read_matrix(
     names, matrix = list(itertools.compress(names, ~is_index)), matrix[:, ~is_index]
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     where = f"{len(bad)} rows, the first of them row {bad[:1]} (from 0)"
-    refuse_if(len(bad), f"The {what} in {path} are not finite in {where}.")
-    return matrix, names if is_named else None, bool(is_index.any())
+    refuse_if(len(bad), f"{path} is not finite in {where}.")
+    return matrix, names if is_named else None
 
 
 def _refuse_other_order(
@@ -227,11 +219,11 @@ def _refuse_other_order(
         )
 
 
-def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Gradients by probabilities from a file, and these with their columns' labels."""
-    classes, codes = np.unique(labels, return_inverse=True)
+def from_elsewhere(path: Path, rows: Rows) -> None:
+    """Let gradients by the probabilities in a file be the table."""
+    classes, codes = np.unique(rows.labels, return_inverse=True)
     texts = [str(each) for each in classes.tolist()]
-    matrix, given, _ = _read_matrix(path, "probabilities", len(labels), texts)
+    matrix, given = _read_matrix(path, len(rows.labels), texts)
     names = texts if given is None else given
     if not set(texts) <= set(names) or len(names) != matrix.shape[1]:
         how = "without names" if given is None else f"named {given[:20]}"
@@ -241,34 +233,10 @@ def read_probabilities(path: Path, labels: np.ndarray) -> tuple[np.ndarray, Any]
         )
     places = np.array([names.index(text) for text in texts])
     with refusing(f"{path}: "):
-        gradients = logit_gradients(matrix, places[codes])
+        rows.X = logit_gradients(matrix, places[codes])
     if given is None:
         _refuse_other_order(path, matrix, codes, texts)
     of_columns = np.array(names, dtype=object)  # more than there are labels, maybe
     of_columns[places] = classes
-    return gradients, (matrix, of_columns)
-
-
-def read_gradients(path: Path, labels: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Gradients from a file, and whether they prove to be in the order of the rows.
-
-    Softmax minus one-hot does: the filter refuses that of other labels.
-    """
-    gradients, _, has_index = _read_matrix(path, "gradients", len(labels))
-    column, is_error, _ = label_columns(gradients)
-    return gradients, has_index or (bool(is_error.all()) and len(set(column)) > 1)
-
-
-def from_elsewhere(o: SimpleNamespace, rows: Rows) -> None:
-    """Let gradients that are computed already be the table."""
-    if o.probabilities is not None:
-        rows.X, rows.shown["probabilities"] = read_probabilities(
-            o.probabilities, rows.labels
-        )
-    else:
-        rows.X, is_proved = read_gradients(o.gradients, rows.labels)
-        rows.notes += [
-            f"Nothing in {o.gradients} says which row a gradient is of: they are taken "
-            "to be in the order of the data."
-        ] * (not is_proved)
-    rows.shown["feature_names"] = [f"gradient {j}" for j in range(rows.X.shape[1])]
+    rows.shown["probabilities"] = matrix, of_columns
+    rows.shown["feature_names"] = [f"gradient {name}" for name in names]

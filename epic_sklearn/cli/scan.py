@@ -43,20 +43,18 @@ WAY_BACK = (
 )
 N_SUSPICIOUS = 10
 N_COLUMNS = 30
-FORMATS = {"mask": (".csv",), "report": (".html", ".htm"), "ranks": (".csv",)}
+FORMATS = {"mask": (".csv",), "report": (".html", ".htm")}
 
 
 def check_options(o: SimpleNamespace) -> None:
     """Refuse options that do not go together, before anything is read."""
-    both = o.probabilities and o.gradients
-    refuse_if(both, "Give either --probabilities or --gradients.")
-    o.elsewhere = o.probabilities or o.gradients
     # Of several arrays it has to be known which --out is to cut.
-    o.needs_features = not o.elsewhere or (format_of(o.data) == ".npz" and o.out)
+    is_cut = format_of(o.data) == ".npz" and o.out
+    o.needs_features = not o.probabilities or is_cut
     given = {"exclude": o.exclude, "model": o.model, "gradient-of": o.gradient_of}
-    given |= {"rounds": o.rounds > 1, "features": o.features and not o.needs_features}
-    for name in given if o.elsewhere else ():
-        why = f"is for a model fitted here; of {o.elsewhere} there is none to fit."
+    given |= {"rounds": o.rounds > 1, "features": o.features and not is_cut}
+    for name in given if o.probabilities else ():
+        why = "is for a model fitted here; with --probabilities there is none to fit."
         refuse_if(given[name], f"--{name} {why}")
 
 
@@ -68,7 +66,7 @@ def check_files(o: SimpleNamespace) -> None:
     refuse_if(o.decimal == o.thousands, "--decimal and --thousands are the same.")
     unused = (o.separator or o.encoding) and format_of(o.data) not in LINES
     refuse_if(unused, f"--separator and --encoding are for text; {o.data} is none.")
-    names = ("data", "examples", "probabilities", "gradients", "decisions")
+    names = ("data", "examples", "probabilities", "decisions")
     inputs = [getattr(o, name, None) for name in names]
     taken = {path.resolve(): f"the input {path}" for path in inputs if path}
     o.outputs = {
@@ -124,16 +122,13 @@ def make_model(name: str, seed: int) -> TableModel:
 def make_filter(o: SimpleNamespace) -> EPICFilter:
     """Make the filter; refuse gradients that the rule cannot use."""
     rule, given = make_rule(o.rule_name, o.settings), gradients.PrecomputedGradients()
-    if not o.elsewhere:
+    if not o.probabilities:
         given = make_model(o.model or "logistic", o.seed)
     kind = o.gradient_of or preferred_gradients(rule)
     extractor = gradients.as_extractor(given, kind)
     with refusing():
-        # What is in a file of gradients, it tells when it is read.
         gives = ("errors",) if o.probabilities else extractor.gives
-        way_out = "Leave --gradient-of out."
-        if o.probabilities:
-            way_out = "Give --gradients of a last layer in place of --probabilities."
+        way_out = "Leave --gradient-of and --probabilities out, or use EPICFilter."
         refuse_what_lacks(rule, gives, way_out)
     how = {"rule": rule, "n_rounds": o.rounds, "n_jobs": o.jobs}
     return EPICFilter(extractor, random_state=o.seed, verbose=int(o.verbose), **how)
@@ -200,20 +195,13 @@ class Scan:
         rows, score = self.detector.isolated_indices_, self.detector.isolation_score_
         return rows[np.argsort(-score[rows], kind="stable")][:N_SUSPICIOUS].tolist()
 
-    @property
-    def cut(self) -> set[str]:
-        """Arrays that --out cuts: those that were named for features or to be shown."""
-        shown = {k for k, way in self.rows.beside.items() if way != "--exclude"}
-        return {self.options.label, *self.rows.used, *shown}
-
     def as_json(self) -> str:
         """One line of JSON."""
-        rule, o = self.detector.rule_, self.options
+        rule = self.detector.rule_
         *classes, in_all = self.case.counts(~self.detector.keep_)
         del in_all["label"]
         return json.dumps(
             {
-                "data": str(o.data),
                 **in_all,
                 "classes": classes,
                 "suspicious": self.suspicious,
@@ -224,7 +212,6 @@ class Scan:
                 "rule": type(rule).__name__,
                 "parameters": rule.get_params(),
                 "seconds": round(self.seconds, 3),
-                "outputs": {name: str(path) for name, path in o.outputs.items()},
                 "notes": self.notes,
                 "warnings": self.case.warnings,
             }
@@ -270,7 +257,7 @@ class Scan:
         o, rows, detector = self.options, self.rows, self.detector
         with all_or_none(o.outputs) as paths:
             if "out" in paths:
-                rows.data.write_rows(detector.keep_, paths["out"], self.cut)
+                rows.data.write_rows(detector.keep_, paths["out"], rows.cut)
             if "mask" in paths:
                 columns = {
                     "row": np.arange(len(rows.labels)),
@@ -288,10 +275,9 @@ class Scan:
 
 def fit(o: SimpleNamespace, rows: Rows, detector: EPICFilter) -> Scan:
     """Fit the filter and look at the rows again; what is warned of becomes notes."""
-    start, extractor, source = time.perf_counter(), detector.extractor, str(o.gradients)
-    if o.probabilities:
-        source = f"probabilities in {o.probabilities}"
-    elif not o.elsewhere:
+    start, extractor = time.perf_counter(), detector.extractor
+    source = f"probabilities in {o.probabilities}"
+    if not o.probabilities:
         kind = next(k for k, each in EXTRACTORS.items() if type(extractor) is each)
         source = f"{kind} of {o.model or 'logistic'} on {rows.X.shape[1]} features"
     # What the filter says of its progress is no result.
@@ -316,16 +302,10 @@ def fit(o: SimpleNamespace, rows: Rows, detector: EPICFilter) -> Scan:
         notes.append(
             f"With {n_classes} classes logit gradients lie close to a line or plane, "
             "where little is isolated. Gradients of a last layer tell more: "
-            "--gradient-of last_layer, or --gradients."
+            "--gradient-of last_layer, or of your own model EPICFilter in Python."
         )
     seconds = time.perf_counter() - start
     return Scan(o, rows, detector, source, notes, case, seconds)
-
-
-def say_if(is_wanted: Any, what: str) -> None:
-    """Say what is begun, beside the results."""
-    if is_wanted:
-        click.echo(what, err=True)
 
 
 def scan(o: SimpleNamespace) -> Scan:
@@ -334,23 +314,17 @@ def scan(o: SimpleNamespace) -> Scan:
     detector = make_filter(o)
     check_files(o)
     before = o.data.stat()
-    say_if(o.verbose, f"Reading {o.data.name}")
+    if o.verbose:
+        click.echo(f"Reading {o.data.name}", err=True)
     rows = read(o, open_table(o.data, o.separator, o.encoding))
-    if o.elsewhere:
-        from_elsewhere(o, rows)
+    if o.probabilities:
+        from_elsewhere(o.probabilities, rows)
     else:
         with_encoder(detector.extractor.classifier, rows, o.seed)
-    say_if(o.verbose, f"Looking at the gradients of {len(rows.labels):,} rows")
     found = fit(o, rows, detector)
     after = o.data.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise Unusable(f"{o.data} changed while it was looked at; try again.")
-    if o.out and (whole := rows.data.left_whole(o.label, found.cut)):
-        found.notes.append(
-            f"--out writes {', '.join(map(repr, whole))} whole: nothing says that "
-            "their rows are the examples'. If they are, name them with --show."
-        )
-    say_if(o.verbose and o.outputs, "Writing")
     found.write()
     return found
 
@@ -358,7 +332,7 @@ def scan(o: SimpleNamespace) -> Scan:
 def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
     """Run ``trace``, short of printing."""
     check_files(o)
-    o.elsewhere, o.needs_features = None, True
+    o.out, o.probabilities, o.needs_features = None, None, True
     both = [open_table(path, o.separator, o.encoding) for path in (o.data, o.examples)]
     rows = read(o, *both)
     model = with_encoder(make_model(o.model, o.seed), rows, o.seed)
@@ -370,8 +344,6 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
         found = trace(model.fit(X, y), X, y, take_rows(rows.X, asked), given, **how)
     found = replace(found, index=rows.shown["index"])
     with all_or_none(o.outputs) as paths:
-        if "ranks" in paths:
-            found.to_frame().to_csv(paths["ranks"], index=False)
         if "report" in paths:
             looks = rows.looks()
             parts = take_rows(looks, of_file), take_rows(looks, asked), paths["report"]
