@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from cli_runs import poisoned_iris, refused, write, write_iris
+from cli_runs import poisoned_iris, refused, scan, write, write_iris
 
 from epic_sklearn import EPICFilter
 
@@ -22,7 +22,7 @@ ROWS = "".join(f"{i % 7},{i % 5},{'uv'[i % 2]}\n" for i in range(12))
 BAD = {
     "empty.csv": ("", "is empty"),
     "header.csv": ("a,b,y\n", "no rows"),
-    "semicolon.csv": ("a;b;y\n1;2;u\n", "Is it separated by ';'? Give --separator"),
+    "semicolon.csv": ("a;b;y\n1;2;u\n", "is one column: is that the --separator?"),
     "close.csv": ("a,b, Y \n" + ROWS, "did you mean ' Y '?"),
     "ragged.csv": ("a,b,y\n" + ROWS + "1,2\n", "line 14: 2 fields"),
     "quote.csv": ('a,b,y\n1,"2,u\n', "quote left open"),
@@ -162,9 +162,12 @@ def test_text_in_arrays_that_cannot_be_read(folder, capsys):
     np.savez("short.npz", X=X, y=y, other=X[1:])
     message = refused(capsys, "short.npz", "--label", "y", "--features", "X,other")
     assert "'other' has shape (149, 4)" in message
-    np.savez("dates.npz", X=X, y=y, t=np.zeros(150, "datetime64[s]"))
+    np.savez("texts.npz", X=X, y=y, t=X.astype(str))
     options = ["--label", "y", "--features", "t"]
-    assert "neither of numbers nor one text" in refused(capsys, "dates.npz", *options)
+    assert "neither of numbers nor one text" in refused(capsys, "texts.npz", *options)
+    np.savez("dates.npz", X=X, y=y, t=np.arange(150).astype("datetime64[D]"))
+    assert scan("dates.npz", *options) == 0
+    assert "date, ISO" in capsys.readouterr().out
 
 
 def test_broken_archives(folder, capsys):

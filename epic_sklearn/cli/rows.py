@@ -52,13 +52,11 @@ class Rows:
 
     def looks(self) -> Any:
         """Give what rows and examples look like: pictures, or a table."""
-        shown = self.shown
-        if shown["images"] is not None:
-            return shown["images"]
-        if "X" in shown:
-            return shown["X"]
-        beside = [pd.Series(v, name=name) for name, v in shown["asides"].items()]
-        table = pd.DataFrame(self.X, columns=shown["feature_names"])
+        for name in ("images", "X"):
+            if self.shown.get(name) is not None:
+                return self.shown[name]
+        beside = [pd.Series(v, name=name) for name, v in self.shown["asides"].items()]
+        table = pd.DataFrame(self.X, columns=self.shown["feature_names"])
         return pd.concat([*beside, table], axis=1)
 
 

@@ -114,19 +114,14 @@ class LinesFile(Table):
         self._is_json = suffix in (".jsonl", ".ndjson")
         self._header_end = 0  # the line
         if self._is_json:
-            keys = itertools.chain.from_iterable(
-                record for _, record in self._records()
-            )
-            names = list(dict.fromkeys(keys))
+            names = list({name: 0 for _, record in self._records() for name in record})
         else:
             self._header_end, names = next(self._records(), (0, []))
         refuse_if(not names, f"{path} is empty: there is no header line.")
         super().__init__(path, names)
         if len(names) == 1 and not self._is_json:
-            marks = set(";\t|,") & set(names[0]) - {self._separator}
-            other = next(iter(sorted(marks)), "")
-            asks = f" Is it separated by {other!r}? Give --separator." if other else ""
-            self.hint = f" Split at {self._separator!r} the header is one column.{asks}"
+            split = f"Split at {self._separator!r} the header is one column"
+            self.hint = f" {split}: is that the --separator?"
 
     def read(self, names: Sequence[str]) -> Raw:
         """Read columns as text; rows are named by the line on which they end."""
@@ -288,6 +283,8 @@ class NpzFile(Table):
             if array.dtype.kind == "S":
                 with refusing(f"Array {name!r} holds bytes, not UTF-8 text: "):
                     array = np.char.decode(array, "utf-8")
+            elif array.dtype.kind == "M":
+                array = array.astype(str)
             if array.dtype.kind in "fiub" and array.ndim:
                 raw[name] = array
             elif array.dtype.kind == "U" and array.ndim == 1:
@@ -353,19 +350,16 @@ def n_rows(raw: Raw) -> int:
 
 def _joined(first: Any, more: Any) -> Any:
     """Put one column behind another, or say why it cannot be."""
-    parts = [first, more]
-    for part in parts:
+    for part in (first, more):
         if isinstance(part, Unusable):
             return part
-    shapes = [part.shape[1:] for part in parts]
-    if shapes[0] != shapes[1]:
-        return Unusable(
-            f"has rows of shape {shapes[0]}, and {shapes[1]} in the examples"
-        )
-    if all(isinstance(part, np.ndarray) for part in parts):
-        return np.concatenate(parts)
+    if first.shape[1:] != more.shape[1:]:
+        shapes = f"{first.shape[1:]}, and {more.shape[1:]} in the examples"
+        return Unusable(f"has rows of shape {shapes}")
+    if isinstance(first, np.ndarray) and isinstance(more, np.ndarray):
+        return np.concatenate([first, more])
     # Text in one file, maybe numbers in the other: typed again as text.
-    return pd.Series(list(map(str, itertools.chain(*parts))), dtype=object)
+    return pd.Series([str(value) for value in (*first, *more)], dtype=object)
 
 
 def with_examples(
@@ -387,6 +381,5 @@ def with_examples(
             return data.place(row)
         return f"{examples.place(row - n)} of {examples.path.name}"
 
-    lacking = {name: blank for name in raw if name != label}
-    more = lacking | more
+    more = {name: blank for name in raw if name != label} | more
     return raw | {k: _joined(raw[k], column) for k, column in more.items()}, place
