@@ -272,7 +272,8 @@ def test_numbers_are_what_floats_take_and_no_python():
 
 
 def test_grouped_digits_only_where_they_are_groups():
-    assert as_numbers(["1,23", "1,234"], ".", ",") is None
+    for odd in ("1,23", "1234,567", "1.5,234", ",234", "1,234,5"):
+        assert as_numbers([odd, "1,234"], ".", ",") is None
     assert as_numbers(["1,234,567.5", "1"], ".", ",").tolist() == [1234567.5, 1]
 
 

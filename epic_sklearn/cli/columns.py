@@ -104,13 +104,10 @@ def as_numbers(
     values: Sequence[str], decimal: str = ".", thousands: str | None = None
 ) -> np.ndarray | None:
     """Numbers; None if a value is no number that floats hold."""
-    if thousands:
-        mark, point = re.escape(thousands), re.escape(decimal)
-        grouped = re.compile(rf"[-+]?\d{{1,3}}(?:{mark}\d{{3}})+(?:{point}\d*)?")
-        plain = [v.translate(BLANKS).strip() for v in values]
-        values = [
-            v.replace(thousands, "") if grouped.fullmatch(v) else v for v in plain
-        ]
+    if thousands:  # between one to three digits and three more
+        mark = rf"(?<=\d)(?<!\d{{4}}){re.escape(thousands)}(?=\d{{3}}(?!\d))"
+        parts = (value.translate(BLANKS).partition(decimal) for value in values)
+        values = [re.sub(mark, "", first) + end + rest for first, end, rest in parts]
     wrong = "_" if decimal == "." else "_."  # Python reads 1_0 as ten
     if any(mark in value for mark in wrong for value in values):
         return None
@@ -183,29 +180,30 @@ def _refuse_odd(filled: list[str], how: Reading) -> None:
 def text_column(name: str, texts: pd.Series, how: Reading) -> Column:
     """Type a column of texts as a whole."""
     is_category = isinstance(texts.dtype, pd.CategoricalDtype)  # a file may say so
-    known = texts.mask(texts.str.strip().isin((*MISSING, *how.missing)))
-    counts = known.value_counts(sort=False)
-    counts = counts[counts > 0]
-    filled, n_missing = counts.index.tolist(), len(known) - int(counts.sum())
+    codes, found = pd.factorize(texts)
+    found, gaps = np.asarray(found, dtype=object).tolist(), (*MISSING, *how.missing)
+    filled = [text for text in found if text.strip() not in gaps]
+    known = pd.Categorical.from_codes(codes, found).set_categories(filled)
+    n_missing = int((known.codes < 0).sum())
     missing = f", {n_missing} missing" if n_missing else ""
     if not filled:
         return Column(name, None, "left out: empty")
     if not is_category and name not in how.as_text:
-        what, values = "number", as_numbers(filled, how.decimal, how.thousands)
+        what, gap = "number", "nan"
+        values = as_numbers(filled, how.decimal, how.thousands)
         if values is None:
             values, written = as_dates(filled, how.date_format)
-            what = f"date, {written.removesuffix('8601')}"
+            what, gap = f"date, {written.removesuffix('8601')}", "NaT"
         if values is not None:
-            values = known.map(pd.Series(values, counts.index)).to_numpy()
-            return Column(name, values, what + missing)
+            with_gap = np.append(values, np.array([gap], values.dtype))
+            return Column(name, with_gap[known.codes], what + missing)
         _refuse_odd(filled, how)
     n_phrases = sum(len(text.split()) > 1 for text in filled)
     is_id = len(filled) == len(known) - n_missing > MANY and 2 * n_phrases < len(filled)
     if is_id and name not in (*how.as_text, *how.features):
         return Column(name, None, "left out: an id (--text uses it)", texts)
     kind = "category" if len(filled) < MANY else "text"
-    categories: Any = pd.Categorical(known, categories=filled)
-    return Column(name, categories, f"{kind}, {len(filled)} different{missing}")
+    return Column(name, known, f"{kind}, {len(filled)} different{missing}")
 
 
 def number_column(name: str, values: np.ndarray) -> Column:
@@ -214,10 +212,9 @@ def number_column(name: str, values: np.ndarray) -> Column:
     if values.dtype.kind == "b":
         values = values.astype(np.float64)
     if values.dtype.kind in "iu":
-        large = values[np.abs(values.astype(np.float64)) >= LARGEST_WHOLE]
-        for number in large.ravel().tolist():
-            if int(float(number)) != number:
-                raise beyond_floats(number)
+        large = values[np.abs(values.astype(np.float64)) >= LARGEST_WHOLE].ravel()
+        if as_numbers(list(map(str, large.tolist()))) is None:
+            raise beyond_floats(large[0])
     n_missing = int(np.isnan(values).sum())
     if values.size and n_missing == values.size:
         return Column(name, None, "left out: empty")

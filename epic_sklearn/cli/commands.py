@@ -149,8 +149,7 @@ def demo(as_json: bool, figure: Path | None, seed: int) -> None:
 
     path = figure or (None if as_json else Path("epic_demo.png"))
     if path is not None and find_spec("matplotlib") is None:
-        missing = "matplotlib is missing (pip install 'epic-sklearn[plot]')"
-        click.echo(f"No picture: {missing}.", err=True)
+        click.echo("No picture: pip install 'epic-sklearn[plot]'.", err=True)
         path = None
     if path is not None and not path.absolute().parent.is_dir():
         raise click.UsageError(f"There is no folder {path.absolute().parent}.")
