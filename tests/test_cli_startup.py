@@ -8,6 +8,7 @@ import pytest
 import epic_sklearn
 from epic_sklearn import rules
 from epic_sklearn.cli import commands, scan
+from epic_sklearn.gradients import EXTRACTORS
 
 CODE = """
 import sys
@@ -45,6 +46,8 @@ def test_what_help_names_is_what_there_is():
     for name in rules.__all__:
         is_rule = isinstance(getattr(rules, name), type) and name in commands.RULES
         assert is_rule == hasattr(getattr(rules, name), "judge") or name == "Rule"
-    assert tuple(scan.EXTRACTORS) == commands.GRADIENTS
+    (rule,) = (p for p in commands.cli.commands["scan"].params if p.name == "rule_name")
+    assert rule.default == type(rules.resolve_rule(None)).__name__
+    assert tuple(EXTRACTORS) == commands.GRADIENTS
     made = [scan.make_model(name, 0)[-1] for name in commands.MODELS]
     assert len({type(model) for model in made}) == len(commands.MODELS)

@@ -81,8 +81,9 @@ SCANNED: Options = [
      {"type": click.Choice(MODELS)}),
     ("--gradient-of", "Which of its gradients (default: those that the rule prefers).",
      {"type": click.Choice(GRADIENTS)}),
-    ("--rule rule_name", "What counts as isolated (default: FarNeighbors; the "
-     f"paper's is IsolatedMedoids), one of {', '.join(RULES)}.", {"metavar": "NAME"}),
+    ("--rule rule_name", "What counts as isolated (the paper's is IsolatedMedoids), "
+     f"one of {', '.join(RULES)}.",
+     {**preset(click.Choice(RULES), "FarNeighbors"), "metavar": "NAME"}),
     ("--set settings", "A parameter of the rule, as in Python: --set cutoff=1.5. "
      "A wrong name lists those that there are.",
      {"multiple": True, "metavar": "NAME=VALUE"}),

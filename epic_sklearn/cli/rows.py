@@ -74,20 +74,24 @@ def split_names(given: Sequence[str], data: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def names_beside(o: SimpleNamespace, data: Any) -> dict[str, str]:
-    """Columns that are shown and no features, and the option that says so."""
+def names_chosen(
+    o: SimpleNamespace, data: Any
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Features that are asked for; others, and the option that shows them."""
     if o.label not in data.names:
         raise unknown(data.kind, o.label, data.names, data.hint)
     given = {"--exclude": o.exclude, "--show": o.show, "--id": [o.id] * bool(o.id)}
-    found = {k: way for way in given for k in split_names(given[way], data)}
-    is_both = o.label == o.id or o.label in split_names(o.features, data)
+    beside = {k: way for way in given for k in split_names(given[way], data)}
+    chosen = split_names(o.features, data)
+    is_both = o.label in (o.id, *chosen)
     refuse_if(is_both, f"{o.label!r} is the label; it cannot be a feature or id, too.")
-    return {name: way for name, way in found.items() if name != o.label}
+    beside.pop(o.label, None)
+    return chosen, beside
 
 
 def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     """Read labels, the features typed as a table, and what is shown beside."""
-    beside, chosen = names_beside(o, data), split_names(o.features, data)
+    chosen, beside = names_chosen(o, data)
     used = data.features(o.label, chosen, beside) if o.needs_features else []
     raw = data.read([o.label, *([] if o.probabilities else used), *beside])
     place, n = data.place, tables.n_rows(raw)

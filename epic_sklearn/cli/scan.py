@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import io
 import json
 import os
 import sys
@@ -28,12 +27,11 @@ from sklearn.neural_network import MLPClassifier
 from .. import gradients, rules
 from ..base import take_rows
 from ..filters import EPICFilter
-from ..gradients import EXTRACTORS, LogitGradients, TableModel
+from ..gradients import TableModel
 from ..report import all_or_none, check_path, stand_out, write_page
 from ..rules.base import Rule, preferred_gradients, refuse_what_lacks
 from ..tracing import Trace, trace
 from .columns import Unusable, notes_of_gaps, refuse_if, refusing, unknown
-from .commands import RULES
 from .rows import Rows, from_elsewhere, read
 from .tables import LINES, format_of, open_table
 
@@ -89,11 +87,9 @@ def check_files(o: SimpleNamespace) -> None:
                 check_path(path, overwrite=True)
 
 
-def make_rule(name: str | None, settings: Sequence[str]) -> Rule:
+def make_rule(name: str, settings: Sequence[str]) -> Rule:
     """Make a rule of its name and of NAME=VALUE."""
-    if name is not None and name not in RULES:
-        raise unknown("rule", name, RULES)
-    rule = rules.resolve_rule(None if name is None else getattr(rules, name)())
+    rule = getattr(rules, name)()
     parameters = rule.get_params()
     shown = ", ".join(f"{k}={v}" for k, v in parameters.items()) or "none"
     takes = f" {type(rule).__name__} takes, with these defaults: {shown}."
@@ -124,8 +120,8 @@ def make_filter(o: SimpleNamespace) -> EPICFilter:
     rule, given = make_rule(o.rule_name, o.settings), gradients.PrecomputedGradients()
     if not o.probabilities:
         given = make_model(o.model or "logistic", o.seed)
-    kind = o.gradient_of or preferred_gradients(rule)
-    extractor = gradients.as_extractor(given, kind)
+    o.gradient_of = o.gradient_of or preferred_gradients(rule)
+    extractor = gradients.as_extractor(given, o.gradient_of)
     with refusing():
         gives = ("errors",) if o.probabilities else extractor.gives
         way_out = "Leave --gradient-of and --probabilities out, or use EPICFilter."
@@ -153,8 +149,7 @@ def printable(value: Any) -> Text:
 
 def draw(columns: Mapping[str, Iterable[Any]], has_total: bool = False) -> str:
     """Draw a table, in colour on a terminal; of numbers with a total at the end."""
-    unicode = "utf" in (sys.stdout.encoding or "").lower()
-    table = Table(box=box.ROUNDED if unicode else box.ASCII)
+    table = Table(box=box.ROUNDED)
     for j, name in enumerate(columns):
         how: Any = {"justify": "right", "no_wrap": True} if has_total and j else {}
         table.add_column(name, overflow="fold", **how)
@@ -162,10 +157,10 @@ def draw(columns: Mapping[str, Iterable[Any]], has_total: bool = False) -> str:
         table.add_row(*(None if v is None else printable(v) for v in line))
     if has_total:
         table.rows[-2].end_section, table.rows[-1].style = True, "bold"
-    in_colour = True if sys.stdout.isatty() else None
-    console = Console(file=io.StringIO(), force_terminal=in_colour)
-    console.print(table)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    console = Console()
+    with console.capture() as drawn:
+        console.print(table)
+    return drawn.get()
 
 
 def beside(ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
@@ -275,11 +270,10 @@ class Scan:
 
 def fit(o: SimpleNamespace, rows: Rows, detector: EPICFilter) -> Scan:
     """Fit the filter and look at the rows again; what is warned of becomes notes."""
-    start, extractor = time.perf_counter(), detector.extractor
-    source = f"probabilities in {o.probabilities}"
+    start, source = time.perf_counter(), f"probabilities in {o.probabilities}"
     if not o.probabilities:
-        kind = next(k for k, each in EXTRACTORS.items() if type(extractor) is each)
-        source = f"{kind} of {o.model or 'logistic'} on {rows.X.shape[1]} features"
+        model = f"{o.model or 'logistic'} on {rows.X.shape[1]} features"
+        source = f"{o.gradient_of} of {model}"
     # What the filter says of its progress is no result.
     with (
         refusing(),
@@ -296,9 +290,8 @@ def fit(o: SimpleNamespace, rows: Rows, detector: EPICFilter) -> Scan:
     said = dict.fromkeys(" ".join(str(w.message).split()) for w in caught)
     notes = [*rows.notes, *(text for text in said if text not in case.warnings)]
     notes += notes_of_gaps(rows.X, case.feature_names, ~detector.keep_)
-    is_logit = o.probabilities or isinstance(detector.extractor_, LogitGradients)
     n_classes = len(case.schedule.classes)
-    if is_logit and n_classes <= 3:
+    if (o.probabilities or o.gradient_of == "logit") and n_classes <= 3:
         notes.append(
             f"With {n_classes} classes logit gradients lie close to a line or plane, "
             "where little is isolated. Gradients of a last layer tell more: "
@@ -343,12 +336,10 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
         given = labels if len(labels) else None
         found = trace(model.fit(X, y), X, y, take_rows(rows.X, asked), given, **how)
     found = replace(found, index=rows.shown["index"])
-    with all_or_none(o.outputs) as paths:
-        if "report" in paths:
-            looks = rows.looks()
-            parts = take_rows(looks, of_file), take_rows(looks, asked), paths["report"]
-            title = o.data.name
-            found.report(*parts, n_top=o.top, title=title, overwrite=True)
+    if o.report:
+        looks, page = rows.looks(), {"title": o.data.name, "overwrite": True}
+        parts = take_rows(looks, of_file), take_rows(looks, asked)
+        found.report(*parts, o.report, n_top=o.top, **page)
     return found, rows
 
 
