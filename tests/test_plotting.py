@@ -574,22 +574,6 @@ def test_error_bars_are_wilsons_and_times_are_areas_small_over_large():
     assert_legible(display)
 
 
-def test_detectors_stand_on_their_own_curves(detectors):
-    display = TradeoffDisplay.from_estimator(detectors, POISON_ROWS)
-    assert display.names == list(detectors)
-    for i, keep in enumerate(map(keep_of, detectors.values())):
-        np.testing.assert_allclose(display.x[i], np.mean(~keep[OTHER_ROWS]))
-        np.testing.assert_allclose(display.y[i], np.mean(keep[POISON_ROWS]))
-        x, y = display.curves[i]
-        assert (x[0], y[0], x[-1], y[-1]) == (0, 1, 1, 0)
-        # Every example dropped scores above every one kept of its class.
-        on_curve = np.interp(display.x[i], x, y, left=1)
-        np.testing.assert_allclose(on_curve, display.y[i], atol=0.25 + 1e-9)
-    assert_legible(display)
-    alone = TradeoffDisplay.from_estimator(detectors["sampler"], POISON_ROWS)
-    assert alone.names == ["EPICSubsetSampler"]
-
-
 def test_many_long_names_beside_the_axes_and_beside_users_axes():
     names = [f"a defence of a long name, {i}" for i in range(12)]
     records = {"name": names, "poisons_left": np.arange(12) / 12}
@@ -623,8 +607,6 @@ def test_bad_records_are_refused(records, message):
         TradeoffDisplay.from_predictions(records)
 
 
-def test_bad_quantities_and_poisons_are_refused(detectors):
+def test_bad_quantities_are_refused():
     with pytest.raises(ValueError, match=r"'x' parameter .* Got 'accuracy'"):
         TradeoffDisplay.from_predictions(COLUMNS, x="accuracy")
-    with pytest.raises(ValueError, match="at least one poison"):
-        TradeoffDisplay.from_estimator(detectors["filter"], [])

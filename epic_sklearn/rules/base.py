@@ -336,37 +336,3 @@ def check_judgement(judgement: Any, n: int, rule: Rule) -> Judgement:
             "or infinite."
         )
     return Judgement(score, flagged, details)
-
-
-def highest_in_each_class(
-    score: np.ndarray, codes: np.ndarray, fraction: float
-) -> np.ndarray:
-    """Flag the highest scores of each class, at most `fraction` of it.
-
-    Parameters
-    ----------
-    score : ndarray of shape (n,)
-        Higher is flagged first; ties go to the lower row number.
-    codes : ndarray of shape (n,), int
-        Class of each example.
-    fraction : float
-        In [0, 1]; of a class of n_c examples ``floor(fraction * n_c)``.
-
-    Returns
-    -------
-    ndarray of shape (n,), bool
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.rules.base import highest_in_each_class
-    >>> highest_in_each_class(np.array([3.0, 1.0, 2.0]), np.zeros(3, int), 0.4)
-    array([ True, False, False])
-    """
-    order = np.lexsort((-score, codes))
-    sizes = np.bincount(codes)
-    place = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    flagged = np.empty(len(codes), dtype=bool)
-    # 1.5 * 0.2 * 10 is 3.0000...04
-    flagged[order] = place < np.repeat((fraction * sizes + 1e-9).astype(int), sizes)
-    return flagged
