@@ -216,9 +216,10 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         """Run all rounds, set the fitted attributes, return X and gradients."""
         self._validate_params()
         rule = resolve_rule(self.rule)
-        extractor = self._extractor(rule)
+        self._extractor(rule)  # refused before any work
         index = index_of(X, y)
         X, labels = self._check_X_y(X, y)
+        extractor = self._extractor(rule, take_rows(X, np.arange(2)))
         weights = check_weights(sample_weight, X)
         schedule = DropSchedule(
             labels,
@@ -248,12 +249,13 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         self._set_results(schedule)
         return X, gradients
 
-    def _extractor(self, rule: Rule) -> Any:
+    def _extractor(self, rule: Rule, few: Any = None) -> Any:
         """Where gradients come from; refused if the rule could not use them."""
         extractor = as_extractor(
             self.extractor,
             preferred_gradients(rule),
-            may_fall_back="inputs" not in rule.needs,
+            "inputs" not in rule.needs,
+            few,
         )
         refuse_what_lacks(
             rule,

@@ -142,7 +142,7 @@ def test_relabel_refuses_labels_that_cannot_hold_the_adversarial_one(images):
 
 
 def test_relabel_refuses_other_labels(poisons, labels):
-    with pytest.raises(ValueError, match=r"y has 10 rows, .* up to 12"):
+    with pytest.raises(ValueError, match=r"y has 10 rows, .* to 12"):
         poisons.relabel(labels[:10])
 
 

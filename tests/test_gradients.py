@@ -273,7 +273,7 @@ def test_errors_say_what_to_do(net, data):
         LogitGradients(net)(X)
     with pytest.raises(ValueError, match="37 examples and y 5"):
         LogitGradients(net)(X, y[:5])
-    with pytest.raises(ValueError, match=r"gave an output of shape \(37, 1\)"):
+    with pytest.raises(ValueError, match=r"gave a Tensor of shape \(37, 1\)"):
         LogitGradients(nn.Linear(4, 1))(X, y)
     with pytest.raises(ValueError, match=r"no torch\.nn\.Linear layer"):
         LastLayerGradients(nn.Softmax(dim=1))(X, y)

@@ -43,7 +43,7 @@ class Memory(UserDict[str, np.ndarray]):
     """What a rule remembers of a training run: arrays, by names of its own.
 
     Empty before the first round; saved and loaded with the schedule's state. What
-    is put into it becomes an array, and must be of numbers or bools.
+    is put into it is copied to an array, and must be of numbers or bools.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Memory(UserDict[str, np.ndarray]):
         self.keep, self.seed, self.n_jobs, self.verbose = keep, seed, n_jobs, verbose
 
     def __setitem__(self, name: str, value: Any) -> None:
-        array = np.asarray(value)
+        array = np.array(value)  # a copy: arrays are changed in place
         if array.dtype.kind not in "biuf":
             raise TypeError(
                 f"A rule's memory[{name!r}] is {value!r}; it holds arrays of numbers "
@@ -314,8 +314,9 @@ def check_judgement(judgement: Any, n: int, rule: Rule) -> Judgement:
             f"{name} gave {judgement!r}; let it return Judgement(score, flagged), or "
             "Judgement(score, flagged, details) with a dictionary of arrays."
         )
-    score, flagged = np.asarray(judgement.score), np.asarray(judgement.flagged)
-    details = {key: np.asarray(value) for key, value in judgement.details.items()}
+    # Copies: a rule may go on with its own arrays.
+    score, flagged = np.array(judgement.score), np.array(judgement.flagged)
+    details = {key: np.array(value) for key, value in judgement.details.items()}
     if taken := sorted(OF_ROWS & set(details)):
         raise ValueError(
             f"{name} gave details named {taken}, as columns of tables are that hold "
