@@ -171,8 +171,8 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
     if bad:
         raise ValueError(
             f"Gradient features contain NaN or infinity in {bad} of {n_examples} rows, "
-            "or values whose differences are infinite. The input has NaN or infinity, or the model diverged: "
-            "then lower its learning rate or scale its input."
+            "or values whose differences are infinite. The input has NaN or infinity, "
+            "or the model diverged: then lower its learning rate or scale its input."
         )
     return checked
 

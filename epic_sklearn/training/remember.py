@@ -135,8 +135,8 @@ def _classifier_of(model: TorchClassifier, module: nn.Module) -> TorchClassifier
 def _extractor(given: Any, y: np.ndarray) -> Any:
     if isinstance(given, Mapping):
         raise TypeError(
-            f"model holds a {type(given).__name__}; give modules: of a state_dict a "
-            "copy of the module that has loaded it."
+            f"model holds weights ({type(given).__name__}); give modules, copies that "
+            "have loaded them."
         )
     if isinstance(given, BaseEstimator) and not hasattr(given, "compute"):
         given = FrozenEstimator(given)
