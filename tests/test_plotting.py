@@ -196,7 +196,7 @@ def test_groups_are_poisons_or_classes_and_not_both(detectors):
         assert display.group_sizes == [2, 148]
     with pytest.raises(ValueError, match="Both poison_indices and y"):
         DropHistoryDisplay.from_estimator(detector, poison_indices=[0], y=[0] * 150)
-    with pytest.raises(ValueError, match="y has shape"):
+    with pytest.raises(ValueError, match="y has 9 labels"):
         DropHistoryDisplay.from_estimator(detector, y=[0, 1])
 
 
@@ -392,7 +392,7 @@ def test_estimators_without_gradients_or_fit_are_refused(data, detectors):
         GradientSpaceDisplay.from_estimator(detectors["sampler"], X, y)
     with pytest.raises(NotFittedError):
         GradientSpaceDisplay.from_estimator(EPICFilter(), X, y)
-    with pytest.raises(ValueError, match="y has shape"):
+    with pytest.raises(ValueError, match="y has 9 labels"):
         GradientSpaceDisplay.from_estimator(detectors["filter"], X[:9], y[:9])
 
 
@@ -553,6 +553,14 @@ def test_defences_stand_where_they_were_measured_however_given():
     assert "higher is better" in display.ax_.get_xlabel()
     assert "lower is better" in display.ax_.get_ylabel()
     assert_legible(display)
+
+
+def test_a_legend_stays_inside_the_users_figure_where_nothing_makes_room():
+    figure, axes = plt.subplots(1, 2)
+    display = TradeoffDisplay.from_predictions(COLUMNS, ax=axes[0])
+    figure.canvas.draw()
+    around, legend = axes[0].get_window_extent(), display.legend_.get_window_extent()
+    assert around.x0 <= legend.x0 and legend.x1 <= around.x1
 
 
 def test_error_bars_are_wilsons_and_times_are_areas_small_over_large():
