@@ -19,10 +19,11 @@ from sklearn.utils import (
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
+from torch import nn
 from tqdm import tqdm
 
-from ._utils import DocLinks, Parts, RandomState
-from .frames import RowsToFrame, index_of
+from ._utils import DocLinks, Parts, RandomState, learned_nothing, warn_user
+from .frames import RowsToFrame, index_of, model_probabilities
 from .gradients import (
     Gradients,
     OuterProductGradients,
@@ -41,6 +42,7 @@ from .rules import Rule, resolve_rule
 from .rules.base import preferred_gradients, refuse_what_lacks
 from .schedule import DROP_CONSTRAINTS, DropSchedule, Round
 from .validation import (
+    check_finite_columns,
     check_labels,
     label_array,
     refuse_masked,
@@ -216,9 +218,10 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         """Run all rounds, set the fitted attributes, return X and gradients."""
         self._validate_params()
         rule = resolve_rule(self.rule)
-        extractor = self._extractor(rule)
+        self._extractor(rule)  # refused before any work
         index = index_of(X, y)
         X, labels = self._check_X_y(X, y)
+        extractor = self._extractor(rule, take_rows(X, np.arange(2)))
         weights = check_weights(sample_weight, X)
         schedule = DropSchedule(
             labels,
@@ -246,14 +249,17 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
                     f"examples, kept {record.n_kept}, rho {record.rho:.3g}"
                 )
         self._set_results(schedule)
+        if isinstance(getattr(extractor, "classifier", None), nn.Module):
+            _warn_if_untrained(gradients, schedule.codes)
         return X, gradients
 
-    def _extractor(self, rule: Rule) -> Any:
+    def _extractor(self, rule: Rule, few: Any = None) -> Any:
         """Where gradients come from; refused if the rule could not use them."""
         extractor = as_extractor(
             self.extractor,
             preferred_gradients(rule),
-            may_fall_back="inputs" not in rule.needs,
+            "inputs" not in rule.needs,
+            few,
         )
         refuse_what_lacks(
             rule,
@@ -339,7 +345,7 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
                 raise ValueError("Found 0 feature(s): the dataframe X has no columns.")
             if not takes_nan:
                 model = getattr(self.extractor, "classifier", self.extractor)
-                _check_finite_columns(X, allow_nan=model is None)
+                check_finite_columns(X, allow_nan=model is None)
             return X
         return validate_data(
             self,
@@ -372,19 +378,8 @@ def _has_texts(X: Any) -> bool:
     return kind in ("U", "S")
 
 
-def _check_finite_columns(X: Any, allow_nan: bool) -> None:
-    """Refuse infinity, and NaN unless the model fills in, in columns of numbers.
-
-    Other columns are the model's business: a ColumnTransformer takes strings.
-    """
-    bad = []
-    for name in X.columns:
-        column = np.asarray(X[name])
-        is_bad = np.isinf if allow_nan else lambda values: ~np.isfinite(values)
-        if column.dtype.kind == "f" and is_bad(column).any():
-            bad.append(name)
-    if bad:
-        raise ValueError(
-            f"Input X contains NaN or infinity in the columns {bad}; impute or drop "
-            "them before filtering, or give a model that takes them as extractor."
-        )
+def _warn_if_untrained(gradients: Gradients, codes: np.ndarray) -> None:
+    """Warn of a module, which is used as it is given, that knows nothing yet."""
+    found = model_probabilities(gradients, codes, codes.max() + 1)
+    if found is not None and (nothing := learned_nothing(found, codes)) is not None:
+        warn_user(nothing)

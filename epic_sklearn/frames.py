@@ -25,13 +25,31 @@ def index_of(*given: Any) -> Any:
     return next((part.index for part in given if hasattr(part, "iloc")), None)
 
 
+def model_probabilities(
+    gradients: Gradients, codes: np.ndarray, n_classes: int
+) -> np.ndarray | None:
+    """Probabilities (n, C) that a model gave, of gradients that hold them, or None.
+
+    Softmax minus one-hot does: a row sums to 0 and is negative in its label's column
+    alone.
+    """
+    outer = isinstance(gradients, OuterProductGradients)
+    errors: Any = gradients.errors if outer else gradients  # type: ignore[union-attr]
+    if errors.shape[1] != n_classes:
+        return None
+    probabilities = np.array(errors, dtype=np.float64)
+    probabilities[np.arange(len(codes)), codes] += 1
+    sums = probabilities.sum(axis=1)
+    is_right = probabilities.min() >= -1e-6 and np.allclose(sums, 1, rtol=0, atol=1e-3)
+    return probabilities if is_right else None
+
+
 def predictions_of(
     gradients: Gradients, codes: np.ndarray, n_classes: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Predicted class (n,) and its probability (n,), of gradients that hold them.
+    """Predicted class (n,) and its probability (n,), or None.
 
-    Softmax minus one-hot does: a row sums to 0 and is negative in its label's column
-    alone. None for other gradients.
+    None of gradients that do not tell; see :func:`model_probabilities`.
 
     Examples
     --------
@@ -40,18 +58,11 @@ def predictions_of(
     >>> predictions_of(np.array([[0.75, -0.75], [0.25, -0.25]]), np.array([1, 1]), 2)
     (array([0, 1]), array([0.75, 0.75]))
     """
-    outer = isinstance(gradients, OuterProductGradients)
-    errors: Any = gradients.errors if outer else gradients  # type: ignore[union-attr]
-    if errors.shape[1] != n_classes:
-        return None
-    rows = np.arange(len(codes))
-    probabilities = np.array(errors, dtype=np.float64)
-    probabilities[rows, codes] += 1
-    sums = probabilities.sum(axis=1)
-    if probabilities.min() < -1e-6 or not np.allclose(sums, 1, rtol=0, atol=1e-3):
+    probabilities = model_probabilities(gradients, codes, n_classes)
+    if probabilities is None:
         return None
     predicted = probabilities.argmax(axis=1)
-    return predicted, probabilities[rows, predicted]
+    return predicted, probabilities[np.arange(len(codes)), predicted]
 
 
 class RowsToFrame:

@@ -141,6 +141,11 @@ def as_mask(rows: npt.ArrayLike, n: int, name: str) -> npt.NDArray[np.bool_]:
         )
     mask = np.zeros(n, dtype=bool)
     mask[array.astype(np.int64)] = True
+    if mask.sum() < len(array):
+        raise ValueError(
+            f"{name} names rows twice; give each row number once, or, if it is a mask "
+            "of zeros and ones, bools."
+        )
     return mask
 
 

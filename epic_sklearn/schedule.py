@@ -313,9 +313,10 @@ class DropSchedule(RowsToFrame):
         sizes = np.bincount(self.codes)
         labels = self.classes.tolist()
         names = ", ".join(f"{labels[c]!r} (of {sizes[c]})" for c in newly)
+        share = f"{self.min_class_fraction:.0%}" if self.min_class_fraction else "one"
         warn_user(
             f"So many examples of class {names} are flagged that the least suspicious "
-            f"were kept, to keep {self.min_class_fraction:.0%} of the class "
+            f"were kept, to keep {share} of the class "
             f"(min_class_fraction). {self.rule.to_drop_less} to drop less."
         )
 

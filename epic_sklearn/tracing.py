@@ -57,14 +57,17 @@ class Trace:
         Training rows in all.
     index : pandas.Index or None, default=None
         Of the training set, where it has one.
+    keep : ndarray of shape (n_rows,), bool, or None, default=None
+        Which of the training rows the model kept, if it dropped any while it trained.
     """
 
-    indices: np.ndarray
+    indices: np.ndarray = field(repr=False)
     scores: np.ndarray = field(repr=False)
     row_labels: np.ndarray = field(repr=False)
     labels: np.ndarray
     n_rows: int
     index: Any = field(default=None, repr=False)
+    keep: np.ndarray | None = field(default=None, repr=False)
 
     def scores_by_row(self) -> np.ndarray:
         """Scores in the order of the training rows, (m, n_rows); NaN if not ranked."""
@@ -76,7 +79,7 @@ class Trace:
         """One line an example and rank (from 1), as a pandas dataframe.
 
         Columns: example, label (that it got), rank, row, index (where the training
-        set has one), row_label, score.
+        set has one), row_label, keep (where the model dropped rows itself), score.
         """
         import pandas as pd
 
@@ -87,6 +90,8 @@ class Trace:
         if self.index is not None:
             columns["index"] = self.index[rows]
         columns["row_label"] = self.row_labels[example, rank]
+        if self.keep is not None:
+            columns["keep"] = self.keep[rows]
         return pd.DataFrame({**columns, "score": self.scores[example, rank]})
 
     def report(self, X: Any, examples: Any, path: str, **how: Any) -> Path:
@@ -146,7 +151,8 @@ def trace(
     X, y : array-like of shape (n, ...) and (n,)
         The training set. X may be a torch Dataset or DataLoader, or a Hugging Face
         Dataset, y then None for its own labels.
-        Rows that :class:`EPICClassifier` dropped are ranked like any others.
+        Rows that :class:`EPICClassifier` dropped are ranked like any others; `keep`
+        of what is returned tells them.
     examples : array-like of shape (m, ...) or data set of m items
         What was predicted. Labels that the items have are not looked at.
     labels : array-like of shape (m,), default=None
@@ -230,7 +236,9 @@ def trace(
     scores, indices = _best(parts, n_top)
     is_none = np.isneginf(scores)
     indices[is_none], scores[is_none] = -1, np.nan
-    return Trace(indices, scores, y[indices], labels, len(y), index_of(X))
+    keep: Any = getattr(model, "keep_", None)  # of other rows, if not so many
+    keep = keep if np.shape(keep) == y.shape else None
+    return Trace(indices, scores, y[indices], labels, len(y), index_of(X), keep)
 
 
 def _check_rows(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

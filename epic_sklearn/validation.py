@@ -286,3 +286,21 @@ def check_labels(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
             "needed to train a classifier and take gradients from it."
         )
     return classes, codes
+
+
+def check_finite_columns(X: Any, allow_nan: bool) -> None:
+    """Refuse infinity, and NaN unless the model fills in, in columns of numbers.
+
+    Other columns are the model's business: a ColumnTransformer takes strings.
+    """
+    bad = []
+    for name in X.columns:
+        column = np.asarray(X[name])
+        is_bad = np.isinf if allow_nan else lambda values: ~np.isfinite(values)
+        if column.dtype.kind == "f" and is_bad(column).any():
+            bad.append(name)
+    if bad:
+        raise ValueError(
+            f"Input X contains NaN or infinity in the columns {bad}; impute or drop "
+            "them before filtering, or give a model that takes them as extractor."
+        )

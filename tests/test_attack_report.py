@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csr_array
 from scipy.stats import binomtest
 from sklearn.compose import make_column_transformer
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -275,8 +276,22 @@ REFUSED = {
         {"X": X.astype(str).astype(object), "model": RandomForestClassifier(2)},
         "LabelFlip looks for the target's neighbours",
     ),
+    "a taken name": ({"defences": {"undefended": EPICFilter()}}, "the same name"),
+    "a filter alone": ({"defences": EPICFilter()}, "give a list or dict"),
+    "a regressor": ({"model": LinearRegression()}, "give a classifier"),
+    "sparse look-alikes": (
+        {"X": csr_array(X), "attack": LookAlikes(5)},
+        "sparse rows; attack with LabelFlip",
+    ),
     "one class": ({"y": np.zeros(len(y))}, "only one class"),
 }
+
+
+def test_labels_of_small_classes_can_be_flipped():
+    report = attack_report(
+        LINEAR, *load_iris(return_X_y=True), LabelFlip(), n_targets=5, random_state=0
+    )
+    assert len(report.poisons) == 5
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -17,10 +18,13 @@ from epic_sklearn.attacks import (
     FeatureCollision,
     GradientMatching,
     LabelFlip,
+    LookAlikes,
     PatchTrigger,
     Poisons,
     RandomShiftFlip,
 )
+
+FRAME = pd.DataFrame({"a": [0.1, 0.2, 0.3, 0.4], "b": [5.0, 6.0, 7.0, 8.0]})
 
 
 @pytest.fixture
@@ -42,6 +46,47 @@ def poisons(images):
         adversarial_label="dog",
         loss=np.empty(0),
     )
+
+
+# --------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("value", [7.0, np.nan])
+def test_a_trigger_outside_clip_is_refused(images, labels, value):
+    trigger = PatchTrigger(np.full((3, 2, 2), value), 0, 0)
+    with pytest.raises(ValueError, match="NaN or values outside clip"):
+        BadNets(3, trigger=trigger).craft(images, labels, "cat", "dog")
+
+
+def test_a_bound_that_rounding_takes_back_is_refused(labels):
+    images = np.arange(40 * 4).reshape(40, 4)
+    attack = FeatureCollision(eps=0.4, clip=(0, 255))
+    with pytest.raises(ValueError, match="to which poisons would be rounded back"):
+        attack.craft(nn.Identity(), images, labels, images[0], "dog")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": FRAME.iloc[[0]][["b", "a"]]}, r"columns \['b', 'a'\]"),
+        ({"target": FRAME.iloc[:2]}, r"a DataFrame of shape \(2, 2\)"),
+        ({"target": FRAME.iloc[0]}, r"a Series of shape \(2,\)"),
+        ({"target_label": 1}, "is the adversarial label"),
+    ],
+)
+def test_look_alikes_of_a_frame_need_a_row_like_its_rows(change, message):
+    given = {"target": FRAME.iloc[[0]], "target_label": 0, **change}
+    with pytest.raises(ValueError, match=message):
+        LookAlikes(1).craft(FRAME, [0, 0, 1, 1], adversarial_label=1, **given)
+
+
+def test_poisons_of_a_frame_go_where_its_columns_are():
+    attack = LookAlikes(1, share=1.0)
+    poisons = attack.craft(FRAME, [0, 0, 1, 1], FRAME.iloc[[0]], 1)
+    row = poisons.insert_into(FRAME).iloc[poisons.indices[0]]
+    assert row.tolist() == FRAME.iloc[0].tolist()  # to the last digit
+    with pytest.raises(ValueError, match=r"X has columns \['b', 'a'\]"):
+        poisons.insert_into(FRAME[["b", "a"]])
 
 
 # --------------------------------------------------------------------- insert_into
@@ -142,7 +187,7 @@ def test_relabel_refuses_labels_that_cannot_hold_the_adversarial_one(images):
 
 
 def test_relabel_refuses_other_labels(poisons, labels):
-    with pytest.raises(ValueError, match=r"y has 10 rows, .* up to 12"):
+    with pytest.raises(ValueError, match=r"y has 10 rows, .* to 12"):
         poisons.relabel(labels[:10])
 
 

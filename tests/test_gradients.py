@@ -26,6 +26,7 @@ from torch.utils.data import (
 )
 
 from epic_sklearn import (
+    EPICFilter,
     LastLayerGradients,
     LastLayerInputGradients,
     LogitGradients,
@@ -273,7 +274,7 @@ def test_errors_say_what_to_do(net, data):
         LogitGradients(net)(X)
     with pytest.raises(ValueError, match="37 examples and y 5"):
         LogitGradients(net)(X, y[:5])
-    with pytest.raises(ValueError, match=r"gave an output of shape \(37, 1\)"):
+    with pytest.raises(ValueError, match=r"gave a Tensor of shape \(37, 1\)"):
         LogitGradients(nn.Linear(4, 1))(X, y)
     with pytest.raises(ValueError, match=r"no torch\.nn\.Linear layer"):
         LastLayerGradients(nn.Softmax(dim=1))(X, y)
@@ -451,6 +452,87 @@ def test_a_module_whose_output_no_layer_gives_has_no_last_layer_gradients():
     X, y = load_iris(return_X_y=True)
     with pytest.raises(ValueError, match="something comes after the last one"):
         LastLayerGradients(net)(X, y)
+
+
+class LogSoftmax(HeadFirst):
+    def forward(self, x):
+        return super().forward(x).log_softmax(dim=1)
+
+
+class InPlace(HeadFirst):
+    """What comes after the head changes the head's input."""
+
+    def forward(self, x):
+        middle = self.body(x)
+        logits = self.head(middle)
+        self.unused(middle.relu_())
+        return logits
+
+
+class WithoutTanh(HeadFirst):
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+@pytest.mark.parametrize(
+    ("change", "like"),
+    [
+        (LogSoftmax, HeadFirst),
+        (lambda: torch.compile(HeadFirst(), backend="eager"), HeadFirst),
+        (InPlace, WithoutTanh),
+    ],
+    ids=["log_softmax", "compiled", "in place"],
+)
+def test_what_does_not_change_the_gradients_does_not_hide_the_head(change, like):
+    X, y = load_iris(return_X_y=True)
+    X = X.astype(np.float32)
+    found = []
+    for make in (change, like):
+        torch.manual_seed(0)
+        net = make()
+        with torch.no_grad():
+            net(torch.tensor(X))  # compiled before anything is looked at
+        found.append(EPICFilter(net).fit(X, y).extractor_)
+        assert isinstance(found[-1], LastLayerGradients)
+    first, second = (extractor(X, y).toarray() for extractor in found)
+    np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_the_layer_is_not_looked_for_where_a_rule_can_do_without():
+    X, y = load_iris(return_X_y=True)
+    net = nn.Sequential(nn.Linear(4, 3), nn.Tanh()).double()
+    assert isinstance(EPICFilter(net).fit(X, y).extractor_, LogitGradients)
+
+
+def test_a_layer_without_bias_has_no_gradient_of_it():
+    X, y = load_iris(return_X_y=True)
+    linear = LogisticRegression(fit_intercept=False, max_iter=500)
+    assert LastLayerGradients(linear).fit(X, y).compute(X, y).shape == (150, 12)
+    net = nn.Linear(4, 3, bias=False).double()
+    loss = nn.functional.cross_entropy(net(torch.tensor(X)), torch.tensor(y))
+    (wanted,) = torch.autograd.grad(loss, net.parameters())
+    found = LastLayerGradients(net)(X, y).mean()
+    np.testing.assert_allclose(found.reshape(3, 4), wanted, atol=1e-12)
+
+
+def test_a_net_that_has_diverged_is_called_so(data):
+    net = nn.Linear(4, 3).double()
+    nn.init.constant_(net.weight, torch.nan)
+    with pytest.raises(ValueError, match="gave NaN or infinity for 37 of 37"):
+        LastLayerGradients(net)(*data)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_without_differences_are_refused(dtype):
+    largest = np.finfo(dtype).max
+    with pytest.raises(ValueError, match="whose differences are infinite"):
+        check_gradients(np.array([[largest], [-largest]]), 2)
+
+
+def test_half_precision_is_made_single():
+    gradients = np.array([[40_000.0], [-40_000.0]], dtype=np.float16)
+    assert check_gradients(gradients, 2).dtype == np.float32
+    assert (find_medoids(gradients, [0, 0]).cluster_size == 2).all()
 
 
 class Rows(IterableDataset):

@@ -64,6 +64,11 @@ class Silent(Net):
     forward = lightning.LightningModule.forward
 
 
+class Scaling(Net):
+    def on_after_batch_transfer(self, batch, index):
+        return batch[0] / 2, batch[1]
+
+
 def fit(folder, epic, *, net=None, loader=None, ckpt_path=None, **changes):
     options = {
         "max_epochs": 6, "accelerator": "cpu", "devices": 1, "logger": False,
@@ -147,11 +152,27 @@ def test_workers_that_read_ahead_read_nothing_that_is_dropped(tmp_path):
         ),
         ({}, {"loader": [DataLoader(Rows()), DataLoader(Rows())]}, "one data set"),
         ({}, {"net": Silent()}, "Silent has no forward"),
+        ({}, {"net": Scaling()}, "Scaling has on_after_batch_transfer"),
     ],
 )
 def test_what_cannot_work_is_refused_before_training(tmp_path, epic, options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         fit(tmp_path, make_epic(**epic), **options)
+
+
+def test_hooks_that_change_batches_need_the_items_as_the_net_gets_them(tmp_path):
+    halves = [(x / 2, label) for x, label in Rows()]
+    loader = DataLoader(halves, batch_size=32, shuffle=True)
+    plain, hooked = make_epic(), make_epic(clean_dataset=halves)
+    fit(tmp_path, plain, loader=loader)
+    fit(tmp_path, hooked, net=Scaling())
+    assert not plain.keep_.all()
+    np.testing.assert_array_equal(hooked.keep_, plain.keep_)
+
+
+def test_nothing_is_judged_in_a_fast_dev_run(tmp_path):
+    trainer, _ = fit(tmp_path, make_epic(), fast_dev_run=True)
+    assert trainer.state.finished
 
 
 @pytest.mark.skipif(

@@ -81,7 +81,6 @@ def test_recall_and_retention_count_poisons_and_clean_examples_apart():
     keep = np.array([False, True, True, True, False, True])
     assert poison_recall(keep, [0, 1]) == 0.5
     assert clean_retention(keep, [0, 1]) == 0.75
-    assert poison_recall(keep, [0, 0, 1]) == 0.5
     is_poison = np.array([True, True, False, False, False, False])
     assert poison_recall(keep, is_poison) == 0.5
     assert poison_recall(keep, [0, 4]) == clean_retention(keep, [0, 4]) == 1.0
@@ -100,6 +99,7 @@ def test_recall_and_retention_count_poisons_and_clean_examples_apart():
         ([True, False], [], "at least one poison"),
         ([True, False], [False, False], "at least one poison"),
         ([True, False], [[0]], r"poison_indices is .*give row numbers"),
+        ([True] * 4, [0, 1, 0, 1], "poison_indices names rows twice"),
         ([True, False], [True], r"poison_indices has shape \(1,\)"),
         ([True, False], [0.0], "poison_indices is .*give row numbers"),
     ],

@@ -9,7 +9,7 @@ from sklearn.datasets import make_blobs
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from epic_sklearn import EPICCallback, EPICClassifier
+from epic_sklearn import EPICCallback, EPICClassifier, EPICFilter
 from epic_sklearn.rules import IsolatedMedoids
 
 TIMING = {"warmup": 1, "every": 1}
@@ -69,6 +69,16 @@ def test_a_net_that_learned_nothing_and_dropped_nothing_says_so(model, name, dat
         model.fit(*data)
     assert len(caught) == 1
     assert caught[0].filename == __file__
+
+
+def test_a_filter_by_a_module_that_is_not_trained_says_so(data):
+    with pytest.warns(UserWarning, match="learned next to nothing") as caught:
+        EPICFilter(Blind()).fit(*data)
+    assert caught[0].filename == __file__
+    trained = classifier(rule=IsolatedMedoids(0.02)).fit(*data).module_
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        EPICFilter(trained).fit(*data)
 
 
 @pytest.mark.parametrize("make", [classifier, skorch_net])

@@ -53,6 +53,32 @@ def small_net():
         )
 
 
+class Growing(Rule):
+    """Keeps its score and gradients in memory, and goes on with them in place."""
+
+    def judge(self, gradients, codes, memory):
+        if "score" not in memory:
+            memory["score"] = np.zeros(len(codes))
+        memory["score"] *= 0.5
+        memory["score"] += gradients[:, 0]
+        before = memory.get("before", np.zeros_like(gradients))
+        changed = np.abs(gradients - before).sum(axis=1)
+        memory["before"] = gradients
+        score = memory["score"]
+        return rules.Judgement(score, score > np.inf, {"changed": changed})
+
+
+def test_a_rule_may_change_its_memory_in_place():
+    schedule = DropSchedule([0, 0, 1, 1], rule=Growing(), warmup=0)
+    gradients = np.array([[4.0], [3.0], [2.0], [1.0]])
+    for epoch in range(3):
+        schedule.step(epoch, gradients)
+        assert (schedule.details["changed"] > 0).all() == (epoch != 1)
+        if epoch == 1:
+            gradients[:] = -gradients
+    np.testing.assert_array_equal(schedule.isolation_score, [6.0, 4.5, 3.0, 1.5])
+
+
 def test_all_rules_are_here():
     assert {type(rule).__name__ for rule in RULES} == {
         "ActivationClustering",

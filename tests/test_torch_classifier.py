@@ -487,7 +487,7 @@ def test_class_weights_and_label_smoothing_are_those_of_the_loss(iris):
     ("loss", "message"),
     [
         (nn.CrossEntropyLoss(weight=torch.ones(4)), "4 class weights.*3 classes"),
-        (nn.CrossEntropyLoss(reduction="sum"), "reduction 'sum'"),
+        (nn.CrossEntropyLoss(reduction="sum"), "reduction='sum'"),
         (nn.NLLLoss(), "'criterion' parameter"),
     ],
 )

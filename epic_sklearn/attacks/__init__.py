@@ -1,5 +1,6 @@
 """Attacks to try a defence on: on features, on gradients, and on the data alone."""
 
+from .base import Attack
 from .data_alone import BadNets, LabelFlip, LookAlikes
 from .features import BullseyePolytope, ConvexPolytope, FeatureCollision
 from .gradient_matching import GradientMatching
@@ -10,6 +11,7 @@ from .sleeper_agent import SleeperAgent
 from .trials import AttackReport, AttackTrials
 
 __all__ = [
+    "Attack",
     "AttackReport",
     "AttackTrials",
     "BackdoorPoisons",

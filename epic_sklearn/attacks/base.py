@@ -94,7 +94,6 @@ def check_target(
             f"target has shape {target.shape}, the examples in X have shape "
             f"{X.shape[1:]}; give one example, without a batch axis."
         )
-    names = ("target_label", "adversarial_label")
     if target_label is None:
         for row in rows:
             if np.array_equal(X[row], target):
@@ -103,12 +102,20 @@ def check_target(
                     f"{adversarial_label!r} in y; give a target of another class, or "
                     "its own label as target_label."
                 )
-    elif equal_labels([target_label], adversarial_label, *names)[0]:
+    refuse_same_label(target_label, adversarial_label)
+    return target
+
+
+def refuse_same_label(target_label: Any, adversarial_label: Any) -> None:
+    """Refuse a target that bears the adversarial label already."""
+    names = ("target_label", "adversarial_label")
+    if target_label is None:
+        return
+    if equal_labels([target_label], adversarial_label, *names)[0]:
         raise ValueError(
             f"target_label={target_label!r} is the adversarial label, so there is "
             "nothing to attack; give another adversarial label, or target."
         )
-    return target
 
 
 def rows_of_label(
@@ -163,7 +170,24 @@ def draw_rows(candidates: Rows, n_poisons: int, rng: np.random.Generator) -> Row
 
 @dataclass(eq=False, repr=False)
 class Attack(DocLinks, BaseEstimator):
-    """Base class of all attacks: an estimator whose parameters are its fields."""
+    """Base class of all attacks: an estimator whose parameters are its fields.
+
+    One of your own has a method ``craft(X, y, target, adversarial_label, *,
+    target_label=None)`` that returns :class:`Poisons`.
+
+    Parameters
+    ----------
+    n_poisons : int, default=50
+        Number of poisons.
+    random_state : int, RandomState instance or None, default=None
+        For what is drawn.
+
+    Examples
+    --------
+    >>> from epic_sklearn.attacks import Attack, LabelFlip
+    >>> isinstance(LabelFlip(), Attack)
+    True
+    """
 
     _parameter_constraints: ClassVar[Constraints] = {
         "n_poisons": [Interval(Integral, 1, None, closed="left")],
@@ -208,6 +232,11 @@ class PerturbingAttack(Attack):
             raise ValueError(
                 f"eps is {self.eps}, and float32, in which poisons are made, has steps "
                 f"of {step:g} at the largest value of X; scale X, or give a larger eps."
+            )
+        if X.dtype.kind in "iu" and self.eps < 0.5:
+            raise ValueError(
+                f"eps is {self.eps} and X holds whole numbers, to which poisons would "
+                "be rounded back; give X as float, or eps in its units."
             )
         candidates = rows_of_label(y, adversarial_label, len(X))
         check_enough(self.n_poisons, candidates)

@@ -18,6 +18,7 @@ from .base import (
     check_examples,
     check_target,
     draw_rows,
+    refuse_same_label,
     rows_of_label,
     rows_of_sources,
 )
@@ -85,9 +86,14 @@ class BadNets(Attack):
         trigger = trigger_or_random(self.trigger, X, self.clip, seed)
         indices = draw_rows(rows, self.n_poisons, np.random.default_rng(seed))
         patched = trigger.apply(X[indices])
-        examples, loss = patched.astype(np.float32), np.empty(0)
         return BackdoorPoisons(
-            examples, indices, patched, adversarial_label, loss, trigger, source_label
+            patched,
+            indices,
+            patched,
+            adversarial_label,
+            loss=np.empty(0),
+            trigger=trigger,
+            source_label=source_label,
         )
 
 
@@ -146,8 +152,18 @@ class LabelFlip(Attack):
         # One at a time: a float64 copy of all images would not always fit.
         distances = [np.linalg.norm(X[i].astype(float) - target) for i in candidates]
         indices = candidates[np.argsort(distances, kind="stable")[: self.n_poisons]]
-        examples = X[indices].astype(np.float32)
-        return Poisons(examples, indices, target, adversarial_label, loss=np.empty(0))
+        return Poisons(X[indices], indices, target, adversarial_label, loss=np.empty(0))
+
+
+def _check_row(target: Any, frame: Any) -> None:
+    """Refuse what is not one row of a frame like this."""
+    columns = list(getattr(target, "columns", ()))
+    if columns != list(frame.columns) or len(target) != 1:
+        raise ValueError(
+            f"target is a {type(target).__name__} of shape {np.shape(target)} and "
+            f"columns {columns[:10]}; X is a dataframe: give one of one row with the "
+            "same columns in their order, such as X_test.iloc[[0]]."
+        )
 
 
 def _mixed(bases: Any, target: Any, share: float) -> Any:
@@ -195,7 +211,7 @@ class LookAlikes(Attack):
     >>> attack = LookAlikes(n_poisons=1, share=0.5, random_state=0)
     >>> poisons = attack.craft(X, y, target=np.array([9.0]), adversarial_label="b")
     >>> poisons.examples, poisons.indices
-    (array([[6.]], dtype=float32), array([3]))
+    (array([[6.]]), array([3]))
     """
 
     _parameter_constraints: ClassVar[Constraints] = {
@@ -225,13 +241,15 @@ class LookAlikes(Attack):
         is_frame = hasattr(X, "iloc")
         X = X if is_frame else check_examples(X, clip=None)
         rows = rows_of_label(y, adversarial_label, len(X))
-        if not is_frame:
+        if is_frame:
+            _check_row(target, X)
+            refuse_same_label(target_label, adversarial_label)
+        else:
             target = check_target(target, target_label, X, adversarial_label, rows)
         rng = np.random.default_rng(resolve_seed(self.random_state))
         indices = draw_rows(rows, self.n_poisons, rng)
         if is_frame:
             examples = _mixed(X.iloc[indices], target, self.share)
         else:
-            moved = (1 - self.share) * X[indices] + self.share * target
-            examples = moved.astype(np.float32)
+            examples = (1 - self.share) * X[indices] + self.share * target
         return Poisons(examples, indices, target, adversarial_label, loss=np.empty(0))

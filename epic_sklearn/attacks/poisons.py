@@ -51,6 +51,12 @@ def _put_in_frame(frame: Any, rows: npt.NDArray[np.int64], examples: Any) -> Any
     copy = frame.copy()
     if not hasattr(examples, "iloc"):
         examples = type(frame)(examples, columns=frame.columns)
+    if list(examples.columns) != list(frame.columns):
+        raise ValueError(
+            f"X has columns {list(frame.columns)[:10]}, the poisons "
+            f"{list(examples.columns)[:10]}; give the training set that they were made "
+            "for, its columns in their order."
+        )
     for i, dtype in enumerate(frame.dtypes):
         column, values = frame.iloc[:, i].copy(), examples.iloc[:, i]
         if dtype.kind in "iu" and values.dtype.kind == "f":
@@ -131,6 +137,11 @@ class PatchTrigger:
 
     def check_fit(self, image_shape: tuple[int, ...]) -> None:
         """Refuse images, (..., channels, height, width), that it does not fit into."""
+        if np.ndim(self.patch) != 3:
+            raise ValueError(
+                f"patch has shape {np.shape(self.patch)}; give (channels, height, "
+                "width)."
+            )
         channels, height, width = self.patch.shape
         inside = len(image_shape) >= 3 and (
             image_shape[-3] == channels
@@ -165,9 +176,9 @@ class Poisons:
 
     Parameters
     ----------
-    examples : ndarray of shape (n_poisons, ...), float32
-        The poisons, in the units of the training examples that they replace; those
-        of a table with other columns than numbers are a dataframe.
+    examples : ndarray of shape (n_poisons, ...)
+        The poisons, in the units of the training examples that they replace; float32
+        where they were optimised. Those of a dataframe are one.
     indices : ndarray of shape (n_poisons,), int64
         The rows of the training set that they replace.
     target : ndarray of shape (...)
@@ -191,17 +202,18 @@ class Poisons:
            [0., 0.]])
     """
 
-    examples: npt.NDArray[np.float32] = field(repr=False)
+    examples: npt.NDArray[Any] = field(repr=False)
     indices: npt.NDArray[np.int64]
     target: npt.NDArray[Any] = field(repr=False)
     adversarial_label: Any
     loss: npt.NDArray[np.float64] = field(repr=False)
 
     def _check_rows(self, name: str, n_rows: int) -> None:
-        if n_rows <= self.indices.max():
+        if n_rows <= self.indices.max() or self.indices.min() < 0:
             raise ValueError(
-                f"{name} has {n_rows} rows, the poisons replace rows up to "
-                f"{self.indices.max()}; give the training set that they were made for."
+                f"{name} has {n_rows} rows, the poisons replace rows "
+                f"{self.indices.min()} to {self.indices.max()}; give the training set "
+                "that they were made for."
             )
 
     def insert_into(self, X: ArrayOrTensor, *, clip: bool = False) -> ArrayOrTensor:
@@ -211,7 +223,8 @@ class Poisons:
         ----------
         X : ndarray, Tensor or pandas dataframe of shape (n, ...)
             The training set that the poisons were made for. Where it holds
-            integers, the poisons are rounded to the nearest.
+            integers, the poisons are rounded to the nearest, by which they may pass
+            `eps` by a half.
         clip : bool, default=False
             Whether values that the dtype of `X` cannot hold, such as -3 in uint8,
             become the nearest that it can. False refuses them.
@@ -307,4 +320,10 @@ def trigger_or_random(
         limits = (0.0, 1.0) if clip is None else clip
         return PatchTrigger.random(X.shape[1:], clip=limits, random_state=seed)
     trigger.check_fit(X.shape)
+    lowest, highest = (-np.inf, np.inf) if clip is None else clip
+    if not ((trigger.patch >= lowest) & (trigger.patch <= highest)).all():
+        raise ValueError(
+            f"the trigger's patch has NaN or values outside clip={clip}; give a patch "
+            "in the units of the images, or their range as clip."
+        )
     return trigger

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 import torch
-from sklearn.base import clone
+from sklearn.base import clone, is_regressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length
@@ -27,7 +27,7 @@ from ..metrics import equal_labels
 from ..training import TorchClassifier
 from ..validation import check_labels, label_array, refuse_other_order
 from .base import PerturbingAttack, check_examples
-from .data_alone import LabelFlip
+from .data_alone import LabelFlip, LookAlikes
 from .features import FeatureAttack, features_of
 from .trials import AttackReport, AttackTrials, arms_of, fit_copy, without_defence
 
@@ -129,6 +129,12 @@ def attack_report(
     X, y, X_test, y_test = _split(X, y, test, seed)
     if isinstance(attack, PerturbingAttack):
         check_examples(X, attack.clip)
+    if isinstance(attack, LookAlikes) and (is_text(X) or scipy.sparse.issparse(X)):
+        raise TypeError(
+            f"LookAlikes moves rows of arrays and dataframes, and X is a "
+            f"{type(X).__name__} of {'text' if is_text(X) else 'sparse rows'}; attack "
+            "with LabelFlip."
+        )
 
     def see(X: Any) -> Any:
         return X if extractor is None else features_of(extractor, X)
@@ -136,7 +142,7 @@ def attack_report(
     seen, seen_test = see(X), see(X_test)
     fitted = fit_copy(without_defence(model), seen, y, seed)
     rows, wanted = _choose_targets(
-        fitted, seen_test, y_test, Counter(y.tolist()), attack, n_targets, seed
+        fitted, seen_test, y_test, y, attack, n_targets, seed
     )
     flips = isinstance(attack, LabelFlip)
     if flips:
@@ -179,7 +185,8 @@ def _victim(
                 "layer is replaced; give one of them, or TorchClassifier(module)."
             )
         model, extractor = LogisticRegression(max_iter=1000), Body(model)
-    if not (hasattr(model, "fit") and hasattr(model, "predict")):
+    is_model = hasattr(model, "fit") and hasattr(model, "predict")
+    if not is_model or is_regressor(model):
         raise TypeError(
             f"model is {model!r}; give a classifier, a Pipeline that ends in one, or a "
             "trained torch.nn.Module."
@@ -239,23 +246,27 @@ def _choose_targets(
     fitted: Any,
     X_test: Any,
     y_test: np.ndarray,
-    counts: Counter,
+    y_train: np.ndarray,
     attack: Any,
     n_targets: int,
     seed: int,
 ) -> tuple[np.ndarray, list[Any]]:
     """Rows of the test set to attack, and the label that is wanted for each."""
-    rng = np.random.default_rng(seed)
+    rng, counts = np.random.default_rng(seed), Counter(y_train.tolist())
     second, predicted = _second_guess(fitted, X_test, rng), fitted.predict(X_test)
     is_right = equal_labels(predicted, y_test, "predicted", "y_test")
-    enough = np.array([counts[label] > attack.n_poisons for label in second.tolist()])
+    n_bases = np.array([counts[label] for label in second.tolist()])
+    if isinstance(attack, LabelFlip):
+        n_bases = len(y_train) - n_bases
+    enough = n_bases > attack.n_poisons
     rows = np.flatnonzero(is_right & enough & (second != predicted))
     if len(rows) < n_targets:
         raise ValueError(
             f"n_targets is {n_targets}, and {len(rows)} of {len(y_test)} test rows can "
             f"be attacked: the model, fitted on clean rows, reads {is_right.sum()} "
-            "rightly, and its second guess must be a class with more rows than "
-            f"n_poisons={attack.n_poisons}. Ask for fewer, or give more test rows."
+            "rightly, and more rows than "
+            f"n_poisons={attack.n_poisons} must bear its second guess (LabelFlip: any "
+            "other label). Ask for fewer, or give more test rows."
         )
     rows = rng.choice(rows, n_targets, replace=False)
     return rows, second[rows].tolist()

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from torch import nn
 
@@ -18,6 +17,7 @@ from .base import Array, Constraints, Given, place, rows_of_sources
 from .gradient_matching import GradientAttack
 from .mismatch import Mismatch, module_and_column
 from .poisons import BackdoorPoisons, PatchTrigger, trigger_or_random
+from .trials import fit_copy
 
 
 @dataclass(eq=False, repr=False)
@@ -49,8 +49,9 @@ class SleeperAgent(GradientAttack):
         The most training examples of the source class to put the trigger on.
     retrain : classifier, callable or None, default=None
         How to train another model on the poisons so far: a classifier such as
-        `TorchClassifier`, which is cloned and fitted, or a function of (X, y) that
-        returns a module or a fitted classifier. None keeps the model given.
+        `TorchClassifier`, which is cloned and fitted (where its own `random_state` is
+        None, it follows ours), or a function of (X, y) that returns a module or a
+        fitted classifier. None keeps the model given.
     retrain_every : int, default=50
         Steps between two trainings.
 
@@ -134,7 +135,7 @@ class SleeperAgent(GradientAttack):
                     poisoned = X.astype(np.float32)
                     poisoned[indices] = examples.cpu().numpy()
                     with torch_threads(threads):
-                        model = self._train(poisoned, y)
+                        model = self._train(poisoned, y, seed + step)
                     mismatch = mismatch_of(model)
                 return mismatch
 
@@ -147,7 +148,8 @@ class SleeperAgent(GradientAttack):
         due = 0 < step < self.n_steps and step % self.retrain_every == 0
         return due and self.retrain is not None
 
-    def _train(self, X: Array, y: Any) -> Any:
+    def _train(self, X: Array, y: Any, seed: int) -> Any:
         if hasattr(self.retrain, "fit"):
-            return clone(self.retrain).fit(X, y)
+            with torch.random.fork_rng():
+                return fit_copy(self.retrain, X, y, seed)
         return self.retrain(X, y)

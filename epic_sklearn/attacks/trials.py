@@ -161,20 +161,23 @@ def _step_without(step: Any) -> Any:
 
 def arms_of(model: Any, defences: Any) -> dict[str, Any]:
     """Name the estimators to fit: the one without a defence, and those with one."""
-    if isinstance(defences, str):
+    if isinstance(defences, str) or hasattr(defences, "fit"):
         raise TypeError(f"defences is {defences!r}; give a list or dict of filters.")
-    if not isinstance(defences, Mapping):
+    if isinstance(defences, Mapping):
+        named = [(str(name), given) for name, given in defences.items()]
+    else:
         named = [(" ".join(str(given).split()), given) for given in defences or ()]
-        defences = dict(named)
-        if len(defences) < len(named):
-            raise ValueError(
-                f"two defences have the same name, of {[name for name, _ in named]}; "
-                "give a dict of names and defences."
-            )
     arms = {UNDEFENDED: without_defence(model)}
     if arms[UNDEFENDED] is not model:
         arms[type(model).__name__] = model
-    for name, given in defences.items():
+    names = [*arms, *(name for name, _ in named)]
+    taken = [ORACLE, *names, *map(AT_RANDOM.format, names)]
+    if len(set(taken)) < len(taken):
+        raise ValueError(
+            f"two rows of the report would have the same name, of {taken}; give a dict "
+            "with other names of defences."
+        )
+    for name, given in named:
         if hasattr(given, "judge") or not hasattr(given, "fit"):
             raise TypeError(
                 f"the defence {name!r} is {given!r}; give a filter, such as "
@@ -182,7 +185,7 @@ def arms_of(model: Any, defences: Any) -> dict[str, Any]:
             )
         predicts = hasattr(given, "predict") and not hasattr(given, "fit_predict")
         arm = given if predicts else FilteredClassifier(arms[UNDEFENDED], given)
-        arms[str(name)] = arm
+        arms[name] = arm
     return arms
 
 

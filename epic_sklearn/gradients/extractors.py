@@ -213,8 +213,9 @@ class GradientExtractor(DocLinks, BaseEstimator):
                 "scikit-learn classifier or a torch.nn.Module."
             )
         if not hasattr(classifier, "predict_proba"):
+            inner, _ = final_model(classifier, None)
             raise TypeError(
-                f"{type(classifier).__name__} has no predict_proba, which gradients "
+                f"{type(inner).__name__} has no predict_proba, which gradients "
                 "are computed from. Wrap it in "
                 "sklearn.calibration.CalibratedClassifierCV, or give a classifier "
                 "that has it."
@@ -259,7 +260,7 @@ class GradientExtractor(DocLinks, BaseEstimator):
         if module is None:
             probabilities = model.predict_proba(X)
             labels = y
-            layer = LastLayer(*last_layer(model, X)) if with_inputs else None
+            layer = last_layer(model, X) if with_inputs else None
         else:
             data = getattr(model, "_module_input", lambda X: X)(X)
             logits, labels, layer = forward(module, data, self.batch_size, with_inputs)
@@ -335,9 +336,9 @@ class LastLayerInputGradients(GradientExtractor):
 class LastLayerGradients(GradientExtractor):
     """Gradient with respect to the last layer's weights and bias.
 
-    The outer product of softmax - one-hot (C) and the layer's input with a 1
-    for the bias (H + 1), kept as :class:`OuterProductGradients`: the array of
-    width C * (H + 1) is never built.
+    The outer product of softmax - one-hot (C) and the layer's input, with a 1 for
+    the bias where it has one (H + 1), kept as :class:`OuterProductGradients`: the
+    array of width C * (H + 1) is never built.
 
     Parameters
     ----------
@@ -355,5 +356,7 @@ class LastLayerGradients(GradientExtractor):
     gives = ("errors", "inputs")
 
     def _gradients(self, errors: np.ndarray, layer: Any) -> Gradients:
+        if not layer.has_bias:
+            return OuterProductGradients(errors, layer.inputs)
         ones = np.ones((len(errors), 1), layer.inputs.dtype)
         return OuterProductGradients(errors, np.hstack([layer.inputs, ones]))

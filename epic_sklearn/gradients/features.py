@@ -79,6 +79,12 @@ class OuterProductGradients:
             sums += self.errors[some].T.astype(np.float64) @ self.inputs[some]
         return (sums / len(self)).ravel()
 
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        raise TypeError(
+            f"These gradients of shape {self.shape} are kept as errors and inputs; "
+            "their array, if you want it, is toarray()."
+        )
+
     def toarray(self) -> np.ndarray:
         """Build the wide array, shape (n, C * H). For small data and tests."""
         return np.einsum("nc,nh->nch", self.errors, self.inputs).reshape(len(self), -1)
@@ -88,14 +94,15 @@ Gradients = np.ndarray | OuterProductGradients
 
 
 def _n_not_finite(features: np.ndarray) -> int:
-    """Count rows with NaN or infinity, some at a time to spare memory."""
-    step = max(1, 2**22 // features.shape[1])
+    """Count rows that have NaN, infinity or what has no finite difference to others."""
+    step = max(1, 2**22 // features.shape[1])  # some at a time to spare memory
     parts = (features[start : start + step] for start in range(0, len(features), step))
-    return sum(int((~np.isfinite(part).all(axis=1)).sum()) for part in parts)
+    with np.errstate(over="ignore"):
+        return sum(int((~np.isfinite(4 * part).all(axis=1)).sum()) for part in parts)
 
 
 def _as_floats(values: Any) -> np.ndarray:
-    """Array of real numbers, as precise as given; whole ones in float64."""
+    """Array of real numbers, as precise as given, at least float32."""
     refuse_masked(gradients=values)
     if hasattr(values, "detach"):  # a torch tensor
         values = values.detach().cpu().numpy()
@@ -108,7 +115,9 @@ def _as_floats(values: Any) -> np.ndarray:
         raise ValueError(
             f"Gradient features must be real numbers; got dtype {values.dtype}."
         )
-    return values if values.dtype.kind == "f" else values.astype(np.float64)
+    if values.dtype.kind != "f":
+        return values.astype(np.float64)
+    return values.astype(np.float32) if values.dtype.itemsize < 4 else values
 
 
 def check_gradients(gradients: object, n_examples: int) -> Gradients:
@@ -124,7 +133,7 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
     Returns
     -------
     ndarray of shape (n_examples, d) or OuterProductGradients
-        Floating point, finite.
+        Float32 or wider, finite.
 
     Raises
     ------
@@ -161,9 +170,9 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
     bad = sum(_n_not_finite(f) for f in factors)
     if bad:
         raise ValueError(
-            f"Gradient features contain NaN or infinity in {bad} of {n_examples} "
-            "rows. The input has NaN or infinity, or the model diverged: then lower "
-            "its learning rate or scale its input."
+            f"Gradient features contain NaN or infinity in {bad} of {n_examples} rows, "
+            "or values whose differences are infinite. The input has NaN or infinity, "
+            "or the model diverged: then lower its learning rate or scale its input."
         )
     return checked
 

@@ -196,6 +196,14 @@ def _read_all(data: Any, batch_size: int = 64) -> list[_Read]:
         return list(DataLoader(data, batch_size, collate_fn=_read, **options))
 
 
+def _warn_of_more_parts(data: Any) -> None:
+    warn_user(
+        f"The items of {type(data).__name__} have more than two parts, of which the "
+        "second is taken for the label. If it is another one: let items be (x, label), "
+        "or dictionaries that name it 'label'."
+    )
+
+
 def labels_and_digest(data: Any, given: Any = None) -> tuple[Any, str | None]:
     """Labels that the items of a data set give, in its own order, and `digest_of` them.
 
@@ -221,6 +229,8 @@ def labels_and_digest(data: Any, given: Any = None) -> tuple[Any, str | None]:
     source: Any = data.dataset if isinstance(data, DataLoader) else data
     refuse_iterable(source)
     if type(source) is TensorDataset and len(source.tensors) > 1:
+        if any(not part.is_floating_point() for part in source.tensors[2:]):
+            _warn_of_more_parts(source)
         return source.tensors[1].cpu().numpy(), digest_of(source)
     if type(source) is SkorchDataset and source.y is not None:
         y = source.y.cpu() if hasattr(source.y, "cpu") else source.y
@@ -231,11 +241,7 @@ def labels_and_digest(data: Any, given: Any = None) -> tuple[Any, str | None]:
             return label_array(source.with_format(None)[columns[0]][:]), None
     parts = _read_all(data)
     if any(part.is_ambiguous for part in parts):
-        warn_user(
-            f"The items of {type(source).__name__} have more than two parts, of which "
-            "the second is taken for the label. If it is another one: let items be "
-            "(x, label), or dictionaries that name it 'label'."
-        )
+        _warn_of_more_parts(source)
     labels = [label for part in parts for label in part.labels]
     if any(label is None for label in labels):
         raise ValueError(

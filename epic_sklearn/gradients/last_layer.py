@@ -11,7 +11,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from torch import nn
 
-from .modules import LogOf
+from .modules import LastLayer, gives_last_layer
 
 
 def torch_module_of(model: Any) -> nn.Module | None:
@@ -38,19 +38,22 @@ def final_model(model: Any, X: Any) -> tuple[Any, Any]:
     return model, X
 
 
-def has_last_layer(model: Any) -> bool:
-    """Say whether a model, fitted or not, has a last linear layer that can be read."""
+def has_last_layer(model: Any, few: Any = None) -> bool:
+    """Say whether a model, fitted or not, has a last linear layer that can be read.
+
+    Of a torch module a `few` examples tell surely: something may come after it.
+    """
     while isinstance(model, FrozenEstimator | Pipeline):
         model = model.estimator if isinstance(model, FrozenEstimator) else model[-1]
     if isinstance(model, nn.Module):
         has_linear = any(isinstance(part, nn.Linear) for part in model.modules())
-        return has_linear and not isinstance(model, LogOf)  # a softmax comes after it
+        return has_linear and (few is None or gives_last_layer(model, few))
     is_linear = isinstance(model, LogisticRegression | SGDClassifier | MLPClassifier)
     return is_linear or hasattr(model, "_module_input")  # a TorchClassifier
 
 
-def last_layer(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Input (n, H) and weight (C, H) of a scikit-learn model's last layer.
+def last_layer(model: Any, X: Any) -> LastLayer:
+    """Read the last layer of a scikit-learn model.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def last_layer(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
         )
     if len(weight) == 1:  # one logit z for two classes is logits -z/2 and z/2
         weight = np.vstack([-weight, weight]) / 2.0
-    return inputs, weight
+    return LastLayer(inputs, weight, getattr(model, "fit_intercept", True))
 
 
 def _check_rows_are_classes(

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import nn
 
 from .._utils import warn_user
 from ..validation import label_array
+from .head import Head, LastLayer, Rows
 from .items import (
     inputs_and_labels,
     is_dataset,
@@ -156,114 +157,6 @@ def _check_told_apart(X: np.ndarray) -> None:
         )
 
 
-class Rows:
-    """Rows of batches in one array, which grows.
-
-    Kept one by one they would lie between the batches that are read and freed: no
-    batch would fit into the memory of an earlier one, and all data be held by holes.
-    """
-
-    def __init__(self) -> None:
-        self.array, self.n = np.empty((0, 0)), 0
-
-    def add(self, rows: torch.Tensor) -> None:
-        """Copy the rows (b, d) behind those that are there."""
-        if self.n == 0:
-            self.array = np.empty((len(rows), rows.shape[1]), rows.numpy().dtype)
-        end = self.n + len(rows)
-        if end > len(self.array):
-            self.array.resize((2 * end, rows.shape[1]), refcheck=False)
-        self.array[self.n : end], self.n = rows, end
-
-    def take(self) -> np.ndarray:
-        """Give the array of all rows (n, d)."""
-        self.array.resize((self.n, self.array.shape[1]), refcheck=False)
-        return self.array
-
-
-class LastLayer(NamedTuple):
-    """Inputs (n, H) and weight (C, H) of the layer that gives the logits.
-
-    Float32, or float64 where they are.
-    """
-
-    inputs: np.ndarray
-    weight: np.ndarray
-
-
-class Head:
-    """Watch a module's linear layers, to tell the one that gives its logits.
-
-    That one need not be registered last. Of a layer with an output for each token,
-    of which the module takes one, as decoders do, it is the input of that token.
-
-    Raises
-    ------
-    ValueError
-        If the module has no linear layer, or none whose output is the module's.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-        self.layers = [part for part in module.modules() if isinstance(part, nn.Linear)]
-        if not self.layers:
-            raise ValueError(
-                f"{type(module).__name__} has no torch.nn.Linear layer, so it has no "
-                "last-layer gradients; use LogitGradients."
-            )
-        self._layer = self.layers[-1]
-        self._inputs = Rows()
-        self._calls: dict[Any, tuple[nn.Linear, torch.Tensor, torch.Tensor]] = {}
-
-    def __enter__(self) -> Self:
-        self._hooks = [layer.register_forward_hook(self._note) for layer in self.layers]
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
-    def _note(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        assert isinstance(layer, nn.Linear)
-        # Outputs for each token are large: one of each width, the last, is held.
-        key = layer if output.ndim == 2 else layer.out_features
-        self._calls[key] = (layer, args[0], output)
-
-    def take(self, logits: torch.Tensor) -> torch.Tensor:
-        """Keep and give the inputs of the layer that gave these logits (n, C)."""
-        calls, self._calls = self._calls, {}
-        for layer, x, output in calls.values():
-            if output.shape[-1] != logits.shape[1] or len(output) != len(logits):
-                continue
-            given = output.to(logits.dtype).reshape(len(output), -1, logits.shape[1])
-            is_taken = (given == logits[:, None]).all(dim=2)
-            if is_taken.any(dim=1).all():
-                rows = torch.arange(len(x), device=x.device)
-                places = is_taken.int().argmax(dim=1).to(x.device)
-                of_all = x.reshape(len(x), -1, x.shape[-1])
-                inputs = of_all[rows, places]
-                self._inputs.add(_single(inputs))
-                self._layer = layer
-                return inputs
-        raise ValueError(
-            f"No torch.nn.Linear of {type(self.module).__name__} gives its output: "
-            "something comes after the last one, a softmax or a division. Take the "
-            "gradients of the logits: LogitGradients(module), or gradients='logit' of "
-            "what trains."
-        )
-
-    def last_layer(self) -> LastLayer:
-        """Give the layer's inputs of all batches, and its weight."""
-        weight = _single(self._layer.weight).numpy()
-        return LastLayer(self._inputs.take(), weight)
-
-
-def _single(values: torch.Tensor) -> torch.Tensor:
-    """Values on the CPU as float32, unless they are float64."""
-    values = values.detach().cpu()
-    return values if values.dtype is torch.float64 else values.float()
-
-
 class Body(nn.Module):
     """What a module gives the linear layer that gives its logits; see `Head`."""
 
@@ -303,6 +196,7 @@ def forward(
             output = apply(module, x)
             _check_logits(module, output, size_of(x))
             if head is not None:
+                _check_finite(module, output)
                 head.take(output)
             logits.add(output.double().cpu())
             if y is not None:
@@ -314,6 +208,15 @@ def forward(
         label_array(labels) if labels else None,
         head.last_layer() if head is not None else None,
     )
+
+
+def gives_last_layer(module: nn.Module, few: Any) -> bool:
+    """Whether the output for a few examples is that of one of the linear layers."""
+    try:
+        forward(module, few, with_inputs=True)
+    except ValueError:
+        return False
+    return True
 
 
 def looks_like_probabilities(output: torch.Tensor) -> bool:
@@ -379,7 +282,17 @@ def _check_logits(module: nn.Module, output: Any, n: int) -> None:
     shape = tuple(getattr(output, "shape", ()))
     if len(shape) != 2 or shape[0] != n or shape[1] < 2:
         raise ValueError(
-            f"{type(module).__name__} gave an output of shape {shape} for {n} "
-            "examples; it must give logits, shape (n, n_classes) with at least 2 "
-            "columns, or name them so: an entry or attribute 'logits'."
+            f"{type(module).__name__} gave a {type(output).__name__} of shape {shape} "
+            f"for {n} examples; it must give logits, shape (n, n_classes) with at "
+            "least 2 columns, or name them so: an entry or attribute 'logits'."
+        )
+
+
+def _check_finite(module: nn.Module, output: torch.Tensor) -> None:
+    bad = int((~output.isfinite().all(dim=1)).sum())
+    if bad:
+        raise ValueError(
+            f"{type(module).__name__} gave NaN or infinity for {bad} of {len(output)} "
+            "examples: they have NaN or infinity, or the module diverged; then lower "
+            "its learning rate or scale its input."
         )

@@ -86,15 +86,17 @@ class CallableGradients(PrecomputedGradients):
         return self.function(X, y)
 
 
-def as_extractor(given: Any, kind: str, may_fall_back: bool = False) -> Any:
+def as_extractor(
+    given: Any, kind: str, may_fall_back: bool = False, few: Any = None
+) -> Any:
     """Turn what a user may give as `extractor` (see EPICFilter) into one.
 
     `kind`, one of `EXTRACTORS`, says which gradients are taken of a model; those with
-    respect to the logits where it has no last layer that can be read and
-    `may_fall_back`. TypeError if nothing can be made of it.
+    respect to the logits where it has no last layer that can be read, tried on a `few`
+    examples if given, and `may_fall_back`. TypeError if nothing can be made of it.
     """
     wrapper = EXTRACTORS[kind]
-    if may_fall_back and given is not None and not has_last_layer(given):
+    if may_fall_back and given is not None and not has_last_layer(given, few):
         wrapper = LogitGradients
     if given is None:
         return wrapper()

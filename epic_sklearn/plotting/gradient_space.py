@@ -107,7 +107,7 @@ class GradientSpaceDisplay:
         cls,
         estimator: Any,
         X: Any,
-        y: ArrayLike,
+        y: ArrayLike | None,
         *,
         target: Any = None,
         target_label: Any = None,
@@ -126,7 +126,7 @@ class GradientSpaceDisplay:
         X : array-like, sparse matrix or dataframe of shape (n, ...)
             The training examples that it was fitted on, in the same order.
         y : array-like of shape (n,)
-            Their labels.
+            Their labels; None takes those of a data set.
         target : array-like of shape (n_targets, ...), default=None
             Targets of the attack, in the form of rows of X.
         target_label : see :meth:`from_predictions`
@@ -142,7 +142,6 @@ class GradientSpaceDisplay:
         """
         schedule = schedule_of(estimator)
         given = getattr(estimator, "filter_", estimator)
-        labels = check_column(y, "y", len(schedule.keep))
         if not hasattr(given, "extractor_"):
             raise TypeError(
                 f"{type(given).__name__} holds no model that gradients could come "
@@ -150,7 +149,8 @@ class GradientSpaceDisplay:
                 "and use from_predictions with its keep mask."
             )
         compute = given.extractor_.compute
-        gradients = compute(given._rows_of_the_fit(X, labels)[0], labels)
+        seen, labels = given._rows_of_the_fit(X, y)
+        gradients = compute(seen, labels)
         if target is not None:
             n_targets = _num_samples(target)
             target = compute(target, _each_target(target_label, n_targets, labels))

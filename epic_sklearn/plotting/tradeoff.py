@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import roc_curve
 from sklearn.utils._param_validation import StrOptions, validate_params
 
 from ..attacks import AttackReport
 from ..frames import as_frame
-from ..metrics import as_mask, clean_retention, poison_recall, wilson_interval
+from ..metrics import wilson_interval
 from ._shared import (
     WITH_LEGEND,
     axes_to_draw_on,
     legend_outside,
-    schedule_of,
     series_style,
     shorten,
     show_percent,
@@ -44,7 +42,7 @@ class TradeoffDisplay:
     is the clean accuracy, or the clean examples lost. A good defence is at the
     bottom, on the side that the axis calls better.
 
-    Made by :meth:`from_predictions`, :meth:`from_report` or :meth:`from_estimator`.
+    Made by :meth:`from_predictions` or :meth:`from_report`.
 
     Parameters
     ----------
@@ -60,8 +58,6 @@ class TradeoffDisplay:
         Lower and upper end of y's confidence interval.
     seconds : ndarray of shape (n_defences,), default=None
         Time each takes: the marker's area grows with it.
-    curves : list of (ndarray, ndarray), default=None
-        x and y of a curve through each marker.
 
     Attributes
     ----------
@@ -93,40 +89,6 @@ class TradeoffDisplay:
     _: KW_ONLY
     intervals: np.ndarray | None = None
     seconds: np.ndarray | None = None
-    curves: list[tuple[np.ndarray, np.ndarray]] | None = None
-
-    @classmethod
-    def from_estimator(
-        cls, estimator: Any, poison_indices: ArrayLike, *, ax: Any = None
-    ) -> TradeoffDisplay:
-        """Draw poisons left against clean examples lost, of fitted detectors.
-
-        The marker is what was dropped. The curve is what would be left and lost
-        if more or fewer of the most isolated examples were dropped, by the
-        detector's isolation score: that of a detector that tells poisons from
-        clean examples falls at once, that of one that guesses is the diagonal.
-
-        Parameters
-        ----------
-        estimator : detector or dict of str to detector
-            What :meth:`DropHistoryDisplay.from_estimator` takes; several by name,
-            on training sets of the same length and poisons.
-        poison_indices, ax : see :meth:`DropHistoryDisplay.from_predictions`
-            At least one poison and one clean example, or a ValueError is raised.
-        """
-        if not isinstance(estimator, Mapping):
-            estimator = {type(estimator).__name__: estimator}
-        points, curves = [], []
-        for schedule in map(schedule_of, estimator.values()):
-            given = schedule.keep, poison_indices
-            points.append((1 - clean_retention(*given), 1 - poison_recall(*given)))
-            is_poison = as_mask(poison_indices, len(schedule.keep), "poison_indices")
-            clean_lost, dropped, _ = roc_curve(is_poison, schedule.isolation_score)
-            curves.append((clean_lost, 1.0 - dropped))
-        x, y = np.array(points).T
-        names = list(map(str, estimator))
-        display = cls(names, x, y, "clean_lost", "poisons_left", curves=curves)
-        return display.plot(ax=ax)
 
     @classmethod
     def from_report(
@@ -238,10 +200,7 @@ class TradeoffDisplay:
         line = {"color": style["color"], "alpha": 0.7, "zorder": 2}
         if self.intervals is not None:
             self.ax_.vlines(x, *self.intervals[i], **line)
-        if self.curves is not None:
-            self.ax_.plot(*self.curves[i], linestyle=style["linestyle"], **line)
-        else:
-            style["linestyle"] = "none"
+        style["linestyle"] = "none"
         # Small markers lie on large ones, so that none is hidden. Their line is seen in
         # the legend only.
         style.update(markersize=area**0.5, zorder=4 - area / LARGEST, label=name)
@@ -249,14 +208,10 @@ class TradeoffDisplay:
 
     def _name_axes(self) -> None:
         self.ax_.set(xlabel=QUANTITIES[self.x_name], ylabel=QUANTITIES[self.y_name])
-        if self.curves is not None:
-            self.ax_.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-            self.ax_.plot([0, 1], [1, 0], color="0.7", linewidth=1, linestyle=":")
-        else:
-            top = self.y if self.intervals is None else self.intervals[:, 1]
-            self.ax_.set_ylim(-0.03, min(1.03, 1.08 * max(0.1, float(np.max(top)))))
-            self.ax_.margins(x=0.12)
-            self.ax_.locator_params(axis="x", nbins=7)
+        top = self.y if self.intervals is None else self.intervals[:, 1]
+        self.ax_.set_ylim(-0.03, min(1.03, 1.08 * max(0.1, float(np.max(top)))))
+        self.ax_.margins(x=0.12)
+        self.ax_.locator_params(axis="x", nbins=7)
         show_percent(self.ax_.xaxis)
         show_percent(self.ax_.yaxis)
         tidy(self.ax_)

@@ -58,18 +58,24 @@ def channels_last(images: Any) -> np.ndarray | None:
 
 
 def span_of(images: Iterable[np.ndarray]) -> tuple[float, float] | None:
-    """Lowest and highest value of all images; None where all values are colours.
+    """Values that are black and white; None where all values are colours.
 
-    A normalised image has no range that says what is black and what is white: then
-    the lowest value of all is black and the highest white.
+    A normalised image has no range that says so: then they are the lowest and the
+    highest of all images, but for those with more than thrice the usual range, which
+    would leave the others gray.
     """
     ends, are_colours = [], True
     for image in images:
         low, high = float(image.min()), float(image.max())
         top = 1 if image.dtype.kind in "fb" else 255
         are_colours &= low >= -1e-6 and high <= top + 1e-6  # NaN is neither
-        ends += [low, high]
-    return None if are_colours else (min(ends), max(ends))
+        ends.append((low, high))
+    if are_colours:
+        return None
+    ranges = np.diff(ends)[:, 0]
+    is_usual = ~(ranges > 3 * np.median(ranges))
+    lows, highs = np.array(ends)[is_usual].T
+    return float(lows.min()), float(highs.max())
 
 
 def least_factor(image: np.ndarray) -> int:

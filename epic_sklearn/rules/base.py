@@ -43,7 +43,7 @@ class Memory(UserDict[str, np.ndarray]):
     """What a rule remembers of a training run: arrays, by names of its own.
 
     Empty before the first round; saved and loaded with the schedule's state. What
-    is put into it becomes an array, and must be of numbers or bools.
+    is put into it is copied to an array, and must be of numbers or bools.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Memory(UserDict[str, np.ndarray]):
         self.keep, self.seed, self.n_jobs, self.verbose = keep, seed, n_jobs, verbose
 
     def __setitem__(self, name: str, value: Any) -> None:
-        array = np.asarray(value)
+        array = np.array(value)  # a copy: arrays are changed in place
         if array.dtype.kind not in "biuf":
             raise TypeError(
                 f"A rule's memory[{name!r}] is {value!r}; it holds arrays of numbers "
@@ -314,8 +314,9 @@ def check_judgement(judgement: Any, n: int, rule: Rule) -> Judgement:
             f"{name} gave {judgement!r}; let it return Judgement(score, flagged), or "
             "Judgement(score, flagged, details) with a dictionary of arrays."
         )
-    score, flagged = np.asarray(judgement.score), np.asarray(judgement.flagged)
-    details = {key: np.asarray(value) for key, value in judgement.details.items()}
+    # Copies: a rule may go on with its own arrays.
+    score, flagged = np.array(judgement.score), np.array(judgement.flagged)
+    details = {key: np.array(value) for key, value in judgement.details.items()}
     if taken := sorted(OF_ROWS & set(details)):
         raise ValueError(
             f"{name} gave details named {taken}, as columns of tables are that hold "
@@ -336,37 +337,3 @@ def check_judgement(judgement: Any, n: int, rule: Rule) -> Judgement:
             "or infinite."
         )
     return Judgement(score, flagged, details)
-
-
-def highest_in_each_class(
-    score: np.ndarray, codes: np.ndarray, fraction: float
-) -> np.ndarray:
-    """Flag the highest scores of each class, at most `fraction` of it.
-
-    Parameters
-    ----------
-    score : ndarray of shape (n,)
-        Higher is flagged first; ties go to the lower row number.
-    codes : ndarray of shape (n,), int
-        Class of each example.
-    fraction : float
-        In [0, 1]; of a class of n_c examples ``floor(fraction * n_c)``.
-
-    Returns
-    -------
-    ndarray of shape (n,), bool
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.rules.base import highest_in_each_class
-    >>> highest_in_each_class(np.array([3.0, 1.0, 2.0]), np.zeros(3, int), 0.4)
-    array([ True, False, False])
-    """
-    order = np.lexsort((-score, codes))
-    sizes = np.bincount(codes)
-    place = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    flagged = np.empty(len(codes), dtype=bool)
-    # 1.5 * 0.2 * 10 is 3.0000...04
-    flagged[order] = place < np.repeat((fraction * sizes + 1e-9).astype(int), sizes)
-    return flagged

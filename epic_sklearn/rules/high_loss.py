@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.utils._param_validation import Interval
 
-from .base import Judgement, Memory, Rule, highest_in_each_class
+from .base import Memory
+from .share import DropsShare
 
 
-class HighLoss(Rule):
+class HighLoss(DropsShare):
     """Drop the examples of each class that the model finds hardest.
 
     The usual filter against wrong labels: the highest cross-entropy goes first.
@@ -48,19 +47,9 @@ class HighLoss(Rule):
         "the highest losses of each class, a share of `drop_fraction`"
     )
     score_is: ClassVar[str] = "the cross-entropy loss, in nats, at most 36.7"
-    to_drop_less: ClassVar[str] = "Lower drop_fraction"
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "drop_fraction": [Interval(Real, 0, 1, closed="both")]
-    }
-
-    def __init__(self, drop_fraction: float = 0.1) -> None:
-        self.drop_fraction = drop_fraction
-
-    def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
-        """Flag the highest losses; see :meth:`Rule.judge`."""
+    def _score(self, gradients: Any, codes: np.ndarray, memory: Memory) -> np.ndarray:
         # The lowest error is that of the label: its probability minus 1, which rounding
         # makes -1 of all that is smaller than half of eps.
         of_label = 1.0 + gradients.min(axis=1).astype(np.float64)
-        score = -np.log(np.maximum(of_label, np.finfo(np.float64).eps / 2))
-        return Judgement(score, highest_in_each_class(score, codes, self.drop_fraction))
+        return -np.log(np.maximum(of_label, np.finfo(np.float64).eps / 2))

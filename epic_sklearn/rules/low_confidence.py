@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.utils._param_validation import Interval
 
-from .base import Judgement, Memory, Rule, highest_in_each_class
+from .base import Memory
+from .share import DropsShare
 
 
-class LowConfidence(Rule):
+class LowConfidence(DropsShare):
     """Drop the examples of each class of which the model is least sure.
 
     The lowest highest probability goes first, whichever label has it. It drops
@@ -46,20 +45,10 @@ class LowConfidence(Rule):
         "the least confident of each class, a share of `drop_fraction`"
     )
     score_is: ClassVar[str] = "1 - the highest probability of any class"
-    to_drop_less: ClassVar[str] = "Lower drop_fraction"
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "drop_fraction": [Interval(Real, 0, 1, closed="both")]
-    }
-
-    def __init__(self, drop_fraction: float = 0.1) -> None:
-        self.drop_fraction = drop_fraction
-
-    def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
-        """Flag the least confident; see :meth:`Rule.judge`."""
+    def _score(self, gradients: Any, codes: np.ndarray, memory: Memory) -> np.ndarray:
         rows = np.arange(len(gradients))
         others = gradients.copy()  # probabilities, but in the label's column
         others[rows, gradients.argmin(axis=1)] += 1.0
         others[rows, others.argmax(axis=1)] = 0.0  # 1 - p would round to 0
-        score = others.sum(axis=1)
-        return Judgement(score, highest_in_each_class(score, codes, self.drop_fraction))
+        return others.sum(axis=1)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.utils._param_validation import Interval
 
-from .base import Judgement, Memory, Rule, highest_in_each_class
+from .base import Memory
+from .share import DropsShare
 
 
-class RandomDrop(Rule):
+class RandomDrop(DropsShare):
     """Drop examples of each class at random: the control.
 
     What a defence gains over it comes from which examples it drops, not from how
@@ -43,16 +42,6 @@ class RandomDrop(Rule):
         "examples drawn at random, of each class a share of `drop_fraction`"
     )
     score_is: ClassVar[str] = "a random number in [0, 1)"
-    to_drop_less: ClassVar[str] = "Lower drop_fraction"
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "drop_fraction": [Interval(Real, 0, 1, closed="both")]
-    }
-
-    def __init__(self, drop_fraction: float = 0.1) -> None:
-        self.drop_fraction = drop_fraction
-
-    def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
-        """Flag a random share of each class; see :meth:`Rule.judge`."""
-        score = np.random.default_rng(memory.seed).random(len(codes))
-        return Judgement(score, highest_in_each_class(score, codes, self.drop_fraction))
+    def _score(self, gradients: Any, codes: np.ndarray, memory: Memory) -> np.ndarray:
+        return np.random.default_rng(memory.seed).random(len(codes))

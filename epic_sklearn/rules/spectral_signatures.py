@@ -9,7 +9,8 @@ import numpy as np
 from scipy.linalg import eigh
 from sklearn.utils._param_validation import Interval
 
-from .base import Judgement, Memory, Rule, highest_in_each_class
+from .base import Judgement, Memory, Rule
+from .share import highest_in_each_class
 
 
 def _squared_projection(features: np.ndarray) -> np.ndarray:

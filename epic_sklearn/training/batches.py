@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -27,6 +28,7 @@ from ..gradients.items import (
     refuse_iterable,
     without_texts,
 )
+from ..gradients.modules import LogOf
 
 
 def weights_of(
@@ -175,6 +177,15 @@ class TrainingCollate:
         # skorch takes pairs only; what else a batch has goes with the input. A list,
         # as torch's own: callbacks may change a batch.
         return [Weighted(x, *weights) if weights else x, codes]
+
+
+def logits_of_net(net: Any, module: nn.Module | None = None) -> nn.Module:
+    """Give a skorch net's module, or one that turns its probabilities to logits.
+
+    Or those of `module`, which is the net's at another time.
+    """
+    module = net.module_ if module is None else module
+    return LogOf(module) if isinstance(net.criterion_, nn.NLLLoss) else module
 
 
 def refuse_sampler(name: str, given: str, option: str = "") -> NoReturn:

@@ -12,15 +12,8 @@ from torch.utils.data import DataLoader, Sampler, Subset
 
 from .._utils import resolve_seed, warn_user
 from ..gradients.items import digest_of
-from ..gradients.modules import LogOf
-from .batches import refuse_sampler, training_loader
+from .batches import logits_of_net, refuse_sampler, training_loader
 from .rounds import EPICRounds
-
-
-def _logits_of(net: Any) -> nn.Module:
-    """Give a skorch net's module, or one that turns its probabilities to logits."""
-    gives_probabilities = isinstance(net.criterion_, nn.NLLLoss)
-    return LogOf(net.module_) if gives_probabilities else net.module_
 
 
 def _loader(net: Any, data: Any) -> DataLoader:
@@ -131,19 +124,19 @@ DropSchedule
         vars(net).update(self._taken_over_ or {})
         self._taken_over_ = None
         loader = _loader(net, net.get_dataset(X, y))
-        self._warn_if_nothing_learned(_logits_of(net), loader)
+        self._warn_if_nothing_learned(logits_of_net(net), loader)
 
     def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
         """Drop what the rule flags if a round is due."""
         self._bind(dataset_train)
         loader = _loader(net, dataset_train)
         epoch = len(net.history) - 1
-        self._round(epoch, _logits_of(net), loader)
+        self._round(epoch, logits_of_net(net), loader)
 
     def _net_and_batches(self, seen: Any, labels: Any) -> tuple[nn.Module, DataLoader]:
         net = self._net_
         data = Subset(net.get_dataset(seen, labels), self._rows_.tolist())
-        return _logits_of(net), _loader(net, data)
+        return logits_of_net(net), _loader(net, data)
 
     def _bind(self, dataset: Any) -> None:
         """Make the sampler when the training set is first seen."""

@@ -25,8 +25,9 @@ class EPICLightningCallback(EPICRounds, Callback):
     place of torch's random or sequential sampler, or of what Lightning makes of it for
     several processes (``use_distributed_sampler``). Any other sampler is refused. An
     epoch keeps its number of steps, by which Lightning plans: kept examples come again
-    in place of the dropped. Checkpoints hold what was dropped, and
-    ``fit(ckpt_path=...)`` goes on with it.
+    in place of the dropped. Where hooks change batches (``on_after_batch_transfer``),
+    `clean_dataset` is asked for. With ``fast_dev_run`` nothing is judged. Checkpoints
+    hold what was dropped, and ``fit(ckpt_path=...)`` goes on with it.
 
     Parameters
     ----------
@@ -66,9 +67,26 @@ random_state, verbose : see EPICCallback
         """Go on when training begins; of the same data and settings."""
         self._saved_ = state_dict.get("sampler")
 
+    def _refuse_hooks(self, *parts: Any) -> None:
+        """Refuse what changes batches on their way to the model, unless told how."""
+        if self.clean_dataset is not None:
+            return
+        for part in parts:
+            for hook in ("on_before_batch_transfer", "on_after_batch_transfer"):
+                if part is not None and is_overridden(hook, part):
+                    raise TypeError(
+                        f"{type(part).__name__} has {hook}, which changes batches, and "
+                        "gradients are taken of the items of the data set as they are. "
+                        "Give clean_dataset, the same items as forward gets them but "
+                        "without augmentation: the training set itself if the hook "
+                        "only augments."
+                    )
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over which examples the training loader visits, or refuse it."""
         self._check_parameters()
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return  # a few batches to see whether all runs: nothing is judged
         max_epochs = trainer.max_epochs or -1  # -1 is without end
         self._plan(self.warmup, max_epochs if max_epochs > 0 else None)
         if not is_overridden("forward", pl_module):
@@ -76,6 +94,7 @@ random_state, verbose : see EPICCallback
                 f"{type(pl_module).__name__} has no forward; let forward(x) give the "
                 "logits, from which gradients are taken."
             )
+        self._refuse_hooks(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
         loader = trainer.train_dataloader
         if not isinstance(loader, DataLoader):
             raise TypeError(
@@ -99,6 +118,8 @@ random_state, verbose : see EPICCallback
         self, trainer: Trainer, pl_module: LightningModule
     ) -> None:
         """Drop what the rule flags if a round is due."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         loader: Any = trainer.train_dataloader
         if loader.batch_sampler.sampler is not self._bound:  # made anew
             self._put_into(trainer)
@@ -108,7 +129,8 @@ random_state, verbose : see EPICCallback
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn of a run that dropped nothing with a net no better than chance."""
-        self._warn_if_nothing_learned()
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._warn_if_nothing_learned()
 
     def _put_into(self, trainer: Trainer) -> None:
         loader: Any = trainer.train_dataloader

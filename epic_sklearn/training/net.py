@@ -58,18 +58,13 @@ def extractor_for(
     read and the rule can do without. ValueError if there are no such gradients.
     """
     rule, kind = resolve_rule(rule), gradients_for(rule, gradients)
-    may_fall_back = gradients is None and "inputs" not in rule.needs
-    if may_fall_back and not has_last_layer(module):
-        kind = "logit"
     logits, _, _ = forward(module, few)
     refuse_probabilities(module, logits)
-    if EXTRACTORS[kind]._needs_layer:
-        try:
-            forward(module, few, with_inputs=True)
-        except ValueError:
-            if not may_fall_back:
-                raise
-            kind = "logit"
+    may_fall_back = gradients is None and "inputs" not in rule.needs
+    if may_fall_back and not has_last_layer(module, few):
+        kind = "logit"
+    elif EXTRACTORS[kind]._needs_layer:
+        forward(module, few, with_inputs=True)
     return EXTRACTORS[kind]
 
 
@@ -252,7 +247,7 @@ def warn_if_nothing_learned(
 
 def warn_of_augmented(name: str, data: Any, way_out: str) -> None:
     """Warn of a data set whose items are others at each reading."""
-    if digest_of(data) is None and not gives_the_same_twice(data, 2):
+    if digest_of(data) is None and not gives_the_same_twice(data, 16):
         warn_user(
             f"{name}: the items of the data set differ from one reading to the next, "
             "as augmented ones do, so rules judge gradients of random copies. "
@@ -293,5 +288,5 @@ class EpochStart(Callback):
         if not math.isfinite(loss):
             raise ValueError(
                 f"Training diverged: the loss is {loss} in epoch {len(net.history)}. "
-                "Lower lr, or scale the input."
+                "Lower lr, or scale the input; of a data set look for items with NaN."
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import nn
 
 from ..filtered_classifier import FilteredClassifier
 from ..gradients import GradientExtractor, as_extractor
+from .batches import logits_of_net
 from .torch_classifier import TorchClassifier
 
 
@@ -113,7 +115,7 @@ def _remembered(model: Any) -> list[tuple[float, Any]]:
     states = [(state["lr"], _module_at(net, state)) for state in remembered]
     states = states or [(1.0, net.module_)]
     if net is model:
-        return states
+        return [(rate, logits_of_net(net, module)) for rate, module in states]
     return [(rate, _classifier_of(model, module)) for rate, module in states]
 
 
@@ -131,6 +133,11 @@ def _classifier_of(model: TorchClassifier, module: nn.Module) -> TorchClassifier
 
 
 def _extractor(given: Any, y: np.ndarray) -> Any:
+    if isinstance(given, Mapping):
+        raise TypeError(
+            f"model holds weights ({type(given).__name__}); give modules, copies that "
+            "have loaded them."
+        )
     if isinstance(given, BaseEstimator) and not hasattr(given, "compute"):
         given = FrozenEstimator(given)
     extractor = as_extractor(given, "last_layer")

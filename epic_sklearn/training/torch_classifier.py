@@ -317,12 +317,14 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         loss = self.criterion
         if loss is None:
             return
-        n_weights = n_classes if loss.weight is None else len(loss.weight)
-        if n_weights != n_classes or loss.reduction != "mean":
+        if loss.reduction != "mean":
             raise ValueError(
-                f"criterion has {n_weights} class weights and reduction "
-                f"{loss.reduction!r}; y has {n_classes} classes: give one weight a "
-                "class, in the order of the sorted labels, and reduction='mean'."
+                f"criterion has reduction={loss.reduction!r}; give reduction='mean'."
+            )
+        if loss.weight is not None and len(loss.weight) != n_classes:
+            raise ValueError(
+                f"criterion has {len(loss.weight)} class weights; y has {n_classes} "
+                "classes: give one weight a class, in the order of the sorted labels."
             )
         if not is_weighted:
             return
@@ -389,6 +391,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             if not has_stopped(net):
                 raise
         net.notify("on_train_end", X=X, y=codes)
+        net.module_.eval()  # whoever calls it wants what predict gives
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
