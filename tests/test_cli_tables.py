@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from epic_sklearn.cli import main
+from epic_sklearn.cli import commands, main
 from epic_sklearn.cli.columns import Reading, Unusable, as_numbers, text_column
 
 BY_SPECIES = ("--label", "species")
@@ -99,7 +99,7 @@ def test_missing_numbers_are_filled_by_the_median_and_indicated(folder, capsys):
     np.testing.assert_array_equal(mask_of("m1.csv")["kept"], mask_of("m2.csv")["kept"])
 
 
-@pytest.mark.parametrize("model", ["logistic", "mlp"])
+@pytest.mark.parametrize("model", commands.MODELS)
 def test_every_model_takes_a_messy_table(folder, capsys, model):
     messy().to_csv("m.csv", index=False)
     options = ["--model", model, "--rounds", 2, "--report", "page.html"]

@@ -220,7 +220,9 @@ def test_images_and_texts_are_shown_as_what_they_are(tmp_path):
     data = data_of(path)
     (thumbnail, *_) = data["thumbnails"].values()
     assert pixels_of(thumbnail).shape[:2] == (8, 8) and data["features"] is None
-    assert "from the lowest value of all usual ones, -2," in path.read_text(encoding="utf-8")
+    assert "from the lowest value of all usual ones, -2," in path.read_text(
+        encoding="utf-8"
+    )
     images[model.isolated_indices_[0], ..., 0] = 40  # a stripe hides no other image
     path = model.fit(images, y[:200]).report(images, y[:200], tmp_path / "c.html")
     brightest = [pixels_of(t).max() for t in data_of(path)["thumbnails"].values()]

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -24,10 +24,10 @@ from rich.text import Text
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
-from .. import gradients, rules
+from .. import rules
 from ..base import take_rows
 from ..filters import EPICFilter
-from ..gradients import TableModel
+from ..gradients import EXTRACTORS, PrecomputedGradients, TableModel, table_encoder
 from ..report import all_or_none, check_path, stand_out, write_page
 from ..rules.base import Rule, preferred_gradients, refuse_what_lacks
 from ..tracing import Trace, trace
@@ -87,57 +87,53 @@ def check_files(o: SimpleNamespace) -> None:
                 check_path(path, overwrite=True)
 
 
-def make_rule(name: str, settings: Sequence[str]) -> Rule:
-    """Make a rule of its name and of NAME=VALUE."""
-    rule = getattr(rules, name)()
+def make_rule(o: SimpleNamespace) -> Rule:
+    """Make the rule of its name and of NAME=VALUE; choose gradients that it can use."""
+    rule = getattr(rules, o.rule_name)()
     parameters = rule.get_params()
     shown = ", ".join(f"{k}={v}" for k, v in parameters.items()) or "none"
-    takes = f" {type(rule).__name__} takes, with these defaults: {shown}."
-    for setting in settings:
+    takes = f" {o.rule_name} takes, with these defaults: {shown}."
+    for setting in o.settings:
         key, is_assigned, text = setting.partition("=")
         refuse_if(not is_assigned, f"--set {setting}: give NAME=VALUE.{takes}")
         if key not in parameters:
-            raise unknown(f"{type(rule).__name__} parameter", key, parameters)
+            raise unknown(f"{o.rule_name} parameter", key, parameters)
         value: Any = text
         with suppress(ValueError, SyntaxError):
             value = ast.literal_eval(text)
         rule.set_params(**{key: value})
     with refusing(after=takes):
-        return rules.resolve_rule(rule)
-
-
-def make_model(name: str, seed: int) -> TableModel:
-    """Make a classifier behind an encoder, which is chosen when the data are known."""
-    classifier: Any = {
-        "logistic": LogisticRegression(max_iter=1000, random_state=seed),
-        "mlp": MLPClassifier(random_state=seed, max_iter=500),
-    }[name]
-    return TableModel([("encode", "passthrough"), ("classify", classifier)])
-
-
-def make_filter(o: SimpleNamespace) -> EPICFilter:
-    """Make the filter; refuse gradients that the rule cannot use."""
-    rule, given = make_rule(o.rule_name, o.settings), gradients.PrecomputedGradients()
-    if not o.probabilities:
-        given = make_model(o.model or "logistic", o.seed)
-    o.gradient_of = o.gradient_of or preferred_gradients(rule)
-    extractor = gradients.as_extractor(given, o.gradient_of)
+        rule = rules.resolve_rule(rule)
+    kind = "logit" if o.probabilities else o.gradient_of or preferred_gradients(rule)
     with refusing():
-        gives = ("errors",) if o.probabilities else extractor.gives
         way_out = "Leave --gradient-of and --probabilities out, or use EPICFilter."
-        refuse_what_lacks(rule, gives, way_out)
-    how = {"rule": rule, "n_rounds": o.rounds, "n_jobs": o.jobs}
-    return EPICFilter(extractor, random_state=o.seed, verbose=int(o.verbose), **how)
+        refuse_what_lacks(rule, EXTRACTORS[kind].gives, way_out)
+    o.gradient_of = kind
+    return rule
 
 
-def with_encoder(model: TableModel, rows: Rows, seed: int) -> TableModel:
-    """Put the encoder of the table in front of the model."""
+def make_model(o: SimpleNamespace, rows: Rows) -> TableModel:
+    """Make a classifier behind an encoder of the table."""
     data = rows.data
     nothing = f"No {data.kind} of features is left in {data.path} besides the label."
     refuse_if(rows.X is None, nothing + data.hint)
+    classifier: Any = LogisticRegression(max_iter=1000, random_state=o.seed)
+    if o.model == "mlp":
+        classifier = MLPClassifier(random_state=o.seed, max_iter=500)
     has_missing = any(what.endswith("missing") for _, what in rows.shown["columns"])
-    encode = gradients.table_encoder(rows.X, seed, has_missing)
-    return model.set_params(encode=encode)
+    encode = table_encoder(rows.X, o.seed, has_missing)
+    return TableModel([("encode", encode), ("classify", classifier)])
+
+
+def make_filter(o: SimpleNamespace, rule: Rule, rows: Rows) -> EPICFilter:
+    """Make the filter of gradients that are to be computed, or those in a file."""
+    extractor: Any = PrecomputedGradients()
+    if o.probabilities:
+        from_elsewhere(o.probabilities, rows)
+    else:
+        extractor = EXTRACTORS[o.gradient_of](make_model(o, rows))
+    how = {"rule": rule, "n_rounds": o.rounds, "n_jobs": o.jobs}
+    return EPICFilter(extractor, random_state=o.seed, verbose=int(o.verbose), **how)
 
 
 def printable(value: Any) -> Text:
@@ -291,7 +287,7 @@ def fit(o: SimpleNamespace, rows: Rows, detector: EPICFilter) -> Scan:
     notes = [*rows.notes, *(text for text in said if text not in case.warnings)]
     notes += notes_of_gaps(rows.X, case.feature_names, ~detector.keep_)
     n_classes = len(case.schedule.classes)
-    if (o.probabilities or o.gradient_of == "logit") and n_classes <= 3:
+    if o.gradient_of == "logit" and n_classes <= 3:
         notes.append(
             f"With {n_classes} classes logit gradients lie close to a line or plane, "
             "where little is isolated. Gradients of a last layer tell more: "
@@ -304,17 +300,13 @@ def fit(o: SimpleNamespace, rows: Rows, detector: EPICFilter) -> Scan:
 def scan(o: SimpleNamespace) -> Scan:
     """Run ``scan``, short of printing."""
     check_options(o)
-    detector = make_filter(o)
+    rule = make_rule(o)
     check_files(o)
     before = o.data.stat()
     if o.verbose:
         click.echo(f"Reading {o.data.name}", err=True)
     rows = read(o, open_table(o.data, o.separator, o.encoding))
-    if o.probabilities:
-        from_elsewhere(o.probabilities, rows)
-    else:
-        with_encoder(detector.extractor.classifier, rows, o.seed)
-    found = fit(o, rows, detector)
+    found = fit(o, rows, make_filter(o, rule, rows))
     after = o.data.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise Unusable(f"{o.data} changed while it was looked at; try again.")
@@ -328,7 +320,7 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
     o.out, o.probabilities, o.needs_features = None, None, True
     both = [open_table(path, o.separator, o.encoding) for path in (o.data, o.examples)]
     rows = read(o, *both)
-    model = with_encoder(make_model(o.model, o.seed), rows, o.seed)
+    model = make_model(o, rows)
     of_file, asked = np.split(np.arange(len(rows.X)), [rows.n])
     X, (y, labels) = take_rows(rows.X, of_file), np.split(rows.labels, [rows.n])
     how = {"score": o.score, "n_top": o.top, "all_labels": o.all_labels}
