@@ -223,10 +223,10 @@ def number_column(name: str, values: np.ndarray) -> Column:
 
 def counts_rows(values: Any) -> bool:
     """Whether a column of numbers goes up by one from row to row."""
-    values = np.asarray(values)
-    if values.ndim != 1 or values.dtype.kind not in "fiu" or len(values) < 3:
+    if not isinstance(values, np.ndarray) or values.ndim != 1 or len(values) < 3:
         return False
-    return bool((np.diff(values.astype(np.float64)) == 1).all())
+    is_number = values.dtype.kind in "fiu"
+    return is_number and bool((np.diff(values.astype(np.float64)) == 1).all())
 
 
 def are_names(texts: list[str]) -> bool:
@@ -242,11 +242,13 @@ def typed(name: str, raw: Any, how: Reading, place: Place) -> Column:
         raise raw
     is_number = isinstance(raw, np.ndarray)
     column = number_column(name, raw) if is_number else text_column(name, raw, how)
-    values = column.values
+    values, is_count = column.values, counts_rows(column.values)
     if NAMELESS.fullmatch(name) and values is not None:
-        if counts_rows(values):
-            return Column(name, None, "left out: an index, it counts the rows")
-        raise Unusable("has no name and does not count the rows: an index? Name it")
+        why = "has no name and does not count the rows: an index? Name it"
+        refuse_if(not is_count, why)
+        return Column(name, None, "left out: an index, it counts the rows")
+    if is_count:
+        return Column(name, values, "number that counts the rows: --exclude it?")
     if isinstance(values, np.ndarray) and values.dtype.kind == "f":
         rows = np.flatnonzero(np.isinf(values).reshape(len(values), -1).any(axis=1))
         if len(rows):
@@ -302,15 +304,6 @@ def check_labels(name: str, raw: Any, place: Place) -> np.ndarray:
     if all(map(WHOLE.fullmatch, different)):
         return np.array(list(map(int, texts)))
     return np.array(texts, dtype=object)
-
-
-def notes_of_counts(columns: Iterable[Column]) -> list[str]:
-    """Name columns of the model that count the rows."""
-    return [
-        f"Column {column.name!r} counts the rows; if it is no feature: --exclude."
-        for column in columns
-        if column.values is not None and counts_rows(column.values)
-    ]
 
 
 def notes_of_gaps(X: Any, names: list[str] | None, isolated: np.ndarray) -> list[str]:

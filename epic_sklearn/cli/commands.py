@@ -53,10 +53,10 @@ READING: Options = [
     ("--label", "Column (in .npz: array) of the classes.", {"required": True}),
     ("--features", "Columns or arrays to use (default: all but the label). A name with "
      "a comma is given alone; the option may be repeated.", NAMES),
-    ("--exclude", "Columns or arrays to leave out of the model. They are shown "
-     "on the page and in the mask.", NAMES),
-    ("--show", "Columns or arrays to show there, beside those of --features; arrays of "
-     "pictures as pictures.", NAMES),
+    ("--exclude", "Columns or arrays to leave out of the model. The page shows them, "
+     "and the mask of a scan.", NAMES),
+    ("--show", "Columns or arrays to show there and here, beside those of --features; "
+     "arrays of pictures as pictures.", NAMES),
     ("--id", "Column to leave out and to name the rows by.", {"metavar": "A"}),
     ("--text as_text", "Columns to read as text, whatever they look like.", NAMES),
     ("--separator", "Of CSV fields: one character, or 'tab'.", {}),
@@ -68,7 +68,11 @@ READING: Options = [
      {"multiple": True, "metavar": "TEXT"}),
     ("--date-format", "How dates are written, as in %d/%m/%Y, if that is unsure.", {}),
     ("--encoding", "Of text files (default: utf-8).", {}),
+    ("--model", "Classifier to fit and take gradients from (default: logistic). Tables "
+     "are encoded by skrub: numbers, categories, dates, free text.",
+     {"type": click.Choice(MODELS)}),
     ("--seed", "Random seed.", SEED),
+    ("--report", "Write a page on which to look at the rows and mark them.", WRITTEN),
     ("--force", "Replace outputs that exist.", FLAG),
     ("--json json_only", "Print one line of JSON only.", FLAG),
 ]  # fmt: skip
@@ -76,9 +80,6 @@ SCANNED: Options = [
     ("--probabilities", "Of a model trained elsewhere, one row for each of the data's, "
      "one column a class, named by class or in sorted order: .csv, .parquet, .npy.",
      READ),
-    ("--model", "Classifier to fit and take gradients from (default: logistic). Tables "
-     "are encoded by skrub: numbers, categories, dates, free text.",
-     {"type": click.Choice(MODELS)}),
     ("--gradient-of", "Which of its gradients (default: those that the rule prefers).",
      {"type": click.Choice(GRADIENTS)}),
     ("--rule rule_name", "What counts as isolated (the paper's is IsolatedMedoids), "
@@ -94,20 +95,16 @@ SCANNED: Options = [
      "only the label, the features and what --show names are cut.", WRITTEN),
     ("--mask", "Write row (from 0), kept, isolation_score, the rule's details, label "
      "of every row: .csv.", WRITTEN),
-    ("--report", "Write the audit page.", WRITTEN),
     ("--decisions", "Keep and drop what was decided on the audit page of the same "
      "scan; the file that it gives.", READ),
     ("--fail-on-isolated", "Exit with status 1 if a row is isolated.", FLAG),
     ("--verbose", "Show what is being done.", FLAG),
 ]  # fmt: skip
 TRACED: Options = [
-    ("--model", "Classifier to fit on DATA.",
-     preset(click.Choice(MODELS), "logistic")),
     ("--score", "Alike in direction, or times their size: for wrong labels.",
      preset(click.Choice(["cosine", "contribution"]), "cosine")),
     ("--top", "Rows an example.", preset(click.IntRange(1), 10)),
     ("--all-labels", "Rank rows of other labels, too.", FLAG),
-    ("--report", "Write a page to look at them.", WRITTEN),
 ]  # fmt: skip
 
 

@@ -117,7 +117,7 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     }
     if pictures and images is None:
         shown |= {"X": pictures[0], "feature_names": None}
-    notes = columns.notes_of_counts(done)
+    notes = list[str]()
     cut = [o.label, *used, *(k for k, way in beside.items() if way != "--exclude")]
     if o.out and (whole := data.left_whole(o.label, cut)):
         notes.append(
