@@ -36,87 +36,82 @@ the default rule: isolated means look at it, not poisoned.
 INPUT = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 READ: dict[str, Any] = {"type": INPUT, "metavar": "FILE"}
 WRITTEN: dict[str, Any] = {"type": click.Path(path_type=Path), "metavar": "FILE"}
-NAMES = {"multiple": True, "metavar": "A,B,..."}
-FLAG = {"is_flag": True}
+NAMES: dict[str, Any] = {"multiple": True, "metavar": "A,B,..."}
 
 
-def preset(kind: Any, value: Any) -> dict[str, Any]:
-    """Of an option with a default that help shows."""
-    return {"type": kind, "default": value, "show_default": True}
+def option(names: str, text: str, **how: Any) -> click.Option:
+    """Make an option; help shows a default."""
+    return click.Option(names.split(), help=text, show_default=True, **how)
 
 
-SEED = preset(click.IntRange(0, 2**32 - 1), 0)
-# Names as click takes them, what help says, and of which kind: of all commands that
-# read tables, and of each.
-Options = list[tuple[str, str, dict[str, Any]]]
-READING: Options = [
-    ("--label", "Column (in .npz: array) of the classes.", {"required": True}),
-    ("--features", "Columns or arrays to use (default: all but the label). A name with "
-     "a comma is given alone; the option may be repeated.", NAMES),
-    ("--exclude", "Columns or arrays to leave out of the model. The page shows them, "
-     "and the mask of a scan.", NAMES),
-    ("--show", "Columns or arrays to show there and here, beside those of --features; "
-     "arrays of pictures as pictures.", NAMES),
-    ("--id", "Column to leave out and to name the rows by.", {"metavar": "A"}),
-    ("--text as_text", "Columns to read as text, whatever they look like.", NAMES),
-    ("--separator", "Of CSV fields: one character, or 'tab'.", {}),
-    ("--decimal", "What stands before the decimals in text.",
-     preset(click.Choice([".", ","]), ".")),
-    ("--thousands", "What groups the digits in text.",
-     {"type": click.Choice([",", ".", "'", " "])}),
-    ("--missing", "Stands for a missing value, as nothing, NA, nan and null do.",
-     {"multiple": True, "metavar": "TEXT"}),
-    ("--date-format", "How dates are written, as in %d/%m/%Y, if that is unsure.", {}),
-    ("--encoding", "Of text files (default: utf-8).", {}),
-    ("--model", "Classifier to fit and take gradients from (default: logistic). Tables "
-     "are encoded by skrub: numbers, categories, dates, free text.",
-     {"type": click.Choice(MODELS)}),
-    ("--seed", "Random seed.", SEED),
-    ("--report", "Write a page on which to look at the rows and mark them.", WRITTEN),
-    ("--force", "Replace outputs that exist.", FLAG),
-    ("--json json_only", "Print one line of JSON only.", FLAG),
+SEED = option("--seed", "Random seed.", type=click.IntRange(0, 2**32 - 1), default=0)
+# Of all commands that read tables, and of each.
+READING = [
+    option("--label", "Column (in .npz: array) of the classes.", required=True),
+    option("--features", "Columns or arrays to use (default: all but the label). A "
+           "name with a comma is given alone; the option may be repeated.", **NAMES),
+    option("--exclude", "Columns or arrays to leave out of the model. The page shows "
+           "them, and the mask of a scan.", **NAMES),
+    option("--show", "Columns or arrays to show there and here, beside those of "
+           "--features; arrays of pictures as pictures.", **NAMES),
+    option("--id", "Column to leave out and to name the rows by.", metavar="A"),
+    option("--text as_text", "Columns to read as text, whatever they look like.",
+           **NAMES),
+    option("--separator", "Of CSV fields: one character, or 'tab'."),
+    option("--decimal", "What stands before the decimals in text.",
+           type=click.Choice([".", ","]), default="."),
+    option("--thousands", "What groups the digits in text.",
+           type=click.Choice([",", ".", "'", " "])),
+    option("--missing", "Stands for a missing value, as nothing, NA, nan and null do.",
+           multiple=True, metavar="TEXT"),
+    option("--date-format", "How dates are written if that is unsure: %d/%m/%Y."),
+    option("--encoding", "Of text files (default: utf-8)."),
+    option("--model", "Classifier to fit and take gradients from (default: logistic). "
+           "Tables are encoded by skrub: numbers, categories, dates, free text.",
+           type=click.Choice(MODELS)),
+    SEED,
+    option("--report", "Write a page on which to look at the rows and mark them.",
+           **WRITTEN),
+    option("--force", "Replace outputs that exist.", is_flag=True),
+    option("--json json_only", "Print one line of JSON only.", is_flag=True),
 ]  # fmt: skip
-SCANNED: Options = [
-    ("--probabilities", "Of a model trained elsewhere, one row for each of the data's, "
-     "one column a class, named by class or in sorted order: .csv, .parquet, .npy.",
-     READ),
-    ("--gradient-of", "Which of its gradients (default: those that the rule prefers).",
-     {"type": click.Choice(GRADIENTS)}),
-    ("--rule rule_name", "What counts as isolated (the paper's is IsolatedMedoids), "
-     f"one of {', '.join(RULES)}.",
-     {**preset(click.Choice(RULES), "FarNeighbors"), "metavar": "NAME"}),
-    ("--set settings", "A parameter of the rule, as in Python: --set cutoff=1.5. "
-     "A wrong name lists those that there are.",
-     {"multiple": True, "metavar": "NAME=VALUE"}),
-    ("--rounds", "How often to fit on what is left and drop again.",
-     preset(click.IntRange(1), 1)),
-    ("--jobs", "Classes worked on side by side; -1: all cores.", {"type": int}),
-    ("--out", "Write the kept rows, as they are and in the format of DATA. Of an .npz "
-     "only the label, the features and what --show names are cut.", WRITTEN),
-    ("--mask", "Write row (from 0), kept, isolation_score, the rule's details, label "
-     "of every row: .csv.", WRITTEN),
-    ("--decisions", "Keep and drop what was decided on the audit page of the same "
-     "scan; the file that it gives.", READ),
-    ("--fail-on-isolated", "Exit with status 1 if a row is isolated.", FLAG),
-    ("--verbose", "Show what is being done.", FLAG),
+SCANNED = [
+    option("--probabilities", "Of a model trained elsewhere, one row for each of the "
+           "data's, one column a class, named by class or in sorted order: .csv, "
+           ".parquet, .npy.", **READ),
+    option("--gradient-of", "Which gradients of the model (default: those that the "
+           "rule prefers).", type=click.Choice(GRADIENTS)),
+    option("--rule rule_name", "What counts as isolated (the paper's is "
+           f"IsolatedMedoids), one of {', '.join(RULES)}.", type=click.Choice(RULES),
+           default="FarNeighbors", metavar="NAME"),
+    option("--set settings", "A parameter of the rule, as in Python: --set cutoff=1.5. "
+           "A wrong name lists those that there are.", multiple=True,
+           metavar="NAME=VALUE"),
+    option("--rounds", "How often to fit on what is left and drop again.",
+           type=click.IntRange(1), default=1),
+    option("--jobs", "Classes worked on side by side; -1: all cores.", type=int),
+    option("--out", "Write the kept rows, as they are and in the format of DATA. Of an "
+           ".npz only the label, the features and what --show names are cut.",
+           **WRITTEN),
+    option("--mask", "Write row (from 0), kept, isolation_score, the rule's details, "
+           "label of every row: .csv.", **WRITTEN),
+    option("--decisions", "Keep and drop what was decided on the page of the same "
+           "scan; the file that it gives.", **READ),
+    option("--fail-on-isolated", "Exit with status 1 if a row is isolated.",
+           is_flag=True),
+    option("--verbose", "Show what is being done.", is_flag=True),
 ]  # fmt: skip
-TRACED: Options = [
-    ("--score", "Alike in direction, or times their size: for wrong labels.",
-     preset(click.Choice(["cosine", "contribution"]), "cosine")),
-    ("--top", "Rows an example.", preset(click.IntRange(1), 10)),
-    ("--all-labels", "Rank rows of other labels, too.", FLAG),
+TRACED = [
+    option("--score", "Alike in direction, or times their size: for wrong labels.",
+           type=click.Choice(["cosine", "contribution"]), default="cosine"),
+    option("--top", "Rows an example.", type=click.IntRange(1), default=10),
+    option("--all-labels", "Rank rows of other labels, too.", is_flag=True),
 ]  # fmt: skip
-
-
-def with_options(options: Options) -> Any:
-    """Give a command options."""
-
-    def decorate(command: Any) -> Any:
-        for names, text, how in reversed(options):
-            command = click.option(*names.split(), help=text, **how)(command)
-        return command
-
-    return decorate
+DEMO = [
+    option("--json as_json", "Print one line of JSON only.", is_flag=True),
+    option("--figure", "Picture to save (default: epic_demo.png).", **WRITTEN),
+    SEED,
+]
 
 
 def say(text: str) -> None:
@@ -133,10 +128,7 @@ def cli() -> None:
     """Find and drop poisoned training examples."""
 
 
-@cli.command(short_help="Attack a net trained on digits, with and without EPIC.")
-@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON only.")
-@click.option("--figure", help="Picture to save (default: epic_demo.png).", **WRITTEN)
-@click.option("--seed", help="Random seed.", **SEED)
+@cli.command(short_help="Attack a net, with and without EPIC.", params=DEMO)
 def demo(as_json: bool, figure: Path | None, seed: int) -> None:
     """Attack a small net with and without EPIC (under 90 s).
 
@@ -161,9 +153,12 @@ def demo(as_json: bool, figure: Path | None, seed: int) -> None:
         say(f"Picture: {path.absolute()}")
 
 
-@cli.command("scan", short_help="Find isolated rows in a data file.", epilog=EXAMPLES)
-@click.argument("data", type=INPUT)
-@with_options([*READING, *SCANNED])
+@cli.command(
+    "scan",
+    short_help="Find isolated rows in a data file.",
+    epilog=EXAMPLES,
+    params=[click.Argument(["data"], type=INPUT), *READING, *SCANNED],
+)
 def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
     """Find rows of DATA that are isolated in their class.
 
@@ -183,10 +178,14 @@ def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
     return int(fail_on_isolated and not found.detector.keep_.all())
 
 
-@cli.command("trace", short_help="Which rows of a data file taught a prediction.")
-@click.argument("data", type=INPUT)
-@click.argument("examples", type=INPUT)
-@with_options([*READING, *TRACED])
+@cli.command(
+    "trace",
+    short_help="Which rows of a data file taught a prediction.",
+    params=[
+        *(click.Argument([name], type=INPUT) for name in ("data", "examples")),
+        *(*READING, *TRACED),
+    ],
+)
 def trace_command(json_only: bool, **given: Any) -> None:
     """Rank rows of DATA by how much they taught a model what it says of EXAMPLES.
 
