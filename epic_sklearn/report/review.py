@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_dataframe, to_numpy
 from ..frames import RowsToFrame, index_of
-from ..gradients import Gradients, check_gradients
+from ..gradients import EXTRACTORS, Gradients, check_gradients
 from ..gradients.items import (
     digest_of,
     gives_the_same_twice,
@@ -234,6 +234,10 @@ class Reviewable(RowsToFrame):
         epochs = asdict(schedule.epochs)
         settings |= {name: epochs[name] for name in epochs if name in settings}
         settings |= {f"rule__{name}": value for name, value in of_rule}
+        kind = getattr(self, "_kind_", type(getattr(self, "extractor_", None)))
+        names = {each: name for name, each in EXTRACTORS.items()}
+        if kind in names:
+            settings["gradients"] = names[kind]
         shown = to_numpy(in_memory(seen if steps is None else X))
         return Case(
             schedule,

@@ -252,7 +252,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
     @property
     def extractor_(self) -> Any:
         """Gives the gradients that the rule judges, of the net as it is now."""
-        return self._kind(FrozenEstimator(self)).fit(None, self.classes_)
+        return self._kind_(FrozenEstimator(self)).fit(None, self.classes_)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -278,7 +278,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         """Say which gradients are taken, which a module may turn out not to have."""
         few = first_two(data)
         start.extractor = extractor_for(self.rule, self.gradients, module, few)
-        self._kind: type[GradientExtractor] = start.extractor
+        self._kind_: type[GradientExtractor] = start.extractor
         if isinstance(data, CodedItems):
             way_out = "Give items without it, and augment=... to augment batches."
             warn_of_augmented(type(self).__name__, data.items, way_out)
