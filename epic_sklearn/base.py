@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -9,6 +10,8 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import Pipeline
 from sklearn.utils import (
     Tags,
     _safe_indexing,
@@ -59,11 +62,18 @@ def is_dataframe(X: Any) -> bool:
 
 
 def is_text(X: Any) -> bool:
-    """Whether X is a list or one-dimensional array of texts."""
-    if isinstance(X, list | tuple):
-        return len(X) > 0 and all(isinstance(item, str) for item in X)
-    is_1d = getattr(X, "ndim", None) == 1
-    return is_1d and len(X) > 0 and all(isinstance(item, str) for item in X)
+    """Whether X is a list, one-dimensional array, series or column of texts.
+
+    ValueError if some of its items are and others are not.
+    """
+    is_list = isinstance(X, Sequence) and not isinstance(X, str | bytes)
+    if not (is_list or len(getattr(X, "shape", ())) == 1):
+        return False
+    are_texts = [isinstance(item, str | bytes) for item in X]
+    if any(are_texts) and not all(are_texts):
+        row = are_texts.index(False)
+        raise ValueError(f"X holds texts, and row {row} is {X[row]!r}; fill it in.")
+    return all(are_texts) and len(are_texts) > 0
 
 
 # How frames become ones whose rows can be taken, by their library.
@@ -337,15 +347,14 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
             if reset:  # a row is one text: there are no features to name
                 for name in ("n_features_in_", "feature_names_in_"):
                     self.__dict__.pop(name, None)
-            return X if hasattr(X, "shape") else np.array(X, dtype=object)
+            is_taken = hasattr(X, "iloc") or isinstance(X, np.ndarray)
+            return X if is_taken else np.array(list(X), dtype=object)
         takes_nan = get_tags(self).input_tags.allow_nan
         if is_dataframe(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
             if X.shape[1] == 0:
                 raise ValueError("Found 0 feature(s): the dataframe X has no columns.")
-            if not takes_nan:
-                model = getattr(self.extractor, "classifier", self.extractor)
-                check_finite_columns(X, allow_nan=model is None)
+            check_finite_columns(X, allow_nan=takes_nan)
             return X
         return validate_data(
             self,
@@ -365,8 +374,11 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         tags.input_tags.three_d_array = True
         given = self.extractor
         model = getattr(given, "classifier", given)
-        if isinstance(model, BaseEstimator):
-            tags.input_tags.allow_nan = get_tags(model).input_tags.allow_nan
+        # The default fills gaps in, and of a pipeline its steps say what they take.
+        takes = model is None or isinstance(model, BaseSearchCV | Pipeline)
+        if isinstance(model, BaseEstimator) and not takes:
+            takes = get_tags(model).input_tags.allow_nan
+        tags.input_tags.allow_nan = takes
         return tags
 
 

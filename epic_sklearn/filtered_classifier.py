@@ -38,22 +38,16 @@ from .base import (
 )
 from .filters import EPICFilter
 from .frames import as_frame, index_of
-from .gradients import default_classifier
+from .gradients import default_classifier, has_last_layer
 from .report import Case, Reviewable
 from .validation import (
     check_labels,
+    has_rows,
     label_array,
     refuse_masked,
     refuse_other_order,
     warn_of_classes,
 )
-
-
-def _has_rows(value: Any, n: int) -> bool:
-    """Whether a fit parameter holds one item a row."""
-    if hasattr(value, "shape"):
-        return tuple(value.shape[:1]) == (n,)
-    return isinstance(value, list | tuple) and len(value) == n
 
 
 def _predicts_labels(estimator: Any) -> bool:
@@ -86,8 +80,8 @@ class FilteredClassifier(
         A clone is fitted on the kept rows. None takes logistic regression.
     filter : EPICFilter, outlier detector or None, default=None
         Anything that has ``keep_`` after ``fit(X, y)``, or ``fit_predict`` that
-        gives 1 for rows to keep. None takes ``EPICFilter()``; to search its
-        parameters by ``filter__...``, give it.
+        gives 1 for rows to keep. None takes ``EPICFilter(classifier)`` where that has
+        a last layer, else ``EPICFilter()``; to search ``filter__...``, give it.
 
     Attributes
     ----------
@@ -124,7 +118,7 @@ class FilteredClassifier(
     # `fit` routes its weights, by the parts' requests; what scores with weights asks.
     __metadata_request__fit: ClassVar[dict[str, str]] = {"sample_weight": UNUSED}
     _none_stands_for: ClassVar[dict[str, str]] = {
-        "filter": "EPICFilter(rule=FarNeighbors())",
+        "filter": "EPICFilter(classifier, rule=FarNeighbors())",
         "classifier": "LogisticRegression()",
     }
     _way_back: ClassVar[str] = (
@@ -138,6 +132,12 @@ class FilteredClassifier(
 
     def _classifier(self, X: Any = None) -> Any:
         return default_classifier(X) if self.classifier is None else self.classifier
+
+    def _filter(self) -> Any:
+        given = self.classifier
+        can_judge = hasattr(given, "predict_proba") and has_last_layer(given)
+        default = EPICFilter(given if can_judge else None)
+        return default if self.filter is None else self.filter
 
     def fit(
         self,
@@ -169,8 +169,7 @@ class FilteredClassifier(
         Raises
         ------
         TypeError
-            If `classifier` predicts no labels (the two are swapped, for
-            example), or `filter` does not say which rows to keep.
+            If `classifier` predicts no labels, or `filter` names no rows to keep.
         ValueError
             If what `filter` says is not n bools, or codes +1 and -1, or leaves
             nothing of a class.
@@ -229,7 +228,7 @@ class FilteredClassifier(
         """Fit on the kept rows; what holds one item a row is cut to these."""
         rows = np.flatnonzero(keep)
         params = {
-            name: take_rows(value, rows) if _has_rows(value, len(keep)) else value
+            name: take_rows(value, rows) if has_rows(value, len(keep)) else value
             for name, value in params.items()
         }
         if not hasattr(X, "shape"):
@@ -287,7 +286,7 @@ class FilteredClassifier(
 
     def _fit_filter(self, X: Any, y: ArrayLike, params: dict[str, Any]) -> np.ndarray:
         """Which rows the filter keeps, (n,), refused if it cannot be that."""
-        given = EPICFilter() if self.filter is None else self.filter
+        given = self._filter()
         if hasattr(given, "judge"):
             raise TypeError(f"filter is the rule {given!r}; give EPICFilter(rule=...).")
         self.filter_ = clone(given)
@@ -324,11 +323,13 @@ class FilteredClassifier(
         return keep
 
     def _run_filter(self, X: Any, y: ArrayLike, params: dict[str, Any]) -> None:
-        """Fit the filter; of the default one, say that it has a model of its own."""
+        """Fit the filter; say of errors where it has a model of its own."""
         try:
             self.filter_.fit(X, y, **params)
         except ValueError as error:
-            if self.filter is not None or self.classifier is None:
+            is_other = self.filter is None and self._filter().extractor is None
+            is_of_X = any(words in str(error) for words in ("X", "could not", "2D"))
+            if not is_other or self.classifier is None or not is_of_X:
                 raise
             raise ValueError(
                 f"{error}\nThis is of the default filter, EPICFilter(), which fits "
@@ -384,7 +385,7 @@ class FilteredClassifier(
         mapping = MethodMapping().add(caller="fit", callee="fit")
         router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
         return router.add(
-            filter=EPICFilter() if self.filter is None else self.filter,
+            filter=self._filter(),
             classifier=self._classifier(),
             method_mapping=mapping,
         )
@@ -393,7 +394,7 @@ class FilteredClassifier(
         tags = super().__sklearn_tags__()
         inner = get_tags(self._classifier())
         tags.input_tags = inner.input_tags
-        given = EPICFilter() if self.filter is None else self.filter
-        tags.input_tags.allow_nan &= get_tags(given).input_tags.allow_nan
+        tags.input_tags.allow_nan |= self.classifier is None  # which fills them in
+        tags.input_tags.allow_nan &= get_tags(self._filter()).input_tags.allow_nan
         tags.classifier_tags = inner.classifier_tags
         return tags

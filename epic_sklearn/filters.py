@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._utils import RandomState, RefusedMethod
@@ -22,6 +23,11 @@ class ReviewableDetector(Reviewable, BaseDetector):
 
     def _as_seen(self, X: Any) -> Any:
         return self._check_X(X, reset=False)
+
+
+def _may_have_features(detector: BaseDetector) -> bool:
+    """Whether it has columns: texts have none, and would not be wrapped in a frame."""
+    return hasattr(detector, "n_features_in_") or not hasattr(detector, "keep_")
 
 
 class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
@@ -44,10 +50,11 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
         function ``(X, y) -> (n, d)``, or a classifier with ``predict_proba`` or
         a trained torch module (wrapped in what the rule prefers: with the default,
         LastLayerGradients where there is a last layer, else LogitGradients). A
-        clone is fitted. None takes logistic regression; a dataframe of texts,
-        dates, categories or missing values is encoded by skrub's
-        ``TableVectorizer`` first, as ``epic-sklearn scan`` does (``pip install
-        'epic-sklearn[cli]'``).
+        clone is fitted. None takes logistic regression: of plain numbers on these
+        as they are (give a pipeline to standardise them), of missing ones on filled
+        and standardised ones; texts, dates and categories of a dataframe are encoded
+        by skrub's ``TableVectorizer`` first, as ``epic-sklearn scan`` does (``pip
+        install 'epic-sklearn[cli]'``).
     rule : Rule or None, default=None
         Which examples are isolated, one of :mod:`epic_sklearn.rules` or your own.
         None: ``FarNeighbors()``. To search a rule's parameters as ``rule__cutoff``,
@@ -212,6 +219,11 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
         """
         check_is_fitted(self)
         return self._check_X(X, reset=False)
+
+    @available_if(_may_have_features)
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the features, as they were given; of texts there are none."""
+        return super().get_feature_names_out(input_features)
 
     def fit_transform(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None

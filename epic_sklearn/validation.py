@@ -304,3 +304,10 @@ def check_finite_columns(X: Any, allow_nan: bool) -> None:
             f"Input X contains NaN or infinity in the columns {bad}; impute or drop "
             "them before filtering, or give a model that takes them as extractor."
         )
+
+
+def has_rows(value: Any, n: int) -> bool:
+    """Whether a fit parameter holds one item a row."""
+    if hasattr(value, "shape"):
+        return tuple(value.shape[:1]) == (n,)
+    return isinstance(value, list | tuple) and len(value) == n

@@ -19,9 +19,11 @@ from sklearn.ensemble import (
     AdaBoostClassifier,
     HistGradientBoostingClassifier,
     IsolationForest,
+    RandomForestClassifier,
 )
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
@@ -505,9 +507,13 @@ def test_missing_values_pass_to_a_model_that_takes_them(data):
         detector = EPICFilter(boosting).fit(given, y)
         assert np.isnan(np.asarray(detector.transform(given))).sum() == 1
         assert model.fit(given, y).predict(given).shape == (100,)
-    assert not get_tags(FilteredClassifier(boosting)).input_tags.allow_nan
+    imputing = make_pipeline(SimpleImputer(), LogisticRegression())
+    for default in (FilteredClassifier(boosting), FilteredClassifier(imputing)):
+        assert default.fit(X, y).predict(X).shape == (100,)
+    EPICFilter().fit(X, y)  # fills them in
+    EPICFilter(GridSearchCV(imputing, {"logisticregression__C": [1, 10]})).fit(X, y)
     with pytest.raises(ValueError, match="NaN"):
-        EPICFilter().fit(X, y)
+        EPICFilter(LogisticRegression()).fit(X, y)
 
 
 def test_texts_pass_to_a_model_that_takes_them():
@@ -647,9 +653,37 @@ def test_samplers_inside_a_model_change_no_rows(data):
 
 
 def test_the_default_filter_says_that_its_model_is_another():
-    model = FilteredClassifier(make_pipeline(TfidfVectorizer(), LogisticRegression()))
+    forest = make_pipeline(TfidfVectorizer(), RandomForestClassifier(5))
+    texts, y = ["cat dog", "car bus"] * 20, [0, 1] * 20
     with pytest.raises(ValueError, match=r"give filter=EPICFilter\(classifier\)"):
-        model.fit(["cat dog", "car bus"] * 20, [0, 1] * 20)
+        FilteredClassifier(forest).fit(texts, y)
+    with pytest.raises(ValueError, match=r"numbers of samples: .*[^.]$"):
+        FilteredClassifier(forest).fit(texts, y[:-1])
+
+
+def test_the_default_filter_judges_by_the_classifier_where_it_can():
+    reader = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    texts, y = ["cat dog", "car bus", "cat cow", "bus van"] * 20, [0, 1] * 40
+    y[0] = 1
+    model, given = (
+        FilteredClassifier(reader, each).fit(texts, y)
+        for each in (None, EPICFilter(reader))
+    )
+    np.testing.assert_array_equal(model.keep_, given.keep_)
+    assert not model.keep_[0]
+
+
+def test_whatever_holds_texts_is_taken_and_gaps_are_named():
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    reader = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    texts, y = ["cat dog", "car bus", "cat cow", "bus van"] * 20, [0, 1] * 40
+    detector = EPICFilter(reader).set_output(transform="pandas")
+    for given in (polars.Series(texts), [text.encode() for text in texts]):
+        assert detector.fit(given, y).transform(given).shape == (80,)
+    assert isinstance(detector.fit_transform(texts, y), np.ndarray)
+    texts[3] = None
+    with pytest.raises(ValueError, match="row 3 is None"):
+        detector.fit(texts, y)
 
 
 @pytest.mark.parametrize(
@@ -674,5 +708,5 @@ def test_regressors_are_refused(data):
 
 def test_parameters_of_a_filter_that_is_none_say_to_give_one(data):
     search = GridSearchCV(FilteredClassifier(), {"filter__rule__cutoff": [1, 2]})
-    with pytest.raises(ValueError, match=r"filter=EPICFilter\(rule=FarNeighbors"):
+    with pytest.raises(ValueError, match=r"filter=EPICFilter\(classifier, rule"):
         search.fit(*data)

@@ -14,6 +14,7 @@ from .features import (
     gradient_norm_change,
     mean_gradient,
 )
+from .last_layer import has_last_layer
 from .sources import EXTRACTORS, PrecomputedGradients, as_extractor
 from .tables import TableModel, default_classifier, table_encoder
 
@@ -31,6 +32,7 @@ __all__ = [
     "check_gradients",
     "default_classifier",
     "gradient_norm_change",
+    "has_last_layer",
     "logit_gradients",
     "mean_gradient",
     "table_encoder",

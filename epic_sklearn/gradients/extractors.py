@@ -20,7 +20,7 @@ from torch import nn
 from .._utils import DocLinks
 from ..validation import label_array
 from .features import Gradients, OuterProductGradients, check_gradients
-from .last_layer import final_model, last_layer, torch_module_of
+from .last_layer import final_model, last_layer, torch_module_of, unwrapped
 from .modules import (
     LastLayer,
     forward,
@@ -116,8 +116,8 @@ class GradientExtractor(DocLinks, BaseEstimator):
         :meth:`fit` (wrap one that is trained already in
         ``sklearn.frozen.FrozenEstimator``). A torch module is used as it is,
         in evaluation mode; it must return logits, with columns in the order of
-        the sorted labels. None takes logistic regression, of a dataframe of mixed
-        columns behind skrub's ``TableVectorizer``.
+        the sorted labels. None takes logistic regression, of missing numbers and
+        mixed columns behind an encoder; see :class:`EPICFilter`.
     batch_size : int, default=512
         Examples a forward pass of a torch module.
 
@@ -213,7 +213,7 @@ class GradientExtractor(DocLinks, BaseEstimator):
                 "scikit-learn classifier or a torch.nn.Module."
             )
         if not hasattr(classifier, "predict_proba"):
-            inner, _ = final_model(classifier, None)
+            inner = unwrapped(classifier)
             raise TypeError(
                 f"{type(inner).__name__} has no predict_proba, which gradients "
                 "are computed from. Wrap it in "

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from torch import nn
@@ -25,11 +26,20 @@ def torch_module_of(model: Any) -> nn.Module | None:
     return model.module_ if hasattr(model, "_module_input") else None
 
 
+def unwrapped(model: Any) -> Any:
+    """Give the last model of frozen estimators, searches and pipelines."""
+    while isinstance(model, FrozenEstimator | BaseSearchCV | Pipeline):
+        model = model[-1] if isinstance(model, Pipeline) else model.estimator
+    return model
+
+
 def final_model(model: Any, X: Any) -> tuple[Any, Any]:
-    """Unwrap frozen estimators and pipelines: the last model and its input."""
-    while isinstance(model, FrozenEstimator | Pipeline):
+    """Unwrap what is fitted, frozen, searched or a pipeline: last model and input."""
+    while isinstance(model, FrozenEstimator | BaseSearchCV | Pipeline):
         if isinstance(model, FrozenEstimator):
             model = model.estimator
+        elif isinstance(model, BaseSearchCV):
+            model = model.best_estimator_
         else:
             # imbalanced-learn's samplers change no new rows.
             steps = [s for s in model.steps[:-1] if not hasattr(s[1], "fit_resample")]
@@ -43,8 +53,7 @@ def has_last_layer(model: Any, few: Any = None) -> bool:
 
     Of a torch module a `few` examples tell surely: something may come after it.
     """
-    while isinstance(model, FrozenEstimator | Pipeline):
-        model = model.estimator if isinstance(model, FrozenEstimator) else model[-1]
+    model = unwrapped(model)
     if isinstance(model, nn.Module):
         has_linear = any(isinstance(part, nn.Linear) for part in model.modules())
         return has_linear and (few is None or gives_last_layer(model, few))

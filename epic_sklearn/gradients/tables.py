@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from tempfile import gettempdir
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
@@ -17,7 +18,13 @@ from ..validation import NUMBERS
 
 
 class TableModel(Pipeline):
-    """A pipeline that fills in missing numbers itself, and says so."""
+    """A pipeline that fills in missing numbers itself, and whose last step weights."""
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the encoder, and the classifier with weights."""
+        if sample_weight is None:
+            return super().fit(X, y)
+        return super().fit(X, y, classify__sample_weight=sample_weight)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -85,9 +92,14 @@ def table_encoder(X: Any, seed: int = 0, has_missing: bool = True) -> Any:
 def default_classifier(X: Any) -> Any:
     """Make logistic regression, behind an encoder where X is a table that needs one."""
     logistic = LogisticRegression(max_iter=1000)
-    if not hasattr(X, "columns"):
-        return logistic
-    columns = [np.asarray(X[name]) for name in X.columns]
-    if all(c.dtype.kind in NUMBERS and np.isfinite(c).all() for c in columns):
+    if hasattr(X, "columns"):
+        columns = [np.asarray(X[name]) for name in X.columns]
+        is_plain = all(
+            c.dtype.kind in NUMBERS and np.isfinite(c).all() for c in columns
+        )
+    else:  # of numbers, or refused
+        values = np.asarray(None if issparse(X) else X)
+        is_plain = values.dtype.kind != "f" or not np.isnan(values).any()
+    if is_plain:
         return logistic
     return TableModel([("encode", table_encoder(X)), ("classify", logistic)])

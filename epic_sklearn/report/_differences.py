@@ -50,7 +50,7 @@ def _scales(X: Any) -> tuple[np.ndarray, np.ndarray]:
     """Which columns are numbers, and their standard deviations (1 for others)."""
     is_frame = is_dataframe(X)
     columns = [np.asarray(X[name]) for name in X.columns] if is_frame else [X]
-    is_number = np.array([column.dtype.kind in "iuf" for column in columns])
+    is_number = np.array([column.dtype.kind in "iuf" for column in columns], bool)
     numbers = list(compress(columns, is_number))
     is_number = is_number if is_frame else np.repeat(is_number, X.shape[1])
     spread = np.ones(len(is_number))
