@@ -114,6 +114,14 @@ def test_small_tables_with_texts(folder, capsys, n):
     assert "text" in capsys.readouterr().out
 
 
+def test_a_table_of_long_texts_alone(folder, capsys):
+    words = np.random.default_rng(0).choice(list("abcdefg"), size=(100, 60))
+    texts = [" ".join([*line, "xy"[i % 2] * 3]) for i, line in enumerate(words)]
+    pd.DataFrame({"text": texts, "kind": list("xy") * 50}).to_csv("t.csv", index=False)
+    assert scan("t.csv", "--label", "kind", "--report", "page.html") == 0
+    assert "│ text " in capsys.readouterr().out
+
+
 def test_a_rule_of_the_last_layer_takes_a_messy_table(folder):
     messy().to_csv("m.csv", index=False)
     assert scan("m.csv", *BY_SPECIES, "--rule", "FarNeighbors", "--out", "k.csv") == 0

@@ -64,8 +64,8 @@ def rows_shown(case: Case) -> Shown:
 def stand_out(case: Case, rows: np.ndarray, n: int = 2) -> list[str]:
     """Say in which `n` columns rows of a table differ most from the nearest kept.
 
-    As ``width 6 (1.4)``, the kept row's value between brackets; nothing where the rows
-    are no table.
+    As ``width 6 (1.4)``, the kept row's value between brackets, or, where only long
+    texts differ, how the first of these begins; nothing where the rows are no table.
     """
     schedule, X = case.schedule, case.X
     names = resolve_names(X, case.feature_names)
@@ -73,13 +73,17 @@ def stand_out(case: Case, rows: np.ndarray, n: int = 2) -> list[str]:
         return [""] * len(rows)
     how = schedule.codes, schedule.keep, schedule.rule.metric
     near = nearest_kept(rows, case.gradients, *how)
+    texts = [""] * len(rows)
     if is_dataframe(X):
-        X, names, _ = without_long_texts(X, names, np.concatenate([rows, near]))
+        X, names, long = without_long_texts(X, names, np.concatenate([rows, near]))
+        for name, column in list(long.items())[:1]:
+            values = np.asarray(take_rows(column, rows)).tolist()
+            texts = [f"{name} {shortened(value, 40)}" for value in values]
     found = []
-    for pair in differences(X, rows, near):
+    for pair, text in zip(differences(X, rows, near), texts, strict=True):
         largest = list(zip(pair[::4], pair[1::4], pair[2::4], strict=True))[:n]
-        texts = ((names[j], shortened(a, 20), shortened(b, 20)) for j, a, b in largest)
-        found.append(", ".join(f"{name} {a} ({b})" for name, a, b in texts))
+        parts = ((names[j], shortened(a, 20), shortened(b, 20)) for j, a, b in largest)
+        found.append(", ".join(f"{name} {a} ({b})" for name, a, b in parts) or text)
     return found
 
 
