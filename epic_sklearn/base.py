@@ -22,7 +22,6 @@ from sklearn.utils import (
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
-from torch import nn
 from tqdm import tqdm
 
 from ._utils import DocLinks, Parts, RandomState, learned_nothing, warn_user
@@ -259,8 +258,7 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
                     f"examples, kept {record.n_kept}, rho {record.rho:.3g}"
                 )
         self._set_results(schedule)
-        if isinstance(getattr(extractor, "classifier", None), nn.Module):
-            _warn_if_untrained(gradients, schedule.codes)
+        _warn_if_nothing_learned(gradients, schedule.codes)
         return X, gradients
 
     def _extractor(self, rule: Rule, few: Any = None) -> Any:
@@ -390,8 +388,8 @@ def _has_texts(X: Any) -> bool:
     return kind in ("U", "S")
 
 
-def _warn_if_untrained(gradients: Gradients, codes: np.ndarray) -> None:
-    """Warn of a module, which is used as it is given, that knows nothing yet."""
+def _warn_if_nothing_learned(gradients: Gradients, codes: np.ndarray) -> None:
+    """Warn of a model that is no better than chance, if its gradients tell."""
     found = model_probabilities(gradients, codes, codes.max() + 1)
     if found is not None and (nothing := learned_nothing(found, codes)) is not None:
         warn_user(nothing)
