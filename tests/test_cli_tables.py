@@ -293,6 +293,27 @@ def test_what_stands_out_and_what_is_to_be_shown_is_printed(folder, capsys):
     assert "number 0" in " ".join(table.replace("│", " ").split())
 
 
+def test_what_stands_for_a_gap_does_so_everywhere(folder, capsys):
+    frame = pd.DataFrame({"a": np.arange(60) % 7, "b": ["NAN", "-nan", *["1.5"] * 58]})
+    frame.assign(species=list("cd") * 30).to_csv("m.csv", index=False)
+    read = what_is_read(capsys, "m.csv")["columns"]
+    assert read == {"a": "number", "b": "number, 2 missing"}
+    frame.assign(species=["c", "?", "d"] * 20).to_csv("m.csv", index=False)
+    assert scan("m.csv", *BY_SPECIES, "--missing", "?") == 2
+    assert "'?', which is no label, in line 3" in capsys.readouterr().err
+
+
+def test_columns_are_typed_by_the_data_and_not_by_examples(folder, capsys):
+    data, found = messy(), []
+    data.to_csv("m.csv")  # with an index, which counts the rows
+    for ids in (data["id"][:3].tolist(), ["q1", "q2", "q3"]):
+        data[:3].assign(id=ids).to_csv("asked.csv")
+        files = "m.csv", "asked.csv"
+        assert main(["trace", *files, *BY_SPECIES, "--json", "--top", "3"]) == 0
+        found.append(capsys.readouterr().out)
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     ("data", "asked"),
     [("gap", "whole"), ("whole", "gap"), ("number", "text"), ("text", "number")],

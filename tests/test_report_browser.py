@@ -321,6 +321,18 @@ def test_ten_thousand_flagged_rows_are_shown_sorted_and_marked_at_once(visit, tm
     assert len(pd.read_csv(file)) == n_flagged
 
 
+def test_rows_named_by_a_column_called_row_keep_their_numbers(visit, tmp_path):
+    X, y = load_digits(return_X_y=True)
+    frame = pd.DataFrame(X[:300], index=pd.Index(np.arange(300)[::-1], name="row"))
+    detector = EPICFilter(LogisticRegression(max_iter=1000)).fit(frame, y[:300])
+    browser = visit(detector.report(frame, y[:300], tmp_path / "a.html"))
+    one(browser, "[data-bulk=drop]").click()
+    one(browser, "#download").click()
+    file = pd.read_csv(wait_for_file(tmp_path / "got", "decisions-*.csv"))
+    assert set(file["row"]) == set(detector.isolated_indices_.tolist())
+    assert (file["data row"] == 299 - file["row"]).all()
+
+
 def test_images_are_drawn_in_table_and_detail(visit, tmp_path):
     X, y = load_digits(return_X_y=True)
     X, y = X[:300] / 16, y[:300]

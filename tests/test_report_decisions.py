@@ -97,6 +97,9 @@ def test_files_of_other_fits_and_other_files_are_refused(tmp_path, iris, detecto
     path.write_text("name,age\nAda,36\n")
     with pytest.raises(ValueError, match="no column row, decision, fit"):
         detector.apply_decisions(path)
+    path.write_text("row,decision,fit,row\n3,keep,x,4\n")
+    with pytest.raises(ValueError, match="several columns row"):
+        detector.apply_decisions(path)
     path.write_text("")
     with pytest.raises(ValueError, match="no column"):
         detector.apply_decisions(path)

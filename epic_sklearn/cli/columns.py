@@ -20,6 +20,7 @@ from ..report import shortened
 N_SHOWN = 20
 LARGEST_WHOLE = 2**53  # floats tell whole numbers apart up to here
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "<NA>", "NaT")
+NAN = re.compile(r"[-+]?nan", re.IGNORECASE)
 WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")  # a label that is a number, in 64 bits
 MANY_GAPS = 5  # isolated rows from which it is worth a note
 MANY = 40  # different texts, from which skrub takes a column as free text
@@ -98,6 +99,12 @@ class Reading:
     date_format: str | None = None
     as_text: tuple[str, ...] = ()
     features: tuple[str, ...] = ()  # used even if they look like ids
+    n: int | None = None  # rows that decide, where examples stand behind them
+
+    def is_gap(self, text: str) -> bool:
+        """Whether a text stands for a missing value."""
+        text = text.strip()
+        return text in (*MISSING, *self.missing) or bool(NAN.fullmatch(text))
 
 
 def as_numbers(
@@ -181,8 +188,8 @@ def text_column(name: str, texts: pd.Series, how: Reading) -> Column:
     """Type a column of texts as a whole."""
     is_category = isinstance(texts.dtype, pd.CategoricalDtype)  # a file may say so
     codes, found = pd.factorize(texts)
-    found, gaps = np.asarray(found, dtype=object).tolist(), (*MISSING, *how.missing)
-    filled = [text for text in found if text.strip() not in gaps]
+    found = np.asarray(found, dtype=object).tolist()
+    filled = [text for text in found if not how.is_gap(text)]
     known = pd.Categorical.from_codes(codes, found).set_categories(filled)
     n_missing = int((known.codes < 0).sum())
     missing = f", {n_missing} missing" if n_missing else ""
@@ -199,7 +206,10 @@ def text_column(name: str, texts: pd.Series, how: Reading) -> Column:
             return Column(name, with_gap[known.codes], what + missing)
         _refuse_odd(filled, how)
     n_phrases = sum(len(text.split()) > 1 for text in filled)
-    is_id = len(filled) == len(known) - n_missing > MANY and 2 * n_phrases < len(filled)
+    given = known.codes[: how.n]
+    given = given[given >= 0]
+    is_each_another = len(np.unique(given)) == len(given) > MANY
+    is_id = is_each_another and 2 * n_phrases < len(filled)
     if is_id and name not in (*how.as_text, *how.features):
         return Column(name, None, "left out: an id (--text uses it)", texts)
     kind = "category" if len(filled) < MANY else "text"
@@ -242,13 +252,15 @@ def typed(name: str, raw: Any, how: Reading, place: Place) -> Column:
         raise raw
     is_number = isinstance(raw, np.ndarray)
     column = number_column(name, raw) if is_number else text_column(name, raw, how)
-    values, is_count = column.values, counts_rows(column.values)
+    values = column.values
+    is_count = values is not None and counts_rows(values[: how.n])
     if NAMELESS.fullmatch(name) and values is not None:
         why = "has no name and does not count the rows: an index? Name it"
         refuse_if(not is_count, why)
         return Column(name, None, "left out: an index, it counts the rows")
     if is_count:
-        return Column(name, values, "number that counts the rows: --exclude it?")
+        counts = "number that counts the rows: --exclude it?"
+        return Column(name, values, column.what.replace("number", counts))
     if isinstance(values, np.ndarray) and values.dtype.kind == "f":
         rows = np.flatnonzero(np.isinf(values).reshape(len(values), -1).any(axis=1))
         if len(rows):
@@ -276,7 +288,7 @@ def type_columns(raw: dict[str, Any], how: Reading, place: Place) -> list[Column
     raise Unusable("\n  ".join(lines) + f"\nLeave them {leave_out} them.")
 
 
-def check_labels(name: str, raw: Any, place: Place) -> np.ndarray:
+def check_labels(name: str, raw: Any, place: Place, how: Reading) -> np.ndarray:
     """Turn labels, as a file holds them, into an array that scikit-learn takes."""
     if isinstance(raw, Unusable):
         raise Unusable(f"Label column {name!r} {raw.message}.")
@@ -287,11 +299,19 @@ def check_labels(name: str, raw: Any, place: Place) -> np.ndarray:
     labels = raw.tolist()
     # A number is a class by its text, 2.0 by that of 2.
     texts = [x if isinstance(x, str) else str(x).removesuffix(".0") for x in labels]
-    empty = [row for row, x in enumerate(texts) if x.strip().casefold() in ("", "nan")]
+    gaps = ("", *how.missing)  # NA may be a class
+    empty = [
+        row
+        for row, text in enumerate(texts)
+        if text.strip() in gaps or NAN.fullmatch(text.strip())
+    ]
     if empty:
         where = place(empty[0]) + f" and {len(empty) - 1} more" * (len(empty) > 1)
-        why = f"Label column {name!r} is empty in {where}; label or drop these rows."
-        raise Unusable(why)
+        gap = texts[empty[0]].strip()
+        what = f"{gap!r}, which is no label," if gap else "empty"
+        raise Unusable(
+            f"Label column {name!r} is {what} in {where}; label or drop these rows."
+        )
     different = set(texts)
     if 2 * len(different) > max(len(labels), 4):
         raise Unusable(

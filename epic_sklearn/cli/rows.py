@@ -98,12 +98,13 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     refuse_if(not n, f"{data.path} has no rows.")
     if examples is not None:
         raw, place = tables.with_examples(raw, used, o.label, data, examples)
-    labels = columns.check_labels(o.label, raw.pop(o.label), place)
-    asides = {name: raw.pop(name) for name in beside}
     as_text = split_names(o.as_text, data)
     numbers = o.decimal, o.thousands, o.missing, o.date_format
+    how = columns.Reading(*numbers, as_text, chosen, n)
+    labels = columns.check_labels(o.label, raw.pop(o.label), place, how)
+    asides = {name: raw.pop(name) for name in beside}
     pictures = [values for values in raw.values() if np.ndim(values) == 4]
-    done = columns.type_columns(raw, columns.Reading(*numbers, as_text, chosen), place)
+    done = columns.type_columns(raw, how, place)
     X, names = _join([column for column in done if column.values is not None])
     more, images = _left_out(asides, beside, len(labels if X is None else X))
     asides = {c.name: c.aside for c in done + more if c.aside is not None}

@@ -49,6 +49,9 @@ def _from_file(path: Path, fit: str) -> dict[int, str]:
             f"{path} has no column {', '.join(missing)}; its first line is "
             f"{header.strip()[:80]!r}. {GIVE}"
         )
+    twice = [name for name in COLUMNS if list(lines.fieldnames or ()).count(name) > 1]
+    if twice:
+        raise ValueError(f"{path} has several columns {', '.join(twice)}. {GIVE}")
     decisions = dict[int, str]()
     for number, line in enumerate(lines, start=2):
         row, word, of_fit = (str(line[name] or "").strip() for name in COLUMNS)

@@ -69,8 +69,11 @@ function cell(value) {
 }
 
 function asCsv() {
-  const lines = [["row", "decision", "fit", "label", "prediction", "isolation_score",
-    ...table.details.map(({ name }) => name)].concat(data.names === null ? [] : [data.rowKind])];
+  const ours = ["row", "decision", "fit", "label", "prediction", "isolation_score",
+    ...table.details.map(({ name }) => name)];
+  let named = data.rowKind;
+  while (ours.includes(named)) named = `data ${named}`;
+  const lines = [ours.concat(data.names === null ? [] : [named])];
   decisions.forEach((word, i) => {
     if (!word) return;
     lines.push([table.row[i], word, data.fit, labelOf(i), predictionOf(i), table.score[i],
