@@ -138,8 +138,11 @@ def _are_of_the_same_softmax(some: torch.Tensor, logits: torch.Tensor) -> torch.
 
 def _eagerly(module: nn.Module) -> AbstractContextManager[Any]:
     """Run what is compiled as it was written: a graph may have no place for hooks."""
-    parts = module.modules()
-    if any(hasattr(p, "_orig_mod") or p._compiled_call_impl is not None for p in parts):
+    is_compiled = any(
+        hasattr(part, "_orig_mod") or part._compiled_call_impl is not None
+        for part in module.modules()
+    )
+    if is_compiled and hasattr(torch.compiler, "set_stance"):  # torch 2.6
         return torch.compiler.set_stance("force_eager")
     return nullcontext()
 
