@@ -288,10 +288,11 @@ def fit(o: SimpleNamespace, rows: Rows, detector: EPICFilter) -> Scan:
     notes += notes_of_gaps(rows.X, case.feature_names, ~detector.keep_)
     n_classes = len(case.schedule.classes)
     if o.gradient_of == "logit" and n_classes <= 3:
+        here = "" if o.probabilities else "--gradient-of last_layer, or "
         notes.append(
             f"With {n_classes} classes logit gradients lie close to a line or plane, "
             "where little is isolated. Gradients of a last layer tell more: "
-            "--gradient-of last_layer, or of your own model EPICFilter in Python."
+            f"{here}of your own model EPICFilter in Python."
         )
     seconds = time.perf_counter() - start
     return Scan(o, rows, detector, source, notes, case, seconds)
