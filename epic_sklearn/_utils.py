@@ -202,7 +202,7 @@ def learned_nothing(
     return (
         f"The model has learned next to nothing: it is right on {accuracy:.1%} of its "
         f"own training rows, and always naming the most frequent class is right on "
-        f"{chance:.1%}. Then what is isolated says nothing about the rows: look for "
+        f"{chance:.1%}. Then its gradients say nothing about the rows: look for "
         "better features or a better model first, or another learning rate, more "
         "epochs or scaled input."
     )

@@ -258,7 +258,7 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
                     f"examples, kept {record.n_kept}, rho {record.rho:.3g}"
                 )
         self._set_results(schedule)
-        _warn_if_nothing_learned(gradients, schedule.codes)
+        warn_if_nothing_learned(gradients, schedule.codes, len(schedule.classes))
         return X, gradients
 
     def _extractor(self, rule: Rule, few: Any = None) -> Any:
@@ -388,8 +388,10 @@ def _has_texts(X: Any) -> bool:
     return kind in ("U", "S")
 
 
-def _warn_if_nothing_learned(gradients: Gradients, codes: np.ndarray) -> None:
+def warn_if_nothing_learned(
+    gradients: Gradients, codes: np.ndarray, n_classes: int
+) -> None:
     """Warn of a model that is no better than chance, if its gradients tell."""
-    found = model_probabilities(gradients, codes, codes.max() + 1)
+    found = model_probabilities(gradients, codes, n_classes)
     if found is not None and (nothing := learned_nothing(found, codes)) is not None:
         warn_user(nothing)

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from .base import refuse_lazy, take_rows, to_numpy
+from .base import refuse_lazy, take_rows, to_numpy, warn_if_nothing_learned
 from .frames import index_of
 from .gradients import Gradients, check_gradients
 from .gradients.features import inner_products, unit_gradients
@@ -208,7 +208,9 @@ def trace(
         batches = [inputs_and_labels(batch)[0] for batch in batches]
         examples = DataLoader(batches, batch_size=None)
     few = np.unique(np.linspace(0, len(y) - 1, FEW).astype(int))
-    extractors[-1].compute(_take(X, few), y[few])  # what is wrong shows at once
+    # What is wrong shows at once.
+    tried = check_gradients(extractors[-1].compute(_take(X, few), y[few]), len(few))
+    warn_if_nothing_learned(tried, codes[few], len(classes))
     if labels is None:
         labels = _predict(extractors[-1], examples)
     refuse_other_order(examples=examples, labels=labels)
@@ -294,8 +296,7 @@ def _check_given(
         unborne = np.unique(labels[codes < 0]).tolist()
         raise ValueError(
             f"No training row bears the labels {unborne[:20]}; y has the labels "
-            f"{classes.tolist()[:20]}. Give labels of y, or rank rows of all labels "
-            "(all_labels)."
+            f"{classes.tolist()[:20]}. Give labels of y, or ask for rows of all labels."
         )
     return labels, codes
 

@@ -349,6 +349,24 @@ def test_unlabelled_arrays_are_traced(folder, capsys, shape):
     assert len(json.loads(capsys.readouterr().out)) == 3
 
 
+def test_a_trace_names_rows_of_both_files_and_warns_of_a_useless_model(folder, capsys):
+    data = messy()
+    data.to_csv("m.csv", index=False)
+    data[3:5].to_csv("asked.csv", index=False)
+    command = ["trace", "m.csv", "asked.csv", *BY_SPECIES, "--top", "1"]
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert "line 2 of asked.csv" in told.out and "next to nothing" not in told.err
+    assert main([*command, "--id", "id"]) == 0
+    assert f"{data['id'][3]}, line 2" in capsys.readouterr().out
+    data["species"] = np.random.default_rng(0).permutation(data["species"])
+    data.to_csv("m.csv", index=False)
+    assert main([*command, "--features", "a", "--json"]) == 0
+    told = capsys.readouterr()
+    assert "Note: The model has learned next to nothing" in told.err
+    assert len(json.loads(told.out)) == 2
+
+
 def test_a_trace_of_labels_alone_is_refused(folder, capsys):
     write("alone.csv", "y\na\nb\na\nb\n")
     write("asked.csv", "x\n1\n")

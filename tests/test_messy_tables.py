@@ -86,7 +86,7 @@ def test_every_page_opens_and_calls_rows_as_the_user_does(scanned, visit):  # no
         assert "--decisions" in one(page, "footer").text
         assert one(page, "#detail").text
     page = visit(folder / "quoted.csv.html")
-    assert column(page, "Line")[0] == "3"  # a record of two lines, behind the header
+    assert column(page, "Line")[0] == "2"  # of its two lines the first
     assert "seen by reader" in one(page, "#detail").text
     page = visit(folder / "images.npz.html")
     assert page.find_elements("css selector", "#table canvas")

@@ -122,6 +122,12 @@ def say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def say_notes(notes: list[str]) -> None:
+    """Print what else is worth knowing to stderr."""
+    for note in notes:
+        click.echo(f"Note: {note}", err=True)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(version)s")
 def cli() -> None:
@@ -172,8 +178,7 @@ def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
     if json_only:
         say(found.as_json())
     else:
-        for note in found.notes:
-            click.echo(f"Note: {note}", err=True)
+        say_notes(found.notes)
         say(found.as_tables())
     return int(fail_on_isolated and not found.detector.keep_.all())
 
@@ -196,6 +201,7 @@ def trace_command(json_only: bool, **given: Any) -> None:
     from .scan import draw_trace, trace_files
 
     found, rows = trace_files(SimpleNamespace(**given))
+    say_notes(rows.notes)
     if json_only:
         say(found.to_frame().to_json(orient="records"))
     else:

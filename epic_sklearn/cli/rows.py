@@ -27,6 +27,7 @@ class Rows:
     """What was read of a file, with examples behind its rows if there are any."""
 
     data: Any  # the table
+    place: tables.Place  # of rows, and of examples behind them
     n: int  # rows of the file
     labels: np.ndarray  # of the rows, and of examples if they have one
     X: Any  # what the model sees; None where no column is for it
@@ -38,7 +39,7 @@ class Rows:
 
     def called(self, rows: Sequence[int]) -> list[str]:
         """Where rows stand, each behind its name of --id."""
-        places = list(map(self.data.place, rows))
+        places = list(map(self.place, rows))
         if "--id" in self.beside.values():
             names = (self.shown["index"][row] for row in rows)
             places = [f"{name}, {at}" for name, at in zip(names, places, strict=True)]
@@ -125,7 +126,7 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
             f"--out writes {', '.join(map(repr, whole))} whole: nothing says that "
             "their rows are the examples'. If they are, name them with --show."
         )
-    return Rows(data, n, labels, X, cut, beside, asides, shown, notes)
+    return Rows(data, place, n, labels, X, cut, beside, asides, shown, notes)
 
 
 def _left_out(

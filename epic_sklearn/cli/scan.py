@@ -8,8 +8,8 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Mapping
-from contextlib import redirect_stdout, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -264,26 +264,33 @@ class Scan:
                 write_page(self.case, paths["report"])
 
 
-def fit(o: SimpleNamespace, rows: Rows, detector: EPICFilter) -> Scan:
-    """Fit the filter and look at the rows again; what is warned of becomes notes."""
-    start, source = time.perf_counter(), f"probabilities in {o.probabilities}"
-    if not o.probabilities:
-        model = f"{o.model or 'logistic'} on {rows.X.shape[1]} features"
-        source = f"{o.gradient_of} of {model}"
-    # What the filter says of its progress is no result.
+@contextmanager
+def noting(notes: list[str]) -> Iterator[None]:
+    """Refuse what fails; what is warned of and what is said of progress are notes."""
     with (
         refusing(),
         warnings.catch_warnings(record=True) as caught,
         redirect_stdout(sys.stderr),
     ):
         warnings.simplefilter("default")
+        yield
+    notes += dict.fromkeys(" ".join(str(w.message).split()) for w in caught)
+
+
+def fit(o: SimpleNamespace, rows: Rows, detector: EPICFilter) -> Scan:
+    """Fit the filter and look at the rows again; what is warned of becomes notes."""
+    start, source = time.perf_counter(), f"probabilities in {o.probabilities}"
+    if not o.probabilities:
+        model = f"{o.model or 'logistic'} on {rows.X.shape[1]} features"
+        source = f"{o.gradient_of} of {model}"
+    said = list[str]()
+    with noting(said):
         detector.fit(rows.X, rows.labels)
         if o.decisions is not None:
             detector.apply_decisions(o.decisions)
         case = detector._case(rows.X, rows.labels)
     settings = {**case.settings, "extractor": source}
     case = replace(case, settings=settings, way_back=WAY_BACK, **rows.shown)
-    said = dict.fromkeys(" ".join(str(w.message).split()) for w in caught)
     notes = [*rows.notes, *(text for text in said if text not in case.warnings)]
     notes += notes_of_gaps(rows.X, case.feature_names, ~detector.keep_)
     n_classes = len(case.schedule.classes)
@@ -325,7 +332,7 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
     of_file, asked = np.split(np.arange(len(rows.X)), [rows.n])
     X, (y, labels) = take_rows(rows.X, of_file), np.split(rows.labels, [rows.n])
     how = {"score": o.score, "n_top": o.top, "all_labels": o.all_labels}
-    with refusing():
+    with noting(rows.notes):
         given = labels if len(labels) else None
         found = trace(model.fit(X, y), X, y, take_rows(rows.X, asked), given, **how)
     found = replace(found, index=rows.shown["index"])
@@ -339,10 +346,15 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
 def draw_trace(found: Trace, rows: Rows) -> str:
     """Draw a table for people."""
     frame = found.to_frame()
-    lines, of = list(frame.itertuples()), frame["row"].tolist()
+    of, asked = frame["row"].tolist(), rows.called(frame["example"] + rows.n)
+
+    def once(values: Iterable[Any]) -> list[Any]:
+        pairs = zip(values, frame["rank"], strict=True)
+        return [value if rank == 1 else None for value, rank in pairs]
+
     columns = {
-        "example": [line.example if line.rank == 1 else None for line in lines],
-        "read as": [line.label if line.rank == 1 else None for line in lines],
+        "example": once(asked),
+        "read as": once(frame["label"]),
         "taught by": rows.called(of),
         "labelled": frame["row_label"],
         "score": frame["score"].map("{:.3g}".format),

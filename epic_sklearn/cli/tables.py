@@ -112,11 +112,10 @@ class LinesFile(Table):
         self._separator = separator or ("\t" if suffix == ".tsv" else ",")
         self._encoding = encoding
         self._is_json = suffix in (".jsonl", ".ndjson")
-        self._header_end = 0  # the line
         if self._is_json:
             names = list({name: 0 for _, record in self._records() for name in record})
         else:
-            self._header_end, names = next(self._records(), (0, []))
+            _, names = next(self._records(), (0, []))
         refuse_if(not names, f"{path} is empty: there is no header line.")
         super().__init__(path, names)
         if len(names) == 1 and not self._is_json:
@@ -124,7 +123,7 @@ class LinesFile(Table):
             self.hint = f" {split}: is that the --separator?"
 
     def read(self, names: Sequence[str]) -> Raw:
-        """Read columns as text; rows are named by the line on which they end."""
+        """Read columns as text; rows are named by the line on which they begin."""
         lines = list[int]()
         parts = [pd.DataFrame(columns=self.names, dtype="str")]
         records = itertools.islice(self._records(), int(not self._is_json), None)
@@ -140,9 +139,10 @@ class LinesFile(Table):
         return {name: table[name] for name in names}
 
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
-        """Copy the lines of the header and of kept rows as they are."""
-        ends = [0, self._header_end, *self.index]
-        is_kept = np.repeat([True, *keep], np.diff(ends))
+        """Copy the lines of the header and of kept rows (up to the next) as is."""
+        first = [1, *self.index]
+        before_last = np.repeat([True, *keep[:-1]], np.diff(first)).tolist()
+        is_kept = itertools.chain(before_last, itertools.repeat(keep[-1]))
         encoding = self._encoding or "utf-8"  # the mark at its start is copied, too
         files = self._open(self.path, "rt", encoding), self._open(path, "wt", encoding)
         with files[0] as file, files[1] as out:
@@ -176,12 +176,12 @@ class LinesFile(Table):
         )
 
     def _records(self) -> Iterator[tuple[int, Any]]:
-        """Line on which each record ends, and its fields; blank lines are none."""
-        line = 0
+        """Line on which each record begins, and its fields; blank lines are none."""
+        line = last = 0
 
         def counted() -> Iterator[str]:
-            nonlocal line
-            for line, text in enumerate(file, 1):  # noqa: B007, the next record's end
+            nonlocal last
+            for last, text in enumerate(file, 1):  # noqa: B007, the record's end so far
                 yield text
 
         reader: Any = map(_json_record, counted())
@@ -191,16 +191,17 @@ class LinesFile(Table):
             with self._open(self.path, "rt", self._encoding or "utf-8-sig") as file:
                 for record in reader:
                     if record:
-                        yield line, record
+                        yield line + 1, record
+                    line = last
         except LookupError as error:
             raise Unusable(f"--encoding: {error}.") from error
         except UnicodeError as error:
             name = (self._encoding or "utf-8").upper()
-            why = f"{error} after line {line}; give --encoding, such as latin-1, utf-16"
+            why = f"{error} after line {last}; give --encoding, such as latin-1, utf-16"
             raise Unusable(f"{self.path} is not {name} text: {why}.") from error
         except (csv.Error, ValueError, RecursionError, EOFError, *GZIP) as error:
             asks = " (is a quote left open)" * isinstance(error, csv.Error)
-            raise Unusable(f"{self.path}, line {line}: {error}{asks}.") from error
+            raise Unusable(f"{self.path}, line {last}: {error}{asks}.") from error
 
 
 def _json_record(line: str) -> dict[str, str]:

@@ -13,10 +13,7 @@ from ..schedule import DropSchedule
 from ..validation import digest
 
 COLUMNS = ("row", "decision", "fit")
-GIVE = (
-    "Give the CSV that the audit page downloads, or a mapping from row numbers to "
-    "'keep' or 'drop'."
-)
+GIVE = "Give the CSV that the audit page downloads."
 
 
 def fit_id(schedule: DropSchedule) -> str:
@@ -58,9 +55,9 @@ def _from_file(path: Path, fit: str) -> dict[int, str]:
         if of_fit != fit:
             raise ValueError(
                 f"{path} was made for another fit ({of_fit}; this is {fit}): other "
-                "data, another order of rows or other parameters. Fit as you did for "
-                "the report. If you are sure that its row numbers are of these rows, "
-                "give a mapping from row numbers to 'keep' or 'drop'."
+                "data, another order of rows or other parameters. Do as you did for "
+                "the page. (In Python a mapping from row numbers to 'keep' or 'drop' "
+                "is taken without that check.)"
             )
         if not (row.isascii() and row.isdigit()) or int(row) in decisions:
             raise ValueError(
