@@ -109,6 +109,14 @@ class CodedItems(Dataset):
         return DataLoader(data, batch_size, **self.options)
 
 
+class BatchesOfRows(TensorDataset):
+    """Arrays that are asked for a batch's rows at once."""
+
+    def __getitem__(self, rows: list[int]) -> tuple[torch.Tensor, ...]:
+        at = torch.tensor(rows)  # made once, and a quarter of what lists take
+        return tuple(tensor.index_select(0, at) for tensor in self.tensors)
+
+
 class Batches(BatchSampler):
     """Batches of a sampler's row numbers, a lone last one joined to the rest.
 
@@ -151,7 +159,7 @@ def training_loader(
     batches = Batches(sampler, batch_size, kwargs.pop("drop_last", False))
     if of_arrays:
         parts = [dataset.X, dataset.y, weights]  # type: ignore[attr-defined]
-        rows = TensorDataset(*(torch.as_tensor(p) for p in parts if p is not None))
+        rows = BatchesOfRows(*(torch.as_tensor(p) for p in parts if p is not None))
         return DataLoader(rows, sampler=batches, batch_size=None, **kwargs)
     return DataLoader(dataset, batch_sampler=batches, **kwargs)
 
