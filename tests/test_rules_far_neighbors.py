@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import norm, rankdata
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_iris
 
 from epic_sklearn import (
     DropSchedule,
@@ -357,3 +357,18 @@ def test_a_saved_state_goes_on_and_other_rules_refuse_it():
     with pytest.raises(ValueError, match="'FarNeighbors', 'IsolatedMedoids'"):
         other = DropSchedule(codes, rule=IsolatedMedoids(), warmup=0, every=1)
         other.load_state_dict(half.state_dict())
+
+
+def test_few_or_rounded_values_cost_no_more_than_others():
+    # One feature with a decimal, and six that are 0 or 1: nearly all rows have copies.
+    iris, y = load_iris(return_X_y=True)
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=300)
+    shares = np.where(labels, 0.75, 0.25)[:, None]
+    tables = [(iris[:, [0]], y), (rng.random((300, 6)) < shares, labels)]
+    for X, given in tables:
+        assert not EPICFilter().fit(X, given).keep_.all()
+        assert EPICFilter().fit(X, given).keep_.mean() > 0.9
+    iris[0] = iris[100]  # which still is found, among numbers of one decimal or none
+    assert not EPICFilter().fit(iris[:, 2:], y).keep_[0]
+    assert not EPICFilter().fit(iris.round(), y).keep_[0]

@@ -21,27 +21,37 @@ SHARE = 6
 SAME_DIRECTION = 1e-6
 # Most that the geometry counts in one round, far above what clean examples have.
 LARGEST_Z = 10.0
+# Share of a class with copies from which its values are few.
+MANY_COPIES = 0.2
 # Differences of logarithms below are rounding.
 SAME = 1e-6
 
 
-def _robust_z(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def _robust_z(
+    values: np.ndarray, codes: np.ndarray, is_copy: np.ndarray
+) -> np.ndarray:
     """Deviations (n,) from the class's median in robust standard deviations.
 
-    In plain ones where more than half of a class are equal.
+    Those of the larger values where a class has many copies: of rounded numbers and
+    categories most values are alike, and the rest many such deviations away. In plain
+    ones where nearly all of a class are equal.
     """
-    away = values - _medians(values, codes)[codes]
-    spread = _medians(np.abs(away), codes) / norm.ppf(0.75)
-    plain = np.sqrt(np.bincount(codes, away**2) / np.bincount(codes))
+    sizes = np.bincount(codes)
+    away = values - _quantiles(values, codes, 0.5)[codes]
+    spread = _quantiles(np.abs(away), codes, 0.5) / norm.ppf(0.75)
+    upper = _quantiles(away, codes, 0.9) / norm.ppf(0.9)
+    has_many = np.bincount(codes, is_copy) > MANY_COPIES * sizes
+    spread = np.where(has_many, np.maximum(spread, upper), spread)
+    plain = np.sqrt(np.bincount(codes, away**2) / sizes)
     return away / np.where(spread > SAME, spread, plain).clip(SAME)[codes]
 
 
-def _medians(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Median (C,) of the values of each class, of which none is empty."""
+def _quantiles(values: np.ndarray, codes: np.ndarray, share: float) -> np.ndarray:
+    """Quantile (C,) of the values of each class, of which none is empty."""
     order, sizes = np.lexsort((values, codes)), np.bincount(codes)
-    begin = np.cumsum(sizes) - sizes
-    middle = [order[begin + (sizes - 1) // 2], order[begin + sizes // 2]]
-    return values[middle].mean(axis=0)
+    begin, at = np.cumsum(sizes) - sizes, share * (sizes - 1)
+    ends = [order[begin + place.astype(int)] for place in (np.floor(at), np.ceil(at))]
+    return values[ends].mean(axis=0)
 
 
 def _normal_scores(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -82,7 +92,9 @@ def neighbor_isolation(
     them and d_1 to the nearest that is no copy, the score is
     ``(z(log(d_k * d_k / d_1)) + q(e) + max(q(e), q(mean q(e')))) / 2``, in which
     negative terms count as 0. Here z are robust deviations in the class: from the
-    median, in units of 1.4826 median absolute deviations, 10 at most. e is the length
+    median, in units of 1.4826 median absolute deviations, 10 at most; where a fifth
+    of the class have copies (few or rounded values), of the distance from the median
+    to the 0.9 quantile over 1.28, if that is more. e is the length
     of the error, e' those of the neighbours' errors, and q are normal scores: rank r
     (from 1) among n becomes the (r - 1/2) / n quantile of the standard normal
     distribution; errors have a largest length, and pile up there. Of gradients that
@@ -153,7 +165,8 @@ def neighbor_isolation(
     last = distances[np.arange(len(k)), k - 1]
     apart = some & (distances > SAME_DIRECTION)
     first = np.where(apart, distances, last[:, None]).min(axis=1)
-    geometry = _robust_z(2 * np.log(last) - np.log(first), codes)
+    is_copy = distances[:, 0] <= SAME_DIRECTION
+    geometry = _robust_z(2 * np.log(last) - np.log(first), codes, is_copy)
     own = _normal_scores(_log_lengths(errors[rows]), codes)
     around = _normal_scores(own[neighbors].mean(axis=1, where=some), codes)
     # A wrong label may stand in good company.
