@@ -90,7 +90,10 @@ class Parts:
     name; scikit-learn would say that None has no set_params.
     """
 
-    _none_stands_for: ClassVar[dict[str, str]] = {"rule": "FarNeighbors()"}
+    _none_stands_for: ClassVar[dict[str, str]] = {
+        "rule": "FarNeighbors()",
+        "extractor": "LogisticRegression()",
+    }
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters of this estimator and of those inside it.
@@ -111,7 +114,7 @@ class Parts:
         """
         for part, stands in self._none_stands_for.items():
             inside = [name for name in params if name.startswith(f"{part}__")]
-            if inside and params.get(part, getattr(self, part)) is None:
+            if inside and params.get(part, getattr(self, part, part)) is None:
                 raise ValueError(
                     f"{', '.join(inside)} cannot be set: {part} is None. Give what it "
                     f"stands for, {part}={stands}; then its parameters can be set and "
@@ -191,7 +194,8 @@ def learned_nothing(
     shares = np.bincount(codes) / n
     shares = shares[shares > 0]
     chance = float(shares.max())
-    accuracy = float(np.mean(probabilities.argmax(axis=1) == codes))
+    # Of equal probabilities the first counts, whatever the last bits say.
+    accuracy = float(np.mean(probabilities.round(12).argmax(axis=1) == codes))
     noise = errors * np.sqrt(chance * (1 - chance) / n)
     if accuracy > chance + max(noise, above * (1 - chance)):
         return None

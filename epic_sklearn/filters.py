@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils._metadata_requests import RequestMethod
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -310,6 +311,8 @@ classes_, rounds_, rho_, dropped_at_round_ : see EPICFilter
     (150, 148, 148, False)
     """
 
+    # scikit-learn makes it only for methods that imbalanced-learn has named to it.
+    set_fit_resample_request = RequestMethod("fit_resample", ["sample_weight"])
     # Of imbalanced-learn's ensembles: nothing of this sampler is set by them.
     _sampling_type: ClassVar[str] = "bypass"
     _way_back: ClassVar[str] = (
@@ -348,6 +351,7 @@ classes_, rounds_, rho_, dropped_at_round_ : see EPICFilter
     @property
     def sample_indices_(self) -> np.ndarray:
         """Row numbers of the kept rows, as imbalanced-learn names them."""
+        check_is_fitted(self)
         return np.flatnonzero(self.keep_)
 
     def fit_resample(

@@ -44,6 +44,11 @@ def model_probabilities(
     return probabilities if is_right else None
 
 
+def likeliest(probabilities: np.ndarray) -> np.ndarray:
+    """Most probable class (n,), of equal ones the first, whatever the last bits say."""
+    return probabilities.round(12).argmax(axis=1)
+
+
 def predictions_of(
     gradients: Gradients, codes: np.ndarray, n_classes: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
@@ -61,7 +66,7 @@ def predictions_of(
     probabilities = model_probabilities(gradients, codes, n_classes)
     if probabilities is None:
         return None
-    predicted = probabilities.argmax(axis=1)
+    predicted = likeliest(probabilities)
     return predicted, probabilities[np.arange(len(codes)), predicted]
 
 

@@ -134,3 +134,11 @@ def test_a_skorch_net_of_probabilities_is_judged_by_them(data):
     module = nn.Sequential(Blind(), nn.Softmax(dim=1))
     with pytest.warns(UserWarning, match="EPICCallback dropped nothing"):
         skorch_net(module).set_params(criterion=nn.NLLLoss).fit(*data)
+
+
+def test_equal_probabilities_are_no_knowledge_of_the_label():
+    # Three classes of constant rows: the last bits of 1/3 would favour the label.
+    X, y = np.ones((150, 2)), np.repeat([0, 1, 2], 50)
+    with pytest.warns(UserWarning, match="next to nothing: it is right on 33.3%"):
+        frame = EPICFilter().fit(X, y).to_frame()
+    assert frame["predicted"].nunique() == 1

@@ -24,7 +24,7 @@ from sklearn.ensemble import (
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -710,3 +710,29 @@ def test_parameters_of_a_filter_that_is_none_say_to_give_one(data):
     search = GridSearchCV(FilteredClassifier(), {"filter__rule__cutoff": [1, 2]})
     with pytest.raises(ValueError, match=r"filter=EPICFilter\(classifier, rule"):
         search.fit(*data)
+
+
+def test_weights_reach_a_resampler_in_imbalanced_learns_pipeline():
+    pipeline = pytest.importorskip("imblearn.pipeline", reason="imblearn is missing")
+    logistic = LogisticRegression(max_iter=1000)
+    X, y = load_iris(return_X_y=True)
+    with sklearn.config_context(enable_metadata_routing=True):
+        asked = {"sample_weight": True}
+        sampler = EPICResampler(logistic).set_fit_request(**asked)
+        sampler.set_fit_resample_request(**asked)
+        last = clone(logistic).set_fit_request(sample_weight=False)
+        steps = pipeline.make_pipeline(sampler, last)
+        weights = np.where(np.arange(len(y)) % 2, 1.0, 3.0)
+        fitted = steps.fit(X, y, sample_weight=weights)[0]
+    alone = EPICResampler(logistic).fit(X, y, sample_weight=weights)
+    np.testing.assert_array_equal(fitted.isolation_score_, alone.isolation_score_)
+
+
+def test_a_part_of_the_default_extractor_is_refused_with_what_it_stands_for():
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match=r"extractor=LogisticRegression\(\)"):
+        EPICFilter().set_params(extractor__C=2)
+    with pytest.raises(TypeError, match="Give a classifier that has it"):
+        EPICFilter(LinearRegression()).fit(X, y)
+    with pytest.raises(NotFittedError):
+        _ = EPICResampler().sample_indices_

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -214,11 +214,12 @@ class GradientExtractor(DocLinks, BaseEstimator):
             )
         if not hasattr(classifier, "predict_proba"):
             inner = unwrapped(classifier)
+            way_out = "Give a classifier that has it."
+            if is_classifier(classifier):
+                way_out = "Wrap it in sklearn.calibration.CalibratedClassifierCV."
             raise TypeError(
                 f"{type(inner).__name__} has no predict_proba, which gradients "
-                "are computed from. Wrap it in "
-                "sklearn.calibration.CalibratedClassifierCV, or give a classifier "
-                "that has it."
+                f"are computed from. {way_out}"
             )
 
     def _gradients(self, errors: np.ndarray, layer: Any) -> Gradients:

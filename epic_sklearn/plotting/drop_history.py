@@ -163,7 +163,8 @@ EPICFilter, EPICResampler or FilteredClassifier
         """Draw, on `ax` or in a new figure, and return the display."""
         names = names_with_sizes(self.group_names, self.group_sizes)
         width = 6.4 if len(names) == 1 else WITH_LEGEND
-        self.figure_, (self.ax_,) = axes_to_draw_on(ax, (width, 4.0))
+        height = max(4.0, 1.0 + 0.24 * len(names))  # of the legend beside
+        self.figure_, (self.ax_,) = axes_to_draw_on(ax, (width, height))
         self.lines_ = [self._draw_staircase(i, name) for i, name in enumerate(names)]
         self._name_axes(names)
         self.legend_ = self._add_legend(ax is None) if len(names) > 1 else None

@@ -311,7 +311,8 @@ def check_judgement(judgement: Any, n: int, rule: Rule) -> Judgement:
     name = f"{type(rule).__name__}.judge"
     if not isinstance(judgement, Judgement) or not isinstance(judgement.details, dict):
         raise TypeError(
-            f"{name} gave {judgement!r}; let it return Judgement(score, flagged), or "
+            f"{name} gave a {type(judgement).__name__}; let it return "
+            "Judgement(score, flagged), or "
             "Judgement(score, flagged, details) with a dictionary of arrays."
         )
     # Copies: a rule may go on with its own arrays.

@@ -27,9 +27,7 @@ MANY_COPIES = 0.2
 SAME = 1e-6
 
 
-def _robust_z(
-    values: np.ndarray, codes: np.ndarray, is_copy: np.ndarray
-) -> np.ndarray:
+def _robust_z(values: np.ndarray, codes: np.ndarray, is_copy: np.ndarray) -> np.ndarray:
     """Deviations (n,) from the class's median in robust standard deviations.
 
     Those of the larger values where a class has many copies: of rounded numbers and
