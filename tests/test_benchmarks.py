@@ -10,7 +10,7 @@ import pytest
 from benchmark_problem import ROOT, run_table, shrink
 from scipy.stats import binomtest
 
-from benchmarks import render, rules, table
+from benchmarks import adaptive, render, rules, table
 from benchmarks.cifar10 import split_cifar10
 from benchmarks.defences import DEFENCES, TABLE, name_of, parse_defence
 from benchmarks.nets import OneCycle, extract
@@ -356,6 +356,20 @@ def test_rules_are_reported_on_the_half_they_were_not_chosen_on():
     even, odd = rules.tables(trials).split(rules.HALVES[1][1:])
     assert "| s | EPIC | 0 of 10 (0% to 28%) | 80.0% | 50% | 10.0% |" in even
     assert "| s | EPIC | 10 of 10 (72% to 100%) | 80.0% | 50% | 10.0% |" in odd
+
+
+def test_poisons_that_know_the_rules_are_held_back_and_copied():
+    (crafted,) = adaptive.cases(0, n_targets=1)
+    (changed,) = adaptive.cases(0, times=2, share=0.0, n_targets=1)
+    n_poisons = len(crafted.poisons)
+    first, copies = np.split(changed.poisons, 2)
+    assert len(first) == n_poisons and not set(copies) & set(first)
+    np.testing.assert_array_equal(changed.X[copies], changed.X[first])
+    assert (changed.y[copies] == changed.adversarial_label).all()
+    # Held back all the way, a poison is the example that it was made of.
+    before = adaptive.make_poisoned_digits(1, random_state=0).X
+    np.testing.assert_allclose(changed.X[first], before[first], atol=1e-5)
+    assert (crafted.X[first] != before[first]).any(axis=1).all()
 
 
 @pytest.mark.parametrize(

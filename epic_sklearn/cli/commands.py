@@ -30,7 +30,7 @@ Examples:
   epic-sklearn scan train.parquet --label y --report audit.html --fail-on-isolated
 
 Exit status: 0; 1 with --fail-on-isolated if a row is isolated; 2 if an argument or a
-file cannot be used; 130 if interrupted. Clean data have isolated rows too, 2 to 10% by
+file cannot be used; 130 if interrupted. Clean data have isolated rows too, 1 to 10% by
 the default rule: isolated means look at it, not poisoned.
 """
 INPUT = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
