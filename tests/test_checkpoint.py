@@ -1,10 +1,14 @@
 """Runs that are saved, broken off and resumed."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_iris
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from torch import nn
+from torch.utils.data import TensorDataset
 from training_problem import N_EPOCHS, StopAfter, classifier, make_net, problem
 
 from epic_sklearn import TorchClassifier
@@ -117,7 +121,7 @@ def test_checkpoint_of_other_data_or_no_checkpoint_is_refused(tmp_path):
         ({"callbacks": [LRScheduler("StepLR", step_size=2)]}, "learning rates"),
         ({"random_state": 8}, "random_state"),
         ({"module": Wobbly}, "module"),
-        ({"module": make_net(True)}, "module, initial weights"),
+        ({"module": make_net(True)}, "module, attributes, initial weights"),
         ({"augment": add_noise}, "augment"),
     ):
         with pytest.raises(ValueError, match=f"another run; it differs in: {name}"):
@@ -206,3 +210,53 @@ def test_a_run_with_early_stopping_resumes_and_stays_stopped(tmp_path):
         again = train(checkpoint=path)
         assert len(again.history_) == len(unbroken.history_)
         np.testing.assert_array_equal(again.predict_proba(X), unbroken.predict_proba(X))
+
+
+class Weighed(nn.CrossEntropyLoss):
+    def __init__(self, gamma):
+        super().__init__()
+        self.gamma = gamma
+
+
+def shifted(by):
+    return lambda x: x + by
+
+
+class Shift(nn.Module):
+    def __init__(self, by, how=torch.sin):
+        super().__init__()
+        self.by, self.how = by, how
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.how(self.layer(x + self.by))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"augment": shifted(0.0)}, {"augment": shifted(1.0)}),
+        ({"augment": lambda x: x + 0}, {"augment": lambda x: x - 1}),
+        ({"augment": partial(torch.add, other=0)}, {"augment": partial(torch.mul)}),
+        ({"criterion": Weighed(0.0)}, {"criterion": Weighed(1.0)}),
+        ({"module": Shift(0.0)}, {"module": Shift(0.0, torch.cos)}),
+    ],
+)
+def test_settings_are_told_by_what_they_hold(tmp_path, one, other):
+    X, y = load_iris(return_X_y=True)
+    how = {"checkpoint": tmp_path / "run.pt", "random_state": 0}
+    TorchClassifier(max_epochs=1, **how, **one).fit(X, y)
+    TorchClassifier(max_epochs=2, **how, **one).fit(X, y)  # the same goes on
+    with pytest.raises(ValueError, match="saved by another run"):
+        TorchClassifier(max_epochs=3, **how, **other).fit(X, y)
+
+
+def test_a_run_does_not_go_on_with_other_items(tmp_path):
+    X, y = load_iris(return_X_y=True)
+    X, y = torch.tensor(X).float(), torch.tensor(y)
+    make = partial(nn.Linear, 4, 3)
+    how = {"checkpoint": tmp_path / "run.pt", "random_state": 0}
+    TorchClassifier(make, max_epochs=1, **how).fit(TensorDataset(X, y))
+    TorchClassifier(make, max_epochs=2, **how).fit(TensorDataset(X, y))
+    with pytest.raises(ValueError, match="it differs in: X"):
+        TorchClassifier(make, max_epochs=3, **how).fit(TensorDataset(-X, y))

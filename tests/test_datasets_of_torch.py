@@ -1,11 +1,13 @@
 """Data sets whose items are read when needed, in classifiers and filters."""
 
+import pickle
 import time
 import tracemalloc
 
 import numpy as np
 import pytest
 import torch
+from skorch import NeuralNetClassifier
 from torch import nn
 from torch.utils.data import (
     DataLoader,
@@ -17,6 +19,7 @@ from torch.utils.data import (
 from training_problem import OPTIONS, make_net, problem
 
 from epic_sklearn import (
+    EPICCallback,
     EPICClassifier,
     EPICFilter,
     EPICResampler,
@@ -107,7 +110,7 @@ def test_items_are_read_once_for_labels_a_round_and_an_epoch_and_not_kept():
     lasted = np.where(model.keep_, 6, model.dropped_at_epoch_)
     reads = data.n_read - 1 - len(model.rounds_) - lasted
     # The module was tried on the first two, and the first 16 were read again.
-    assert (reads[16:] == 0).all() and (reads[2:16] == 2).all() and reads.max() < 9
+    assert (reads[16:] == 0).all() and (reads[2:16] == 2).all() and reads.max() < 11
     data.n_read[:] = 0
     model.predict(data)
     EPICFilter(model.module_, rule=IsolatedMedoids(0.3)).fit(data, Y)
@@ -181,3 +184,97 @@ def test_logits_that_no_layer_gives_are_met_before_training():
     assert type(model.extractor_) is LogitGradients
     with pytest.raises(ValueError, match="gradients='logit'"):
         EPICClassifier(Halved(), gradients="last_layer", max_epochs=4).fit(X, Y)
+
+
+class Scaled(nn.Module):
+    """Logits that a linear layer gives until training changes their scale."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(X.shape[1], 3)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return self.layer(x) * self.scale
+
+
+def test_a_layer_that_gives_the_logits_at_first_only_is_met_before_training():
+    module = Scaled()
+    weights = [p.detach().clone() for p in module.parameters()]
+    model = EPICClassifier(module, max_epochs=4, random_state=0).fit(X, Y)
+    assert type(model.extractor_) is LogitGradients
+    assert all(map(torch.equal, weights, module.parameters()))
+    with pytest.raises(ValueError, match="gradients='logit'"):
+        EPICClassifier(Scaled(), gradients="last_layer", max_epochs=4).fit(X, Y)
+
+
+class Noisy(Dataset):
+    """Items that draw from the global random numbers, and that nothing can pickle."""
+
+    def __init__(self):
+        self.transform = lambda x: x + 0.1 * torch.randn(len(x)) + np.random.rand()
+
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, i):
+        return self.transform(torch.tensor(X[i])).float(), int(Y[i])
+
+
+@pytest.mark.filterwarnings("ignore:.*differ from one reading")
+def test_a_fitted_model_holds_no_data_and_leaves_global_random_numbers():
+    data = Noisy()
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    for estimator in (epic(), TorchClassifier(make_net(), **SETTINGS)):
+        model = pickle.loads(pickle.dumps(estimator.fit(data)))
+        np.testing.assert_array_equal(model.predict(X), estimator.predict(X))
+        model.predict(data)
+    assert torch.equal(before[0], torch.random.get_rng_state())
+    np.testing.assert_array_equal(before[1], np.random.get_state()[1])
+    net = NeuralNetClassifier(
+        make_net(),
+        criterion=nn.CrossEntropyLoss,
+        max_epochs=6,
+        lr=0.1,
+        batch_size=16,
+        train_split=None,
+        verbose=0,
+        callbacks=[("epic", EPICCallback(warmup=1))],
+    )
+    resumed = pickle.loads(pickle.dumps(net.fit(data, None)))
+    assert len(resumed.partial_fit(data, None).history) == 12
+
+
+class Tuples(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+class AsksForLabels(nn.Module):
+    def forward(self, input, labels):
+        return input
+
+
+class Uncopied(nn.Linear):
+    def __deepcopy__(self, memo):
+        raise RuntimeError("not copied")
+
+
+@pytest.mark.parametrize(
+    ("module", "data", "message"),
+    [
+        (None, {"input": X}, "data set whose items are dictionaries"),
+        (Tuples(), X, "gave a tuple for 2 examples"),
+        (Uncopied(5, 3), X, "give a function that makes it"),
+        (nn.Embedding(9, 3), X.astype(int), "give a TensorDataset"),
+    ],
+)
+def test_what_cannot_be_trained_says_what_can(module, data, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        TorchClassifier(module).fit(data, Y)
+
+
+def test_a_module_that_needs_labels_is_told_that_it_gets_none():
+    items = [{"input": x, "labels": y} for x, y in zip(X, Y.tolist(), strict=True)]
+    with pytest.raises(TypeError, match="labels=None"):
+        TorchClassifier(AsksForLabels()).fit(DataLoader(items))

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed
 from ..base import is_text, refuse_lazy, take_rows, to_numpy
+from ..gradients.items import is_dataset, refuse_items
 from ..gradients.last_layer import final_model
 from ..gradients.modules import Body
 from ..metrics import equal_labels
@@ -210,6 +211,9 @@ def _victim(
 
 def _split(X: Any, y: Any, test: Any, seed: int) -> tuple[Any, Any, Any, Any]:
     """Check the data; training and test part."""
+    refuse_items(X)
+    if is_dataset(X):
+        raise TypeError(f"X is a {type(X).__name__}; give arrays or a frame, X and y.")
     refuse_lazy(X=X, y=y)
     refuse_other_order(X=X, y=y)
     if not (test is None or (isinstance(test, tuple) and len(test) == 2)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,13 +68,33 @@ def refuse_iterable(data: Any) -> None:
 
 
 def refuse_items(X: Any) -> None:
-    """Refuse a list of a data set's items, which is none, with TypeError."""
+    """Refuse a dictionary of arrays and a list of items, with TypeError."""
+    if isinstance(X, Mapping):
+        raise TypeError(
+            f"X is a {type(X).__name__} with the entries {list(X)[:10]}; give a data "
+            "set whose items are dictionaries, with a label each."
+        )
     if isinstance(X, list) and X and isinstance(X[0], tuple | dict):
         raise TypeError(
             "X is a list of items, as scikit-learn makes of a data set that it splits. "
             "Split it yourself, with torch.utils.data.Subset; or give one whose items "
             "are arrays without labels, and y."
         )
+
+
+@contextmanager
+def kept_random(devices: Iterable[Any] = ()) -> Iterator[None]:
+    """Leave torch's and numpy's global random numbers as they were.
+
+    Items may be augmented by them, and modules draw from them. Of torch also those of
+    the CUDA `devices`.
+    """
+    state = np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        np.random.set_state(state)
 
 
 def size_of(x: Any) -> int:
@@ -192,7 +213,7 @@ def _read(items: list[Any]) -> _Read:
 def _read_all(data: Any, batch_size: int = 64) -> list[_Read]:
     options = loader_options(data, WORKER_OPTIONS)
     data = data.dataset if isinstance(data, DataLoader) else data
-    with torch.random.fork_rng(devices=[]):  # items may be augmented at random
+    with kept_random():
         return list(DataLoader(data, batch_size, collate_fn=_read, **options))
 
 
@@ -262,6 +283,14 @@ def gives_the_same_twice(data: Any, n: int = 64) -> bool:
     rows = np.arange(min(n, n_items(data)))
     first, second = _read_all(take_items(data, np.tile(rows, 2)), len(rows))
     return first.digest == second.digest
+
+
+def varies(data: Any) -> bool:
+    """Whether items are others each time that they are read, as augmented ones are.
+
+    A digest of them is then none of the data set.
+    """
+    return is_dataset(in_memory(data)) and not gives_the_same_twice(data, 16)
 
 
 def items_of(

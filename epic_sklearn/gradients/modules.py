@@ -18,8 +18,10 @@ from .._utils import warn_user
 from ..validation import label_array
 from .head import Head, LastLayer, Rows
 from .items import (
+    LABEL_NAMES,
     inputs_and_labels,
     is_dataset,
+    kept_random,
     ordered_batches,
     size_of,
     without_texts,
@@ -109,6 +111,13 @@ def apply(module: nn.Module, x: Any) -> torch.Tensor:
     x = to_module(module, x)
     if isinstance(x, Mapping):
         known = inspect.signature(module.forward).parameters
+        for name in LABEL_NAMES:
+            if name in known and known[name].default is inspect.Parameter.empty:
+                raise TypeError(
+                    f"{type(module).__name__} asks for {name!r}, and gradients are "
+                    f"taken of its logits, without labels: let its forward have {name}="
+                    "None, and give the loss only where there are some."
+                )
         x = without_texts(x, known)
         if len(x) == 1 and not set(x) & set(known):
             (x,) = x.values()
@@ -190,7 +199,7 @@ def forward(
         data = torch.from_numpy(cast_for(module, data))
     logits, labels = Rows(), list[Any]()
     head = Head(module) if with_inputs else None
-    with head or nullcontext(), evaluation_mode(module), torch.no_grad():
+    with evaluation_mode(module), torch.no_grad(), kept_random(), head or nullcontext():
         for batch in ordered_batches(data, batch_size):
             x, y = inputs_and_labels(batch)
             output = apply(module, x)
@@ -208,6 +217,29 @@ def forward(
         label_array(labels) if labels else None,
         head.last_layer() if head is not None else None,
     )
+
+
+@contextmanager
+def trained_a_little(module: nn.Module) -> Iterator[None]:
+    """Change every trainable weight by up to a hundredth, and put it back.
+
+    What a layer's output and the module's have in common by their initial weights
+    alone, such as a scale of 1, is then told from what they always have. Signs stay:
+    a weight may be one that has a logarithm.
+    """
+    weights = [p for p in module.parameters() if p.requires_grad]
+    before = [p.detach().to("cpu", copy=True) for p in weights]
+    generator = torch.Generator().manual_seed(0)
+    try:
+        with torch.no_grad():
+            for p, old in zip(weights, before, strict=True):
+                step = 1 + torch.rand(old.shape, generator=generator)
+                p.add_((step * torch.where(old == 0, 1, old) / 200).to(p))
+        yield
+    finally:
+        with torch.no_grad():
+            for p, old in zip(weights, before, strict=True):
+                p.copy_(old)
 
 
 def gives_last_layer(module: nn.Module, few: Any) -> bool:
@@ -281,9 +313,10 @@ def warn_of_column_order(
 def _check_logits(module: nn.Module, output: Any, n: int) -> None:
     shape = tuple(getattr(output, "shape", ()))
     if len(shape) != 2 or shape[0] != n or shape[1] < 2:
+        of_shape = f" of shape {shape}" if hasattr(output, "shape") else ""
         raise ValueError(
-            f"{type(module).__name__} gave a {type(output).__name__} of shape {shape} "
-            f"for {n} examples; it must give logits, shape (n, n_classes) with at "
+            f"{type(module).__name__} gave a {type(output).__name__}{of_shape} for "
+            f"{n} examples; it must give logits, shape (n, n_classes) with at "
             "least 2 columns, or name them so: an entry or attribute 'logits'."
         )
 

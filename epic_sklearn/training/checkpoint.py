@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
+from inspect import isroutine
 from numbers import Integral
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,9 @@ from skorch.history import History
 from torch import nn
 from torch.utils._pytree import tree_map, tree_map_only
 
-from ..gradients.items import is_dataset, n_items
+from ..gradients.items import n_items, varies
 from ..validation import digest, plain
+from .batches import CodedItems
 
 # Settings that a resumed run may change without becoming another run.
 FREE_TO_CHANGE = {
@@ -55,6 +59,29 @@ def _those(callbacks: list[tuple[str, Any]], kind: type[Callback]) -> list[Any]:
     return [callback for _, callback in callbacks if isinstance(callback, kind)]
 
 
+def told(value: Any) -> str:
+    """Tell a setting by what it does, as far as that can be told in another process.
+
+    A function by its name, code, defaults and what it encloses, a partial by what it
+    holds, any other callable by its type and public attributes.
+    """
+    if isinstance(value, partial):
+        parts: list[Any] = [value.func, *value.args, *sorted(value.keywords.items())]
+    elif isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        code, held = value.__code__, [*(value.__defaults__ or ()), *cells]
+        parts = [code.co_code.hex(), code.co_names, *code.co_consts, *held]
+        parts = [part for part in parts if not isinstance(part, CodeType)]
+    elif callable(value) and hasattr(value, "__dict__") and not isroutine(value):
+        public = {} if isinstance(value, type) else vars(value)
+        names = sorted(k for k in public if not k.startswith("_") and k != "training")
+        parts = [part for name in names for part in (name, public[name])]
+    else:
+        return repr(plain(value))
+    # What these hold goes by its name: it may hold them in turn.
+    return f"{plain(value)}({', '.join(repr(plain(part)) for part in parts)})"
+
+
 def describe_run(
     estimator: Any,
     net: Any,
@@ -79,18 +106,26 @@ def describe_run(
     return {
         "estimator": type(estimator).__name__,
         "module": str(net.module),
+        "attributes": digest(np.array(list(map(told, net.module.modules())))),
         "initial weights": digest(*initial),
-        "criterion": f"{loss}, {loss.label_smoothing}, {loss.weight}",
+        "criterion": f"{told(loss)}, {loss.weight}",
         "random_state": str(seed) if isinstance(seed, Integral) else "not fixed",
-        **{k: repr(plain(v)) for k, v in settings.items() if k not in FREE_TO_CHANGE},
+        **{k: told(v) for k, v in settings.items() if k not in FREE_TO_CHANGE},
         "learning rates": repr(
-            [{k: plain(v) for k, v in given.items()} for given in schedulers]
+            [{k: told(v) for k, v in given.items()} for given in schedulers]
         ),
-        # Of a data set all would have to be read.
-        "X": f"{n_items(X)} items" if is_dataset(X) else digest(X),
+        "X": _told_items(X.items, estimator._seen_)
+        if isinstance(X, CodedItems)
+        else digest(X),
         "y": digest(codes),
         "sample_weight": "none" if weights is None else digest(weights),
     }
+
+
+def _told_items(data: Any, seen: str | None) -> str:
+    """Tell a data set by the digest of its items, where these stay what they are."""
+    is_known = seen is not None and not varies(data)
+    return str(seen) if is_known else f"{n_items(data)} items"
 
 
 def read_checkpoint(

@@ -281,5 +281,6 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         self._kind_: type[GradientExtractor] = start.extractor
         if isinstance(data, CodedItems):
             way_out = "Give items without it, and augment=... to augment batches."
-            warn_of_augmented(type(self).__name__, data.items, way_out)
-            self._sampler._has_seen(data.items, self._seen_)
+            if warn_of_augmented(type(self).__name__, data.items, way_out):
+                self._seen_ = None
+            self._sampler.schedule.seen = self._seen_

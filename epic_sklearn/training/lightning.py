@@ -13,6 +13,13 @@ from .batches import take_over
 from .distributed import decide_once
 from .rounds import EPICRounds
 
+# What may change a batch on its way to the model.
+HOOKS = (
+    "on_before_batch_transfer",
+    "transfer_batch_to_device",
+    "on_after_batch_transfer",
+)
+
 
 class EPICLightningCallback(EPICRounds, Callback):
     """Drop what a rule flags while a LightningModule trains.
@@ -72,7 +79,7 @@ random_state, verbose : see EPICCallback
         if self.clean_dataset is not None:
             return
         for part in parts:
-            for hook in ("on_before_batch_transfer", "on_after_batch_transfer"):
+            for hook in HOOKS:
                 if part is not None and is_overridden(hook, part):
                     raise TypeError(
                         f"{type(part).__name__} has {hook}, which changes batches, and "

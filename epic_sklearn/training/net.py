@@ -17,14 +17,14 @@ from torch import nn
 
 from .._utils import learned_nothing, warn_user
 from ..gradients import EXTRACTORS, GradientExtractor
-from ..gradients.items import digest_of, gives_the_same_twice
-from ..gradients.last_layer import has_last_layer
+from ..gradients.items import varies
 from ..gradients.modules import (
     apply,
     forward,
     refuse_probabilities,
     threads_for,
     torch_threads,
+    trained_a_little,
 )
 from ..rules import Rule, resolve_rule
 from ..rules.base import preferred_gradients, refuse_what_lacks
@@ -60,11 +60,15 @@ def extractor_for(
     rule, kind = resolve_rule(rule), gradients_for(rule, gradients)
     logits, _, _ = forward(module, few)
     refuse_probabilities(module, logits)
-    may_fall_back = gradients is None and "inputs" not in rule.needs
-    if may_fall_back and not has_last_layer(module, few):
-        kind = "logit"
-    elif EXTRACTORS[kind]._needs_layer:
-        forward(module, few, with_inputs=True)
+    if EXTRACTORS[kind]._needs_layer:
+        try:
+            forward(module, few, with_inputs=True)
+            with trained_a_little(module):  # a layer may give the logits only now
+                forward(module, few, with_inputs=True)
+        except ValueError:
+            if gradients is not None or "inputs" in rule.needs:
+                raise
+            kind = "logit"
     return EXTRACTORS[kind]
 
 
@@ -159,13 +163,23 @@ def make_module(
             )
         module: Any = MultilayerPerceptron(X, n_classes, weights)
     elif isinstance(given, nn.Module):
-        module = copy.deepcopy(given)
+        module = _copy_of(given)
     else:
         module = _call_with_sizes(given, X, n_classes)
     if not isinstance(module, nn.Module):
         raise TypeError(f"module gave {module!r}, which is no torch.nn.Module.")
     _try_module(module, X, n_classes)
     return module
+
+
+def _copy_of(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:
+        raise TypeError(
+            f"The module, an instance of {type(module).__name__}, cannot be copied, "
+            f"and is never changed itself ({error}); give a function that makes it."
+        ) from error
 
 
 def _call_with_sizes(
@@ -204,8 +218,14 @@ def _try_module(module: nn.Module, X: np.ndarray | CodedItems, n_classes: int) -
     try:
         logits, _, _ = forward(module, first_two(X))
     except (RuntimeError, IndexError) as error:
+        is_cast = isinstance(X, np.ndarray) and X.dtype.kind in "iu"
+        way_out = (
+            " Whole numbers of an array are cast to floats; if they are to stay, as "
+            "for nn.Embedding, give a TensorDataset."
+        )
         raise ValueError(
             f"The module cannot take examples of shape {X.shape[1:]}: {error}"
+            f"{way_out * is_cast}"
         ) from error
     if logits.shape[1] != n_classes:
         raise ValueError(
@@ -245,14 +265,15 @@ def warn_if_nothing_learned(
         )
 
 
-def warn_of_augmented(name: str, data: Any, way_out: str) -> None:
-    """Warn of a data set whose items are others at each reading."""
-    if digest_of(data) is None and not gives_the_same_twice(data, 16):
+def warn_of_augmented(name: str, data: Any, way_out: str) -> bool:
+    """Warn of a data set whose items are others at each reading; whether it is one."""
+    if is_augmented := varies(data):
         warn_user(
             f"{name}: the items of the data set differ from one reading to the next, "
             "as augmented ones do, so rules judge gradients of random copies. "
             f"{way_out}"
         )
+    return is_augmented
 
 
 class EpochStart(Callback):

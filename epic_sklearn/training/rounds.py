@@ -28,6 +28,7 @@ from ..gradients.items import (
     is_dataset,
     labels_and_digest,
     like,
+    varies,
 )
 from ..gradients.modules import forward
 from ..report import Case, Reviewable, probabilities_of
@@ -156,14 +157,15 @@ class EPICRounds(Reviewable, BaseEstimator):
             random_state=seed,
             **options,
         )
-        self._kind_, seen = None, _items(dataset)
+        self._kind_ = None
         if self.clean_dataset is not None:  # is what is judged, and shown
-            seen, schedule = _items(self.clean_dataset), self.sampler_.schedule
+            schedule = self.sampler_.schedule
             self._seen_ = _check_clean(self.clean_dataset, dataset, schedule)
         else:
             way_out = "Give them without it, in the same order, as clean_dataset."
-            warn_of_augmented(type(self).__name__, seen, way_out)
-        self.sampler_._has_seen(seen, self._seen_)
+            if warn_of_augmented(type(self).__name__, _items(dataset), way_out):
+                self._seen_ = None
+        self.sampler_.schedule.seen = self._seen_
         return self.sampler_
 
     def _round(self, epoch: int, module: nn.Module, loader: DataLoader) -> None:
@@ -248,11 +250,12 @@ def _check_clean(clean: Any, dataset: Any, schedule: DropSchedule) -> str | None
         )
     if inputs_and_labels(clean[0])[1] is None:
         return None
-    labels, digest = labels_and_digest(_items(clean))
+    items = _items(clean)
+    labels, digest = labels_and_digest(items)
     n_other = int((labels != schedule.classes[schedule.codes]).sum())
     if n_other:
         raise ValueError(
             f"{n_other} of {len(dataset)} labels in clean_dataset are not those of the "
             "training set; give the same examples in the same order."
         )
-    return digest
+    return None if varies(items) else digest

@@ -12,10 +12,9 @@ from torch.utils.data import Sampler
 from .._utils import RandomState, resolve_seed, warn_user
 from ..base import to_numpy
 from ..gradients.items import (
-    digest_of,
-    gives_the_same_twice,
     is_dataset,
     labels_and_digest,
+    varies,
 )
 from ..report import Reviewable
 from ..rules import Rule
@@ -199,7 +198,7 @@ see DropSchedule
             random_state=seed,
             max_epochs=max_epochs,
         )
-        self._has_seen(dataset_or_labels, seen)
+        self._data, self.schedule.seen = dataset_or_labels, seen
         super().__init__(len(self.schedule.codes), seed, shuffle, shard)
         self._has_stepped = False
 
@@ -256,17 +255,15 @@ see DropSchedule
     def _seen_(self) -> str | None:  # type: ignore[override]
         return self.schedule.seen
 
-    def _has_seen(self, data: Any, digest: str | None) -> None:
-        """Say of what data the labels are, and what names its values."""
-        self._data, self.schedule.seen = data, digest
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_data": None}  # all of it, and not to be pickled
 
     def _check_seen(self, saved: str | None) -> None:
         """Refuse to go on with a state of other examples with the same labels."""
         ours = self.schedule.seen
-        if None in (saved, ours) or saved == ours:
+        # Augmented items never have the same digest.
+        if None in (saved, ours) or saved == ours or varies(self._data):
             return
-        if digest_of(self._data) is None and not gives_the_same_twice(self._data):
-            return  # augmented items never have the same digest
         raise ValueError(
             "The saved state is of other examples than these, or of another order; "
             "resume with the data that training began with."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -24,12 +25,8 @@ from torch.utils.data import default_convert
 
 from .._utils import DocLinks, RandomState, resolve_seed, warn_user
 from ..base import refuse_lazy, to_numpy
-from ..gradients.items import (
-    is_dataset,
-    item_labels,
-    labels_and_digest,
-    refuse_items,
-)
+from ..gradients import items
+from ..gradients.items import is_dataset, kept_random, labels_and_digest
 from ..gradients.modules import cast_for, forward, input_dtype
 from ..validation import check_labels, label_array, refuse_other_order, spelled_alike
 from .batches import (
@@ -81,14 +78,15 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     callbacks : list or None, default=None
         Further skorch callbacks. An ``LRScheduler`` changes the learning rate:
         ``LRScheduler("MultiStepLR", milestones=[20, 30])`` divides it by 10 after
-        these epochs. ``EarlyStopping`` ends training; Ctrl-C, and any other
-        KeyboardInterrupt, goes through.
+        these epochs. ``EarlyStopping("train_loss")`` ends training; Ctrl-C, and any
+        other KeyboardInterrupt, goes through.
     device : str, default="auto"
         "auto" takes a CUDA device where there is one, else the CPU.
     checkpoint : str, path or None, default=None
         File to which the run is saved after each epoch, by atomic replacement.
         If it exists, ``fit`` goes on from it, and ends as if never interrupted;
-        a file of other data or settings is refused (`max_epochs` may grow).
+        a file of other data or settings is refused (`max_epochs` may grow; rounds
+        that follow from it need `warmup` and `every` then).
     random_state : int, RandomState instance or None, default=None
         Decides initial weights, order of examples, dropout and augmentation.
     verbose : int, default=0
@@ -208,14 +206,15 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         if is_dataset(X):
             of_items = classes[codes] if y is None else None
             data = CodedItems(X, of_items, codes, weights)
-            self._input_shape = data.shape[1:]
+            with kept_random():
+                self._input_shape = data.shape[1:]
         seed = resolve_seed(self.random_state)
         start = self._epoch_start(classes[codes], seed)
         device = str(self.device)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         cuda = [torch.cuda.current_device()] if device.startswith("cuda") else []
-        with torch.random.fork_rng(devices=cuda):
+        with kept_random(cuda):
             torch.manual_seed(seed)
             module = make_module(self.module, data, len(classes), weights)
             self._check_module(module, data, start)
@@ -246,7 +245,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Give the accuracy on examples (n, ...); y None: on a data set's labels."""
-        y = item_labels(X) if y is None and is_dataset(X) else y
+        y = items.item_labels(X) if y is None and is_dataset(X) else y
         return super().score(X, y, sample_weight)
 
     def _module_input(self, X: Any) -> Any:
@@ -291,7 +290,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             labels = label_array(to_numpy(labels))
             check_classification_targets(labels)
             return X, *check_labels(labels)
-        refuse_items(X)
+        items.refuse_items(X)
         refuse_lazy(X=X, y=y)
         refuse_other_order(X=X, y=y)
         if y is not None:
@@ -344,9 +343,8 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         params = self.optimizer_params
         if params is None and self.optimizer is torch.optim.SGD:
             params = {"momentum": 0.9, "nesterov": True}
-        loader_options: dict[str, Any] = {**options, "sampler": start.sampler}
         collate = options.get("collate_fn", default_convert)
-        loader_options["collate_fn"] = TrainingCollate(self.augment, collate)
+        how = {**options, "collate_fn": TrainingCollate(self.augment, collate)}
         callbacks = [
             callback if isinstance(callback, tuple) else (f"user{i}", callback)
             for i, callback in enumerate(self.callbacks or [])
@@ -359,12 +357,12 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
             train_split=None,
-            iterator_train=training_loader,
+            iterator_train=partial(training_loader, **how),
+            iterator_train__sampler=start.sampler,
             callbacks=[("epic_epoch_start", start), *callbacks],
             device=device,
             verbose=int(self.verbose),
             **{f"optimizer__{k}": v for k, v in (params or {}).items()},
-            **{f"iterator_train__{k}": v for k, v in loader_options.items()},
         )
 
     def _train(
@@ -391,6 +389,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             if not has_stopped(net):
                 raise
         net.notify("on_train_end", X=X, y=codes)
+        net.iterator_train = training_loader  # or a fitted model would hold the data
         net.module_.eval()  # whoever calls it wants what predict gives
 
     def __sklearn_tags__(self) -> Tags:
