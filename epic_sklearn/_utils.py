@@ -157,6 +157,11 @@ NEARLY_CHANCE = (0.05, 4, 0.1)
 SURELY_CHANCE = (0.0, 0, 0.01)
 
 
+def likeliest(probabilities: np.ndarray) -> np.ndarray:
+    """Most probable class (n,), of equal ones the first, whatever the last bits say."""
+    return probabilities.round(12).argmax(axis=1)
+
+
 def learned_nothing(
     probabilities: np.ndarray, codes: np.ndarray, *, surely: bool = False
 ) -> str | None:
@@ -194,8 +199,7 @@ def learned_nothing(
     shares = np.bincount(codes) / n
     shares = shares[shares > 0]
     chance = float(shares.max())
-    # Of equal probabilities the first counts, whatever the last bits say.
-    accuracy = float(np.mean(probabilities.round(12).argmax(axis=1) == codes))
+    accuracy = float(np.mean(likeliest(probabilities) == codes))
     noise = errors * np.sqrt(chance * (1 - chance) / n)
     if accuracy > chance + max(noise, above * (1 - chance)):
         return None

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from ._utils import likeliest
 from .gradients import Gradients, OuterProductGradients
 
 
@@ -42,11 +43,6 @@ def model_probabilities(
     sums = probabilities.sum(axis=1)
     is_right = probabilities.min() >= -1e-6 and np.allclose(sums, 1, rtol=0, atol=1e-3)
     return probabilities if is_right else None
-
-
-def likeliest(probabilities: np.ndarray) -> np.ndarray:
-    """Most probable class (n,), of equal ones the first, whatever the last bits say."""
-    return probabilities.round(12).argmax(axis=1)
 
 
 def predictions_of(
