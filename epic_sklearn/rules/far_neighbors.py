@@ -21,8 +21,9 @@ SHARE = 6
 SAME_DIRECTION = 1e-6
 # Most that the geometry counts in one round, far above what clean examples have.
 LARGEST_Z = 10.0
-# Share of a class with copies from which its values are few.
-MANY_COPIES = 0.2
+# Share of a class with copies from which its values are few. More than poisons are:
+# who adds each of them twice must not be judged by another measure.
+MANY_COPIES = 0.5
 # Differences of logarithms below are rounding.
 SAME = 1e-6
 
@@ -90,7 +91,7 @@ def neighbor_isolation(
     them and d_1 to the nearest that is no copy, the score is
     ``(z(log(d_k * d_k / d_1)) + q(e) + max(q(e), q(mean q(e')))) / 2``, in which
     negative terms count as 0. Here z are robust deviations in the class: from the
-    median, in units of 1.4826 median absolute deviations, 10 at most; where a fifth
+    median, in units of 1.4826 median absolute deviations, 10 at most; where half
     of the class have copies (few or rounded values), of the distance from the median
     to the 0.9 quantile over 1.28, if that is more. e is the length
     of the error, e' those of the neighbours' errors, and q are normal scores: rank r
