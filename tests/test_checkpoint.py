@@ -1,5 +1,8 @@
 """Runs that are saved, broken off and resumed."""
 
+import os
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -11,7 +14,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 from training_problem import N_EPOCHS, StopAfter, classifier, make_net, problem
 
-from epic_sklearn import TorchClassifier
+from epic_sklearn import EPICClassifier, TorchClassifier
 from epic_sklearn.rules import FarNeighbors, IsolatedMedoids
 
 
@@ -124,7 +127,8 @@ def test_checkpoint_of_other_data_or_no_checkpoint_is_refused(tmp_path):
         ({"module": make_net(True)}, "module, attributes, initial weights"),
         ({"augment": add_noise}, "augment"),
     ):
-        with pytest.raises(ValueError, match=f"another run; it differs in: {name}"):
+        said = f"another run; it differs in: {name}|other settings .*'{name}'"
+        with pytest.raises(ValueError, match=said):
             classifier(**change, checkpoint=path).fit(X, y)
     with pytest.raises(ValueError, match=r"differs in: y\."):
         classifier(checkpoint=path).fit(X, y[::-1])
@@ -260,3 +264,32 @@ def test_a_run_does_not_go_on_with_other_items(tmp_path):
     TorchClassifier(make, max_epochs=2, **how).fit(TensorDataset(X, y))
     with pytest.raises(ValueError, match="it differs in: X"):
         TorchClassifier(make, max_epochs=3, **how).fit(TensorDataset(-X, y))
+
+
+def test_settings_are_told_alike_in_every_process():
+    code = (
+        "import numpy as np\n"
+        "from epic_sklearn.training.checkpoint import told\n"
+        "def made(held, rng):\n"
+        "    return lambda x, *, s=0.1: x in {'a', 'b', 'c', 'd'} or held or rng\n"
+        "print(told(made(object(), np.random.default_rng(0))))\n"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in "12"
+    }
+    assert len(said) == 1 and b"0.1" in said.pop()
+
+
+def test_a_run_whose_rounds_follow_from_its_length_is_prolonged(tmp_path):
+    X, y = problem()
+    how = {"checkpoint": tmp_path / "run.pt", "random_state": 0}
+    EPICClassifier(max_epochs=10, **how).fit(X, y)
+    longer = EPICClassifier(max_epochs=30, **how).fit(X, y)
+    assert len(longer.history_) == 30
+    assert longer.rounds_[0].epoch == 1  # as the first ten epochs had it

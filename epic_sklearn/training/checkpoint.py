@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from functools import partial
 from inspect import isroutine
 from numbers import Integral
@@ -25,6 +26,8 @@ from .batches import CodedItems
 # Settings that a resumed run may change without becoming another run.
 FREE_TO_CHANGE = {
     "max_epochs",
+    "warmup",  # these, where they follow from max_epochs: the schedule compares them
+    "every",
     "stop",
     "callbacks",
     "device",
@@ -69,7 +72,8 @@ def told(value: Any) -> str:
         parts: list[Any] = [value.func, *value.args, *sorted(value.keywords.items())]
     elif isinstance(value, FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        code, held = value.__code__, [*(value.__defaults__ or ()), *cells]
+        code, named = value.__code__, sorted((value.__kwdefaults__ or {}).items())
+        held = [*(value.__defaults__ or ()), *named, *cells]
         parts = [code.co_code.hex(), code.co_names, *code.co_consts, *held]
         parts = [part for part in parts if not isinstance(part, CodeType)]
     elif callable(value) and hasattr(value, "__dict__") and not isroutine(value):
@@ -78,8 +82,11 @@ def told(value: Any) -> str:
         parts = [part for name in names for part in (name, public[name])]
     else:
         return repr(plain(value))
-    # What these hold goes by its name: it may hold them in turn.
-    return f"{plain(value)}({', '.join(repr(plain(part)) for part in parts)})"
+    # What these hold goes by its name: it may hold them in turn. Addresses and the
+    # order of sets are another process's.
+    parts = [sorted(map(repr, p)) if isinstance(p, frozenset) else p for p in parts]
+    texts = (re.sub(r" at 0x[0-9a-fA-F]+", "", repr(plain(part))) for part in parts)
+    return f"{plain(value)}({', '.join(texts)})"
 
 
 def describe_run(

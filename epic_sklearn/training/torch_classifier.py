@@ -85,8 +85,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     checkpoint : str, path or None, default=None
         File to which the run is saved after each epoch, by atomic replacement.
         If it exists, ``fit`` goes on from it, and ends as if never interrupted;
-        a file of other data or settings is refused (`max_epochs` may grow; rounds
-        that follow from it need `warmup` and `every` then).
+        a file of other data or settings is refused (`max_epochs` may grow).
     random_state : int, RandomState instance or None, default=None
         Decides initial weights, order of examples, dropout and augmentation.
     verbose : int, default=0
