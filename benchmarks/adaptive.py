@@ -38,12 +38,10 @@ ATTACKS = {
 }
 
 
-def cases(
-    seed: int, times: int = 1, share: float = 1.0, n_targets: int = 8
-) -> Iterator[Case]:
+def cases(seed: int, times: int = 1, share: float = 1.0) -> Iterator[Case]:
     """Change the poisons of each trial."""
-    before = make_poisoned_digits(n_targets, random_state=seed).X
-    for number, case in enumerate(digits_on_features(None, seed, n_targets)):
+    before = make_poisoned_digits(8, random_state=seed).X
+    for number, case in enumerate(digits_on_features(None, seed)):
         assert case.poisons is not None
         X, rng = case.X.copy(), np.random.default_rng([seed, number])
         X[case.poisons] += (1 - share) * (before - X)[case.poisons]

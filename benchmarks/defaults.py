@@ -57,9 +57,9 @@ class Case:
     adversarial_label: int | None = None
 
 
-def digits_on_features(attack: Any, seed: int, n_targets: int = 8) -> Iterator[Case]:
+def digits_on_features(attack: Any, seed: int) -> Iterator[Case]:
     """Poisons among 70 digits of a class, on a small net's frozen features."""
-    problem = make_poisoned_digits(n_targets, random_state=seed)
+    problem = make_poisoned_digits(8, random_state=seed)
     for number, bullseye in enumerate(problem.poisons):
         poisons, examples = bullseye, problem.examples[number]
         if attack is not None:

@@ -20,7 +20,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.defences import DEFENCES, name_of
-from benchmarks.records import Record, group_by, key_of, read_records, wilson_interval
+from benchmarks.records import (
+    KEY,
+    Record,
+    group_by,
+    key_of,
+    read_records,
+    wilson_interval,
+)
 from benchmarks.table import existing_file
 from epic_sklearn.plotting import TradeoffDisplay
 
@@ -201,9 +208,10 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="markdown page")
     args = parser.parse_args(argv)
-    # A trial that stands in several files counts once; what `benchmarks.epochs`
-    # writes is no trial of a defence.
-    lines = [r for path in args.results for r in read_records(path) if "success" in r]
+    # A trial that stands in several files counts once; what other scripts wrote is no
+    # trial of a defence here.
+    ours = {*KEY, "success"}
+    lines = [r for path in args.results for r in read_records(path) if ours <= r.keys()]
     records = {key_of(r): r for r in lines}
     page = args.out.read_text() if args.out.exists() else ""
     for names, group in group_by(records.values(), "scale", "scenario").items():

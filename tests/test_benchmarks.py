@@ -10,13 +10,14 @@ import pytest
 from benchmark_problem import ROOT, run_table, shrink
 from scipy.stats import binomtest
 
-from benchmarks import adaptive, render, rules, table
+from benchmarks import adaptive, defaults, render, rules, table
 from benchmarks.cifar10 import split_cifar10
 from benchmarks.defences import DEFENCES, TABLE, name_of, parse_defence
 from benchmarks.nets import OneCycle, extract
 from benchmarks.problem import Problem
 from benchmarks.records import append_record, read_records, wilson_interval
 from benchmarks.scenarios import CPU, SCENARIOS
+from epic_sklearn.datasets import make_poisoned_digits
 
 # Tiny classes reach the floor that EPIC leaves.
 pytestmark = pytest.mark.filterwarnings("ignore:So many examples of class")
@@ -314,6 +315,7 @@ def test_page_shows_what_the_records_say(tmp_path):
     append_record(path, record(3, "JPEG", 1))
     append_record(path, record(3, "EPIC", 1, seconds=9.0, resumed=True))
     append_record(path, {"scenario": "s", "defence": "epochs"})
+    append_record(path, {"problem": "of benchmarks.defaults", "success": 1})
     page.write_text("Before\n\n<!-- results: cpu/s -->\nold\n<!-- end of results -->\n")
     for _ in range(2):  # the second time changes nothing
         render.main([str(path), "--out", str(page)])
@@ -358,18 +360,20 @@ def test_rules_are_reported_on_the_half_they_were_not_chosen_on():
     assert "| s | EPIC | 10 of 10 (72% to 100%) | 80.0% | 50% | 10.0% |" in odd
 
 
-def test_poisons_that_know_the_rules_are_held_back_and_copied():
-    (crafted,) = adaptive.cases(0, n_targets=1)
-    (changed,) = adaptive.cases(0, times=2, share=0.0, n_targets=1)
-    n_poisons = len(crafted.poisons)
+def test_poisons_that_know_the_rules_are_held_back_and_copied(monkeypatch):
+    problem = make_poisoned_digits(1, random_state=0)
+    for script in (adaptive, defaults):
+        monkeypatch.setattr(script, "make_poisoned_digits", lambda n, **how: problem)
+    (crafted,) = adaptive.cases(0)
+    (changed,) = adaptive.cases(0, times=2, share=0.0)
     first, copies = np.split(changed.poisons, 2)
-    assert len(first) == n_poisons and not set(copies) & set(first)
+    np.testing.assert_array_equal(first, crafted.poisons)
+    assert not set(copies) & set(first)
     np.testing.assert_array_equal(changed.X[copies], changed.X[first])
     assert (changed.y[copies] == changed.adversarial_label).all()
     # Held back all the way, a poison is the example that it was made of.
-    before = adaptive.make_poisoned_digits(1, random_state=0).X
-    np.testing.assert_allclose(changed.X[first], before[first], atol=1e-5)
-    assert (crafted.X[first] != before[first]).any(axis=1).all()
+    np.testing.assert_allclose(changed.X[first], problem.X[first], atol=1e-5)
+    assert (crafted.X[first] != problem.X[first]).any(axis=1).all()
 
 
 @pytest.mark.parametrize(
