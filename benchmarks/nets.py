@@ -81,6 +81,67 @@ def tiny_net() -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten())
 
 
+class Whitening(nn.Module):
+    """Patches of 2 x 2 pixels and their negatives, uncorrelated: 24 channels.
+
+    The filters are the eigenvectors of the first batch that it is trained on.
+    """
+
+    filters: torch.Tensor
+    is_learned: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("filters", torch.eye(12).reshape(12, 3, 2, 2))
+        self.register_buffer("is_learned", torch.tensor(False))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, 3, 32, 32) to (n, 24, 31, 31)."""
+        if self.training and not self.is_learned:
+            self._learn(images)
+        white = nn.functional.conv2d(images, self.filters)
+        return torch.cat([white, -white], dim=1)
+
+    @torch.no_grad()
+    def _learn(self, images: torch.Tensor) -> None:
+        patches = nn.functional.unfold(images.float(), 2)
+        flat = patches.transpose(1, 2).reshape(-1, 12).double()
+        values, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
+        filters = vectors / (values + 1e-3).sqrt()
+        self.filters.copy_(filters.T.reshape(12, 3, 2, 2))
+        self.is_learned.fill_(True)
+
+
+class InHalf(nn.Module):
+    """A net that is trained in bfloat16 on a GPU; gradients and answers are exact."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Give what the net gives, as float32."""
+        if not (self.training and images.is_cuda):
+            return self.net(images)
+        with torch.autocast("cuda", torch.bfloat16):
+            return self.net(images).float()
+
+
+def fast_net() -> nn.Sequential:
+    """Give 3 x 32 x 32 to 256 activations, all of CIFAR-10 in seconds on a GPU.
+
+    Whitened patches, then three times two convolutions, as in K. Jordan's "94% on
+    CIFAR-10 in 3.29 seconds on a single GPU" (2024).
+    """
+    layers: list[nn.Module] = [Standardise(), Whitening(), nn.GELU()]
+    n_in = 24
+    for n_out in (64, 256, 256):
+        layers += [conv_norm(n_in, n_out, pool=True), nn.GELU()]
+        layers += [conv_norm(n_out, n_out), nn.GELU()]
+        n_in = n_out
+    return nn.Sequential(InHalf(nn.Sequential(*layers, nn.MaxPool2d(3), nn.Flatten())))
+
+
 class ResidualBlock(nn.Module):
     """Two convolutions, and a way round them."""
 
@@ -105,6 +166,11 @@ def resnet18() -> nn.Sequential:
         layers += [ResidualBlock(n_in, n_out, stride), ResidualBlock(n_out, n_out, 1)]
         n_in = n_out
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def half_resnet18() -> nn.Sequential:
+    """Give the same, to be trained in half precision."""
+    return nn.Sequential(InHalf(resnet18()))
 
 
 class Frozen(nn.Module):

@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from benchmarks.cifar10 import ALL_CLASSES
-from benchmarks.nets import resnet18, small_net, tiny_net
+from benchmarks.nets import fast_net, half_resnet18, resnet18, small_net, tiny_net
 from benchmarks.victim import Training
 from epic_sklearn.attacks import (
     BullseyePolytope,
@@ -294,6 +294,22 @@ GPU_SCRATCH: dict[str, Any] = {
     "training": Training(200, lr=0.1, milestones=(100, 150)),
     "rounds": paper_rounds,
 }
+# The same in seconds and in minutes, learning rates along one cycle.
+GPU_FAST: dict[str, Any] = {
+    **GPU_SCRATCH,
+    "kind": SCRATCH,
+    "body": fast_net,
+    "n_features": 256,
+    "training": Training(10, lr=0.8, one_cycle=True, batch_size=512),
+    "rounds": fixed_rounds(3, 1, 9),
+}
+GPU_SHORT: dict[str, Any] = {
+    **GPU_SCRATCH,
+    "kind": SCRATCH,
+    "body": half_resnet18,
+    "training": Training(40, lr=0.2, one_cycle=True, batch_size=256),
+    "rounds": fixed_rounds(10, 2, 34),
+}
 GPU_TRANSFER: dict[str, Any] = {
     "body": resnet18,
     "n_features": 512,
@@ -314,6 +330,21 @@ GPU = {
         kind=SCRATCH,
         attack=functools.partial(matching, n_poisons=500, eps=8 / 255, n_restarts=8),
         **GPU_SCRATCH,
+    ),
+    "gradient-matching-fast": Scenario(
+        title="gradient matching, 1% poisons, eps 16/255, fast net",
+        attack=functools.partial(matching, n_poisons=500, eps=16 / 255),
+        **GPU_FAST,
+    ),
+    "gradient-matching-fast-8": Scenario(
+        title="gradient matching, 1% poisons, eps 8/255, fast net",
+        attack=functools.partial(matching, n_poisons=500, eps=8 / 255),
+        **GPU_FAST,
+    ),
+    "gradient-matching-40": Scenario(
+        title="gradient matching, 1% poisons, eps 16/255, ResNet-18 of 40 epochs",
+        attack=functools.partial(matching, n_poisons=500, eps=16 / 255),
+        **GPU_SHORT,
     ),
     "sleeper-agent": Scenario(
         title="Sleeper Agent, 1% poisons, eps 16/255",
@@ -346,5 +377,8 @@ GPU = {
         **GPU_TRANSFER,
     ),
 }
+
+# Small nets are trained faster there, too.
+GPU |= {name: CPU[name] for name in CPU if name.startswith("home-")}
 
 SCENARIOS = {"cpu": CPU, "gpu": GPU}

@@ -219,16 +219,17 @@ def add_common_arguments(
     `more` are scenarios beyond those on CIFAR-10.
     """
     add = parser.add_argument
-    names = list(SCENARIOS["gpu"])
-    others = [name for name in SCENARIOS["cpu"] if name not in names]
+    cpu, gpu = SCENARIOS["cpu"], SCENARIOS["gpu"]
+    names = [name for name in gpu if name in cpu and not name.startswith("home-")]
+    others = [name for name in {**cpu, **gpu} if name not in names]
     add(
         "--scenario",
         nargs="+",
         choices=[*names, *others, *more],
         default=names,
         metavar="NAME",
-        help=f"attacks: {', '.join(names)} (default: all of these); on cpu also "
-        f"{', '.join([*others, *more])}",
+        help=f"attacks: {', '.join(names)} (default: all of these), and "
+        f"{', '.join([*others, *more])}, which not every scale has",
     )
     scales = "small parts of CIFAR-10 and small nets, or all of it and ResNet-18"
     add("--scale", choices=list(SCENARIOS), default="cpu", help=scales)

@@ -20,7 +20,7 @@ from epic_sklearn.attacks import RandomShiftFlip
 
 @dataclass(frozen=True)
 class Training:
-    """How a net is trained; the rest is the paper's (batch 128, `SGD`).
+    """How a net is trained; the rest is the paper's (`SGD`).
 
     Attributes
     ----------
@@ -34,6 +34,10 @@ class Training:
         Whether it rises and falls along two cosines instead.
     augment : bool
         Whether images are flipped and shifted.
+    max_shift : int
+        By how many pixels at most.
+    batch_size : int
+        Images a step, the paper's if not said otherwise.
     """
 
     max_epochs: int
@@ -41,6 +45,8 @@ class Training:
     milestones: tuple[int, ...] = ()
     one_cycle: bool = False
     augment: bool = True
+    max_shift: int = 4
+    batch_size: int = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +117,14 @@ class Victim:
         if self.training.milestones:
             left = [m - begin for m in self.training.milestones]
             callbacks.append(LRScheduler("MultiStepLR", milestones=left))
+        augment = RandomShiftFlip(self.training.max_shift)
         settings = {
             "module": self.module,
             "max_epochs": end - begin,
             "lr": self.training.lr,
+            "batch_size": self.training.batch_size,
             "optimizer_params": SGD,
-            "augment": RandomShiftFlip() if self.training.augment else None,
+            "augment": augment if self.training.augment else None,
             "callbacks": callbacks,
             "checkpoint": checkpoint,
             "random_state": random_state,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from typing import Any
 
 import numba
@@ -123,6 +122,7 @@ class Distances:
     """
 
     stored: Array | None = None
+    _summary: Any = None
 
     def __init__(self, gradients: Gradients, metric: str, n_threads: int = 1) -> None:
         self.gradients, self.metric, self.n_threads = gradients, metric, n_threads
@@ -162,12 +162,16 @@ class Distances:
         with ThreadPoolExecutor(self.n_threads) as pool:
             list(pool.map(work, blocks))
 
-    @cached_property
+    @property
     def summary(self) -> tuple[Array, float, Array]:
         """Row sums (n,), the largest distance, each row's nearest other (n,)."""
-        return self.summarised()
+        # No cached_property: before Python 3.12 all instances share its lock, and
+        # classes that are worked on side by side would wait for each other.
+        if self._summary is None:
+            self.summarise()
+        return self._summary
 
-    def summarised(self, also: Callable[[Array, Array], None] | None = None) -> Any:
+    def summarise(self, also: Callable[[Array, Array], None] | None = None) -> None:
         """Make all rows once for `summary`, and `also` for other work on a block.
 
         On the way they are `stored` if they fit.
@@ -176,7 +180,7 @@ class Distances:
         stored = np.empty((n, n), np.float32) if self.fits else None
         sums, farthest, nearest = np.empty(n), np.empty(n), np.empty(n, np.float32)
 
-        def summarise(rows: Array) -> None:
+        def look_at(rows: Array) -> None:
             block, own = self.rows(rows), (np.arange(len(rows)), rows)
             sums[rows], farthest[rows] = block.sum(1, np.float64), block.max(axis=1)
             if stored is not None:
@@ -186,9 +190,9 @@ class Distances:
             block[own] = np.inf
             nearest[rows] = block.min(axis=1)
 
-        self.in_blocks(summarise, np.arange(n))
+        self.in_blocks(look_at, np.arange(n))
         self.stored = stored
-        return sums, float(farthest.max()), nearest
+        self._summary = sums, float(farthest.max()), nearest
 
     def likely_centre(self) -> int:
         """Guess which row sum is the least: of few columns, then of whole rows."""

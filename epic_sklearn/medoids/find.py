@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from math import ceil
 from numbers import Integral, Real
 from typing import Any
@@ -15,6 +16,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed
@@ -209,22 +211,36 @@ def find_medoids_within(
         shares += np.maximum(np.diff(ends), 1).tolist()
     # With this process's threads alone: several large groups, while their distances
     # fit working_memory together, or the rows of one.
-    n_threads, kind = 1, {"prefer": "threads"}
+    n_threads, kind, side_by_side = 1, {"prefer": "threads"}, nullcontext()
     if effective_n_jobs(n_jobs) == 1:
         n_threads, n_jobs, kind = torch.get_num_threads(), 1, {"backend": "threading"}
         if device is None and (largest := max(map(len, groups))) >= LARGE:
             fit = int(memory_limit() / (4 * largest**2))
             n_jobs = max(1, min(n_threads, len(groups), fit))
+            if n_threads > 1:
+                side_by_side = products_in_one_thread()
         n_threads //= n_jobs
     how = (metric, optimizer, seed, device, n_threads)
     # Gradients travel inside their task: joblib's dask backend puts arrays that are
     # arguments into one worker's memory beforehand, which are lost if that dies.
     shown = tqdm(groups, "medoids", unit="part", disable=not verbose)
-    found = Parallel(n_jobs=n_jobs, **kind)(
-        delayed(partial(choose_in_group, gradients[rows], budget, *how))()
-        for rows, budget in zip(shown, shares, strict=True)
-    )
+    with side_by_side:
+        found = Parallel(n_jobs=n_jobs, **kind)(
+            delayed(partial(choose_in_group, gradients[rows], budget, *how))()
+            for rows, budget in zip(shown, shares, strict=True)
+        )
     return join_groups(groups, found, is_exact=len(groups) == len(np.unique(codes)))
+
+
+@cache
+def thread_pools() -> ThreadpoolController:
+    """Find the thread pools of loaded libraries, once: it takes a while."""
+    return ThreadpoolController()
+
+
+def products_in_one_thread() -> AbstractContextManager:
+    """Keep threads that make products side by side from each asking for all cores."""
+    return thread_pools().limit(limits=1, user_api="blas")
 
 
 def choose_in_group(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 import torch
+from torch import Tensor
 
 from .distances import Array, Distances, compiled, memory_limit
 
@@ -134,7 +135,7 @@ class LazyGreedy(BaseOptimizer):
             # the likely first medoid, which saves making all rows once more.
             guess = X.likely_centre()
             ahead = (*lists, lengths, bounds, seen_at, X[guess])
-            X.summary = X.summarised(lambda rows, some: look_at(rows, some, ahead, 1))
+            X.summarise(lambda rows, some: look_at(rows, some, ahead, 1))
         first = function._calculate_gains(X)
         if (best := int(np.argmax(first))) != guess:
             bounds[:], lengths[:], seen_at[:], n_batch = first, -1, 0, n
@@ -245,31 +246,44 @@ def fits_on(device: torch.device, n: int) -> bool:
 
 
 def choose_in_torch(distances: Distances, k: int, device: torch.device) -> Selection:
-    """Choose k medoids by the naive greedy on a device, one pass over all a medoid.
+    """Choose k medoids by the naive greedy on a device.
 
-    The matrix holds ``min(d_ij, m_j)``: the candidate of smallest sum gains most,
-    and that sum becomes the one of all distances to the nearest medoid.
+    The candidate with the smallest ``sum_j min(d_ij, m_j)`` gains most. Of these sums
+    only what a medoid brought closer is changed, and they are whole numbers of a tiny
+    unit: then equal ones tie, and what gains nothing gains 0.
     """
     points = torch.as_tensor(distances.factors[0].points, device=device)
     mode = "donot_use_mm_for_euclid_dist"
     matrix = torch.cdist(points, points, compute_mode=mode)
     if distances.metric == "cosine":
         matrix.square_()
-    left = len(points) * matrix.max().double()
     nearest_other = matrix.fill_diagonal_(torch.inf).min(dim=1).values
     matrix.fill_diagonal_(0.0)
+    n = len(points)
+    largest = float(matrix.max())
+    per_distance = 2.0 ** (62 - n.bit_length()) / (largest or 1.0)
+
+    def sums_over(columns: Tensor, nearest: Tensor) -> Tensor:
+        sums = torch.zeros(n, dtype=torch.int64, device=device)
+        for some in columns.split(1 + n // 8):
+            closer = torch.minimum(matrix[some], nearest[some, None])
+            sums += (closer.double() * per_distance).round().long().sum(dim=0)
+        return sums
+
     nearest = torch.full_like(nearest_other, torch.inf)
-    owner = torch.zeros_like(nearest, dtype=torch.int64)
-    taken, ranking, gains = torch.zeros_like(nearest), [], []
+    sums = sums_over(torch.arange(n, device=device), nearest)
+    owner, taken = torch.zeros_like(sums), torch.zeros_like(nearest, dtype=torch.bool)
+    left = torch.full_like(sums[0], n * int(largest * per_distance))
+    ranking, gains = [], []
     for place in range(k):
-        sums = matrix.sum(dim=1, dtype=torch.float64) + taken
-        best = (sums == sums.min()).int().argmax()  # of equals the first
-        owner[matrix[best] < nearest] = place
-        nearest = torch.minimum(nearest, matrix[best])
-        taken[best] = torch.inf
+        open_sums = sums.masked_fill(taken, 2**63 - 1)
+        best = (open_sums == open_sums.min()).int().argmax()  # of equals the first
         ranking.append(best)
-        gains.append(left - sums[best])
-        left = sums[best]
-        torch.minimum(matrix, nearest, out=matrix)
+        gains.append((left - sums[best]).double() / per_distance)
+        left, taken[best] = sums[best].clone(), True
+        changed = (matrix[best] < nearest).nonzero()[:, 0]
+        before, nearest = nearest, torch.minimum(nearest, matrix[best])
+        sums += sums_over(changed, nearest) - sums_over(changed, before)
+        owner[changed] = place
     found = (torch.stack(ranking), torch.stack(gains), owner, nearest_other)
     return Selection(*(values.cpu().numpy() for values in found))
