@@ -300,9 +300,12 @@ GPU_FAST: dict[str, Any] = {
     "kind": SCRATCH,
     "body": fast_net,
     "n_features": 256,
-    "training": Training(10, lr=0.8, one_cycle=True, batch_size=512),
-    "rounds": fixed_rounds(3, 1, 9),
+    "training": Training(16, lr=0.4, one_cycle=True, batch_size=512, max_shift=2),
+    "rounds": fixed_rounds(4, 1, 15),
 }
+matching_fast = functools.partial(
+    matching, n_poisons=500, n_steps=100, augment=RandomShiftFlip(2)
+)
 GPU_SHORT: dict[str, Any] = {
     **GPU_SCRATCH,
     "kind": SCRATCH,
@@ -333,12 +336,12 @@ GPU = {
     ),
     "gradient-matching-fast": Scenario(
         title="gradient matching, 1% poisons, eps 16/255, fast net",
-        attack=functools.partial(matching, n_poisons=500, eps=16 / 255),
+        attack=functools.partial(matching_fast, eps=16 / 255),
         **GPU_FAST,
     ),
     "gradient-matching-fast-8": Scenario(
         title="gradient matching, 1% poisons, eps 8/255, fast net",
-        attack=functools.partial(matching, n_poisons=500, eps=8 / 255),
+        attack=functools.partial(matching_fast, eps=8 / 255),
         **GPU_FAST,
     ),
     "gradient-matching-40": Scenario(

@@ -266,7 +266,7 @@ class DropSchedule(RowsToFrame):
         start = time.perf_counter()
         checked = check_gradients(given, len(self.codes))
         refuse_shuffled(checked, self.codes)
-        judgement = self._judge(given, checked)
+        judgement = self._judge(checked)
         score = np.asarray(judgement.score, dtype=np.float64)
         # Before the first round there is no score that could be the higher one.
         self._score = np.maximum(self._score, score) if self.rounds else score
@@ -296,11 +296,9 @@ class DropSchedule(RowsToFrame):
         self.keep[rows] = keep
         self._decided[rows] = True
 
-    def _judge(self, given: Any, checked: Gradients) -> Judgement:
-        """Ask the rule; on a GPU it judges where the gradients are, if it can."""
-        on_gpu = self.rule.takes_cuda and getattr(given, "is_cuda", False)
-        given = given if on_gpu else read_only(checked)
-        needed = what_it_needs(self.rule, given, self.codes)
+    def _judge(self, gradients: Gradients) -> Judgement:
+        gradients = read_only(gradients)
+        needed = what_it_needs(self.rule, gradients, self.codes)
         self._memory.keep = self.keep.copy()
         judgement = self.rule.judge(needed, read_only(self.codes), self._memory)
         return check_judgement(judgement, len(self.codes), self.rule)

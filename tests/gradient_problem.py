@@ -46,7 +46,7 @@ def craft(attack, model, data, **changes):
 
 def flat_gradient(model, examples, column=2):
     """Gradient of the summed loss, by torch's own backward pass, in float64."""
-    model = pickle.loads(pickle.dumps(model)).double().eval()
+    model = pickle.loads(pickle.dumps(model)).double().cpu().eval()
     logits = model(torch.as_tensor(examples).double())
     labels = torch.full((len(logits),), column)
     nn.functional.cross_entropy(logits, labels, reduction="sum").backward()

@@ -347,7 +347,7 @@ def test_a_perceptron_of_sparse_rows_has_the_gradients_of_dense_ones(kind):
 def trained_net():
     X, y = load_iris(return_X_y=True)
     X = X.astype(np.float32)
-    return TorchClassifier(random_state=0).fit(X, y).module_, X, y
+    return TorchClassifier(device="cpu", random_state=0).fit(X, y).module_, X, y
 
 
 def test_columns_in_another_order_are_told_by_what_fits():

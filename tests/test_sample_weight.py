@@ -58,6 +58,7 @@ def test_weights_stay_with_their_rows_shuffled_and_dropped(workers, loss):
         criterion=LOSSES[loss],
         optimizer_params={},
         augment=lambda x: x + 0.0,
+        device="cpu",
         **OPTIONS,
     )
     if workers is None:

@@ -469,7 +469,7 @@ def test_class_weights_and_label_smoothing_are_those_of_the_loss(iris):
     weights = torch.tensor([1.0, 1.0, 20.0])
     loss = nn.CrossEntropyLoss(weight=weights, label_smoothing=0.1)
     options = {"module": nn.Linear(4, 3), "max_epochs": 3, "batch_size": 200}
-    options |= {"lr": 0.1, "optimizer_params": {}, "random_state": 0}
+    options |= {"lr": 0.1, "optimizer_params": {}, "random_state": 0, "device": "cpu"}
     model = TorchClassifier(criterion=loss, **options).fit(X, y)
     net = copy.deepcopy(options["module"])
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)

@@ -40,10 +40,10 @@ EXAMPLES, GOT = X[:7] + 0.1, np.array([2, 0, 1, 1, 0, 2, 2])
 def nets():
     """States along a training, as a user's own loop would copy them."""
     models = [
-        TorchClassifier(make_net(), max_epochs=n, random_state=0).fit(X, Y)
+        TorchClassifier(make_net(), max_epochs=n, device="cpu", random_state=0)
         for n in (2, 5, 9)
     ]
-    return [model.module_ for model in models]
+    return [model.fit(X, Y).module_ for model in models]
 
 
 def autograd_gradients(net, X, y):

@@ -9,7 +9,7 @@ from .find import (
     find_medoids,
     find_medoids_within,
 )
-from .greedy import OPTIMIZER_NAMES, is_on_gpu
+from .greedy import OPTIMIZER_NAMES
 from .neighbors import nearest_neighbors
 
 __all__ = [
@@ -23,6 +23,5 @@ __all__ = [
     "distances_between",
     "find_medoids",
     "find_medoids_within",
-    "is_on_gpu",
     "nearest_neighbors",
 ]

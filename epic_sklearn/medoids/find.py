@@ -28,9 +28,6 @@ from .greedy import (
     REFUSED,
     FacilityLocation,
     Selection,
-    choose_in_torch,
-    fits_on,
-    is_on_gpu,
 )
 
 # Constraint of the parameter `max_class_size`.
@@ -102,7 +99,7 @@ def find_medoids(
     Parameters
     ----------
     gradients : array-like of shape (n, d) or OuterProductGradients
-        One row an example. A CUDA tensor is worked on there by the default optimizer.
+        One row an example.
     y : array-like of shape (n,)
         Labels: strings, integers or bools.
     subset_size : float, default=0.2
@@ -159,9 +156,7 @@ def find_medoids(
     labels = column_or_1d(label_array(y))
     if len(labels) == 0:
         raise ValueError("y is empty: there is no class to choose medoids from.")
-    checked: Any = check_gradients(gradients, len(labels))
-    if is_on_gpu(gradients):
-        checked = gradients
+    checked = check_gradients(gradients, len(labels))
     _, codes = np.unique(labels, return_inverse=True)
     return find_medoids_within(
         checked,
@@ -182,7 +177,7 @@ def budget_of(n_examples: int, subset_size: float) -> int:
 
 
 def find_medoids_within(
-    gradients: Gradients | torch.Tensor,
+    gradients: Gradients,
     codes: np.ndarray,
     budgets: Sequence[int],
     *,
@@ -196,12 +191,8 @@ def find_medoids_within(
     """Choose ``budgets[c]`` medoids in each class c; input is valid already.
 
     For rounds on what is left of a class with the budget that it began with. A
-    class that is no longer there is passed over. Tensors: on their device.
+    class that is no longer there is passed over.
     """
-    device = None
-    if isinstance(gradients, torch.Tensor):
-        device = gradients.device if is_on_gpu(gradients) else None
-        gradients = gradients.detach().cpu().numpy()
     order = np.argsort(codes, kind="stable")
     groups, shares = [], []
     for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
@@ -211,16 +202,17 @@ def find_medoids_within(
         shares += np.maximum(np.diff(ends), 1).tolist()
     # With this process's threads alone: several large groups, while their distances
     # fit working_memory together, or the rows of one.
-    n_threads, kind, side_by_side = 1, {"prefer": "threads"}, nullcontext()
+    n_threads, kind = 1, {"prefer": "threads"}
+    side_by_side: AbstractContextManager = nullcontext()
     if effective_n_jobs(n_jobs) == 1:
         n_threads, n_jobs, kind = torch.get_num_threads(), 1, {"backend": "threading"}
-        if device is None and (largest := max(map(len, groups))) >= LARGE:
+        if (largest := max(map(len, groups))) >= LARGE:
             fit = int(memory_limit() / (4 * largest**2))
             n_jobs = max(1, min(n_threads, len(groups), fit))
             if n_threads > 1:
                 side_by_side = products_in_one_thread()
         n_threads //= n_jobs
-    how = (metric, optimizer, seed, device, n_threads)
+    how = (metric, optimizer, seed, n_threads)
     # Gradients travel inside their task: joblib's dask backend puts arrays that are
     # arguments into one worker's memory beforehand, which are lost if that dies.
     shown = tqdm(groups, "medoids", unit="part", disable=not verbose)
@@ -249,14 +241,11 @@ def choose_in_group(
     metric: str,
     optimizer: str,
     seed: int,
-    device: torch.device | None,
     n_threads: int,
 ) -> Selection:
-    """Choose medoids of one class, or part of one, on the device if they fit."""
-    n, k = len(gradients), min(budget, len(gradients))
+    """Choose medoids of one class, or part of one."""
+    k = min(budget, len(gradients))
     distances = Distances(gradients, metric, n_threads)
-    if device is not None and optimizer == "lazy" and fits_on(device, n):
-        return choose_in_torch(distances, k, device)
     drawn = None if optimizer == "lazy" else seed  # a generator takes its time
     function = FacilityLocation(k, optimizer=optimizer, random_state=drawn)
     return function.fit(distances).selection

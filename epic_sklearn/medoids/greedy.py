@@ -1,4 +1,4 @@
-"""Facility location on apricot: our function object, lazy greedy, naive in torch.
+"""Facility location on apricot: our function object and the lazy greedy.
 
 The gain of candidate i is ``sum_j max(0, m_j - d_ij)``, m_j the distance from j to its
 nearest medoid so far. Working on d keeps digits that a similarity in float32 loses.
@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-import torch
-from torch import Tensor
 
 from .distances import Array, Distances, compiled, memory_limit
 
@@ -233,57 +231,3 @@ class FacilityLocation(FacilityLocationSelection):
         self.gains.append(gain)
         self.mask[idx] = 1
         self.idxs = np.flatnonzero(self.mask == 0)
-
-
-def is_on_gpu(gradients: Any) -> bool:
-    """Whether gradients are a tensor on a CUDA device."""
-    return isinstance(gradients, torch.Tensor) and gradients.is_cuda
-
-
-def fits_on(device: torch.device, n: int) -> bool:
-    """Whether a CUDA device has room for the distances of n, twice."""
-    return 8 * n * n <= torch.cuda.mem_get_info(device)[0]
-
-
-def choose_in_torch(distances: Distances, k: int, device: torch.device) -> Selection:
-    """Choose k medoids by the naive greedy on a device.
-
-    The candidate with the smallest ``sum_j min(d_ij, m_j)`` gains most. Of these sums
-    only what a medoid brought closer is changed, and they are whole numbers of a tiny
-    unit: then equal ones tie, and what gains nothing gains 0.
-    """
-    points = torch.as_tensor(distances.factors[0].points, device=device)
-    mode = "donot_use_mm_for_euclid_dist"
-    matrix = torch.cdist(points, points, compute_mode=mode)
-    if distances.metric == "cosine":
-        matrix.square_()
-    nearest_other = matrix.fill_diagonal_(torch.inf).min(dim=1).values
-    matrix.fill_diagonal_(0.0)
-    n = len(points)
-    largest = float(matrix.max())
-    per_distance = 2.0 ** (62 - n.bit_length()) / (largest or 1.0)
-
-    def sums_over(columns: Tensor, nearest: Tensor) -> Tensor:
-        sums = torch.zeros(n, dtype=torch.int64, device=device)
-        for some in columns.split(1 + n // 8):
-            closer = torch.minimum(matrix[some], nearest[some, None])
-            sums += (closer.double() * per_distance).round().long().sum(dim=0)
-        return sums
-
-    nearest = torch.full_like(nearest_other, torch.inf)
-    sums = sums_over(torch.arange(n, device=device), nearest)
-    owner, taken = torch.zeros_like(sums), torch.zeros_like(nearest, dtype=torch.bool)
-    left = torch.full_like(sums[0], n * int(largest * per_distance))
-    ranking, gains = [], []
-    for place in range(k):
-        open_sums = sums.masked_fill(taken, 2**63 - 1)
-        best = (open_sums == open_sums.min()).int().argmax()  # of equals the first
-        ranking.append(best)
-        gains.append((left - sums[best]).double() / per_distance)
-        left, taken[best] = sums[best].clone(), True
-        changed = (matrix[best] < nearest).nonzero()[:, 0]
-        before, nearest = nearest, torch.minimum(nearest, matrix[best])
-        sums += sums_over(changed, nearest) - sums_over(changed, before)
-        owner[changed] = place
-    found = (torch.stack(ranking), torch.stack(gains), owner, nearest_other)
-    return Selection(*(values.cpu().numpy() for values in found))

@@ -113,7 +113,6 @@ class Rule(DocLinks, BaseEstimator):
       user does not say (`warmup`).
     - ``metric``: ``"euclidean"`` or ``"cosine"``, the distance between gradients
       by which the nearest kept example is found.
-    - ``takes_cuda``: whether `judge` takes tensors on a GPU; else it gets arrays.
 
     Examples
     --------
@@ -143,7 +142,6 @@ class Rule(DocLinks, BaseEstimator):
     prefers: ClassVar[str | None] = None
     begins: ClassVar[float] = 0.25
     metric: str = "euclidean"
-    takes_cuda: ClassVar[bool] = False
 
     def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Score and flag all examples, each among those of its class.

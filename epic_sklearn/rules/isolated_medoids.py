@@ -155,7 +155,6 @@ class IsolatedMedoids(Rule):
         "nearest neighbour): above 0.5 where it is alone"
     )
     to_drop_less: ClassVar[str] = "Lower subset_size or threshold"
-    takes_cuda: ClassVar[bool] = True
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "subset_size": [Interval(Real, 0, 1, closed="right")],
