@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
-from skorch import NeuralNetClassifier
+from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
 from skorch.callbacks import Callback
 from skorch.dataset import ValidSplit
 from torch import nn
@@ -283,3 +283,16 @@ def test_labels_that_skorch_cannot_train_on_are_refused_with_the_way_out(labels)
     )
     with pytest.raises(ValueError, match="encode them with LabelEncoder"):
         net.fit(X, np.array(labels)[y % 2])
+
+
+def test_a_net_of_one_output_is_refused_before_training():
+    X, y = problem()
+    net = NeuralNetBinaryClassifier(
+        nn.Sequential(nn.Linear(X.shape[1], 1), nn.Flatten(0)),
+        train_split=None,
+        verbose=0,
+        callbacks=[("epic", EPICCallback(warmup=1))],
+    )
+    with pytest.raises(ValueError, match="give the module two outputs"):
+        net.fit(X, (y > 0).astype(np.float32))
+    assert not net.history

@@ -16,6 +16,7 @@ from training_problem import N_EPOCHS, StopAfter, classifier, make_net, problem
 
 from epic_sklearn import EPICClassifier, TorchClassifier
 from epic_sklearn.rules import FarNeighbors, IsolatedMedoids
+from epic_sklearn.training.checkpoint import told
 
 
 class Wobbly(nn.Module):
@@ -284,6 +285,16 @@ def test_settings_are_told_alike_in_every_process():
         for seed in "12"
     }
     assert len(said) == 1 and b"0.1" in said.pop()
+
+
+def test_a_function_that_encloses_what_is_not_there_yet_is_told():
+    def augment(x):
+        return x + later
+
+    assert told(augment) == told(augment)
+    later = 1
+    assert "1" in told(augment)
+    assert later
 
 
 def test_a_run_whose_rounds_follow_from_its_length_is_prolonged(tmp_path):

@@ -1,5 +1,7 @@
 """EPICFilter and EPICResampler: what they find, replace, drop and refuse."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -361,6 +363,12 @@ def test_bad_data_are_refused_before_anything_is_trained(estimator, case):
     X, y, params, message = BAD_DATA[case]
     with pytest.raises(ValueError, match=message):
         estimator(NeverFitted()).fit(X, y, **params)
+
+
+@pytest.mark.parametrize("kind", ["datetime64[D]", "timedelta64[s]"])
+def test_times_without_a_frame_are_refused_with_the_way_out(kind):
+    with pytest.raises(TypeError, match=f"X has dtype {re.escape(kind)}; give a Data"):
+        EPICFilter().fit(X_OK.astype(int).astype(kind), Y_OK)
 
 
 BAD_PARAMETERS = [

@@ -92,6 +92,15 @@ def test_a_net_that_fits_clean_data_is_not_warned_of(make, data):
     assert epic.keep_.all()
 
 
+@pytest.mark.parametrize("make", [classifier, skorch_net])
+def test_batch_norm_without_running_statistics_is_warned_of_once(make, data):
+    norm = nn.BatchNorm1d(2, affine=False, track_running_stats=False)
+    with pytest.warns(UserWarning) as caught:
+        make(nn.Sequential(norm, nn.Linear(2, 2))).fit(*data)
+    said = [str(warning.message) for warning in caught]
+    assert sum("BatchNorm1d '0' without running statistics" in m for m in said) == 1
+
+
 def test_a_run_that_dropped_by_a_net_that_learned_nothing_says_so(data):
     message = "EPICClassifier dropped 4 examples. The model has learned next to nothing"
     with pytest.warns(UserWarning, match=message):

@@ -161,6 +161,12 @@ def test_bad_options_are_refused(change, message):
         EPICSubsetSampler([0, 1], **change)
 
 
+def test_a_state_that_is_none_is_refused():
+    sampler = EPICSubsetSampler([0, 1], warmup=1)
+    with pytest.raises(ValueError, match="lacks epoch, schedule, seed, seen, shuffle"):
+        sampler.load_state_dict({})
+
+
 def test_a_data_set_without_numbers_is_refused():
     class Stream(IterableDataset):
         def __iter__(self):

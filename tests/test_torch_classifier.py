@@ -239,6 +239,7 @@ class Unreachable(nn.Module):
         ({"optimizer": "adam"}, "'optimizer' parameter .* Got 'adam'"),
         ({"module": "mlp"}, "'module' parameter .* Got 'mlp'"),
         ({"callbacks": 3}, "'callbacks' parameter .* Got 3"),
+        ({"callbacks": [EarlyStopping()]}, "EarlyStopping watches 'valid_loss'"),
         ({"random_state": "x"}, "'random_state' parameter .* Got 'x'"),
         ({"warmup": 40}, "warmup is 40 and max_epochs 40"),
         ({"warmup": -1}, "'warmup' parameter .* Got -1"),

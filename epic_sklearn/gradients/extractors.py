@@ -25,6 +25,7 @@ from .modules import (
     LastLayer,
     forward,
     refuse_probabilities,
+    warn_of_batch_statistics,
     warn_of_column_order,
 )
 from .tables import default_classifier
@@ -165,6 +166,7 @@ class GradientExtractor(DocLinks, BaseEstimator):
             ``predict_proba``.
         """
         if isinstance(self.classifier, nn.Module):
+            warn_of_batch_statistics(self.classifier)
             self.classifier_, self.classes_ = self.classifier, np.unique(y)
             return self
         classifier = self.classifier

@@ -310,6 +310,21 @@ def warn_of_column_order(
     )
 
 
+def warn_of_batch_statistics(module: nn.Module) -> None:
+    """Warn where a module's output for an example depends on its batch."""
+    for name, part in module.named_modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and not (
+            part.track_running_stats
+        ):
+            warn_user(
+                f"{type(module).__name__} has {type(part).__name__} {name!r} without "
+                "running statistics (track_running_stats=False): an example's gradient "
+                "depends on which others are in its batch. Track them, or normalise by "
+                "example (GroupNorm, LayerNorm)."
+            )
+            return
+
+
 def _check_logits(module: nn.Module, output: Any, n: int) -> None:
     shape = tuple(getattr(output, "shape", ()))
     if len(shape) != 2 or shape[0] != n or shape[1] < 2:

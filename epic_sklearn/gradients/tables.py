@@ -99,6 +99,11 @@ def default_classifier(X: Any) -> Any:
         )
     else:  # of numbers, or refused
         values = np.asarray(None if issparse(X) else X)
+        if values.dtype.kind in "mM":
+            raise TypeError(
+                f"X has dtype {values.dtype}; give a DataFrame, whose dates are "
+                "encoded, or numbers."
+            )
         is_plain = values.dtype.kind != "f" or not np.isnan(values).any()
     if is_plain:
         return logistic

@@ -94,6 +94,13 @@ DropSchedule
 
     def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:
         """Take over which examples the net's training loader visits."""
+        if isinstance(net.criterion_, nn.BCEWithLogitsLoss | nn.BCELoss):
+            raise ValueError(
+                f"EPICCallback got a net of one output (its criterion is "
+                f"{type(net.criterion_).__name__}); gradients are those of one logit "
+                "a class: give the module two outputs, in a NeuralNetClassifier with "
+                "criterion=torch.nn.CrossEntropyLoss."
+            )
         self._net_ = net
         if self.sampler_ is None:
             self._seen_, self._given_ = digest_of(X), X

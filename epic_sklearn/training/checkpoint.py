@@ -9,7 +9,7 @@ from functools import partial
 from inspect import isroutine
 from numbers import Integral
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,14 @@ def _those(callbacks: list[tuple[str, Any]], kind: type[Callback]) -> list[Any]:
     return [callback for _, callback in callbacks if isinstance(callback, kind)]
 
 
+def contents(cell: CellType) -> Any:
+    """Give what a closure's cell holds, None while it holds nothing."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
 def told(value: Any) -> str:
     """Tell a setting by what it does, as far as that can be told in another process.
 
@@ -71,7 +79,7 @@ def told(value: Any) -> str:
     if isinstance(value, partial):
         parts: list[Any] = [value.func, *value.args, *sorted(value.keywords.items())]
     elif isinstance(value, FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        cells = [contents(cell) for cell in value.__closure__ or ()]
         code, named = value.__code__, sorted((value.__kwdefaults__ or {}).items())
         held = [*(value.__defaults__ or ()), *named, *cells]
         parts = [code.co_code.hex(), code.co_names, *code.co_consts, *held]

@@ -277,6 +277,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
     def _check_module(self, module: nn.Module, data: Any, start: EpochStart) -> None:
         """Say which gradients are taken, which a module may turn out not to have."""
         few = first_two(data)
+        warn_of_batch_statistics(module)
         start.extractor = extractor_for(self.rule, self.gradients, module, few)
         self._kind_: type[GradientExtractor] = start.extractor
         if isinstance(data, CodedItems):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from .._utils import learned_nothing, warn_user
@@ -44,6 +44,17 @@ def gradients_for(rule: Rule | None, gradients: str | None) -> str:
     advice = f"gradients is {gradients!r}; set gradients='last_layer', or None."
     refuse_what_lacks(rule, EXTRACTORS[gradients].gives, advice)
     return gradients
+
+
+def refuse_validation(callbacks: list[Any] | None) -> None:
+    """Refuse early stopping by examples that are set aside: there are none."""
+    for callback in callbacks or []:
+        watched = getattr(callback, "monitor", None)
+        if isinstance(callback, EarlyStopping) and str(watched).startswith("valid"):
+            raise ValueError(
+                f"EarlyStopping watches {watched!r}, and all examples are trained on; "
+                "give EarlyStopping(monitor='train_loss')."
+            )
 
 
 N_HIDDEN = 100

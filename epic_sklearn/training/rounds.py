@@ -30,7 +30,7 @@ from ..gradients.items import (
     like,
     varies,
 )
-from ..gradients.modules import forward
+from ..gradients.modules import forward, warn_of_batch_statistics
 from ..report import Case, Reviewable, probabilities_of
 from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
@@ -172,6 +172,7 @@ class EPICRounds(Reviewable, BaseEstimator):
         """Begin an epoch: drop what the rule flags if a round is due."""
         sampler = self._bound
         if self._kind_ is None:  # what is wrong shows now, and not after the warmup
+            warn_of_batch_statistics(module)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # two rows tell no order of columns
                 self._extract(module, loader, np.arange(2))

@@ -290,6 +290,11 @@ see DropSchedule
 
         Examples of other values are refused as well, where they can be told.
         """
+        if missing := self.state_dict().keys() - state.keys():
+            raise ValueError(
+                f"The saved state lacks {', '.join(sorted(missing))}; give what an "
+                "EPICSubsetSampler's state_dict gave."
+            )
         self._check_seen(state["seen"])
         self.schedule.load_state_dict(to_arrays(state["schedule"]))
         self.schedule.seen = self.schedule.seen or state["seen"]

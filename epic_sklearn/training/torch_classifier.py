@@ -37,7 +37,7 @@ from .batches import (
     weights_of,
 )
 from .checkpoint import RunCheckpoint, describe_run, has_stopped
-from .net import EpochStart, LogitNet, losses_of, make_module
+from .net import EpochStart, LogitNet, losses_of, make_module, refuse_validation
 from .sampler import EpochOrder
 
 
@@ -280,6 +280,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
                 f"optimizer_params has an 'lr', which would hold in place of lr="
                 f"{self.lr}; give the learning rate as lr."
             )
+        refuse_validation(self.callbacks)
 
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, np.ndarray]:
         """Validate; examples, classes and codes of the labels, read where not given."""
