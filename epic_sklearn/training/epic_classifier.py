@@ -19,7 +19,7 @@ from ..epochs import Epochs
 from ..frames import index_of
 from ..gradients import EXTRACTORS, GradientExtractor
 from ..gradients.items import digest_of, is_dataset
-from ..gradients.modules import forward
+from ..gradients.modules import forward, warn_of_batch_statistics
 from ..report import Reviewable
 from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
