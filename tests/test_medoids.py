@@ -2,15 +2,18 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from math import ceil
 
 import numpy as np
 import pytest
+import torch
 from apricot import FacilityLocationSelection
 from scipy.spatial.distance import cdist
 from sklearn import config_context
 from sklearn.metrics import pairwise_distances
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from epic_sklearn import OuterProductGradients, find_medoids
 from epic_sklearn._utils import resolve_seed
@@ -356,6 +359,26 @@ def test_bad_input_says_what_was_given(change, message):
 def test_factors_of_different_length_are_refused():
     with pytest.raises(ValueError, match="errors has 2 rows and inputs 3"):
         OuterProductGradients(np.zeros((2, 1)), np.zeros((3, 1)))
+
+
+def test_classes_side_by_side_leave_the_libraries_their_threads(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    gradients = np.random.RandomState(0).dirichlet(np.full(10, 0.3), 3000)
+    y = np.arange(3000) % 3
+    pools = ThreadpoolController().select(user_api="blas")
+
+    def threads():
+        return [pool["num_threads"] for pool in pools.info()]
+
+    with threadpool_limits(2, "blas"):
+        before = threads()
+        with ThreadPoolExecutor(3) as several:
+            found = list(several.map(find_medoids, [gradients] * 6, [y] * 6))
+        assert threads() == before
+    whole = [find_medoids(gradients[y == c], y[y == c]).indices for c in range(3)]
+    rows = [np.flatnonzero(y == c)[chosen] for c, chosen in enumerate(whole)]
+    for medoids in found:
+        np.testing.assert_array_equal(medoids.indices, np.concatenate(rows))
 
 
 def test_import_and_fits_leave_torchs_threads_as_the_user_set_them():

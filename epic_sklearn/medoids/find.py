@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cached_property, partial
 from math import ceil
 from numbers import Integral, Real
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -210,7 +211,7 @@ def find_medoids_within(
             fit = int(memory_limit() / (4 * largest**2))
             n_jobs = max(1, min(n_threads, len(groups), fit))
             if n_threads > 1:
-                side_by_side = products_in_one_thread()
+                side_by_side = ONE_THREAD_A_PRODUCT
         n_threads //= n_jobs
     how = (metric, optimizer, seed, n_threads)
     # Gradients travel inside their task: joblib's dask backend puts arrays that are
@@ -224,15 +225,35 @@ def find_medoids_within(
     return join_groups(groups, found, is_exact=len(groups) == len(np.unique(codes)))
 
 
-@cache
-def thread_pools() -> ThreadpoolController:
-    """Find the thread pools of loaded libraries, once: it takes a while."""
-    return ThreadpoolController()
+class OneThreadAProduct:
+    """Keep threads that make products side by side from each asking for all cores.
+
+    A context; where several threads of a process are in it, the last one out gives the
+    libraries their threads back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._n_inside = Lock(), 0
+        self._limits: Any = None
+
+    @cached_property
+    def _pools(self) -> ThreadpoolController:
+        return ThreadpoolController()  # which takes a while
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_inside == 0:
+                self._limits = self._pools.limit(limits=1, user_api="blas")
+            self._n_inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                self._limits.restore_original_limits()
 
 
-def products_in_one_thread() -> AbstractContextManager:
-    """Keep threads that make products side by side from each asking for all cores."""
-    return thread_pools().limit(limits=1, user_api="blas")
+ONE_THREAD_A_PRODUCT = OneThreadAProduct()
 
 
 def choose_in_group(
