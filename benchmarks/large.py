@@ -21,7 +21,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from benchmarks.selection import layer_inputs, peak_memory
 from epic_sklearn import find_medoids
@@ -118,7 +117,6 @@ def main() -> None:
     parser.add_argument("--max-class-size", type=int, default=20_000)
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2])
     args = parser.parse_args()
-    torch.set_num_threads(1)
     if args.what == "million":
         million(args.rows)
     elif args.what == "memory-map":

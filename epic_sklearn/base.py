@@ -49,6 +49,7 @@ from .validation import (
     label_array,
     refuse_masked,
     refuse_other_order,
+    to_numpy,
 )
 
 # Rows whose distances to a class are held at a time.
@@ -100,11 +101,6 @@ def refuse_lazy(**given: Any) -> None:
                 f"{name} is a {'lazy ' * is_lazy}{kind} of {library}, whose rows "
                 f"cannot be taken one by one; give {name}.{way}."
             )
-
-
-def to_numpy(values: Any) -> Any:
-    """Bring a torch tensor, wherever it lies, to numpy; leave the rest."""
-    return values.detach().cpu().numpy() if hasattr(values, "detach") else values
 
 
 def take_rows(X: Any, rows: np.ndarray) -> Any:

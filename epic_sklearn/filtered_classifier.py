@@ -34,7 +34,6 @@ from .base import (
     keep_of_codes,
     refuse_lazy,
     take_rows,
-    to_numpy,
 )
 from .filters import EPICFilter
 from .frames import as_frame, index_of
@@ -46,6 +45,7 @@ from .validation import (
     label_array,
     refuse_masked,
     refuse_other_order,
+    to_numpy,
     warn_of_classes,
 )
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from .base import refuse_lazy, take_rows, to_numpy, warn_if_nothing_learned
+from .base import refuse_lazy, take_rows, warn_if_nothing_learned
 from .frames import index_of
 from .gradients import Gradients, check_gradients
 from .gradients.features import inner_products, unit_gradients
@@ -32,7 +32,7 @@ from .gradients.items import (
 from .gradients.modules import forward
 from .report import write_trace
 from .training.remember import states_of
-from .validation import check_labels, label_array, refuse_other_order
+from .validation import check_labels, label_array, refuse_other_order, to_numpy
 
 BLOCK = 2048  # training rows looked at together
 FEW = 256  # that are tried before any long work

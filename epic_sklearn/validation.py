@@ -17,6 +17,18 @@ from ._utils import warn_user
 
 # Examples of a class from which one that is isolated can be told from a rare one.
 FEWEST = 11
+
+
+def to_numpy(values: Any) -> Any:
+    """Bring a torch tensor, wherever it lies, to numpy; leave the rest."""
+    if not hasattr(values, "detach"):
+        return values
+    values = values.detach().cpu()
+    if str(values.dtype) == "torch.bfloat16":  # which numpy does not have
+        values = values.float()
+    return values.numpy()
+
+
 DIGESTED_AT_A_TIME = 2**20
 NUMBERS = "fiub"
 
@@ -34,7 +46,7 @@ def _parts(value: Any) -> Iterator[np.ndarray]:
         is_matrix = columns and all(c.dtype.kind in NUMBERS for c in columns)
         yield from [np.column_stack(columns)] if is_matrix else columns
     else:
-        value = value.detach().cpu() if hasattr(value, "detach") else value
+        value = to_numpy(value)
         try:
             yield np.atleast_1d(np.asarray(value))
         except ValueError:  # a list of lists of different lengths

@@ -285,6 +285,24 @@ def test_labels_that_skorch_cannot_train_on_are_refused_with_the_way_out(labels)
         net.fit(X, np.array(labels)[y % 2])
 
 
+@pytest.mark.filterwarnings("ignore:EPICCallback's warmup is 20")
+@pytest.mark.parametrize("rows", [slice(45, None), np.arange(45)[::-1]])
+def test_training_does_not_go_on_with_other_rows(rows):
+    X, y = problem()
+    net = NeuralNetClassifier(
+        make_net(),
+        criterion=nn.CrossEntropyLoss,
+        max_epochs=4,
+        train_split=None,
+        verbose=0,
+        callbacks=[("epic", EPICCallback(warmup=20))],
+    )
+    net.fit(X[:45], y[:45]).partial_fit(X[:45], y[:45])
+    with pytest.raises(ValueError, match="Training began with other examples"):
+        net.partial_fit(X[rows], y[rows])
+    net.fit(X[rows], y[rows])  # anew
+
+
 def test_a_net_of_one_output_is_refused_before_training():
     X, y = problem()
     net = NeuralNetBinaryClassifier(

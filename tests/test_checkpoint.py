@@ -267,6 +267,28 @@ def test_a_run_does_not_go_on_with_other_items(tmp_path):
         TorchClassifier(make, max_epochs=3, **how).fit(TensorDataset(-X, y))
 
 
+def net_that(apply):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(4, 3)
+
+        forward = apply
+
+    return Net
+
+
+def test_a_run_does_not_go_on_with_another_forward(tmp_path):
+    data = load_iris(return_X_y=True)
+    how = {"checkpoint": tmp_path / "run.pt", "random_state": 0}
+    for n in (1, 2):
+        same = net_that(lambda self, x: self.head(x))
+        TorchClassifier(same, max_epochs=n, **how).fit(*data)
+    other = net_that(lambda self, x: self.head(x).tanh())
+    with pytest.raises(ValueError, match="it differs in: forward"):
+        TorchClassifier(other, max_epochs=3, **how).fit(*data)
+
+
 def test_settings_are_told_alike_in_every_process():
     code = (
         "import numpy as np\n"

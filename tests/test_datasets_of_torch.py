@@ -208,6 +208,31 @@ def test_a_layer_that_gives_the_logits_at_first_only_is_met_before_training():
         EPICClassifier(Scaled(), gradients="last_layer", max_epochs=4).fit(X, Y)
 
 
+@pytest.mark.parametrize("kind", [torch.int64, torch.bfloat16])
+def test_items_of_any_kind_of_number_train_and_are_predicted_as_arrays(kind):
+    X = torch.arange(60).reshape(20, 3) % 7
+    y = X[:, 0] > 3
+    embedding = nn.Embedding(7, 4)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.head = embedding, nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.head(self.embedding(x.long()).mean(dim=1))
+
+    class Strict(Net):
+        def forward(self, x):
+            assert kind is torch.bfloat16 or x.dtype is torch.int64
+            return super().forward(x)
+
+    data = TensorDataset(X.to(kind), y.long())
+    model = TorchClassifier(Strict, max_epochs=1, random_state=0).fit(data)
+    expected = model.predict(data)
+    np.testing.assert_array_equal(model.predict(X.numpy()), expected)
+
+
 class Noisy(Dataset):
     """Items that draw from the global random numbers, and that nothing can pickle."""
 

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.datasets import make_blobs
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
@@ -363,6 +364,17 @@ def test_bad_data_are_refused_before_anything_is_trained(estimator, case):
     X, y, params, message = BAD_DATA[case]
     with pytest.raises(ValueError, match=message):
         estimator(NeverFitted()).fit(X, y, **params)
+
+
+def test_weights_reach_the_last_step_of_a_pipeline(data):
+    X, y = data
+    weights = np.random.RandomState(0).rand(len(y))
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    found = EPICFilter(model).fit(X, y, sample_weight=weights)
+    theirs = model.fit(X, y, logisticregression__sample_weight=weights)
+    expected = EPICFilter(FrozenEstimator(theirs)).fit(X, y)
+    np.testing.assert_array_equal(found.keep_, expected.keep_)
+    np.testing.assert_allclose(found.isolation_score_, expected.isolation_score_)
 
 
 @pytest.mark.parametrize("kind", ["datetime64[D]", "timedelta64[s]"])

@@ -344,6 +344,33 @@ def test_a_perceptron_of_sparse_rows_has_the_gradients_of_dense_ones(kind):
     np.testing.assert_allclose(sparse, dense)
 
 
+class ByName(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(input=x)
+
+
+def test_a_last_layer_may_be_called_by_name():
+    X, y = load_iris(return_X_y=True)
+    net = ByName()
+    named, plain = (LastLayerGradients(module)(X, y) for module in (net, net.head))
+    np.testing.assert_array_equal(named.toarray(), plain.toarray())
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+def test_probabilities_of_one_column_are_refused_with_the_way_out(shape):
+    with pytest.raises(ValueError, match=r"give .*np.c_\[1 - p, p\]"):
+        logit_gradients(np.full(shape, 0.5), np.array([0, 1, 1]))
+
+
+def test_gradients_in_bfloat16_are_taken_as_they_are():
+    given = torch.tensor([[0.5, -0.25], [1.0, 3.0]], dtype=torch.bfloat16)
+    np.testing.assert_array_equal(check_gradients(given, 2), given.float().numpy())
+
+
 def trained_net():
     X, y = load_iris(return_X_y=True)
     X = X.astype(np.float32)

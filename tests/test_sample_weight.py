@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sklearn
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_validate
@@ -96,6 +97,14 @@ def test_equal_weights_are_none_and_batches_without_weight_teach_nothing():
     few[[10, 70, 130]] = 1
     model = TorchClassifier(**{**OPTIONS, "batch_size": 1, "lr": 0.01}).fit(X, Y, few)
     assert model.score(X, Y) > 0.7
+
+
+def test_labels_that_the_loss_ignores_have_no_weight():
+    loss = nn.CrossEntropyLoss(ignore_index=1)
+    model = TorchClassifier(nn.Linear(4, 3), criterion=loss, **OPTIONS)
+    plain = clone(model).fit(X, Y).predict_proba(X)
+    equal = clone(model).fit(X, Y, sample_weight=np.full(len(Y), 3.0)).predict_proba(X)
+    np.testing.assert_allclose(equal, plain, atol=1e-6)
 
 
 def test_rules_judge_gradients_without_weights():

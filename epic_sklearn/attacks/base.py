@@ -18,9 +18,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 from tqdm import tqdm
 
 from .._utils import DocLinks, RandomState
-from ..base import to_numpy
 from ..metrics import equal_labels
-from ..validation import refuse_masked
+from ..validation import refuse_masked, to_numpy
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]

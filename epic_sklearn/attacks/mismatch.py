@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..base import to_numpy
 from ..gradients.modules import apply, evaluation_mode
 from ..metrics import equal_labels
+from ..validation import to_numpy
 from .base import Array, place
 
 

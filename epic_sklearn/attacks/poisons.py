@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 
 from .._utils import RandomState, resolve_seed
-from ..base import to_numpy
 from ..metrics import equal_labels
+from ..validation import to_numpy
 
 ArrayOrTensor = TypeVar("ArrayOrTensor", npt.NDArray[Any], torch.Tensor)
 

@@ -20,13 +20,13 @@ from torch import nn
 from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed
-from ..base import is_text, refuse_lazy, take_rows, to_numpy
+from ..base import is_text, refuse_lazy, take_rows
 from ..gradients.items import is_dataset, refuse_items
 from ..gradients.last_layer import final_model
 from ..gradients.modules import Body
 from ..metrics import equal_labels
 from ..training import TorchClassifier
-from ..validation import check_labels, label_array, refuse_other_order
+from ..validation import check_labels, label_array, refuse_other_order, to_numpy
 from .base import PerturbingAttack, check_examples
 from .data_alone import LabelFlip, LookAlikes
 from .features import FeatureAttack, features_of

@@ -12,7 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import softmax
+from sklearn import get_config
 from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -71,9 +73,10 @@ def logit_gradients(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def _check_probabilities(probabilities: np.ndarray, codes: np.ndarray) -> None:
-    if probabilities.ndim != 2:
+    if probabilities.ndim != 2 or probabilities.shape[1] < 2:
         raise ValueError(
-            f"probabilities have shape {probabilities.shape}; give (n, n_classes)."
+            f"probabilities have shape {probabilities.shape}; give (n, n_classes), of "
+            "two classes np.c_[1 - p, p]."
         )
     n, n_columns = probabilities.shape
     is_column = codes.shape == (n,) and codes.dtype.kind in "iu"
@@ -173,6 +176,14 @@ class GradientExtractor(DocLinks, BaseEstimator):
         if classifier is None:
             classifier = default_classifier(X)
         self._check_classifier(classifier)
+        routes = get_config()["enable_metadata_routing"]
+        if (
+            type(classifier) is Pipeline
+            and "sample_weight" in fit_params
+            and not routes
+        ):
+            last, _ = classifier.steps[-1]
+            fit_params[f"{last}__sample_weight"] = fit_params.pop("sample_weight")
         self.classifier_ = clone(classifier).fit(X, y, **fit_params)
         self.classes_ = self.classifier_.classes_
         return self

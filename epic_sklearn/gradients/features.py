@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_array
 
-from ..validation import refuse_masked
+from ..validation import refuse_masked, to_numpy
 
 BLOCK = 4096  # rows added up at a time
 
@@ -104,8 +104,7 @@ def _n_not_finite(features: np.ndarray) -> int:
 def _as_floats(values: Any) -> np.ndarray:
     """Array of real numbers, as precise as given, at least float32."""
     refuse_masked(gradients=values)
-    if hasattr(values, "detach"):  # a torch tensor
-        values = values.detach().cpu().numpy()
+    values = to_numpy(values)
     if hasattr(values, "toarray"):  # a scipy sparse array
         values = values.toarray()
     if hasattr(values, "iloc"):  # nullable columns would become objects

@@ -77,7 +77,10 @@ class Head:
     def __enter__(self) -> Self:
         self._eagerly = _eagerly(self.module)
         self._eagerly.__enter__()
-        self._hooks = [layer.register_forward_hook(self._note) for layer in self.layers]
+        self._hooks = [
+            layer.register_forward_hook(self._note, with_kwargs=True)
+            for layer in self.layers
+        ]
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -85,12 +88,15 @@ class Head:
             hook.remove()
         self._eagerly.__exit__(*error)
 
-    def _note(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def _note(
+        self, layer: nn.Module, args: tuple[Any, ...], named: Any, output: Any
+    ) -> None:
         assert isinstance(layer, nn.Linear)
+        x = args[0] if args else named["input"]
         # Outputs for each token are large: one of each width, the last, is held.
         key = layer if output.ndim == 2 else layer.out_features
         # A copy: what comes after may change it in place.
-        self._calls[key] = (layer, args[0].clone(), output)
+        self._calls[key] = (layer, x.clone(), output)
 
     def take(self, logits: torch.Tensor) -> torch.Tensor:
         """Keep and give the inputs of the layer that gave these logits (n, C)."""

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d
 
-from ..base import is_dataframe, take_rows, to_numpy
+from ..base import is_dataframe, take_rows
 from ..gradients.items import in_memory, inputs_and_labels, is_dataset, items_of
+from ..validation import to_numpy
 from ._case import as_text, shortened
 
 N_VALUES = 12

@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import is_dataframe, to_numpy
+from ..base import is_dataframe
 from ..frames import RowsToFrame, index_of
 from ..gradients import EXTRACTORS, Gradients, check_gradients
 from ..gradients.items import (
@@ -28,7 +28,7 @@ from ..gradients.items import (
     take_items,
 )
 from ..schedule import DropSchedule
-from ..validation import plain, refuse_other_order
+from ..validation import plain, refuse_other_order, to_numpy
 from ._case import Case, probabilities_of
 from ._decisions import read_decisions
 from ._write import check_path, write_page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -95,13 +96,23 @@ class CodedItems(Dataset):
         x = without_texts(x)  # of which skorch counts the letters
         return x, *(torch.as_tensor(part[list(rows)]) for part in with_it)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape (n, ...) of all inputs; (n,) where an input has several entries."""
+    @cached_property
+    def _first(self) -> Any:
         x = without_texts(inputs_and_labels(self.items[0])[0])
         if isinstance(x, Mapping) and len(x) == 1:
             (x,) = x.values()
-        return len(self), *getattr(x, "shape", ())
+        return x
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (n, ...) of all inputs; (n,) where an input has several entries."""
+        return len(self), *getattr(self._first, "shape", ())
+
+    @property
+    def are_integers(self) -> bool:
+        """Whether an input is of whole numbers, which are not cast: an index, say."""
+        x = self._first
+        return isinstance(x, torch.Tensor) and not x.is_floating_point()
 
     def loader(self, batch_size: int, n: int | None = None) -> DataLoader:
         """Batches of the first n items, of all where n is None."""

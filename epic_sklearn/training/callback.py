@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Sampler, Subset
 
 from .._utils import resolve_seed, warn_user
 from ..gradients.items import digest_of
+from ..validation import digest, to_numpy
 from .batches import logits_of_net, refuse_sampler, training_loader
 from .rounds import EPICRounds
 
@@ -92,7 +93,9 @@ DropSchedule
         self._taken_over_: dict[str, Any] | None = None
         return self
 
-    def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, net: Any, X: Any = None, y: Any = None, **kwargs: Any
+    ) -> None:
         """Take over which examples the net's training loader visits."""
         if isinstance(net.criterion_, nn.BCEWithLogitsLoss | nn.BCELoss):
             raise ValueError(
@@ -102,8 +105,12 @@ DropSchedule
                 "criterion=torch.nn.CrossEntropyLoss."
             )
         self._net_ = net
+        now = digest_of(X), digest(to_numpy(y)) if hasattr(y, "dtype") else None
         if self.sampler_ is None:
-            self._seen_, self._given_ = digest_of(X), X
+            self._seen_, self._given_ = now[0], X
+            self._began_with_ = now
+        else:
+            _refuse_other_data(now, self._began_with_)
         _refuse_other_samplers(net)
         warmup = self.warmup
         is_late = (1 if warmup is None else warmup) >= net.max_epochs
@@ -179,6 +186,17 @@ class _LateSampler(Sampler[int]):
 
     def __len__(self) -> int:
         return len(self.callback._bound)
+
+
+def _refuse_other_data(now: tuple, before: tuple) -> None:
+    """Refuse to go on with other examples, or labels, by their digests if they are."""
+    pairs = zip(now, before, strict=True)
+    if any(None not in pair and len({*pair}) > 1 for pair in pairs):
+        raise ValueError(
+            "Training began with other examples, or in another order, and rows are "
+            "dropped by number; go on with the same, or call fit (warm_start=False) to "
+            "start anew."
+        )
 
 
 def _refuse_other_samplers(net: Any) -> None:

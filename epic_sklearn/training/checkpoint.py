@@ -122,6 +122,7 @@ def describe_run(
         "estimator": type(estimator).__name__,
         "module": str(net.module),
         "attributes": digest(np.array(list(map(told, net.module.modules())))),
+        "forward": digest(np.array(list(map(_told_forward, net.module.modules())))),
         "initial weights": digest(*initial),
         "criterion": f"{told(loss)}, {loss.weight}",
         "random_state": str(seed) if isinstance(seed, Integral) else "not fixed",
@@ -135,6 +136,12 @@ def describe_run(
         "y": digest(codes),
         "sample_weight": "none" if weights is None else digest(weights),
     }
+
+
+def _told_forward(module: nn.Module) -> str:
+    """Tell what a module of the user's own does; torch's are what they are called."""
+    is_theirs = not type(module).__module__.startswith("torch.")
+    return told(type(module).forward) if is_theirs else ""
 
 
 def _told_items(data: Any, seen: str | None) -> str:

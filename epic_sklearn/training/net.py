@@ -21,6 +21,7 @@ from ..gradients.items import varies
 from ..gradients.modules import (
     apply,
     forward,
+    input_dtype,
     refuse_probabilities,
     threads_for,
     torch_threads,
@@ -142,9 +143,10 @@ class LogitNet(NeuralNetClassifier):
         if not isinstance(X, Weighted):
             return super().get_loss(y_pred, y_true, X, **kwargs)
         codes, weights = y_true.to(y_pred.device), X.weights.to(y_pred)
-        total = weights
-        if self.criterion_.weight is not None:  # as torch's own mean has it
-            total = weights * self.criterion_.weight[codes]
+        # As torch's own mean has it.
+        total = weights * (codes != self.criterion_.ignore_index)
+        if self.criterion_.weight is not None:
+            total = total * self.criterion_.weight[codes]
         smallest = torch.finfo(total.dtype).tiny  # all may weigh nothing
         losses = losses_of(self.criterion_, y_pred, codes)
         return (weights * losses).sum() / total.sum().clamp_min(smallest)
@@ -157,6 +159,41 @@ def losses_of(
     criterion = copy.copy(criterion)
     criterion.reduction = "none"
     return criterion(logits, codes)
+
+
+def dtype_of_input(module: nn.Module, X: np.ndarray | CodedItems) -> Any:
+    """Choose what new examples are cast to; integers stay where training had them."""
+    if isinstance(X, CodedItems) and X.are_integers:
+        return "numeric"
+    return np.float64 if input_dtype(module) is torch.float64 else np.float32
+
+
+def check_criterion(
+    loss: nn.CrossEntropyLoss | None, n_classes: int, is_weighted: bool
+) -> None:
+    """Refuse class weights of other classes, and losses that can't be weighted."""
+    if loss is None:
+        return
+    if loss.reduction != "mean":
+        raise ValueError(
+            f"criterion has reduction={loss.reduction!r}; give reduction='mean'."
+        )
+    if loss.weight is not None and len(loss.weight) != n_classes:
+        raise ValueError(
+            f"criterion has {len(loss.weight)} class weights; y has {n_classes} "
+            "classes: give one weight a class, in the order of the sorted labels."
+        )
+    if not is_weighted:
+        return
+    of_classes = torch.ones(n_classes) if loss.weight is None else loss.weight
+    codes = torch.arange(2, device=of_classes.device)
+    shape = losses_of(loss, of_classes.expand(2, -1), codes).shape
+    if shape != (2,):
+        raise ValueError(
+            f"sample_weight is given and criterion, {type(loss).__name__} with "
+            f"reduction='none', gives shape {tuple(shape)} for two examples; let "
+            "it give each example's loss, or leave sample_weight out."
+        )
 
 
 def make_module(

@@ -24,11 +24,17 @@ from torch import nn
 from torch.utils.data import default_convert
 
 from .._utils import DocLinks, RandomState, resolve_seed, warn_user
-from ..base import refuse_lazy, to_numpy
+from ..base import refuse_lazy
 from ..gradients import items
 from ..gradients.items import is_dataset, kept_random, labels_and_digest
-from ..gradients.modules import cast_for, forward, input_dtype
-from ..validation import check_labels, label_array, refuse_other_order, spelled_alike
+from ..gradients.modules import cast_for, forward
+from ..validation import (
+    check_labels,
+    label_array,
+    refuse_other_order,
+    spelled_alike,
+    to_numpy,
+)
 from .batches import (
     CodedItems,
     TrainingCollate,
@@ -37,7 +43,14 @@ from .batches import (
     weights_of,
 )
 from .checkpoint import RunCheckpoint, describe_run, has_stopped
-from .net import EpochStart, LogitNet, losses_of, make_module, refuse_validation
+from .net import (
+    EpochStart,
+    LogitNet,
+    check_criterion,
+    dtype_of_input,
+    make_module,
+    refuse_validation,
+)
 from .sampler import EpochOrder
 
 
@@ -217,14 +230,14 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             torch.manual_seed(seed)
             module = make_module(self.module, data, len(classes), weights)
             self._check_module(module, data, start)
-            self._check_criterion(len(classes), weights is not None)
+            check_criterion(self.criterion, len(classes), weights is not None)
             if isinstance(data, np.ndarray):
                 data = cast_for(module, data)
             # A data set's items go through its own loader's options.
             options = getattr(data, "options", {"of_arrays": True, "weights": weights})
             net = self._make_net(module, start, device, options)
             self._train(net, start.sampler, data, codes, weights)
-        self._dtype = np.float64 if input_dtype(module) is torch.float64 else np.float32
+        self._dtype = dtype_of_input(module, data)
         self.net_, self.classes_ = net, classes
         return self
 
@@ -261,7 +274,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
                 f"Examples have shape {data.shape[1:]}; the classifier was fitted on "
                 f"examples of shape {self._input_shape}."
             )
-        return data
+        return torch.as_tensor(data) if self._dtype == "numeric" else data
 
     @property
     def module_(self) -> nn.Module:
@@ -310,32 +323,6 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
 
     def _check_module(self, module: nn.Module, data: Any, start: EpochStart) -> None:
         """Refuse a module that is of no use; see EPICClassifier."""
-
-    def _check_criterion(self, n_classes: int, is_weighted: bool) -> None:
-        """Refuse class weights of other classes, and losses that can't be weighted."""
-        loss = self.criterion
-        if loss is None:
-            return
-        if loss.reduction != "mean":
-            raise ValueError(
-                f"criterion has reduction={loss.reduction!r}; give reduction='mean'."
-            )
-        if loss.weight is not None and len(loss.weight) != n_classes:
-            raise ValueError(
-                f"criterion has {len(loss.weight)} class weights; y has {n_classes} "
-                "classes: give one weight a class, in the order of the sorted labels."
-            )
-        if not is_weighted:
-            return
-        of_classes = torch.ones(n_classes) if loss.weight is None else loss.weight
-        codes = torch.arange(2, device=of_classes.device)
-        shape = losses_of(loss, of_classes.expand(2, -1), codes).shape
-        if shape != (2,):
-            raise ValueError(
-                f"sample_weight is given and criterion, {type(loss).__name__} with "
-                f"reduction='none', gives shape {tuple(shape)} for two examples; let "
-                "it give each example's loss, or leave sample_weight out."
-            )
 
     def _make_net(
         self, module: nn.Module, start: EpochStart, device: str, options: dict[str, Any]
