@@ -4,7 +4,7 @@
     python -m benchmarks.large memory-map --rows 10000000 --max-class-size 1000
     python -m benchmarks.large workers --rows 100000         # needs the dask extra
 
-Gradients are 64 wide, float32. Seconds are of the processor, of one thread. Workers
+Gradients are 64 wide, float32. Seconds are of the processor and by the clock. Workers
 also have theirs: of the one that worked longest, which is what the clock would show on
 as many idle cores, and of the process that sends and collects. MiB are the peak of this
 process's own memory less what it held before, without pages of the file that is mapped.
