@@ -111,7 +111,7 @@ class TraceDisplay:
                     how = {"ha": "center", "va": "center", "fontsize": "x-small"}
                     ax.text(0.5, 0.5, panel, **how)
                 else:
-                    ax.imshow(panel, cmap="gray_r", vmin=0, vmax=1)
+                    ax.imshow(panel, cmap="gray", vmin=0, vmax=1)
                 ax.set_title(title, fontsize="small")
                 ax.set(xticks=[], yticks=[])
                 if is_marked:
