@@ -147,12 +147,11 @@ def test_trained_module_gets_a_new_last_layer_on_frozen_features():
         DIGITS,
         OF_DIGITS,
         BullseyePolytope(10, eps=0.5, n_steps=50),
-        defences=[EPICFilter(rule=FarNeighbors())],
+        defences=iter([EPICFilter(rule=FarNeighbors())]),
         n_targets=1,
         random_state=0,
     )
-    name = "EPICFilter(rule=FarNeighbors())"
-    assert list(report.outcomes)[:2] == ["undefended", name]
+    assert list(report.outcomes)[:2] == ["undefended", "EPICFilter"]
     (poisons,) = report.poisons
     assert poisons.examples.shape == (10, 64)  # pixels, not features
     assert poisons.loss[-1] < 0.1 * poisons.loss[0]

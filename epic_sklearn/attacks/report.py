@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -85,7 +85,8 @@ def attack_report(
         :class:`~epic_sklearn.attacks.LookAlikes` and
         :class:`~epic_sklearn.attacks.LabelFlip` need neither.
     defences : dict or list, default=None
-        Filters, which are put before `model`, and whole classifiers, by name.
+        Filters, which are put before `model`, and whole classifiers, by name. In a
+        list by class, or by all that they were given where a class is there twice.
     test : tuple of (X_test, y_test), default=None
         Clean rows to draw targets from and to measure accuracy on. None splits off
         a quarter.
@@ -126,6 +127,8 @@ def attack_report(
     """
     seed = resolve_seed(random_state)
     model, extractor = _victim(model, attack, feature_extractor)
+    if isinstance(defences, Iterator):  # read twice
+        defences = list(defences)
     arms_of(model, defences)  # refuses what is no defence
     X, y, X_test, y_test = _split(X, y, test, seed)
     if isinstance(attack, PerturbingAttack):

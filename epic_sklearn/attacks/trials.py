@@ -166,7 +166,12 @@ def arms_of(model: Any, defences: Any) -> dict[str, Any]:
     if isinstance(defences, Mapping):
         named = [(str(name), given) for name, given in defences.items()]
     else:
-        named = [(" ".join(str(given).split()), given) for given in defences or ()]
+        defences = list(defences or ())
+        kinds = [type(given).__name__ for given in defences]
+        named = [
+            (kind if kinds.count(kind) == 1 else " ".join(str(given).split()), given)
+            for kind, given in zip(kinds, defences, strict=True)
+        ]
     arms = {UNDEFENDED: without_defence(model)}
     if arms[UNDEFENDED] is not model:
         arms[type(model).__name__] = model
