@@ -8,7 +8,7 @@ import torch
 from benchmark_problem import tiny_net
 from torch import nn
 
-from benchmarks.nets import OneCycle, resnet18
+from benchmarks.nets import OneCycle, Whitening, fast_net, half_resnet18, resnet18
 from benchmarks.perturbations import (
     AdversarialPoisoning,
     friendly_noise,
@@ -109,3 +109,25 @@ def test_resnet_has_the_usual_size():
     assert net(torch.rand(2, 3, 32, 32)).shape == (2, 512)
     n_parameters = sum(p.numel() for p in net.parameters())
     assert n_parameters + 512 * 10 + 10 == 11_173_962  # of the CIFAR ResNet-18
+
+
+def test_whitened_patches_are_uncorrelated_and_later_batches_change_nothing():
+    layer = Whitening()
+    images = torch.rand(8, 1, 32, 32).expand(-1, 3, -1, -1) + 0.1 * torch.rand(
+        8, 3, 32, 32
+    )
+    images = images - images.mean()
+    white = layer(images)[:, :12].transpose(0, 1).flatten(1)
+    torch.testing.assert_close(
+        white @ white.T / white.shape[1], torch.eye(12), atol=0.3, rtol=0
+    )
+    filters = layer.filters.clone()
+    layer(5 * images)
+    torch.testing.assert_close(layer.filters, filters)
+
+
+@pytest.mark.parametrize(("make", "width"), [(fast_net, 256), (half_resnet18, 512)])
+def test_nets_of_the_gpu_scenarios_give_their_activations(make, width):
+    net = make()
+    assert net(torch.rand(2, 3, 32, 32)).shape == (2, width)
+    assert net.eval()(torch.rand(1, 3, 32, 32)).dtype is torch.float32
