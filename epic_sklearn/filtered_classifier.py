@@ -220,7 +220,7 @@ class FilteredClassifier(
             fit_params["sample_weight"] = check_weights(sample_weight, X)
         params = self._route(fit_params).classifier.fit
         X, y, classifier = to_numpy(X), to_numpy(y), clone(self._classifier(X))
-        return self._fit_classifier(classifier, X, y, self.keep_, params)
+        return self._fit_classifier(classifier, X, y, detector.keep_, params)
 
     def _fit_classifier(
         self, classifier: Any, X: Any, y: Any, keep: np.ndarray, params: dict[str, Any]

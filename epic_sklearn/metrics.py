@@ -13,6 +13,8 @@ from scipy.stats import binomtest
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import _num_samples
 
+from .validation import refuse_other_order
+
 # Labels of different kinds are never equal: a silent 0% attack success rate.
 _KINDS: dict[str, Any] = {
     "numbers": (Number, np.bool_),
@@ -84,6 +86,7 @@ def attack_success_rate(y_pred: npt.ArrayLike, adversarial_label: Any) -> float:
     >>> attack_success_rate(["cat", "dog", "cat", "cat"], "cat")
     0.75
     """
+    refuse_other_order(y_pred=y_pred, adversarial_label=adversarial_label)
     predicted = np.asarray(y_pred)
     if predicted.ndim != 1:
         raise ValueError(
@@ -152,6 +155,7 @@ def as_mask(rows: npt.ArrayLike, n: int, name: str) -> npt.NDArray[np.bool_]:
 def _masks(
     keep: npt.ArrayLike, poison_indices: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    refuse_other_order(keep=keep, poison_indices=poison_indices)
     kept = check_column(keep, "keep", kinds="b", a="bool")
     is_poison = as_mask(poison_indices, len(kept), "poison_indices")
     if not is_poison.any():

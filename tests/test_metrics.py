@@ -109,6 +109,17 @@ def test_masks_and_indices_are_checked(metric, keep, poison_indices, message):
         metric(keep, poison_indices)
 
 
+def test_masks_in_another_order_are_refused():
+    keep = pd.Series([False, True, True], index=["a", "b", "c"])
+    poisons = ~keep
+    assert poison_recall(keep, poisons) == 1
+    with pytest.raises(ValueError, match="poison_indices has the index of keep in an"):
+        poison_recall(keep, poisons[::-1])
+    read = pd.Series(["x", "y", "z"], index=["a", "b", "c"])
+    with pytest.raises(ValueError, match="adversarial_label has the index of y_pred"):
+        attack_success_rate(read, read[::-1])
+
+
 def test_retention_needs_a_clean_example():
     with pytest.raises(ValueError, match="all 2 examples"):
         clean_retention([True, False], [0, 1])

@@ -618,3 +618,14 @@ def test_bad_records_are_refused(records, message):
 def test_bad_quantities_are_refused():
     with pytest.raises(ValueError, match=r"'x' parameter .* Got 'accuracy'"):
         TradeoffDisplay.from_predictions(COLUMNS, x="accuracy")
+
+
+@pytest.mark.parametrize("display", [DropHistoryDisplay, ClusterSizeDisplay])
+def test_labels_and_poisons_in_another_order_are_refused(display):
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    detector = EPICFilter(rule=IsolatedMedoids()).fit(X, y)
+    display.from_estimator(detector, y=y)
+    with pytest.raises(ValueError, match="y has the index of fitted in another order"):
+        display.from_estimator(detector, y=y[::-1])
+    with pytest.raises(ValueError, match="poison_indices has the index of fitted"):
+        display.from_estimator(detector, poison_indices=(y == 0)[::-1])

@@ -61,6 +61,23 @@ def test_a_file_says_the_same_as_a_mapping_however_a_spreadsheet_saved_it(
         np.testing.assert_array_equal(masks[-1], by_hand.keep_)
 
 
+@pytest.mark.parametrize("label", ["setosa", " Setosa", "", "what Excel made of it"])
+def test_a_line_may_say_its_rows_label(tmp_path, detector, label):
+    fit = fit_id(detector._schedule)
+    path = tmp_path / "decisions.csv"
+    path.write_text(f"row,decision,fit,label\n3,drop,{fit},{label}\n")
+    assert not detector.apply_decisions(path).keep_[3]
+
+
+def test_row_numbers_moved_against_their_lines_are_refused(tmp_path, detector):
+    fit = fit_id(detector._schedule)
+    path = tmp_path / "decisions.csv"
+    path.write_text(f"row,decision,fit,label\n3,drop,{fit},virginica\n")
+    with pytest.raises(ValueError, match="class 'setosa', and its line says 'virginic"):
+        detector.apply_decisions(path)
+    assert detector.keep_[3]
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

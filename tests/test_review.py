@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
@@ -174,6 +175,17 @@ def test_refit_is_training_on_the_decided_rows_alone(make):
     np.testing.assert_array_equal(door.keep_, keep)
     with pytest.raises(ValueError, match="not what was given to fit"):
         door.refit(X[::-1], y)
+
+
+def test_refit_follows_decisions_put_to_its_filter():
+    X, y = problem()
+    model = FilteredClassifier(KNeighborsClassifier(1), EPICFilter(rule=RULE)).fit(X, y)
+    dropped = model.isolated_indices_[0]
+    model.filter_.apply_decisions({dropped: "keep", 3: "drop"})
+    model.refit(X, y)
+    np.testing.assert_array_equal(model.keep_, model.filter_.keep_)
+    assert model.classifier_.n_samples_fit_ == model.keep_.sum()
+    assert model.keep_[dropped] and not model.keep_[3]
 
 
 def test_a_filter_that_is_not_ours_has_no_page(tmp_path):

@@ -58,6 +58,17 @@ def test_display_writes_values_and_texts(found):
     display.figure_.canvas.draw()
 
 
+def test_a_frame_in_another_order_is_not_shown(tmp_path):
+    X = pd.DataFrame(np.eye(4), index=list("abcd"))
+    model = LogisticRegression().fit(X, [0, 0, 1, 1])
+    found = trace(model, X, [0, 0, 1, 1], X[:1])
+    TraceDisplay.from_trace(found, X, X[:1])
+    with pytest.raises(ValueError, match="X has the index of traced in another order"):
+        found.report(X[::-1], X[:1], tmp_path / "why.html")
+    with pytest.raises(ValueError, match="X has the index of traced in another order"):
+        TraceDisplay.from_trace(found, X[::-1], X[:1])
+
+
 def test_what_is_not_of_the_trace_is_not_shown(found, tmp_path):
     with pytest.raises(ValueError, match="149 rows and 2 examples"):
         TraceDisplay.from_trace(found, X[1:], TARGET)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from ..metrics import as_mask, check_column
 from ..report import Reviewable
 from ..schedule import DropSchedule
+from ..validation import refuse_other_order
 
 CLEAN = "#0072B2"
 POISON = "#D55E00"
@@ -44,6 +45,12 @@ def schedule_of(estimator: Any) -> DropSchedule:
         )
     estimator._check_judged()
     return estimator._schedule
+
+
+def refuse_moved(schedule: DropSchedule, **given: Any) -> None:
+    """Refuse pandas objects whose index says that they are in another order."""
+    if schedule.index is not None:
+        refuse_other_order(fitted=schedule.index.to_series(), **given)
 
 
 def make_groups(

@@ -15,6 +15,7 @@ from ._shared import (
     legend_outside,
     make_groups,
     names_with_sizes,
+    refuse_moved,
     schedule_of,
     show_percent,
 )
@@ -89,6 +90,7 @@ class ClusterSizeDisplay:
             See :meth:`DropHistoryDisplay.from_predictions`.
         """
         schedule = schedule_of(estimator)
+        refuse_moved(schedule, **how)
         if "cluster_size" not in schedule.details:
             raise ValueError(
                 "The rule of this detector makes no clusters, so there are no sizes to "

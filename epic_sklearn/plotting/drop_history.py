@@ -16,6 +16,7 @@ from ._shared import (
     legend_outside,
     make_groups,
     names_with_sizes,
+    refuse_moved,
     schedule_of,
     series_style,
     show_percent,
@@ -109,6 +110,7 @@ EPICFilter, EPICResampler or FilteredClassifier
             If lengths or row numbers don't fit.
         """
         schedule = schedule_of(estimator)
+        refuse_moved(schedule, **how)
         clock = "round" if schedule.clock == "round" else "epochs trained"
         rounds = [record.epoch for record in schedule.rounds]
         given = schedule.dropped_at_epoch, rounds

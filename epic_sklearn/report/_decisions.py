@@ -11,6 +11,7 @@ import numpy as np
 
 from ..schedule import DropSchedule
 from ..validation import digest
+from ._case import shortened
 
 COLUMNS = ("row", "decision", "fit")
 GIVE = "Give the CSV that the audit page downloads."
@@ -31,8 +32,8 @@ def fit_id(schedule: DropSchedule) -> str:
     return f"fit-{found[:16]}"
 
 
-def _from_file(path: Path, fit: str) -> dict[int, str]:
-    """Decisions by row, also as a spreadsheet saves the file again."""
+def _from_file(path: Path, fit: str) -> tuple[dict[int, str], dict[int, str]]:
+    """Decisions and labels by row, also as a spreadsheet saves the file again."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -49,7 +50,7 @@ def _from_file(path: Path, fit: str) -> dict[int, str]:
     twice = [name for name in COLUMNS if list(lines.fieldnames or ()).count(name) > 1]
     if twice:
         raise ValueError(f"{path} has several columns {', '.join(twice)}. {GIVE}")
-    decisions = dict[int, str]()
+    decisions, labels = dict[int, str](), dict[int, str]()
     for number, line in enumerate(lines, start=2):
         row, word, of_fit = (str(line[name] or "").strip() for name in COLUMNS)
         if of_fit != fit:
@@ -65,7 +66,29 @@ def _from_file(path: Path, fit: str) -> dict[int, str]:
                 "occurs a second time."
             )
         decisions[int(row)] = word.lower()
-    return decisions
+        labels[int(row)] = str(line.get("label") or "")
+    return decisions, labels
+
+
+def _refuse_moved(schedule: DropSchedule, places: dict[int, str]) -> None:
+    """Refuse labels by place (m,) that say another class than the place's own.
+
+    What a spreadsheet made of a label may be none: only other classes' are told.
+    """
+
+    def key(label: object) -> str:
+        return shortened(label).strip().lstrip("'").casefold()
+
+    classes = schedule.classes.tolist()
+    known = {key(label): code for code, label in enumerate(classes)}
+    for place, said in places.items():
+        own = int(schedule.codes[place])
+        if len(known) == len(classes) and known.get(key(said), own) != own:
+            raise ValueError(
+                f"A decision is on a row of class {classes[own]!r}, and its line says "
+                f"{said!r}: row numbers were moved against the rest of their lines. "
+                f"{GIVE}"
+            )
 
 
 def read_decisions(
@@ -77,8 +100,9 @@ def read_decisions(
 
     For parameters and errors see :meth:`epic_sklearn.EPICFilter.apply_decisions`.
     """
+    said = dict[int, str]()
     if isinstance(decisions, str | PathLike):
-        decisions = _from_file(Path(decisions), fit_id(schedule))
+        decisions, said = _from_file(Path(decisions), fit_id(schedule))
     elif not isinstance(decisions, Mapping):
         raise TypeError(
             f"decisions is a {type(decisions).__name__}, no path and no mapping. {GIVE}"
@@ -96,6 +120,7 @@ def read_decisions(
             raise ValueError(
                 f"The decision on row {row} is {word!r}, not 'keep' or 'drop'."
             )
+    _refuse_moved(schedule, {place[row]: label for row, label in said.items()})
     decided = np.array([place[row] for row in decisions], dtype=np.int64)
     keep = np.array([word == "keep" for word in decisions.values()], dtype=bool)
     after = schedule.keep.copy()

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils.validation import _num_samples
 
 from ..gradients.items import is_dataset, n_items
+from ..validation import refuse_other_order
 from ._case import shortened
 from ._looks import Look, looks, span_of, thumbnails
 from ._write import check_path, fill
@@ -26,6 +27,8 @@ def looks_of_trace(
             f"and {len(found.labels)}; give the same, or what they look like, in the "
             "same order."
         )
+    if found.index is not None:
+        refuse_other_order(traced=found.index.to_series(), X=X)
     rows = found.indices[:, :n_top]
     of_rows = found.row_labels[:, :n_top]
     labels = dict(zip(rows.ravel().tolist(), of_rows.ravel().tolist(), strict=True))
