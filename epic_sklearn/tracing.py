@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import _num_samples
@@ -237,7 +238,8 @@ def trace(
     scores, indices = _best(parts, n_top)
     is_none = np.isneginf(scores)
     indices[is_none], scores[is_none] = -1, np.nan
-    keep: Any = getattr(model, "keep_", None)  # of other rows, if not so many
+    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    keep: Any = getattr(last, "keep_", None)  # of other rows, if not so many
     keep = keep if np.shape(keep) == y.shape else None
     return Trace(indices, scores, y[indices], labels, len(y), index_of(X), keep)
 

@@ -104,3 +104,16 @@ def test_gaps_neither_outweigh_all_numbers_nor_go_unnoticed(folder, capsys):
     assert scan("gaps.csv", "--label", "label", "--mask", "mask.csv") == 0
     assert "rows without a value in 'noise'" in capsys.readouterr().err
     assert 0 < (~mask_of()["kept"])[gaps].mean() < 0.9
+
+
+def test_labels_that_read_as_missing_and_repeated_ids_are_noted(folder, capsys):
+    frame = pd.read_csv("iris.csv")
+    frame["species"] = frame["species"].replace(frame["species"][0], "NA")
+    frame["id"] = np.arange(len(frame)).clip(3)
+    frame.to_csv("noted.csv", index=False)
+    assert scan("noted.csv", "--label", "species", "--id", "id", "--json") == 0
+    notes = json.loads(capsys.readouterr().out)["notes"]
+    assert any("Class 'NA' may be labels that are missing" in note for note in notes)
+    assert any("3 rows repeat the --id of another" in note for note in notes)
+    options = ["--label", "species", "--id", "id", "--missing", "NA"]
+    assert scan("noted.csv", *options) == 2

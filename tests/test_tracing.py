@@ -415,3 +415,9 @@ def test_a_model_that_is_not_fitted_is_refused(model):
 def test_a_wrong_distance_of_states_is_refused(every):
     with pytest.raises(ValueError, match="every"):
         TorchClassifier(callbacks=[RememberStates(every)]).fit(X, Y)
+
+
+def test_what_a_pipelines_last_step_dropped_is_marked():
+    model = make_pipeline(StandardScaler(), FilteredClassifier()).fit(X, Y)
+    found = trace(model, X, Y, EXAMPLES, GOT)
+    np.testing.assert_array_equal(found.keep, model[-1].keep_)

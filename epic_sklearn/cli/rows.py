@@ -119,7 +119,12 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     }
     if pictures and images is None:
         shown |= {"X": pictures[0], "feature_names": None}
-    notes = list[str]()
+    notes = [
+        f"Class {text!r} may be labels that are missing; --missing {text} refuses them."
+        for text in sorted(set(map(str, labels.tolist())) & set(columns.MISSING))
+    ]
+    if o.id and (n_again := int(shown["index"].duplicated().sum())):
+        notes.append(f"{n_again} rows repeat the --id of another: tell them by line.")
     cut = [o.label, *used, *(k for k, way in beside.items() if way != "--exclude")]
     if o.out and (whole := data.left_whole(o.label, cut)):
         notes.append(
