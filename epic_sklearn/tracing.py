@@ -238,10 +238,15 @@ def trace(
     scores, indices = _best(parts, n_top)
     is_none = np.isneginf(scores)
     indices[is_none], scores[is_none] = -1, np.nan
-    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
-    keep: Any = getattr(last, "keep_", None)  # of other rows, if not so many
-    keep = keep if np.shape(keep) == y.shape else None
+    keep = _kept_by(model, len(y))
     return Trace(indices, scores, y[indices], labels, len(y), index_of(X), keep)
+
+
+def _kept_by(model: Any, n: int) -> np.ndarray | None:
+    """Rows that a model, or a pipeline's last step, kept; None if of other rows."""
+    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    keep = getattr(last, "keep_", None)
+    return keep if np.shape(keep) == (n,) else None
 
 
 def _check_rows(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
