@@ -192,6 +192,11 @@ CPU = {
         attack=functools.partial(matching, n_poisons=200, eps=16 / 255, n_steps=100),
         **CPU_HOME,
     ),
+    "home-gradient-matching-100": Scenario(
+        title="gradient matching, 100 poisons in 20,000 of 4 classes, eps 16/255",
+        attack=functools.partial(matching, n_poisons=100, eps=16 / 255, n_steps=100),
+        **CPU_HOME,
+    ),
     # A fifth of their class: from where on does EPIC fail?
     "home-gradient-matching-1000": Scenario(
         title="gradient matching, 1,000 poisons in 20,000 of 4 classes, eps 16/255",
