@@ -1,6 +1,7 @@
 """Ordinary messy tables: missing cells, dates, dialects, packed files, JSON lines."""
 
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -312,6 +313,40 @@ def test_columns_are_typed_by_the_data_and_not_by_examples(folder, capsys):
         assert main(["trace", *files, *BY_SPECIES, "--json", "--top", "3"]) == 0
         found.append(capsys.readouterr().out)
     assert found[0] == found[1]
+
+
+def test_a_value_of_the_examples_changes_nothing_of_the_model(folder, capsys):
+    rows = np.arange(80)
+    columns = {
+        "number": rows % 13,
+        "date": pd.date_range("2024-01-01", periods=80).strftime("%d/%m/%Y"),
+        "color": np.array(["red", "green", "blue", "red"])[rows % 4],
+        "gap": np.where(rows % 2, rows * 0.1, np.pi),
+    }
+    data = pd.DataFrame(columns).assign(y=np.where(rows % 3, "cat", "dog"))
+    data.to_csv("data.csv", index=False)
+    command = ["trace", "data.csv", "asked.csv", "--label", "y", "--json"]
+    plain, found = data[:2].astype(object), []
+    for column, value in (("color", "blue"), ("color", "black"), ("gap", "")):
+        asked = plain.copy()
+        asked.loc[1, column] = value
+        asked.to_csv("asked.csv", index=False)
+        assert main(command) == 0
+        found.append(pd.read_json(io.StringIO(capsys.readouterr().out)))
+    for other in found[1:]:  # the first example is the same in all
+        pd.testing.assert_frame_equal(
+            other[other["example"] == 0], found[0][found[0]["example"] == 0]
+        )
+    wrong = {"number": "n. a.", "date": "2024-02-30", "gap": "1,5"}
+    for column, value in wrong.items():
+        asked = plain.copy()
+        asked.loc[1, column] = value
+        asked.to_csv("asked.csv", index=False)
+        assert main(command) == 2
+        message = capsys.readouterr().err
+        kind = "dates" if column == "date" else "numbers"
+        assert f"Column {column!r} holds {kind} in the data" in message
+        assert f"{value!r} in line 3 of asked.csv" in message
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any
@@ -24,6 +24,9 @@ NAN = re.compile(r"[-+]?nan", re.IGNORECASE)
 WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")  # a label that is a number, in 64 bits
 MANY_GAPS = 5  # isolated rows from which it is worth a note
 MANY = 40  # different texts, from which skrub takes a column as free text
+NEARLY_ALL = 0.95  # share of different texts from which they are an id
+CODE = re.compile(r"\s*0\d+\s*")  # 00714: a post code, a customer
+ZONE = re.compile(r":\d\d\S*([Zz]|[+-]\d\d:?\d\d)\s*$")  # behind a time
 # Where nobody gave a name: R's and pandas' index, pandas' index read back.
 NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")
 # Percentages, amounts, times, dates: what float() does not take.
@@ -99,7 +102,7 @@ class Reading:
     date_format: str | None = None
     as_text: tuple[str, ...] = ()
     features: tuple[str, ...] = ()  # used even if they look like ids
-    n: int | None = None  # rows that decide, where examples stand behind them
+    n: int | None = None  # rows that decide; behind them stand examples
 
     def is_gap(self, text: str) -> bool:
         """Whether a text stands for a missing value."""
@@ -130,25 +133,37 @@ def as_numbers(
     return numbers
 
 
+def dates_as(texts: Sequence[str], written: str) -> Any:
+    """Dates (datetime64) in a format, in UTC; NaT where a text is in another."""
+    how: Any = {"format": written, "utc": True, "errors": "coerce"}
+    return pd.to_datetime(pd.Index(texts), **how).tz_localize(None).to_numpy()
+
+
 def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
-    """Dates (datetime64) and their format; None where they are none."""
+    """Dates and their format; None where they are none."""
     first = DATE.fullmatch(texts[0])
     formats = [given] if given else []
     if first and all(DATE.fullmatch(text) for text in texts):
         dates = [date.replace("-", first[1]) for date in DATES]
         formats += ["ISO8601"] + [date + time for date in dates for time in TIMES]
-    fits: list[tuple[Any, str]] = []
+    fits, others = list[tuple[Any, str]](), np.arange(len(texts))
     for how in formats:
-        try:
-            found = pd.to_datetime(pd.Index(texts), format=how, utc=True)
-        except (ValueError, OverflowError):
-            continue
-        fits.append((found.tz_localize(None).to_numpy(), how))
-        if how in (given, "ISO8601"):
-            return fits[-1]
+        found = dates_as(texts, how)
+        missed = np.flatnonzero(np.isnat(found))
+        others = min(others, missed, key=len)
+        if len(missed) == 0:
+            fits.append((found, how))
+            if how in (given, "ISO8601"):
+                return fits[-1]
     if len(fits) > 1:
         ways = " or ".join(f"--date-format {shlex.quote(how)}" for _, how in fits)
         raise Unusable(f"holds dates such as {texts[0]!r}: give {ways}")
+    if 0 < len(others) < len(texts):  # of the format that fits most
+        fit = np.setdiff1d(np.arange(len(texts)), others)[0]
+        raise Unusable(
+            f"holds dates in no one format, such as {texts[fit]!r} and "
+            f"{texts[others[0]]!r}: write them alike, or read them as text (--text)"
+        )
     return fits[0] if fits else (None, "")
 
 
@@ -184,31 +199,64 @@ def _refuse_odd(filled: list[str], how: Reading) -> None:
         )
 
 
-def text_column(name: str, texts: pd.Series, how: Reading) -> Column:
-    """Type a column of texts as a whole."""
+def as_values(filled: list[str], how: Reading) -> tuple[Any, str, Reading]:
+    """Numbers or dates, what they are called, and how to read more; or None."""
+    values = as_numbers(filled, how.decimal, how.thousands)
+    if values is not None:
+        is_code = any(map(CODE.fullmatch, filled))
+        codes = ", written with leading zeros: a code? --text reads it as text"
+        return values, "number" + codes * is_code, how
+    values, written = as_dates(filled, how.date_format)
+    is_moved = any(map(ZONE.search, filled))
+    what = f"date, {written.removesuffix('8601')}" + ", shown in UTC" * is_moved
+    return values, what, replace(how, date_format=written)
+
+
+def as_in_data(
+    more: list[str], column: str, how: Reading, texts: Any, place: Place
+) -> Any:
+    """Values of texts of examples, read as the column is in the data."""
+    is_date, values = column.startswith("date"), list[Any]()
+    for text in more:
+        value = as_numbers([text], how.decimal, how.thousands)
+        if is_date:
+            value = dates_as([text], how.date_format or "")
+        if value is None or (is_date and np.isnat(value).any()):
+            where = place(int(np.flatnonzero(texts == text)[0]))
+            kind = "dates" if is_date else "numbers"
+            raise Unusable(f"holds {kind} in the data, and {text!r} in {where}")
+        values += [value]
+    return np.concatenate(values)
+
+
+def text_column(
+    name: str, texts: pd.Series, how: Reading, place: Place = "row {}".format
+) -> Column:
+    """Type a column of texts as a whole, by its first `how.n` rows if given."""
     is_category = isinstance(texts.dtype, pd.CategoricalDtype)  # a file may say so
-    codes, found = pd.factorize(texts)
+    codes, found = pd.factorize(texts)  # in the order in which they appear
     found = np.asarray(found, dtype=object).tolist()
-    filled = [text for text in found if not how.is_gap(text)]
-    known = pd.Categorical.from_codes(codes, found).set_categories(filled)
-    n_missing = int((known.codes < 0).sum())
+    n_of_data = int(codes[: how.n].max(initial=-1)) + 1
+    filled, more = (
+        [text for text in part if not how.is_gap(text)]
+        for part in (found[:n_of_data], found[n_of_data:])
+    )
+    known = pd.Categorical.from_codes(codes, found).set_categories([*filled, *more])
+    given = known.codes[: how.n]
+    n_missing, given = int((given < 0).sum()), given[given >= 0]
     missing = f", {n_missing} missing" if n_missing else ""
     if not filled:
         return Column(name, None, "left out: empty")
     if not is_category and name not in how.as_text:
-        what, gap = "number", "nan"
-        values = as_numbers(filled, how.decimal, how.thousands)
-        if values is None:
-            values, written = as_dates(filled, how.date_format)
-            what, gap = f"date, {written.removesuffix('8601')}", "NaT"
+        values, what, how = as_values(filled, how)
         if values is not None:
-            with_gap = np.append(values, np.array([gap], values.dtype))
-            return Column(name, with_gap[known.codes], what + missing)
+            gap = np.array(["NaT" if what.startswith("date") else "nan"], values.dtype)
+            if more:
+                values = np.append(values, as_in_data(more, what, how, texts, place))
+            return Column(name, np.append(values, gap)[known.codes], what + missing)
         _refuse_odd(filled, how)
     n_phrases = sum(len(text.split()) > 1 for text in filled)
-    given = known.codes[: how.n]
-    given = given[given >= 0]
-    is_each_another = len(np.unique(given)) == len(given) > MANY
+    is_each_another = len(given) > MANY and len(filled) >= NEARLY_ALL * len(given)
     is_id = is_each_another and 2 * n_phrases < len(filled)
     if is_id and name not in (*how.as_text, *how.features):
         return Column(name, None, "left out: an id (--text uses it)", texts)
@@ -216,7 +264,7 @@ def text_column(name: str, texts: pd.Series, how: Reading) -> Column:
     return Column(name, known, f"{kind}, {len(filled)} different{missing}")
 
 
-def number_column(name: str, values: np.ndarray) -> Column:
+def number_column(name: str, values: np.ndarray, n: int | None) -> Column:
     """Type numbers (n, ...) that a file holds as such."""
     values = values.reshape(len(values), -1) if values.ndim > 1 else values
     if values.dtype.kind == "b":
@@ -225,8 +273,8 @@ def number_column(name: str, values: np.ndarray) -> Column:
         large = values[np.abs(values.astype(np.float64)) >= LARGEST_WHOLE].ravel()
         if as_numbers(list(map(str, large.tolist()))) is None:
             raise beyond_floats(large[0])
-    n_missing = int(np.isnan(values).sum())
-    if values.size and n_missing == values.size:
+    n_missing = int(np.isnan(values[:n]).sum())
+    if values.size and n_missing == values[:n].size:
         return Column(name, None, "left out: empty")
     return Column(name, values, "number" + f", {n_missing} missing" * (n_missing > 0))
 
@@ -250,8 +298,10 @@ def typed(name: str, raw: Any, how: Reading, place: Place) -> Column:
     """Type what a file holds; an index is left out, infinite numbers are refused."""
     if isinstance(raw, Unusable):
         raise raw
-    is_number = isinstance(raw, np.ndarray)
-    column = number_column(name, raw) if is_number else text_column(name, raw, how)
+    if isinstance(raw, np.ndarray):
+        column = number_column(name, raw, how.n)
+    else:
+        column = text_column(name, raw, how, place)
     values = column.values
     is_count = values is not None and counts_rows(values[: how.n])
     if NAMELESS.fullmatch(name) and values is not None:

@@ -120,8 +120,8 @@ def make_model(o: SimpleNamespace, rows: Rows) -> TableModel:
     classifier: Any = LogisticRegression(max_iter=1000, random_state=o.seed)
     if o.model == "mlp":
         classifier = MLPClassifier(random_state=o.seed, max_iter=500)
-    has_missing = any(what.endswith("missing") for _, what in rows.shown["columns"])
-    encode = table_encoder(rows.X, o.seed, has_missing)
+    has_missing = pd.DataFrame(rows.X).isna().to_numpy().any()
+    encode = table_encoder(rows.X, o.seed, bool(has_missing))
     return TableModel([("encode", encode), ("classify", classifier)])
 
 
