@@ -143,6 +143,8 @@ class DropSchedule(RowsToFrame):
         What else the rule said in the last round.
     rounds : list of Round
         One record a round.
+    decided : ndarray of shape (n,), bool
+        Which examples a person kept or dropped.
     classes, codes : ndarray
         Sorted labels (n_classes,), and the place of each example's among them.
 
@@ -205,7 +207,7 @@ class DropSchedule(RowsToFrame):
         self._memory = Memory(self.keep, resolve_seed(random_state), n_jobs, verbose)
         self._score = np.zeros(n)
         self._was_flagged = np.zeros(n, dtype=bool)
-        self._decided = np.zeros(n, dtype=bool)
+        self.decided = np.zeros(n, dtype=bool)
         small = np.bincount(self.codes) < FEWEST
         self._warned_of: list[int] = np.flatnonzero(small).tolist()
 
@@ -273,7 +275,7 @@ class DropSchedule(RowsToFrame):
         self._was_flagged |= judgement.flagged
         self.details = dict(judgement.details)
         self.predictions = predictions_of(checked, self.codes, len(self.classes))
-        before, flagged = self.keep, judgement.flagged & ~self._decided
+        before, flagged = self.keep, judgement.flagged & ~self.decided
         self.keep, floored = drop_within_floor(
             before, flagged, self._score, self.codes, self.min_class_fraction
         )
@@ -294,7 +296,7 @@ class DropSchedule(RowsToFrame):
         """Keep or drop rows (m,) as a person says (m,); later rounds leave them."""
         self.keep = self.keep.copy()
         self.keep[rows] = keep
-        self._decided[rows] = True
+        self.decided[rows] = True
 
     def _judge(self, gradients: Gradients) -> Judgement:
         gradients = read_only(gradients)
@@ -350,7 +352,7 @@ class DropSchedule(RowsToFrame):
             "score": self._score.copy(),
             "was_flagged": self._was_flagged.copy(),
             "warned_of": list(self._warned_of),
-            "decided": self._decided.copy(),
+            "decided": self.decided.copy(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -395,4 +397,4 @@ class DropSchedule(RowsToFrame):
         self._score = np.array(state["score"])
         self._was_flagged = np.array(state["was_flagged"], dtype=bool)
         self._warned_of = [int(c) for c in state["warned_of"]]
-        self._decided = np.array(state["decided"], dtype=bool)
+        self.decided = np.array(state["decided"], dtype=bool)

@@ -60,6 +60,8 @@ class Trace:
         Of the training set, where it has one.
     keep : ndarray of shape (n_rows,), bool, or None, default=None
         Which of the training rows the model kept, if it dropped any while it trained.
+    example_index : pandas.Index or None, default=None
+        Of the examples, where they have one.
     """
 
     indices: np.ndarray = field(repr=False)
@@ -69,6 +71,7 @@ class Trace:
     n_rows: int
     index: Any = field(default=None, repr=False)
     keep: np.ndarray | None = field(default=None, repr=False)
+    example_index: Any = field(default=None, repr=False)
 
     def scores_by_row(self) -> np.ndarray:
         """Scores in the order of the training rows, (m, n_rows); NaN if not ranked."""
@@ -79,15 +82,18 @@ class Trace:
     def to_frame(self) -> Any:
         """One line an example and rank (from 1), as a pandas dataframe.
 
-        Columns: example, label (that it got), rank, row, index (where the training
-        set has one), row_label, keep (where the model dropped rows itself), score.
+        Columns: example, example_index (where the examples have one), label (that it
+        got), rank, row, index (where the training set has one), row_label, keep (where
+        the model dropped rows itself), score.
         """
         import pandas as pd
 
         example, rank = np.nonzero(self.indices >= 0)
         rows = self.indices[example, rank]
-        columns = {"example": example, "label": self.labels[example], "rank": rank + 1}
-        columns["row"] = rows
+        columns: dict[str, Any] = {"example": example}
+        if self.example_index is not None:
+            columns["example_index"] = self.example_index[example]
+        columns |= {"label": self.labels[example], "rank": rank + 1, "row": rows}
         if self.index is not None:
             columns["index"] = self.index[rows]
         columns["row_label"] = self.row_labels[example, rank]
@@ -101,8 +107,9 @@ class Trace:
         One HTML file, which loads and sends nothing. X and examples as given to
         :func:`trace`, or what they look like (see :meth:`TraceDisplay.from_trace`);
         `n_top` rows an example (20); `title`, `overwrite` and what it needs as of
-        :meth:`EPICFilter.report`. Their number is checked; that they are the same rows
-        cannot be, since they may be what the rows look like.
+        :meth:`EPICFilter.report`; `way_back`, what to do with the marks. Their number
+        is checked, and their index; that they are the same rows cannot be, since they
+        may be what the rows look like.
         """
         return write_trace(self, X, examples, path, **how)
 
@@ -202,6 +209,7 @@ def trace(
     (0, (1, 5))
     """
     y, classes, codes = _check_rows(X, y)
+    names = index_of(X), index_of(examples)
     rates, extractors = states_of(model, y, learning_rates)
     n_examples = _check_examples(X, examples)
     if is_dataset(examples):
@@ -239,7 +247,7 @@ def trace(
     is_none = np.isneginf(scores)
     indices[is_none], scores[is_none] = -1, np.nan
     keep = _kept_by(model, len(y))
-    return Trace(indices, scores, y[indices], labels, len(y), index_of(X), keep)
+    return Trace(indices, scores, y[indices], labels, len(y), names[0], keep, names[1])
 
 
 def _kept_by(model: Any, n: int) -> np.ndarray | None:

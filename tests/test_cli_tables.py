@@ -4,8 +4,10 @@ import gzip
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -421,3 +423,89 @@ def test_large_numbers_are_shown_in_full(folder, capsys):
     assert scan("pay.csv", "--label", "y", "--set", "cutoff=0.5") == 0
     out = capsys.readouterr().out
     assert "pay 1" in out and "e+05" not in out
+
+
+def test_marks_of_a_trace_become_a_file_without_these_rows(folder, capsys):
+    pytest.importorskip("jinja2")
+    data = messy()
+    data.to_csv("m.csv", index=False)
+    data[:2].to_csv("asked.csv", index=False)
+    command = ["trace", "m.csv", "asked.csv", *BY_SPECIES, "--top", "2"]
+    assert main([*command, "--report", "why.html", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    page = Path("why.html").read_text()
+    assert "Example line 2 of asked.csv" in page and "--drop" in page
+    rows = [each["row"] for each in found]
+    assert found[0]["index"] == rows[0] + 2  # its line
+    assert found[0]["example_index"] == "line 2 of asked.csv"
+    marked = f"[{rows[0]}, {rows[1]}]"
+    assert main([*command, "--drop", marked, "--out", "left.csv"]) == 0
+    lines = Path("m.csv").read_text().splitlines()
+    left = [line for i, line in enumerate(lines) if i - 1 not in rows[:2]]
+    assert Path("left.csv").read_text().splitlines() == left
+    other = next(row for row in range(len(data)) if row not in rows)
+    for wrong in (f"{other}", "3;4", "1.5"):
+        capsys.readouterr()
+        assert main([*command, "--drop", wrong, "--out", "no.csv"]) == 2
+        assert "--drop" in capsys.readouterr().err and not Path("no.csv").exists()
+    assert main([*command, "--drop", "1"]) == 2
+
+
+def test_copies_and_nested_values_are_told_as_they_are(folder, capsys):
+    rows = [{"a": i % 7, "b": i * 0.5, "y": "uv"[i % 2]} for i in range(20)]
+    rows += [rows[3], rows[4] | {"y": "v"}]
+    write("d.jsonl", "\n".join(json.dumps(row | {"t": [1, 2.5]}) for row in rows))
+    options = ["--label", "y", "--show", "t", "--features", "a,b", "--mask", "mask.csv"]
+    assert scan("d.jsonl", *options, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    told = [note for note in found["notes"] if "rows equal another" in note]
+    assert (
+        told[0].startswith("2 ") and "different labels, such as line 5 and" in told[0]
+    )
+    assert told[1].startswith("2 ") and "same label, such as line 4 and" in told[1]
+    assert set(mask_of()["t"]) == {"[1, 2.5]"}
+
+
+def test_the_separator_that_excel_writes_above_the_header(folder):
+    X, y = poisoned_iris()
+    frame = pd.DataFrame(X).add_prefix("x").assign(species=SPECIES[y])
+    frame.to_csv("plain.csv", index=False)
+    text = "sep=;\n" + frame.to_csv(index=False, sep=";")
+    write("excel.csv", text)
+    assert scan("plain.csv", *BY_SPECIES, "--out", "kept_plain.csv") == 0
+    assert scan("excel.csv", *BY_SPECIES, "--out", "kept.csv") == 0
+    kept = Path("kept.csv").read_text().splitlines()
+    assert kept[0] == "sep=;"
+    assert [line.replace(";", ",") for line in kept[1:]] == (
+        Path("kept_plain.csv").read_text().splitlines()
+    )
+
+
+def test_rows_that_decisions_leave_open_fail_a_script(folder, capsys):
+    pytest.importorskip("jinja2")
+    X, y = poisoned_iris()
+    frame = pd.DataFrame(X).add_prefix("x").assign(species=SPECIES[y])
+    frame.to_csv("d.csv", index=False)
+    command = ["d.csv", *BY_SPECIES, "--fail-on-isolated"]
+    assert scan(*command, "--mask", "mask.csv", "--report", "page.html") == 1
+    fit = re.search(r'"fit":"([^"]+)"', Path("page.html").read_text())[1]
+    dropped = np.flatnonzero(~mask_of()["kept"]).tolist()
+    lines = [f"{row},drop,{fit}" for row in dropped]
+    write("all.csv", "\n".join(["row,decision,fit", *lines]))
+    write("some.csv", "\n".join(["row,decision,fit", *lines[:-1]]))
+    assert scan(*command, "--decisions", "all.csv") == 0
+    assert scan(*command, "--decisions", "some.csv") == 1
+
+
+def test_codes_and_times_elsewhere_are_called_so(folder, capsys):
+    rows = np.arange(40)
+    frame = pd.DataFrame({"code": [f"{i % 9:04}" for i in rows], "x": rows % 11})
+    frame["at"] = [f"2024-01-{1 + i % 28:02}T10:00:00+02:00" for i in rows]
+    frame.assign(y=np.where(rows % 3, "u", "v")).to_csv("d.csv", index=False)
+    assert scan("d.csv", "--label", "y", "--json") == 0
+    read = json.loads(capsys.readouterr().out)["columns"]
+    assert "leading zeros" in read["code"] and read["at"] == "date, ISO, shown in UTC"
+    frame["price"] = frame["cost"] = [f"{i},5" for i in rows]
+    frame.assign(y=np.where(rows % 3, "u", "v")).to_csv("d.csv", index=False)
+    message = refused(capsys, "d.csv", "--label", "y")
+    assert message.count("--decimal ,") == 1 and "; so do 'cost'" in message

@@ -20,6 +20,7 @@ from ..report import shortened
 N_SHOWN = 20
 LARGEST_WHOLE = 2**53  # floats tell whole numbers apart up to here
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "<NA>", "NaT")
+QUOTED = re.compile(r"'[^']*'")
 NAN = re.compile(r"[-+]?nan", re.IGNORECASE)
 WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")  # a label that is a number, in 64 bits
 MANY_GAPS = 5  # isolated rows from which it is worth a note
@@ -185,7 +186,8 @@ def _refuse_odd(filled: list[str], how: Reading) -> None:
         ways = [
             f"--decimal {d}" + (f" --thousands {shlex.quote(t)}" if t else "")
             for d, t in WAYS
-            if as_numbers(filled, d, t) is not None
+            if any(t in text.translate(BLANKS) for text in filled)
+            and as_numbers(filled, d, t) is not None
         ]
         give = f"give {' or '.join(ways)}, " if ways else ""
         raise Unusable(
@@ -330,8 +332,15 @@ def type_columns(raw: dict[str, Any], how: Reading, place: Place) -> list[Column
     if not problems:
         return columns
     leave_out = f"out with --exclude {as_option(problems)} or mend"
-    lines = [f"{name!r} {why}" for name, why in problems.items()]
-    if len(lines) == 1:
+    alike = dict[str, list[str]]()  # by what is wrong, whatever the example
+    for name, why in problems.items():
+        alike.setdefault(QUOTED.sub("", why), []).append(name)
+    lines = [
+        f"{first!r} {problems[first]}"
+        + f"; so do {', '.join(map(repr, others[:N_SHOWN]))}" * bool(others)
+        for first, *others in alike.values()
+    ]
+    if len(problems) == 1:
         raise Unusable(f"Column {lines[0]}. Leave it {leave_out} it.")
     lines[N_SHOWN:] = [f"and {len(lines) - N_SHOWN} more"] * (len(lines) > N_SHOWN)
     lines = [f"{len(problems)} columns cannot be used:", *lines]
@@ -356,7 +365,8 @@ def check_labels(name: str, raw: Any, place: Place, how: Reading) -> np.ndarray:
         if text.strip() in gaps or NAN.fullmatch(text.strip())
     ]
     if empty:
-        where = place(empty[0]) + f" and {len(empty) - 1} more" * (len(empty) > 1)
+        where = ", ".join(map(place, empty[:N_SHOWN]))
+        where += f" and {len(empty) - N_SHOWN} more" * (len(empty) > N_SHOWN)
         gap = texts[empty[0]].strip()
         what = f"{gap!r}, which is no label," if gap else "empty"
         raise Unusable(

@@ -29,9 +29,10 @@ Examples:
   epic-sklearn scan train.npz --label y --probabilities p.npy --mask mask.csv
   epic-sklearn scan train.parquet --label y --report audit.html --fail-on-isolated
 
-Exit status: 0; 1 with --fail-on-isolated if a row is isolated; 2 if an argument or a
-file cannot be used; 130 if interrupted. Clean data have isolated rows too, 1 to 10% by
-the default rule: isolated means look at it, not poisoned.
+Exit status: 0; 1 with --fail-on-isolated if a row is isolated that --decisions leave
+open; 2 if an argument or a file cannot be used; 130 if interrupted. Clean data have
+isolated rows too, 1 to 10% by the default rule: isolated means look at it, not
+poisoned.
 """
 INPUT = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 READ: dict[str, Any] = {"type": INPUT, "metavar": "FILE"}
@@ -72,6 +73,9 @@ READING = [
     SEED,
     option("--report", "Write a page on which to look at the rows and mark them.",
            **WRITTEN),
+    option("--out", "Write the kept rows, as they are and in the format of DATA. Of an "
+           ".npz only the label, the features and what --show names are cut.",
+           **WRITTEN),
     option("--force", "Replace outputs that exist.", is_flag=True),
     option("--json json_only", "Print one line of JSON only.", is_flag=True),
 ]  # fmt: skip
@@ -90,15 +94,12 @@ SCANNED = [
     option("--rounds", "How often to fit on what is left and drop again.",
            type=click.IntRange(1), default=1),
     option("--jobs", "Classes worked on side by side; -1: all cores.", type=int),
-    option("--out", "Write the kept rows, as they are and in the format of DATA. Of an "
-           ".npz only the label, the features and what --show names are cut.",
-           **WRITTEN),
-    option("--mask", "Write row (from 0), kept, isolation_score, the rule's details, "
-           "label of every row: .csv.", **WRITTEN),
+    option("--mask", "Write row (from 0), line of the file, kept, isolation_score, the "
+           "rule's details, label of every row: .csv.", **WRITTEN),
     option("--decisions", "Keep and drop what was decided on the page of the same "
            "scan; the file that it gives.", **READ),
-    option("--fail-on-isolated", "Exit with status 1 if a row is isolated.",
-           is_flag=True),
+    option("--fail-on-isolated", "Exit with status 1 if a row is isolated that "
+           "--decisions leave open.", is_flag=True),
     option("--verbose", "Show what is being done.", is_flag=True),
 ]  # fmt: skip
 TRACED = [
@@ -106,6 +107,8 @@ TRACED = [
            type=click.Choice(["cosine", "contribution"]), default="cosine"),
     option("--top", "Rows an example.", type=click.IntRange(1), default=10),
     option("--all-labels", "Rank rows of other labels, too.", is_flag=True),
+    option("--drop", "Rows that --out leaves out, by number as the page of the same "
+           "trace gives them: 3,17.", metavar="ROWS"),
 ]  # fmt: skip
 DEMO = [
     option("--json as_json", "Print one line of JSON only.", is_flag=True),
@@ -180,7 +183,7 @@ def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
     else:
         say_notes(found.notes)
         say(found.as_tables())
-    return int(fail_on_isolated and not found.detector.keep_.all())
+    return int(fail_on_isolated and found.has_undecided)
 
 
 @cli.command(

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from .. import report
+from ..base import take_rows
 from ..gradients import logit_gradients
 from . import columns, tables
 from .columns import Column, Unusable, refuse_if, refusing, unknown
@@ -123,6 +124,8 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
         f"Class {text!r} may be labels that are missing; --missing {text} refuses them."
         for text in sorted(set(map(str, labels.tolist())) & set(columns.MISSING))
     ]
+    if X is not None:
+        notes += notes_of_copies(take_rows(X, np.arange(n)), labels[:n], place)
     if o.id and (n_again := int(shown["index"].duplicated().sum())):
         notes.append(f"{n_again} rows repeat the --id of another: tell them by line.")
     cut = [o.label, *used, *(k for k, way in beside.items() if way != "--exclude")]
@@ -132,6 +135,25 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
             "their rows are the examples'. If they are, name them with --show."
         )
     return Rows(data, place, n, labels, X, cut, beside, asides, shown, notes)
+
+
+def notes_of_copies(X: Any, labels: np.ndarray, place: tables.Place) -> list[str]:
+    """Say how many rows are alike, first those that bear different labels."""
+    hashes = pd.util.hash_pandas_object(pd.DataFrame(X), index=False)
+    rows = pd.DataFrame({"X": hashes.to_numpy(), "y": labels})
+    distinct, copies = rows.drop_duplicates(), rows[rows.duplicated(keep=False)]
+    torn = distinct[distinct.duplicated("X", keep=False)]
+    notes = list[str]()
+    for found, n, label in (
+        (torn, rows["X"].isin(torn["X"]).sum(), "different labels"),
+        (copies, len(copies), "the same label"),
+    ):
+        if n:
+            alike = found.index[found["X"] == found["X"].iloc[0]][:2].tolist()
+            pair = " and ".join(map(place, alike))
+            what = f"another in all that the model sees, under {label}"
+            notes.append(f"{n:,} rows equal {what}, such as {pair}.")
+    return notes
 
 
 def _left_out(

@@ -39,6 +39,9 @@ WAY_BACK = (
     "Run the same scan again with `--decisions FILE --out KEPT`: it writes the rows "
     "that are left, to train on."
 )
+WAY_ON = (
+    "Run the same trace again with `--drop` these `--out KEPT`, then train on KEPT."
+)
 N_SUSPICIOUS = 10
 N_COLUMNS = 30
 FORMATS = {"mask": (".csv",), "report": (".html", ".htm")}
@@ -186,6 +189,12 @@ class Scan:
         rows, score = self.detector.isolated_indices_, self.detector.isolation_score_
         return rows[np.argsort(-score[rows], kind="stable")][:N_SUSPICIOUS].tolist()
 
+    @property
+    def has_undecided(self) -> bool:
+        """Whether a row is isolated on which no decision was given."""
+        detector = self.detector
+        return not (detector.keep_ | detector._schedule.decided).all()
+
     def as_json(self) -> str:
         """One line of JSON."""
         rule = self.detector.rule_
@@ -196,6 +205,7 @@ class Scan:
                 **in_all,
                 "classes": classes,
                 "suspicious": self.suspicious,
+                "suspicious_at": self.rows.called(self.suspicious),
                 "rho": self.case.rho,
                 "rounds": len(self.detector.rounds_),
                 "gradients": self.source,
@@ -250,8 +260,11 @@ class Scan:
             if "out" in paths:
                 rows.data.write_rows(detector.keep_, paths["out"], rows.cut)
             if "mask" in paths:
+                index = rows.data.index
+                named = {} if index is None else {index.name.lower(): index}
                 columns = {
                     "row": np.arange(len(rows.labels)),
+                    **named,
                     "kept": detector.keep_,
                     "isolation_score": detector.isolation_score_,
                     **detector.details_,
@@ -324,8 +337,9 @@ def scan(o: SimpleNamespace) -> Scan:
 
 def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
     """Run ``trace``, short of printing."""
+    refuse_if((o.drop is None) != (o.out is None), "--drop and --out go together.")
     check_files(o)
-    o.out, o.probabilities, o.needs_features = None, None, True
+    o.probabilities, o.needs_features = None, True
     both = [open_table(path, o.separator, o.encoding) for path in (o.data, o.examples)]
     rows = read(o, *both)
     model = make_model(o, rows)
@@ -335,12 +349,32 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
     with noting(rows.notes):
         given = labels if len(labels) else None
         found = trace(model.fit(X, y), X, y, take_rows(rows.X, asked), given, **how)
-    found = replace(found, index=rows.shown["index"])
+    index, called = rows.shown["index"], rows.called(asked.tolist())
+    index = None if index is None else index[: rows.n]
+    found = replace(
+        found, index=index, example_index=pd.Index(np.array(called, dtype=object))
+    )
+    if o.out:
+        keep = rows_left(o.drop, found, y)
+        with all_or_none({"out": o.out}) as paths:
+            rows.data.write_rows(keep, paths["out"], rows.cut)
     if o.report:
         looks, page = rows.looks(), {"title": o.data.name, "overwrite": True}
         parts = take_rows(looks, of_file), take_rows(looks, asked)
-        found.report(*parts, o.report, n_top=o.top, **page)
+        found.report(*parts, o.report, n_top=o.top, way_back=WAY_ON, **page)
     return found, rows
+
+
+def rows_left(text: str, found: Trace, y: np.ndarray) -> np.ndarray:
+    """Tell which rows to keep (n,); refuse numbers of others than the page shows."""
+    with refusing(f"--drop {text}: ", ". Give row numbers as on the page: 3,17."):
+        marked = json.loads(f"[{text.strip(' []')}]")
+    others = [row for row in marked if row not in set(found.indices.ravel().tolist())]
+    refuse_if(others, f"--drop: {others[:N_SUSPICIOUS]} are no rows that are ranked.")
+    keep = ~np.isin(np.arange(found.n_rows), marked)
+    gone = sorted(set(map(str, y.tolist())) - set(map(str, y[keep].tolist())))
+    refuse_if(gone, f"--drop leaves no row of class {', '.join(gone)}.")
+    return keep
 
 
 def draw_trace(found: Trace, rows: Rows) -> str:

@@ -6,6 +6,7 @@ import csv
 import gzip
 import itertools
 import json
+import re
 import zipfile
 import zlib
 from collections import Counter
@@ -30,6 +31,7 @@ from .columns import (
 
 CHUNK = 10_000  # records held as Python strings at a time
 LINES = [s + gz for s in (".csv", ".tsv", ".jsonl", ".ndjson") for gz in ("", ".gz")]
+SEPARATOR = re.compile("sep=(.)")
 GZIP = (zlib.error, gzip.BadGzipFile)
 # Columns (n, ...) by name: an array of numbers, a pandas series of texts, or an
 # error that says why neither can be read.
@@ -112,10 +114,15 @@ class LinesFile(Table):
         self._separator = separator or ("\t" if suffix == ".tsv" else ",")
         self._encoding = encoding
         self._is_json = suffix in (".jsonl", ".ndjson")
+        self._n_before = int(not self._is_json)  # records before the first row
         if self._is_json:
             names = list({name: 0 for _, record in self._records() for name in record})
         else:
             _, names = next(self._records(), (0, []))
+            # What Excel writes, and reads, above the header.
+            if said := SEPARATOR.fullmatch(self._separator.join(names)):
+                self._separator, self._n_before = said[1], 2
+                _, names = next(itertools.islice(self._records(), 1, None), (0, []))
         refuse_if(not names, f"{path} is empty: there is no header line.")
         super().__init__(path, names)
         if len(names) == 1 and not self._is_json:
@@ -126,7 +133,7 @@ class LinesFile(Table):
         """Read columns as text; rows are named by the line on which they begin."""
         lines = list[int]()
         parts = [pd.DataFrame(columns=self.names, dtype="str")]
-        records = itertools.islice(self._records(), int(not self._is_json), None)
+        records = itertools.islice(self._records(), self._n_before, None)
         while chunk := list(itertools.islice(records, CHUNK)):
             rows = [self._fields(line, record) for line, record in chunk]
             if not lines:
@@ -212,6 +219,9 @@ def _json_record(line: str) -> dict[str, str]:
     if not isinstance(record, dict):
         raise ValueError("a line of JSON must be an object, {...}")
     json.dumps(record, ensure_ascii=False).encode()  # fails on half a character
+    if any(isinstance(value, dict | list) for value in record.values()):
+        plain = json.loads(line)  # in which the numbers of lists are no texts
+        record |= {k: plain[k] for k, v in record.items() if isinstance(v, dict | list)}
     return {
         name: v if isinstance(v, str) else "" if v is None else json.dumps(v)
         for name, v in record.items()

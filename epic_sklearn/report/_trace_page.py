@@ -29,6 +29,8 @@ def looks_of_trace(
         )
     if found.index is not None:
         refuse_other_order(traced=found.index.to_series(), X=X)
+    if found.example_index is not None:
+        refuse_other_order(traced=found.example_index.to_series(), examples=examples)
     rows = found.indices[:, :n_top]
     of_rows = found.row_labels[:, :n_top]
     labels = dict(zip(rows.ravel().tolist(), of_rows.ravel().tolist(), strict=True))
@@ -46,6 +48,7 @@ def write_trace(
     n_top: int = 20,
     title: str = "Why this prediction",
     overwrite: bool = False,
+    way_back: str = "Train again without them: they are row numbers from 0.",
 ) -> Path:
     """Write the page; see :meth:`epic_sklearn.Trace.report`."""
     path = check_path(path, overwrite)
@@ -55,13 +58,20 @@ def write_trace(
         image = None if look.image is None else thumbnails({0: look.image}, span)[0]
         return {"image": image, "text": look.text}
 
+    names = found.example_index
+    kind, names = (
+        ("Example", range(len(asked)))
+        if names is None
+        else (str(names.name or "Example"), names)
+    )
     parts: Any = [
-        {"label": shortened(label), **shown(asked[i]), "rows": []}
-        for i, label in enumerate(found.labels.tolist())
+        {"name": f"{kind} {shortened(name)}", "label": shortened(label)}
+        | {**shown(asked[i]), "rows": []}
+        for i, (name, label) in enumerate(zip(names, found.labels, strict=True))
     ]
     for line in found.to_frame().query("rank <= @n_top").to_dict("records"):
         row = {"index": line["row"], **line, **shown(of_rows[line["row"]])}
         parts[line["example"]]["rows"].append(row)
     kind = "Row" if found.index is None else str(found.index.name or "Index")
     context = {"title": title, "n": found.n_rows, "examples": parts, "row_kind": kind}
-    return fill(path, "trace.html", ["trace.js"], **context)
+    return fill(path, "trace.html", ["trace.js"], **context, way_back=way_back)
