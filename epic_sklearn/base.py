@@ -168,21 +168,6 @@ def nearest_kept(
     return nearest
 
 
-def keep_of_codes(codes: ArrayLike, labels: np.ndarray, given: Any) -> np.ndarray:
-    """Rows (n,) to keep of an outlier detector's codes: +1 inlier, -1 outlier."""
-    codes = np.asarray(codes)
-    values = set(codes.ravel().tolist())
-    is_codes = codes.shape == labels.shape and codes.dtype.kind != "b"
-    if not is_codes or not values <= {1, -1}:
-        raise ValueError(
-            f"fit_predict of {given!r} gives {sorted(values, key=str)[:10]} for "
-            f"{len(codes)} rows; a filter must give 1 (keep) or -1 (drop) for each of "
-            f"{len(labels)}, as scikit-learn's outlier detectors do. PyOD's codes and "
-            "numbers of clusters mean something else."
-        )
-    return codes == 1
-
-
 class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
     """Finds training rows to drop, by a rule; base of EPICFilter and EPICResampler."""
 

@@ -15,7 +15,7 @@ from sklearn.base import (
     clone,
     is_regressor,
 )
-from sklearn.utils import Bunch, Tags, check_consistent_length, get_tags
+from sklearn.utils import Bunch, Tags, get_tags
 from sklearn.utils.metadata_routing import (
     UNUSED,
     MetadataRouter,
@@ -23,15 +23,13 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from ._utils import DocLinks, Parts
+from .any_filter import keep_of, thawed, to_be_fitted
 from .base import (
-    BaseDetector,
     check_weights,
     is_text,
-    keep_of_codes,
     refuse_lazy,
     take_rows,
 )
@@ -40,13 +38,9 @@ from .frames import as_frame, index_of
 from .gradients import default_classifier, has_last_layer
 from .report import Case, Reviewable
 from .validation import (
-    check_labels,
     has_rows,
-    label_array,
-    refuse_masked,
     refuse_other_order,
     to_numpy,
-    warn_of_classes,
 )
 
 
@@ -246,13 +240,14 @@ class FilteredClassifier(
     def _detector(self) -> Any:
         """Return the fitted filter, refused if it has no rounds to review."""
         check_is_fitted(self)
-        if not isinstance(self.filter_, Reviewable):
+        fitted = thawed(self.filter_)
+        if not isinstance(fitted, Reviewable):
             raise TypeError(
                 f"The filter {self.filter_!r} has no audit page and takes no "
                 "decisions; give an EPICFilter, or fit the classifier on the rows that "
                 "you decided on."
             )
-        return self.filter_
+        return fitted
 
     @property
     def _schedule(self) -> Any:  # type: ignore[override]
@@ -286,48 +281,11 @@ class FilteredClassifier(
 
     def _fit_filter(self, X: Any, y: ArrayLike, params: dict[str, Any]) -> np.ndarray:
         """Which rows the filter keeps, (n,), refused if it cannot be that."""
-        given = self._filter()
-        if hasattr(given, "judge"):
-            raise TypeError(f"filter is the rule {given!r}; give EPICFilter(rule=...).")
-        self.filter_ = clone(given)
-        labels = label_array(y).ravel()
-        if isinstance(given, BaseDetector) or not hasattr(given, "fit_predict"):
-            self._run_filter(X, y, params)
-            if not hasattr(self.filter_, "keep_"):
-                raise TypeError(
-                    f"filter is {given!r}, which has no keep_ after fit; give an "
-                    "EPICFilter, or an outlier detector with fit_predict."
-                )
-            refuse_other_order(X=X, keep_=self.filter_.keep_)
-            refuse_masked(keep_=self.filter_.keep_)
-            keep = np.asarray(self.filter_.keep_)
-            if keep.shape != labels.shape or keep.dtype != bool:
-                raise ValueError(
-                    f"keep_ of {given!r} is an array of {keep.dtype} of shape "
-                    f"{keep.shape}; it must be one bool a row, {len(labels)}."
-                )
-        else:
-            check_consistent_length(X, labels)
-            check_labels(labels)
-            check_classification_targets(labels)
-            warn_of_classes(labels)
-            codes = self.filter_.fit_predict(X, y, **params)
-            keep = keep_of_codes(codes, labels, given)
-        emptied = np.setdiff1d(labels, labels[keep])
-        if len(emptied):
-            raise ValueError(
-                f"{given!r} keeps no row of the classes {emptied.tolist()}, which the "
-                "classifier would never predict. Let it drop less, or filter inside "
-                "each class, as EPICFilter does."
-            )
-        return keep
-
-    def _run_filter(self, X: Any, y: ArrayLike, params: dict[str, Any]) -> None:
-        """Fit the filter; say of errors where it has a model of its own."""
+        self.filter_ = to_be_fitted(self._filter(), X, y)
         try:
-            self.filter_.fit(X, y, **params)
+            return keep_of(self.filter_, X, y, params)
         except ValueError as error:
-            is_other = self.filter is None and self._filter().extractor is None
+            is_other = self.filter is None and self.filter_.extractor is None
             is_of_X = any(words in str(error) for words in ("X", "could not", "2D"))
             if not is_other or self.classifier is None or not is_of_X:
                 raise

@@ -133,6 +133,11 @@ def check_column(
 
 def as_mask(rows: npt.ArrayLike, n: int, name: str) -> npt.NDArray[np.bool_]:
     """Turn row numbers, or a boolean mask, into a boolean mask of `n` entries."""
+    if hasattr(rows, "get_indexer"):
+        raise TypeError(
+            f"{name} is a pandas Index: labels of rows, which need not be their "
+            "numbers. Give a boolean mask, or row numbers as index.get_indexer gives."
+        )
     array = np.asarray(rows)
     if array.dtype == np.bool_:
         return check_column(array, name, n).copy()

@@ -140,7 +140,8 @@ class DropSchedule(RowsToFrame):
     dropped_at_epoch : ndarray of shape (n,), int
         Epochs trained when a round dropped the example, -1 where none did.
     details : dict of str to ndarray of shape (n,)
-        What else the rule said in the last round.
+        What else the rule said: of dropped examples in the round that dropped them, of
+        others in the last.
     rounds : list of Round
         One record a round.
     decided : ndarray of shape (n,), bool
@@ -273,7 +274,9 @@ class DropSchedule(RowsToFrame):
         # Before the first round there is no score that could be the higher one.
         self._score = np.maximum(self._score, score) if self.rounds else score
         self._was_flagged |= judgement.flagged
-        self.details = dict(judgement.details)
+        was, self.details = self.details, dict(judgement.details)
+        for name, old in was.items():  # of what was dropped, those of then
+            self.details[name] = np.where(self.keep, self.details[name], old)
         self.predictions = predictions_of(checked, self.codes, len(self.classes))
         before, flagged = self.keep, judgement.flagged & ~self.decided
         self.keep, floored = drop_within_floor(
@@ -334,11 +337,8 @@ class DropSchedule(RowsToFrame):
     def state_dict(self) -> dict[str, Any]:
         """Give all that later rounds depend on, as numpy arrays and plain values.
 
-        Returns
-        -------
-        dict
-            :meth:`EPICSubsetSampler.state_dict` has it as tensors, which
-            ``torch.load`` reads with its safe default.
+        :meth:`EPICSubsetSampler.state_dict` has it as tensors, which ``torch.load``
+        reads with its safe default.
         """
         return {
             "settings": self._settings(),

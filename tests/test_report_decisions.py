@@ -3,11 +3,15 @@
 import csv
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 
-from epic_sklearn import EPICFilter
+from epic_sklearn import EPICFilter, FilteredClassifier
+from epic_sklearn.metrics import poison_recall
+from epic_sklearn.plotting import ClusterSizeDisplay
 from epic_sklearn.report import fit_id
 from epic_sklearn.rules import IsolatedMedoids
 
@@ -159,3 +163,60 @@ def test_csv_columns_are_those_that_are_read(tmp_path, detector):
     with path.open(newline="") as file:
         assert next(csv.DictReader(file))["label"] == "'=cmd()"
     assert detector.apply_decisions(path).keep_[first]
+
+
+def test_decisions_by_the_index_of_a_frame(iris):
+    X, y = iris
+    frame = pd.DataFrame(X, index=np.arange(1, len(X) + 1))
+    detector = EPICFilter().fit(frame, pd.Series(y, index=frame.index))
+    first = int(detector.isolated_indices_[0])
+    with pytest.raises(ValueError, match="is not the row whose index is"):
+        detector.apply_decisions({first + 1: "keep"})
+    for wrong in ([0], [151], [3, 3]):
+        with pytest.raises(ValueError, match="decisions"):
+            detector.apply_decisions(pd.Series("drop", index=wrong))
+    detector.apply_decisions(pd.Series("keep", index=[first + 1]))
+    assert detector.keep_[first]
+    with pytest.raises(ValueError, match="does not name rows of the fit"):
+        EPICFilter().fit(X, y).apply_decisions(pd.Series("keep", index=[first]))
+
+
+def test_a_reviewed_filter_drops_what_was_decided_where_it_is_frozen(iris):
+    X, y = iris
+    detector = EPICFilter().fit(X, y)
+    back = int(detector.isolated_indices_[0])
+    detector.apply_decisions({back: "keep"})
+    model = FilteredClassifier(None, FrozenEstimator(detector)).fit(X, y)
+    np.testing.assert_array_equal(model.keep_, detector.keep_)
+    assert model.apply_decisions({back: "drop"}).refit(X, y).keep_.sum() == (
+        detector.keep_.sum()
+    )
+    with pytest.raises(ValueError, match="not what was given to fit"):
+        model.fit(np.roll(X, 1, axis=1), y)
+    with pytest.raises(ValueError, match="not those of the fit"):
+        model.fit(X[::-1], y[::-1])
+    with pytest.warns(UserWarning, match="give FrozenEstimator"):
+        FilteredClassifier(None, detector).fit(X, y)
+
+
+def test_displays_and_the_page_tell_of_the_rounds_after_decisions(tmp_path, iris):
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    X, y = iris
+    detector = EPICFilter(rule=IsolatedMedoids(subset_size=0.4), n_rounds=2).fit(X, y)
+    dropped = ~detector.keep_
+    sizes = detector.details_["cluster_size"]
+    assert (sizes[dropped] == 1).all()  # when they were dropped
+    before = ClusterSizeDisplay.from_estimator(detector)
+    by_hand = int(np.flatnonzero(detector.keep_)[0])
+    detector.apply_decisions({by_hand: "drop", int(np.flatnonzero(dropped)[0]): "keep"})
+    after = ClusterSizeDisplay.from_estimator(detector)
+    np.testing.assert_array_equal(before.dropped, after.dropped)
+    assert before.dropped.sum() == pytest.approx(dropped.mean())
+
+
+def test_an_index_is_not_taken_for_row_numbers(iris):
+    X, y = iris
+    detector = EPICFilter().fit(X, y)
+    with pytest.raises(TypeError, match="poison_indices is a pandas Index"):
+        poison_recall(detector.keep_, pd.Index([0, 41]))

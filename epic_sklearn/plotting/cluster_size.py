@@ -84,8 +84,8 @@ class ClusterSizeDisplay:
         ----------
         estimator : see :meth:`DropHistoryDisplay.from_estimator`
             The rule must be one that makes clusters, such as IsolatedMedoids, or
-            a ValueError is raised. The clusters are those of the round in which
-            an example was last clustered.
+            a ValueError is raised. The clusters are those of the round that dropped
+            an example, or of the last; a reviewer's decisions leave them.
         **how : poison_indices, y, ax
             See :meth:`DropHistoryDisplay.from_predictions`.
         """
@@ -98,7 +98,7 @@ class ClusterSizeDisplay:
                 "rule=IsolatedMedoids(), or draw a DropHistoryDisplay."
             )
         sizes = schedule.details["cluster_size"]
-        return cls.from_predictions(sizes, schedule.keep, **how)
+        return cls.from_predictions(sizes, schedule.dropped_at_epoch < 0, **how)
 
     @classmethod
     def from_predictions(

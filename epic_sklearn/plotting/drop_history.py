@@ -94,7 +94,8 @@ class DropHistoryDisplay:
         estimator : EPICClassifier, EPICCallback, EPICSubsetSampler, DropSchedule, \
 EPICFilter, EPICResampler or FilteredClassifier
             After training, or after at least one round. Rounds of a filter are
-            numbered, those of training stand at their epoch.
+            numbered, those of training stand at their epoch; a reviewer's decisions
+            leave them.
         **how : poison_indices, y, ax
             See :meth:`from_predictions`.
 

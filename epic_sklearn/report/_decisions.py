@@ -6,6 +6,7 @@ import csv
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -91,10 +92,37 @@ def _refuse_moved(schedule: DropSchedule, places: dict[int, str]) -> None:
             )
 
 
+def _by_index(index: Any, decisions: Any) -> dict[int, str]:
+    """Decisions by row number, of a Series whose index names rows of the fit's."""
+    if index is None or not index.is_unique or not decisions.index.isin(index).all():
+        raise ValueError(
+            "decisions is a Series whose index does not name rows of the fit, each by "
+            "one label. Give row numbers and decisions as a dict."
+        )
+    if not decisions.index.is_unique:
+        raise ValueError("decisions names a row twice.")
+    places = index.get_indexer(decisions.index).tolist()
+    return dict(zip(places, decisions.tolist(), strict=True))
+
+
+def _refuse_labels(index: Any, decisions: Mapping[int, str]) -> None:
+    """Refuse numbers that may be meant as labels of an index that counts otherwise."""
+    if index is None or index.dtype.kind not in "iu":
+        return
+    for row in decisions:
+        n_meant = int((index == row).sum())
+        if n_meant and not (0 <= row < len(index) and index[row] == row):
+            raise ValueError(
+                f"Row number {row} is not the row whose index is {row}. Give a pandas "
+                "Series of decisions, whose index names the rows, or of row numbers "
+                "the page's CSV."
+            )
+
+
 def read_decisions(
     schedule: DropSchedule,
     rows: np.ndarray,
-    decisions: str | PathLike[str] | Mapping[int, str],
+    decisions: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give places (m,) among the judged rows (n,), and whether to keep each (m,).
 
@@ -103,9 +131,14 @@ def read_decisions(
     said = dict[int, str]()
     if isinstance(decisions, str | PathLike):
         decisions, said = _from_file(Path(decisions), fit_id(schedule))
-    elif not isinstance(decisions, Mapping):
+    elif hasattr(decisions, "iloc"):
+        decisions = _by_index(schedule.index, decisions)
+    elif isinstance(decisions, Mapping):
+        _refuse_labels(schedule.index, decisions)
+    else:
         raise TypeError(
-            f"decisions is a {type(decisions).__name__}, no path and no mapping. {GIVE}"
+            f"decisions is a {type(decisions).__name__}: no path, mapping or Series. "
+            f"{GIVE}"
         )
     place = {row: i for i, row in enumerate(rows.tolist())}
     for row, word in decisions.items():

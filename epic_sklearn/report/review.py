@@ -136,7 +136,7 @@ class Reviewable(RowsToFrame):
         return write_page(replace(case, **asked), path)
 
     def apply_decisions(
-        self, decisions: str | PathLike[str] | Mapping[int, str]
+        self, decisions: str | PathLike[str] | Mapping[int, str] | Any
     ) -> Self:
         """Put a reviewer's decisions in place of the rounds' own.
 
@@ -150,10 +150,10 @@ class Reviewable(RowsToFrame):
 
         Parameters
         ----------
-        decisions : str, path-like or mapping of int to {"keep", "drop"}
-            The CSV that the audit page gives (see :meth:`report`), or row numbers
-            and decisions. A file must be of this very fit; a mapping is taken at
-            its word.
+        decisions : str, path-like, mapping or Series of {"keep", "drop"}
+            The CSV that the audit page gives (see :meth:`report`); decisions by row
+            number; or, as a pandas Series, by the index that the rows had. A file
+            must be of this very fit; others are taken at their word.
 
         Returns
         -------
