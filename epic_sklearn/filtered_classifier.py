@@ -284,12 +284,12 @@ class FilteredClassifier(
         self.filter_ = to_be_fitted(self._filter(), X, y)
         try:
             return keep_of(self.filter_, X, y, params)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             is_other = self.filter is None and self.filter_.extractor is None
             is_of_X = any(words in str(error) for words in ("X", "could not", "2D"))
             if not is_other or self.classifier is None or not is_of_X:
                 raise
-            raise ValueError(
+            raise type(error)(
                 f"{error}\nThis is of the default filter, EPICFilter(), which fits "
                 "logistic regression: to filter by your own model, give "
                 "filter=EPICFilter(classifier)."

@@ -252,6 +252,7 @@ def trace(
 
 def _kept_by(model: Any, n: int) -> np.ndarray | None:
     """Rows that a model, or a pipeline's last step, kept; None if of other rows."""
+    model = getattr(model, "best_estimator_", model)
     last = model.steps[-1][1] if isinstance(model, Pipeline) else model
     keep: Any = getattr(last, "keep_", None)
     return keep if np.shape(keep) == (n,) else None

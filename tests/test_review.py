@@ -28,6 +28,7 @@ from epic_sklearn import (
     TorchClassifier,
 )
 from epic_sklearn.gradients import gradient_norm_change
+from epic_sklearn.plotting import GradientSpaceDisplay
 from epic_sklearn.report import fit_id
 from epic_sklearn.rules import IsolatedMedoids
 
@@ -154,6 +155,9 @@ def test_rows_pass_through_the_steps_before(tmp_path, steps, last):
     assert data["features"] == X.columns.tolist()  # as they are before the steps
     assert data["rowKind"] == "flower"
     assert data["names"][str(data["table"]["row"][0])].startswith("1")
+    how = {"steps": pipeline[:-1], "target": X[:2], "target_label": 1}
+    space = GradientSpaceDisplay.from_estimator(pipeline[-1], X, y.to_numpy(), **how)
+    assert space.points.shape == (150, 2) and space.targets.shape == (2, 2)
     pipeline[-1].refit(X, y.to_numpy(), steps=pipeline[:-1])
     with pytest.raises(ValueError, match="passed through `steps`"):
         rows = X.iloc[::-1]

@@ -13,6 +13,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
@@ -223,6 +224,10 @@ def test_whatever_is_fitted_can_be_traced():
     model = FilteredClassifier(linear, EPICFilter()).fit(X, y)
     inner = trace(model.classifier_, X, y, examples)
     np.testing.assert_array_equal(trace(model, X, y, examples).indices, inner.indices)
+    search = GridSearchCV(model, {"filter__n_rounds": [1]}, cv=2).fit(X, y)
+    found = trace(search, X, y, examples)
+    np.testing.assert_array_equal(found.indices, inner.indices)
+    np.testing.assert_array_equal(found.keep, model.keep_)
     forest = RandomForestClassifier(10, random_state=0).fit(X, y)
     with pytest.raises(TypeError, match="use LogitGradients"):
         trace(forest, X, y, examples)
@@ -421,3 +426,15 @@ def test_what_a_pipelines_last_step_dropped_is_marked():
     model = make_pipeline(StandardScaler(), FilteredClassifier()).fit(X, Y)
     found = trace(model, X, Y, EXAMPLES, GOT)
     np.testing.assert_array_equal(found.keep, model[-1].keep_)
+
+
+def test_examples_are_named_by_their_index(tmp_path, nets):
+    pytest.importorskip("jinja2")
+    asked = pd.DataFrame(EXAMPLES, index=[f"case {i}" for i in range(len(EXAMPLES))])
+    found = trace(nets, pd.DataFrame(X), Y, asked, GOT, n_top=2)
+    frame = found.to_frame()
+    assert (asked.index[frame["example"]] == frame["example_index"]).all()
+    page = found.report(X, EXAMPLES, tmp_path / "a.html").read_text()
+    assert "Example case 1" in page
+    with pytest.raises(ValueError, match="in another order"):
+        found.report(X, asked[::-1], tmp_path / "b.html")

@@ -104,6 +104,12 @@ def default_classifier(X: Any) -> Any:
                 f"X has dtype {values.dtype}; give a DataFrame, whose dates are "
                 "encoded, or numbers."
             )
+        if values.ndim == 1 and values.dtype.kind in "OUS":
+            raise TypeError(
+                "X holds one text a row, which logistic regression cannot take; give "
+                "what encodes them, make_pipeline(TfidfVectorizer(), "
+                "LogisticRegression()) for example."
+            )
         is_plain = values.dtype.kind != "f" or not np.isnan(values).any()
     if is_plain:
         return logistic

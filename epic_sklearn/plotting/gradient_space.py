@@ -111,6 +111,7 @@ class GradientSpaceDisplay:
         *,
         target: Any = None,
         target_label: Any = None,
+        steps: Any = None,
         **how: Any,
     ) -> GradientSpaceDisplay:
         """Draw a fitted estimator's training examples in its gradient space.
@@ -130,6 +131,8 @@ class GradientSpaceDisplay:
         target : array-like of shape (n_targets, ...), default=None
             Targets of the attack, in the form of rows of X.
         target_label : see :meth:`from_predictions`
+        steps : see :meth:`EPICFilter.report`
+            What X, and the targets, pass through first.
         **how : poison_indices, classes, ax
             See :meth:`from_predictions`.
 
@@ -149,10 +152,11 @@ class GradientSpaceDisplay:
                 "and use from_predictions with its keep mask."
             )
         compute = given.extractor_.compute
-        seen, labels = given._rows_of_the_fit(X, y)
+        seen, labels = given._rows_of_the_fit(X, y, steps)
         gradients = compute(seen, labels)
         if target is not None:
             n_targets = _num_samples(target)
+            target = target if steps is None else steps.transform(target)
             target = compute(target, _each_target(target_label, n_targets, labels))
         medoids = schedule.details.get("medoid")
         if medoids is not None:  # a medoid is its own
@@ -279,6 +283,8 @@ class GradientSpaceDisplay:
 
     def _name_panel(self, ax: Any, i: int, label: Any, is_new: bool) -> None:
         share = f"{self.explained_variance_ratio[i].sum():.0%} of variance"
+        if (self.y == label).sum() == 1:
+            share = "one example"
         ax.set_title(f"class {shorten(label, 20)}\n{share}", fontsize="medium")
         if not is_new:
             ax.set(xlabel=FIRST, ylabel=SECOND)

@@ -13,6 +13,8 @@ from ..report import looks_of_trace
 from ..tracing import Trace
 from ._shared import POISON, axes_to_draw_on, shorten
 
+LONGEST = 16  # characters of a label above a panel
+
 
 @dataclass(eq=False, repr=False)
 class TraceDisplay:
@@ -47,7 +49,7 @@ class TraceDisplay:
     >>> model = LogisticRegression(max_iter=1000).fit(X, y)
     >>> found = trace(model, X, y, X[[100]], labels=[0])
     >>> TraceDisplay.from_trace(found, X, X[[100]], n_top=3).titles[0][:2]
-    ['example 0\nread as 0', 'row 0: 0\n1']
+    ['example 0 read as\n0', 'row 0: 1\n0']
     """
 
     panels: list[list[Any]]
@@ -89,8 +91,11 @@ class TraceDisplay:
             every = [asked[i], *(of_rows[row] for row in rows)]
             display.panels.append([_as_panel(look, span) for look in every])
             display.titles.append(
-                [f"example {i}\nread as {shorten(label)}"]
-                + [f"row {row}: {shorten(its)}\n{by:.3g}" for row, its, by in beside]
+                [f"example {i} read as\n{shorten(label, LONGEST)}"]
+                + [
+                    f"row {row}: {by:.3g}\n{shorten(its, LONGEST)}"
+                    for row, its, by in beside
+                ]
             )
             display.marked.append([False, *is_poison[rows].tolist()])
         return display.plot()

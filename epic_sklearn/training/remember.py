@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 from skorch.callbacks import Callback
@@ -101,6 +102,8 @@ def _remembered(model: Any) -> list[tuple[float, Any]]:
     """Give what a model was, with learning rates; of a skorch net modules."""
     if isinstance(model, FilteredClassifier):
         return _remembered(model.classifier_)
+    if isinstance(model, BaseSearchCV) and hasattr(model, "best_estimator_"):
+        return _remembered(model.best_estimator_)
     if isinstance(model, Pipeline):
         return [
             (rate, Pipeline([*model.steps[:-1], ("state", state)]))
