@@ -35,7 +35,7 @@ from .base import (
 )
 from .filters import EPICFilter
 from .frames import as_frame, index_of
-from .gradients import default_classifier, has_last_layer
+from .gradients import default_classifier, has_last_layer, weights_to_last_step
 from .report import Case, Reviewable
 from .validation import (
     has_rows,
@@ -225,6 +225,7 @@ class FilteredClassifier(
             name: take_rows(value, rows) if has_rows(value, len(keep)) else value
             for name, value in params.items()
         }
+        params = weights_to_last_step(classifier, params)
         if not hasattr(X, "shape"):
             X = np.array(X, dtype=object if is_text(X) else None)
         labels = np.asarray(y).ravel()[rows]

@@ -8,8 +8,11 @@ import sklearn
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_iris
+from sklearn.ensemble import BaggingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -164,3 +167,17 @@ def test_a_run_with_other_weights_is_another_run(tmp_path):
     model.fit(X, Y, WEIGHTS)
     with pytest.raises(ValueError, match="differs in: sample_weight"):
         model.fit(X, Y)
+
+
+def test_weights_pass_through_a_pipeline_to_its_last_step():
+    X, y = load_iris(return_X_y=True)
+    weights = np.random.default_rng(0).uniform(1, 9, len(y))
+    inner = make_pipeline(StandardScaler(), LogisticRegression())
+    model = FilteredClassifier(inner, EPICFilter(LogisticRegression(max_iter=1000)))
+    model.fit(X, y, sample_weight=weights)
+    kept = model.keep_
+    alone = clone(inner).fit(
+        X[kept], y[kept], logisticregression__sample_weight=weights[kept]
+    )
+    np.testing.assert_allclose(model.predict_proba(X), alone.predict_proba(X))
+    assert BaggingClassifier(model, 3, random_state=0).fit(X, y).score(X, y) > 0.9

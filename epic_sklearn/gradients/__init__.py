@@ -6,6 +6,7 @@ from .extractors import (
     LastLayerInputGradients,
     LogitGradients,
     logit_gradients,
+    weights_to_last_step,
 )
 from .features import (
     Gradients,
@@ -36,4 +37,5 @@ __all__ = [
     "logit_gradients",
     "mean_gradient",
     "table_encoder",
+    "weights_to_last_step",
 ]

@@ -110,6 +110,16 @@ def _checked_labels(y: Any, of_items: np.ndarray | None) -> Any:
     return y
 
 
+def weights_to_last_step(classifier: Any, fit_params: dict[str, Any]) -> dict[str, Any]:
+    """Address weights, which a plain Pipeline does not take, to its last step."""
+    routes = get_config()["enable_metadata_routing"]
+    if type(classifier) is not Pipeline or routes or "sample_weight" not in fit_params:
+        return fit_params
+    others = {k: v for k, v in fit_params.items() if k != "sample_weight"}
+    last, _ = classifier.steps[-1]
+    return {**others, f"{last}__sample_weight": fit_params["sample_weight"]}
+
+
 class GradientExtractor(DocLinks, BaseEstimator):
     """Base of the extractors that take gradients from a model.
 
@@ -176,15 +186,8 @@ class GradientExtractor(DocLinks, BaseEstimator):
         if classifier is None:
             classifier = default_classifier(X)
         self._check_classifier(classifier)
-        routes = get_config()["enable_metadata_routing"]
-        if (
-            type(classifier) is Pipeline
-            and "sample_weight" in fit_params
-            and not routes
-        ):
-            last, _ = classifier.steps[-1]
-            fit_params[f"{last}__sample_weight"] = fit_params.pop("sample_weight")
-        self.classifier_ = clone(classifier).fit(X, y, **fit_params)
+        params = weights_to_last_step(classifier, fit_params)
+        self.classifier_ = clone(classifier).fit(X, y, **params)
         self.classes_ = self.classifier_.classes_
         return self
 
