@@ -32,11 +32,12 @@ KEPT = {"c": CLEAN, "marker": "o", "alpha": 0.6, "linewidths": 0, "scale": 1.0}
 # Under the others: many crosses would hide what is kept.
 DROPPED = {"c": "#7F7F7F", "marker": "x", "linewidths": 0.9, "scale": 1.1, "zorder": 1}
 MEDOID = {"c": "black", "marker": "o", "linewidths": 0, "scale": 0.25}
-ON_TOP = {"c": POISON, "edgecolors": "white", "linewidths": 0.5, "zorder": 3}
+# Above targets, which they may hit, and smaller than these.
+ON_TOP = {"c": POISON, "edgecolors": "white", "linewidths": 0.5, "zorder": 4}
 POISON_KEPT = {**ON_TOP, "marker": "D", "scale": 1.8}
 POISON_DROPPED = {**ON_TOP, "marker": "X", "scale": 2.8}
 BLACK_EDGE = {"edgecolors": "black", "linewidths": 0.9}
-TARGETS = {"c": TARGET, "marker": "*", "scale": 3.5, "zorder": 4, **BLACK_EDGE}
+TARGETS = {"c": TARGET, "marker": "*", "scale": 5.0, "zorder": 3, **BLACK_EDGE}
 UNIT = 48  # of the legend, and of targets in every panel
 
 
