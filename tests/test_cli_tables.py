@@ -19,7 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from epic_sklearn.cli import commands, main
-from epic_sklearn.cli.columns import Reading, Unusable, as_numbers, text_column
+from epic_sklearn.cli.columns import text_column
+from epic_sklearn.cli.values import Reading, Unusable, as_numbers
 
 BY_SPECIES = ("--label", "species")
 
@@ -438,17 +439,22 @@ def test_marks_of_a_trace_become_a_file_without_these_rows(folder, capsys):
     rows = [each["row"] for each in found]
     assert found[0]["index"] == rows[0] + 2  # its line
     assert found[0]["example_index"] == "line 2 of asked.csv"
-    marked = f"[{rows[0]}, {rows[1]}]"
+    marked = f"{rows[0] + 2},{rows[1] + 2}"  # by line
     assert main([*command, "--drop", marked, "--out", "left.csv"]) == 0
+    assert f"all rows but line {min(rows[:2]) + 2}, line" in capsys.readouterr().err
     lines = Path("m.csv").read_text().splitlines()
     left = [line for i, line in enumerate(lines) if i - 1 not in rows[:2]]
     assert Path("left.csv").read_text().splitlines() == left
     other = next(row for row in range(len(data)) if row not in rows)
-    for wrong in (f"{other}", "3;4", "1.5"):
+    for wrong in (f"{other + 2}", "3;4", "1.5"):
         capsys.readouterr()
         assert main([*command, "--drop", wrong, "--out", "no.csv"]) == 2
-        assert "--drop" in capsys.readouterr().err and not Path("no.csv").exists()
+        assert "is no line that this trace ranks" in capsys.readouterr().err
+        assert not Path("no.csv").exists()
     assert main([*command, "--drop", "1"]) == 2
+    by_id = [*command, "--id", "id", "--out", "by_id.csv"]
+    assert main([*by_id, "--drop", ",".join(data["id"][rows[:2]])]) == 0
+    assert Path("by_id.csv").read_bytes() == Path("left.csv").read_bytes()
 
 
 def test_copies_and_nested_values_are_told_as_they_are(folder, capsys):
@@ -504,7 +510,7 @@ def test_codes_and_times_elsewhere_are_called_so(folder, capsys):
     frame.assign(y=np.where(rows % 3, "u", "v")).to_csv("d.csv", index=False)
     assert scan("d.csv", "--label", "y", "--json") == 0
     read = json.loads(capsys.readouterr().out)["columns"]
-    assert "leading zeros" in read["code"] and read["at"] == "date, ISO, shown in UTC"
+    assert "or a code?" in read["code"] and read["at"] == "date, ISO, shown in UTC"
     frame["price"] = frame["cost"] = [f"{i},5" for i in rows]
     frame.assign(y=np.where(rows % 3, "u", "v")).to_csv("d.csv", index=False)
     message = refused(capsys, "d.csv", "--label", "y")

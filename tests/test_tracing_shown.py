@@ -34,7 +34,8 @@ def test_display_shows_the_example_and_then_its_rows(found):
         for ax, row in zip(line[1:], rows, strict=True):
             shown = ax.images[0].get_array()
             np.testing.assert_allclose(shown, images[row])
-            assert ax.get_title().startswith(f"row {row}: {Y[row]}")
+            assert ax.get_title().startswith(f"row {row}: ")
+            assert ax.get_title().endswith(f"\n{Y[row]}")
     assert display.marked[0][:2] == [False, True]
 
 

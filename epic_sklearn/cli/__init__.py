@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from .commands import cli
 
+    csv.field_size_limit(2**31 - 1)  # a text may be long
     if hasattr(sys.stdout, "reconfigure"):
         # A label that the terminal's encoding lacks is shown by its code.
         sys.stdout.reconfigure(errors="backslashreplace")

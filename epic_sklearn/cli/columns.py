@@ -3,84 +3,36 @@
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from decimal import Decimal
-from difflib import get_close_matches
+from dataclasses import dataclass
 from typing import Any
 
-import click
 import numpy as np
 import pandas as pd
 
 from ..report import shortened
+from .values import (
+    LARGEST_WHOLE,
+    N_SHOWN,
+    NAN,
+    Place,
+    Reading,
+    Unusable,
+    as_numbers,
+    as_option,
+    as_values,
+    beyond_floats,
+    dates_as,
+    refuse_if,
+    refuse_odd,
+)
 
-N_SHOWN = 20
-LARGEST_WHOLE = 2**53  # floats tell whole numbers apart up to here
-MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "<NA>", "NaT")
 QUOTED = re.compile(r"'[^']*'")
-NAN = re.compile(r"[-+]?nan", re.IGNORECASE)
 WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")  # a label that is a number, in 64 bits
 MANY_GAPS = 5  # isolated rows from which it is worth a note
 MANY = 40  # different texts, from which skrub takes a column as free text
 NEARLY_ALL = 0.95  # share of different texts from which they are an id
-CODE = re.compile(r"\s*0\d+\s*")  # 00714: a post code, a customer
-ZONE = re.compile(r":\d\d\S*([Zz]|[+-]\d\d:?\d\d)\s*$")  # behind a time
 # Where nobody gave a name: R's and pandas' index, pandas' index read back.
 NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")
-# Percentages, amounts, times, dates: what float() does not take.
-ODD = re.compile(
-    r"\s*[-+]?([$£€]\s?)?(\d[\d., '\u00a0\u2019\u202f]*\s?[%$£€]?"
-    r"|\d{1,2}:\d\d(:\d\d([.,]\d+)?)?|\d{1,4}([-/.])\d{1,2}\5\d{1,4}([T ].*)?)\s*"
-)
-DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ]\d{1,2}:\d\d.*)?")
-DATES = ("%d-%m-%Y", "%m-%d-%Y", "%Y-%m-%d", "%d-%m-%y", "%m-%d-%y")
-TIMES = ("", " %H:%M", " %H:%M:%S")
-# --decimal and --thousands that are proposed where they would do.
-WAYS = [(".", "")] + [(d, t) for d in ",." for t in ("", ",", ".", " ", "'") if d != t]
-BLANKS = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2019": "'"})
-USUAL = (ValueError, NotImplementedError, OSError, MemoryError, ImportError)
-Place = Callable[[int], str]  # of a row, as a person looks it up: "line 7"
-
-
-class Unusable(click.ClickException):
-    """Input or an argument that cannot be used: exit status 2."""
-
-    exit_code = 2
-
-
-def refuse_if(is_wrong: object, message: str) -> None:
-    """Stop with a message."""
-    if is_wrong:
-        raise Unusable(message)
-
-
-@contextmanager
-def refusing(before: str = "", after: str = "") -> Iterator[None]:
-    """Stop with what others' errors say of what was given."""
-    try:
-        yield
-    except USUAL as error:
-        why = str(error) or "Not enough memory."
-        raise Unusable(f"{before}{why}{after}") from error
-
-
-def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Unusable:
-    """Error for a name that is not there: the closest one, and all there are."""
-    names = list(known)
-    plain = {each.strip().casefold(): each for each in names}
-    close = get_close_matches(name.strip().casefold(), plain, n=1)
-    meant = f"; did you mean {plain[close[0]]!r}?" if close else "."
-    shown = ", ".join(map(repr, names[:N_SHOWN])) + ", ..." * (len(names) > N_SHOWN)
-    return Unusable(f"There is no {kind} {name!r}{meant} There are {shown}.{hint}")
-
-
-def as_option(names: Iterable[str]) -> str:
-    """Names as a shell and --exclude take them."""
-    quoted = (name.replace('"', '""') for name in names)
-    return shlex.quote(",".join(f'"{n}"' if set(n) & set(',"') else n for n in quoted))
 
 
 @dataclass(frozen=True)
@@ -93,139 +45,16 @@ class Column:
     aside: Any = None  # of a column left out: its texts (n,), to be shown
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How texts are read, as the options say."""
-
-    decimal: str = "."
-    thousands: str | None = None
-    missing: tuple[str, ...] = ()
-    date_format: str | None = None
-    as_text: tuple[str, ...] = ()
-    features: tuple[str, ...] = ()  # used even if they look like ids
-    n: int | None = None  # rows that decide; behind them stand examples
-
-    def is_gap(self, text: str) -> bool:
-        """Whether a text stands for a missing value."""
-        text = text.strip()
-        return text in (*MISSING, *self.missing) or bool(NAN.fullmatch(text))
-
-
-def as_numbers(
-    values: Sequence[str], decimal: str = ".", thousands: str | None = None
-) -> np.ndarray | None:
-    """Numbers; None if a value is no number that floats hold."""
-    if thousands:  # between one to three digits and three more
-        mark = rf"(?<=\d)(?<!\d{{4}}){re.escape(thousands)}(?=\d{{3}}(?!\d))"
-        parts = (value.translate(BLANKS).partition(decimal) for value in values)
-        values = [re.sub(mark, "", first) + end + rest for first, end, rest in parts]
-    wrong = "_" if decimal == "." else "_."  # Python reads 1_0 as ten
-    if any(mark in value for mark in wrong for value in values):
-        return None
-    values = [value.replace(decimal, ".") for value in values]
-    try:
-        numbers = np.array(values, dtype=np.float64)
-    except ValueError:
-        return None
-    for row in np.flatnonzero(np.abs(numbers) >= LARGEST_WHOLE).tolist():
-        text = values[row].strip()
-        if text.lstrip("+-").isdigit() and Decimal(text) != Decimal(numbers[row]):
-            return None
-    return numbers
-
-
-def dates_as(texts: Sequence[str], written: str) -> Any:
-    """Dates (datetime64) in a format, in UTC; NaT where a text is in another."""
-    how: Any = {"format": written, "utc": True, "errors": "coerce"}
-    return pd.to_datetime(pd.Index(texts), **how).tz_localize(None).to_numpy()
-
-
-def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
-    """Dates and their format; None where they are none."""
-    first = DATE.fullmatch(texts[0])
-    formats = [given] if given else []
-    if first and all(DATE.fullmatch(text) for text in texts):
-        dates = [date.replace("-", first[1]) for date in DATES]
-        formats += ["ISO8601"] + [date + time for date in dates for time in TIMES]
-    fits, others = list[tuple[Any, str]](), np.arange(len(texts))
-    for how in formats:
-        found = dates_as(texts, how)
-        missed = np.flatnonzero(np.isnat(found))
-        others = min(others, missed, key=len)
-        if len(missed) == 0:
-            fits.append((found, how))
-            if how in (given, "ISO8601"):
-                return fits[-1]
-    if len(fits) > 1:
-        ways = " or ".join(f"--date-format {shlex.quote(how)}" for _, how in fits)
-        raise Unusable(f"holds dates such as {texts[0]!r}: give {ways}")
-    if 0 < len(others) < len(texts):  # of the format that fits most
-        fit = np.setdiff1d(np.arange(len(texts)), others)[0]
-        raise Unusable(
-            f"holds dates in no one format, such as {texts[fit]!r} and "
-            f"{texts[others[0]]!r}: write them alike, or read them as text (--text)"
-        )
-    return fits[0] if fits else (None, "")
-
-
-def beyond_floats(example: object) -> Unusable:
-    """Error for whole numbers that would be rounded."""
-    return Unusable(
-        f"holds whole numbers beyond 2**53, such as {shortened(example, 40)}, which "
-        "floats round: subtract the smallest, divide, or read them as text (--text)"
-    )
-
-
-def _refuse_odd(filled: list[str], how: Reading) -> None:
-    """Refuse texts that are numbers in another way, or numbers but for a few."""
-    marks = how.decimal, how.thousands
-    texts = [text for text in filled if as_numbers([text], *marks) is None]
-    if all(text.strip().lstrip("+-").isdigit() for text in texts):
-        raise beyond_floats(texts[0])
-    if all(ODD.fullmatch(text) for text in texts):
-        ways = [
-            f"--decimal {d}" + (f" --thousands {shlex.quote(t)}" if t else "")
-            for d, t in WAYS
-            if any(t in text.translate(BLANKS) for text in filled)
-            and as_numbers(filled, d, t) is not None
-        ]
-        give = f"give {' or '.join(ways)}, " if ways else ""
-        raise Unusable(
-            f"holds numbers or times that are written as text, such as {texts[0]!r}: "
-            f"{give}write them as plain numbers, or read them as text (--text)"
-        )
-    if len(texts) <= 5 < len(filled) - len(texts):
-        raise Unusable(
-            f"holds numbers, and {', '.join(map(repr, texts))}: if that is a missing "
-            f"value, give --missing {shlex.quote(texts[0])}; to read it as text, --text"
-        )
-
-
-def as_values(filled: list[str], how: Reading) -> tuple[Any, str, Reading]:
-    """Numbers or dates, what they are called, and how to read more; or None."""
-    values = as_numbers(filled, how.decimal, how.thousands)
-    if values is not None:
-        is_code = any(map(CODE.fullmatch, filled))
-        codes = ", written with leading zeros: a code? --text reads it as text"
-        return values, "number" + codes * is_code, how
-    values, written = as_dates(filled, how.date_format)
-    is_moved = any(map(ZONE.search, filled))
-    what = f"date, {written.removesuffix('8601')}" + ", shown in UTC" * is_moved
-    return values, what, replace(how, date_format=written)
-
-
 def as_in_data(
-    more: list[str], column: str, how: Reading, texts: Any, place: Place
+    more: list[str], written: str, how: Reading, texts: Any, place: Place
 ) -> Any:
-    """Values of texts of examples, read as the column is in the data."""
-    is_date, values = column.startswith("date"), list[Any]()
+    """Numbers, or dates in a format, of the examples' texts, as in the data."""
+    values = list[Any]()
     for text in more:
-        value = as_numbers([text], how.decimal, how.thousands)
-        if is_date:
-            value = dates_as([text], how.date_format or "")
-        if value is None or (is_date and np.isnat(value).any()):
+        value = dates_as([text], written) if written else as_numbers([text], *how.marks)
+        if value is None or (written and np.isnat(value).any()):
             where = place(int(np.flatnonzero(texts == text)[0]))
-            kind = "dates" if is_date else "numbers"
+            kind = "dates" if written else "numbers"
             raise Unusable(f"holds {kind} in the data, and {text!r} in {where}")
         values += [value]
     return np.concatenate(values)
@@ -250,19 +79,26 @@ def text_column(
     if not filled:
         return Column(name, None, "left out: empty")
     if not is_category and name not in how.as_text:
-        values, what, how = as_values(filled, how)
+        values, what, written = as_values(filled, how)
         if values is not None:
-            gap = np.array(["NaT" if what.startswith("date") else "nan"], values.dtype)
+            gap = np.array(["NaT" if written else "nan"], values.dtype)
             if more:
-                values = np.append(values, as_in_data(more, what, how, texts, place))
+                values = np.append(values, as_in_data(more, written, how, texts, place))
             return Column(name, np.append(values, gap)[known.codes], what + missing)
-        _refuse_odd(filled, how)
+        refuse_odd(filled, how)
     n_phrases = sum(len(text.split()) > 1 for text in filled)
     is_each_another = len(given) > MANY and len(filled) >= NEARLY_ALL * len(given)
     is_id = is_each_another and 2 * n_phrases < len(filled)
     if is_id and name not in (*how.as_text, *how.features):
         return Column(name, None, "left out: an id (--text uses it)", texts)
     kind = "category" if len(filled) < MANY else "text"
+    if more and kind == "category":
+        row = int(np.flatnonzero(texts == more[0])[0])
+        how.notes.append(
+            f"{place(row)} has {more[0]!r} in {name!r}, which no row of the data has"
+            + f"; so have {len(more) - 1} other values" * (len(more) > 1)
+            + ": the model makes nothing of it."
+        )
     return Column(name, known, f"{kind}, {len(filled)} different{missing}")
 
 
@@ -279,6 +115,12 @@ def number_column(name: str, values: np.ndarray, n: int | None) -> Column:
     if values.size and n_missing == values[:n].size:
         return Column(name, None, "left out: empty")
     return Column(name, values, "number" + f", {n_missing} missing" * (n_missing > 0))
+
+
+def as_texts(values: np.ndarray) -> pd.Series:
+    """Numbers as a CSV file would hold them: whole ones without a point."""
+    texts = [str(value).removesuffix(".0") for value in values.tolist()]
+    return pd.Series(texts, dtype=object)
 
 
 def counts_rows(values: Any) -> bool:
@@ -300,6 +142,9 @@ def typed(name: str, raw: Any, how: Reading, place: Place) -> Column:
     """Type what a file holds; an index is left out, infinite numbers are refused."""
     if isinstance(raw, Unusable):
         raise raw
+    is_asked = name in how.as_text or how.missing
+    if is_asked and isinstance(raw, np.ndarray) and raw.ndim == 1:
+        raw = as_texts(raw)
     if isinstance(raw, np.ndarray):
         column = number_column(name, raw, how.n)
     else:

@@ -59,8 +59,8 @@ READING = [
     option("--text as_text", "Columns to read as text, whatever they look like.",
            **NAMES),
     option("--separator", "Of CSV fields: one character, or 'tab'."),
-    option("--decimal", "What stands before the decimals in text.",
-           type=click.Choice([".", ","]), default="."),
+    option("--decimal", "What stands before the decimals in text (default: a point).",
+           type=click.Choice([".", ","])),
     option("--thousands", "What groups the digits in text.",
            type=click.Choice([",", ".", "'", " "])),
     option("--missing", "Stands for a missing value, as nothing, NA, nan and null do.",
@@ -107,8 +107,8 @@ TRACED = [
            type=click.Choice(["cosine", "contribution"]), default="cosine"),
     option("--top", "Rows an example.", type=click.IntRange(1), default=10),
     option("--all-labels", "Rank rows of other labels, too.", is_flag=True),
-    option("--drop", "Rows that --out leaves out, by number as the page of the same "
-           "trace gives them: 3,17.", metavar="ROWS"),
+    option("--drop", "Rows that --out leaves out, named as the page of the same trace "
+           "names them: by --id, by line, or by number.", metavar="A,B,..."),
 ]  # fmt: skip
 DEMO = [
     option("--json as_json", "Print one line of JSON only.", is_flag=True),
@@ -201,7 +201,7 @@ def trace_command(json_only: bool, **given: Any) -> None:
     of EXAMPLES holds the label that each got; without one it is what the classifier
     predicts. Rows that bear that label are ranked.
     """
-    from .scan import draw_trace, trace_files
+    from .trace import draw_trace, trace_files
 
     found, rows = trace_files(SimpleNamespace(**given))
     say_notes(rows.notes)

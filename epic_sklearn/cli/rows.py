@@ -18,7 +18,17 @@ from .. import report
 from ..base import take_rows
 from ..gradients import logit_gradients
 from . import columns, tables
-from .columns import Column, Unusable, refuse_if, refusing, unknown
+from .columns import Column
+from .values import (
+    MISSING,
+    Place,
+    Reading,
+    Unusable,
+    as_option,
+    refuse_if,
+    refusing,
+    unknown,
+)
 
 MATRICES = (".csv", ".tsv", ".parquet", ".npy")
 
@@ -28,7 +38,7 @@ class Rows:
     """What was read of a file, with examples behind its rows if there are any."""
 
     data: Any  # the table
-    place: tables.Place  # of rows, and of examples behind them
+    place: Place  # of rows, and of examples behind them
     n: int  # rows of the file
     labels: np.ndarray  # of the rows, and of examples if they have one
     X: Any  # what the model sees; None where no column is for it
@@ -42,8 +52,9 @@ class Rows:
         """Where rows stand, each behind its name of --id."""
         places = list(map(self.place, rows))
         if "--id" in self.beside.values():
-            names = (self.shown["index"][row] for row in rows)
-            places = [f"{name}, {at}" for name, at in zip(names, places, strict=True)]
+            names = [str(self.shown["index"][row]) for row in rows]
+            pairs = zip(names, places, strict=True)
+            places = [a if a.endswith(at) else f"{a}, {at}" for a, at in pairs]
         return places
 
     def texts(self, rows: Sequence[int]) -> dict[str, list[str]]:
@@ -68,11 +79,12 @@ def split_names(given: Sequence[str], data: Any) -> tuple[str, ...]:
     A name that itself holds a comma is given alone, or quoted as in a CSV file.
     """
     names: list[str] = []
+    known = [*data.names, *data.others]
     for text in given:
-        names += [text] if text in data.names else next(csv.reader([text]), [""])
+        names += [text] if text in known else next(csv.reader([text]), [""])
     for name in names:
-        if name not in data.names:
-            raise unknown(data.kind, name, data.names)
+        if name not in known:
+            raise unknown(data.kind, name, known)
     return tuple(dict.fromkeys(names))
 
 
@@ -98,15 +110,21 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     raw = data.read([o.label, *([] if o.probabilities else used), *beside])
     place, n = data.place, tables.n_rows(raw)
     refuse_if(not n, f"{data.path} has no rows.")
+    lacking = [name for name in used if examples and name not in examples.names]
     if examples is not None:
-        raw, place = tables.with_examples(raw, used, o.label, data, examples)
+        for name in lacking:  # an array's rows cannot be left blank
+            refuse_lacking(np.ndim(raw[name]) > 1, name, data, examples)
+        raw, place = tables.with_examples(raw, o.label, data, examples)
     as_text = split_names(o.as_text, data)
     numbers = o.decimal, o.thousands, o.missing, o.date_format
-    how = columns.Reading(*numbers, as_text, chosen, n)
+    how = Reading(*numbers, as_text, chosen, n)
     labels = columns.check_labels(o.label, raw.pop(o.label), place, how)
     asides = {name: raw.pop(name) for name in beside}
     pictures = [values for values in raw.values() if np.ndim(values) == 4]
     done = columns.type_columns(raw, how, place)
+    used_of_data = {column.name for column in done if column.values is not None}
+    for name in lacking:
+        refuse_lacking(name in used_of_data, name, data, examples)
     X, names = _join([column for column in done if column.values is not None])
     more, images = _left_out(asides, beside, len(labels if X is None else X))
     asides = {c.name: c.aside for c in done + more if c.aside is not None}
@@ -114,7 +132,7 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
         "title": data.path.name,
         "images": images,
         "feature_names": names,
-        "index": pd.Index(asides[o.id], name=o.id) if o.id else data.index,
+        "index": names_of(asides[o.id], o.id, place, n) if o.id else data.index,
         "asides": {name: texts for name, texts in asides.items() if name != o.id},
         "columns": [(column.name, column.what) for column in done + more],
     }
@@ -122,12 +140,14 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
         shown |= {"X": pictures[0], "feature_names": None}
     notes = [
         f"Class {text!r} may be labels that are missing; --missing {text} refuses them."
-        for text in sorted(set(map(str, labels.tolist())) & set(columns.MISSING))
+        for text in sorted(set(map(str, labels.tolist())) & set(MISSING))
     ]
     if X is not None:
         notes += notes_of_copies(take_rows(X, np.arange(n)), labels[:n], place)
-    if o.id and (n_again := int(shown["index"].duplicated().sum())):
-        notes.append(f"{n_again} rows repeat the --id of another: tell them by line.")
+    if o.id and (n_again := int(pd.Index(asides[o.id])[:n].duplicated().sum())):
+        notes.append(f"{n_again} rows repeat the --id of another; theirs say where.")
+    unmet = [text for text in o.missing if text not in how.met]
+    notes += how.notes + [f"--missing {text} occurs nowhere." for text in unmet]
     cut = [o.label, *used, *(k for k, way in beside.items() if way != "--exclude")]
     if o.out and (whole := data.left_whole(o.label, cut)):
         notes.append(
@@ -137,7 +157,25 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     return Rows(data, place, n, labels, X, cut, beside, asides, shown, notes)
 
 
-def notes_of_copies(X: Any, labels: np.ndarray, place: tables.Place) -> list[str]:
+def refuse_lacking(is_used: bool, name: str, data: Any, examples: Any) -> None:
+    """Refuse examples without a column that the model uses."""
+    if is_used:
+        kind = f"{data.kind} of the examples"
+        way = f" To leave it out of the model: --exclude {as_option([name])}."
+        raise unknown(kind, name, examples.names, examples.hint or way)
+
+
+def names_of(ids: Any, name: str, place: Place, n: int) -> pd.Index:
+    """Names of rows by an id; by where they stand, too, where it is blank or again."""
+    texts = pd.Series(np.asarray(ids), dtype=object).map(str)
+    parts = texts[:n], texts[n:]  # examples may be rows of the data
+    again = pd.concat([part.duplicated(keep=False) for part in parts])
+    for row in np.flatnonzero(again | (texts.str.strip() == "")).tolist():
+        texts[row] = f"{texts[row]}, {place(row)}".removeprefix(", ")
+    return pd.Index(texts, name=name)
+
+
+def notes_of_copies(X: Any, labels: np.ndarray, place: Place) -> list[str]:
     """Say how many rows are alike, first those that bear different labels."""
     hashes = pd.util.hash_pandas_object(pd.DataFrame(X), index=False)
     rows = pd.DataFrame({"X": hashes.to_numpy(), "y": labels})

@@ -1,4 +1,4 @@
-"""The work of ``epic-sklearn scan`` and ``trace``: check, read, find, write."""
+"""The work of ``epic-sklearn scan``: check, read, find, write."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -25,22 +25,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
 from .. import rules
-from ..base import take_rows
 from ..filters import EPICFilter
 from ..gradients import EXTRACTORS, PrecomputedGradients, TableModel, table_encoder
 from ..report import all_or_none, check_path, stand_out, write_page
 from ..rules.base import Rule, preferred_gradients, refuse_what_lacks
-from ..tracing import Trace, trace
-from .columns import Unusable, notes_of_gaps, refuse_if, refusing, unknown
+from .columns import notes_of_gaps
 from .rows import Rows, from_elsewhere, read
 from .tables import LINES, format_of, open_table
+from .values import Unusable, refuse_if, refusing, unknown
 
 WAY_BACK = (
     "Run the same scan again with `--decisions FILE --out KEPT`: it writes the rows "
     "that are left, to train on."
-)
-WAY_ON = (
-    "Run the same trace again with `--drop` these `--out KEPT`, then train on KEPT."
 )
 N_SUSPICIOUS = 10
 N_COLUMNS = 30
@@ -64,7 +60,8 @@ def check_files(o: SimpleNamespace) -> None:
     o.separator = "\t" if o.separator in ("tab", "\\t") else o.separator
     is_one = len(o.separator or ",") == 1
     refuse_if(not is_one, f"--separator {o.separator!r}: give one character, or 'tab'.")
-    refuse_if(o.decimal == o.thousands, "--decimal and --thousands are the same.")
+    is_same = o.decimal is not None and o.decimal == o.thousands
+    refuse_if(is_same, "--decimal and --thousands are the same.")
     unused = (o.separator or o.encoding) and format_of(o.data) not in LINES
     refuse_if(unused, f"--separator and --encoding are for text; {o.data} is none.")
     names = ("data", "examples", "probabilities", "decisions")
@@ -171,6 +168,16 @@ def beside(ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
     return ours
 
 
+def draw_columns(columns: Sequence[tuple[str, str]]) -> str:
+    """Draw how columns were read, unless all are plain numbers."""
+    if all(what == "number" for _, what in columns):
+        return ""
+    n = len(columns)
+    more = [("...", f"{n} in all, see --json")] * (n > N_COLUMNS)
+    names, what = zip(*columns[:N_COLUMNS], *more, strict=True)
+    return draw({"column": names, "read as": what})
+
+
 @dataclass
 class Scan:
     """What was asked, what is in the file, and what was found."""
@@ -220,12 +227,8 @@ class Scan:
 
     def as_tables(self) -> str:
         """Draw tables for people."""
-        case, detector, parts = self.case, self.detector, []
-        if any(what != "number" for _, what in case.columns):
-            n = len(case.columns)
-            more = [("...", f"{n} in all, see --json")] * (n > N_COLUMNS)
-            names, what = zip(*case.columns[:N_COLUMNS], *more, strict=True)
-            parts.append(draw({"column": names, "read as": what}))
+        case, detector = self.case, self.detector
+        parts = [draw_columns(case.columns)]
         counts = case.counts(~detector.keep_)
         columns = {"class": [each["label"] for each in counts]}
         for name, form in (("rows", ","), ("isolated", ","), ("share", ".1%")):
@@ -333,64 +336,3 @@ def scan(o: SimpleNamespace) -> Scan:
         raise Unusable(f"{o.data} changed while it was looked at; try again.")
     found.write()
     return found
-
-
-def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
-    """Run ``trace``, short of printing."""
-    refuse_if((o.drop is None) != (o.out is None), "--drop and --out go together.")
-    check_files(o)
-    o.probabilities, o.needs_features = None, True
-    both = [open_table(path, o.separator, o.encoding) for path in (o.data, o.examples)]
-    rows = read(o, *both)
-    model = make_model(o, rows)
-    of_file, asked = np.split(np.arange(len(rows.X)), [rows.n])
-    X, (y, labels) = take_rows(rows.X, of_file), np.split(rows.labels, [rows.n])
-    how = {"score": o.score, "n_top": o.top, "all_labels": o.all_labels}
-    with noting(rows.notes):
-        given = labels if len(labels) else None
-        found = trace(model.fit(X, y), X, y, take_rows(rows.X, asked), given, **how)
-    index, called = rows.shown["index"], rows.called(asked.tolist())
-    index = None if index is None else index[: rows.n]
-    found = replace(
-        found, index=index, example_index=pd.Index(np.array(called, dtype=object))
-    )
-    if o.out:
-        keep = rows_left(o.drop, found, y)
-        with all_or_none({"out": o.out}) as paths:
-            rows.data.write_rows(keep, paths["out"], rows.cut)
-    if o.report:
-        looks, page = rows.looks(), {"title": o.data.name, "overwrite": True}
-        parts = take_rows(looks, of_file), take_rows(looks, asked)
-        found.report(*parts, o.report, n_top=o.top, way_back=WAY_ON, **page)
-    return found, rows
-
-
-def rows_left(text: str, found: Trace, y: np.ndarray) -> np.ndarray:
-    """Tell which rows to keep (n,); refuse numbers of others than the page shows."""
-    with refusing(f"--drop {text}: ", ". Give row numbers as on the page: 3,17."):
-        marked = json.loads(f"[{text.strip(' []')}]")
-    others = [row for row in marked if row not in set(found.indices.ravel().tolist())]
-    refuse_if(others, f"--drop: {others[:N_SUSPICIOUS]} are no rows that are ranked.")
-    keep = ~np.isin(np.arange(found.n_rows), marked)
-    gone = sorted(set(map(str, y.tolist())) - set(map(str, y[keep].tolist())))
-    refuse_if(gone, f"--drop leaves no row of class {', '.join(gone)}.")
-    return keep
-
-
-def draw_trace(found: Trace, rows: Rows) -> str:
-    """Draw a table for people."""
-    frame = found.to_frame()
-    of, asked = frame["row"].tolist(), rows.called(frame["example"] + rows.n)
-
-    def once(values: Iterable[Any]) -> list[Any]:
-        pairs = zip(values, frame["rank"], strict=True)
-        return [value if rank == 1 else None for value, rank in pairs]
-
-    columns = {
-        "example": once(asked),
-        "read as": once(frame["label"]),
-        "taught by": rows.called(of),
-        "labelled": frame["row_label"],
-        "score": frame["score"].map("{:.3g}".format),
-    }
-    return draw(beside(columns, rows.texts(of)))

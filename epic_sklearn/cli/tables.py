@@ -18,15 +18,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .columns import (
+from .columns import are_names
+from .values import (
     Place,
     Unusable,
-    are_names,
     as_numbers,
     as_option,
     refuse_if,
     refusing,
-    unknown,
 )
 
 CHUNK = 10_000  # records held as Python strings at a time
@@ -82,6 +81,7 @@ class Table:
     kind = "column"
     index: Any = None  # by what a person finds rows, if not by their numbers
     hint = ""  # at what may be wrong where a column is not found
+    others: Sequence[str] = ()  # columns to be shown only
 
     def __init__(self, path: Path, names: list[str]) -> None:
         self.path, self.names = path, names
@@ -168,7 +168,19 @@ class LinesFile(Table):
                 f"{self.path}, line {line}: {len(record)} fields where the header has "
                 f"{len(self.names)} (separator {self._separator!r})."
             )
+        for name, text in zip(self.names, record, strict=True):
+            if "\n" in text and self._holds_rows(text):
+                raise Unusable(
+                    f"{self.path}, line {line}: the field {name!r} goes on for "
+                    f"{text.count(chr(10)) + 1} lines, some of them rows themselves: "
+                    "mend the quote at its start, which was left open or is none."
+                )
         return record
+
+    def _holds_rows(self, text: str) -> bool:
+        """Whether a line inside a field has as many fields as a row."""
+        n_marks, inside = len(self.names) - 1, text.splitlines()[1:-1]
+        return n_marks > 0 and any(x.count(self._separator) == n_marks for x in inside)
 
     def _check_header(self, first: list[str]) -> None:
         """Refuse a first line that can be a row of data, such as the next one is."""
@@ -243,6 +255,7 @@ class ParquetFile(Table):
             schema = self._parquet.read_schema(path)
         index = (schema.pandas_metadata or {}).get("index_columns", [])
         super().__init__(path, [name for name in schema.names if name not in index])
+        self.others = [name for name in schema.names if name in index]
 
     def read(self, names: Sequence[str]) -> Raw:
         """Read columns as numbers or text."""
@@ -373,18 +386,10 @@ def _joined(first: Any, more: Any) -> Any:
     return pd.Series([str(value) for value in (*first, *more)], dtype=object)
 
 
-def with_examples(
-    raw: Raw, used: Sequence[str], label: str, data: Any, examples: Any
-) -> tuple[Raw, Place]:
-    """Put examples behind columns of a table, and name the place of each row.
-
-    They must have the columns used; others that they lack are blank, or as a label
-    left out.
-    """
-    for name in used:
-        if name not in examples.names:
-            raise unknown(f"{data.kind} of the examples", name, examples.names)
-    more = examples.read([name for name in raw if name in examples.names])
+def with_examples(raw: Raw, label: str, data: Any, examples: Any) -> tuple[Raw, Place]:
+    """Put examples behind columns, blank where they lack one; name each row's place."""
+    known = {*examples.names, *examples.others}
+    more = examples.read([name for name in raw if name in known])
     blank, n = pd.Series([""] * n_rows(more)), n_rows(raw)
 
     def place(row: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -41,7 +42,8 @@ def _from_file(path: Path, fit: str) -> tuple[dict[int, str], dict[int, str]]:
         raise ValueError(f"{path} is not a text file in UTF-8. {GIVE}") from error
     header = text.partition("\n")[0]
     delimiter = next((c for c in ",;\t" if c in header), ",")
-    lines = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter)
+    # Not by splitlines, which splits at more than a spreadsheet does.
+    lines = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     missing = [name for name in COLUMNS if name not in (lines.fieldnames or ())]
     if missing:
         raise ValueError(

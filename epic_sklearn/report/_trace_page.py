@@ -15,6 +15,8 @@ from ._case import shortened
 from ._looks import Look, looks, span_of, thumbnails
 from ._write import check_path, fill
 
+NUMBERS = "Train again without these row numbers, which count from 0."
+
 
 def looks_of_trace(
     found: Any, X: Any, examples: Any, n_top: int
@@ -48,7 +50,7 @@ def write_trace(
     n_top: int = 20,
     title: str = "Why this prediction",
     overwrite: bool = False,
-    way_back: str = "Train again without them: they are row numbers from 0.",
+    way_back: str = NUMBERS,
 ) -> Path:
     """Write the page; see :meth:`epic_sklearn.Trace.report`."""
     path = check_path(path, overwrite)
@@ -74,4 +76,5 @@ def write_trace(
         parts[line["example"]]["rows"].append(row)
     kind = "Row" if found.index is None else str(found.index.name or "Index")
     context = {"title": title, "n": found.n_rows, "examples": parts, "row_kind": kind}
-    return fill(path, "trace.html", ["trace.js"], **context, way_back=way_back)
+    context |= {"by_number": way_back == NUMBERS or kind == "Row", "way_back": way_back}
+    return fill(path, "trace.html", ["trace.js"], **context)

@@ -8,7 +8,11 @@ function show() {
     .map((box) => [Number(box.dataset.row), box.dataset.name]));
   const rows = [...marked.keys()].sort((a, b) => a - b);
   list.textContent = `[${rows.join(", ")}]`;
-  if (names) names.textContent = rows.map((row) => marked.get(row)).join(", ") || "none";
+  if (names) {  // quoted as in a line of CSV
+    const quoted = rows.map((row) => marked.get(row)).map((name) =>
+      /^\s|[",]|\s$/.test(name) ? `"${name.replaceAll('"', '""')}"` : name);
+    names.textContent = quoted.join(",") || "none";
+  }
   return rows;
 }
 document.addEventListener("change", (event) => {

@@ -1,0 +1,267 @@
+"""Texts read as numbers and dates, and the errors of what cannot be used."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from difflib import get_close_matches
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+
+from ..report import shortened
+
+N_SHOWN = 20
+LARGEST_WHOLE = 2**53  # floats tell whole numbers apart up to here
+MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "<NA>", "NaT")
+NAN = re.compile(r"[-+]?nan", re.IGNORECASE)
+MOST = 0.75  # share of different texts from which the others are asked about
+CODE = re.compile(r"\s*(0\d+|\d+[eE]\d+)\s*")  # 00714, 1E05: a customer, a diagnosis
+ZONE = re.compile(r":\d\d\S*([Zz]|[+-]\d\d:?\d\d)\s*$")  # behind a time
+# Percentages, amounts, limits, times: what float() does not take.
+ODD = re.compile(
+    r"\s*[-+\u2212(<>\u2264\u2265~]*\s?([$£€]\s?)?"
+    r"(\d[\d., '\u00a0\u2019\u202f]*\s?[-)%$£€]?|\d{1,2}:\d\d(:\d\d([.,]\d+)?)?)\s*"
+)
+# One point before three digits: thousands, where others have none.
+POINTED = re.compile(r"\s*[-+]?[1-9]\d{0,2}\.\d{3}\s*")
+DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ]\d{1,2}:\d\d.*)?")
+DATES = ("%d-%m-%Y", "%m-%d-%Y", "%Y-%m-%d", "%d-%m-%y", "%m-%d-%y")
+TIMES = ("", " %H:%M", " %H:%M:%S")
+# --decimal and --thousands that are proposed where they would do.
+WAYS = [(".", "")] + [(d, t) for d in ",." for t in ("", ",", ".", " ", "'") if d != t]
+BLANKS = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2019": "'"})
+USUAL = (ValueError, NotImplementedError, OSError, MemoryError, ImportError)
+AS_TEXT = "read them as text (--text)"
+Place = Callable[[int], str]  # of a row, as a person looks it up: "line 7"
+
+
+class Unusable(click.ClickException):
+    """Input or an argument that cannot be used: exit status 2."""
+
+    exit_code = 2
+
+
+def refuse_if(is_wrong: object, message: str) -> None:
+    """Stop with a message."""
+    if is_wrong:
+        raise Unusable(message)
+
+
+@contextmanager
+def refusing(before: str = "", after: str = "") -> Iterator[None]:
+    """Stop with what others' errors say of what was given."""
+    try:
+        yield
+    except USUAL as error:
+        why = str(error) or "Not enough memory."
+        raise Unusable(f"{before}{why}{after}") from error
+
+
+def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Unusable:
+    """Error for a name that is not there: the closest one, and all there are."""
+    names = list(known)
+    plain = {each.strip().casefold(): each for each in names}
+    close = get_close_matches(name.strip().casefold(), plain, n=1)
+    meant = f"; did you mean {plain[close[0]]!r}?" if close else "."
+    shown = ", ".join(map(repr, names[:N_SHOWN])) + ", ..." * (len(names) > N_SHOWN)
+    return Unusable(f"There is no {kind} {name!r}{meant} There are {shown}.{hint}")
+
+
+def as_option(names: Iterable[str]) -> str:
+    """Names as a shell and --exclude take them."""
+    quoted = (name.replace('"', '""') for name in names)
+    return shlex.quote(",".join(f'"{n}"' if set(n) & set(',"') else n for n in quoted))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How texts are read, as the options say; and what there is to say of it."""
+
+    decimal: str | None = None
+    thousands: str | None = None
+    missing: tuple[str, ...] = ()
+    date_format: str | None = None
+    as_text: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()  # used even if they look like ids
+    n: int | None = None  # rows that decide; behind them stand examples
+    met: set[str] = field(default_factory=set)  # of `missing`
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def marks(self) -> tuple[str, str | None]:
+        """What stands before decimals, and what groups digits."""
+        usual = "," if self.thousands == "." else "."
+        return self.decimal or usual, self.thousands
+
+    def is_gap(self, text: str) -> bool:
+        """Whether a text stands for a missing value; -999.0 does as -999 does."""
+        text = text.strip()
+        for gap in self.missing:
+            number = as_numbers([gap])
+            if text == gap or (number is not None and number == as_numbers([text])):
+                self.met.add(gap)
+                return True
+        return text in MISSING or bool(NAN.fullmatch(text))
+
+
+def as_numbers(
+    values: Sequence[str], decimal: str = ".", thousands: str | None = None
+) -> np.ndarray | None:
+    """Numbers; None if a value is no number that floats hold."""
+    if thousands:  # between one to three digits and three more
+        mark = rf"(?<=\d)(?<!\d{{4}}){re.escape(thousands)}(?=\d{{3}}(?!\d))"
+        parts = (value.translate(BLANKS).partition(decimal) for value in values)
+        values = [re.sub(mark, "", first) + end + rest for first, end, rest in parts]
+    wrong = "_" if decimal == "." else "_."  # Python reads 1_0 as ten
+    if any(mark in value for mark in wrong for value in values):
+        return None
+    values = [value.replace(decimal, ".") for value in values]
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except ValueError:
+        return None
+    for row in np.flatnonzero(np.abs(numbers) >= LARGEST_WHOLE).tolist():
+        text = values[row].strip()
+        if text.lstrip("+-").isdigit() and Decimal(text) != Decimal(numbers[row]):
+            return None
+    return numbers
+
+
+def dates_as(texts: Sequence[str], written: str) -> Any:
+    """Dates (datetime64) in a format, in UTC; NaT where a text is in another."""
+    how: Any = {"format": written, "utc": True, "errors": "coerce"}
+    return pd.to_datetime(pd.Index(texts), **how).tz_localize(None).to_numpy()
+
+
+def formats_of(first: str, given: str | None) -> list[str]:
+    """List formats in which dates like the first one may be written."""
+    if given:
+        return [given]
+    mark = DATE.fullmatch(first)
+    if mark is None:
+        return []
+    # 21.06.25 is written where days come first.
+    dates = [*DATES, "%y-%m-%d"] if mark[1] != "." else DATES
+    dates = [date.replace("-", mark[1]) for date in dates]
+    return ["ISO8601"] + [date + time for date in dates for time in TIMES]
+
+
+def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
+    """Dates and their format; None where they are none."""
+    likely = [text for text in texts if given or DATE.fullmatch(text)]
+    if len(likely) < MOST * len(texts):
+        return None, ""
+    fits, others = list[tuple[Any, str]](), np.arange(len(texts))
+    for how in formats_of(likely[0], given):
+        found = dates_as(texts, how)
+        missed = np.flatnonzero(np.isnat(found))
+        others = min(others, missed, key=len)
+        if len(missed) == 0:
+            fits.append((found, how))
+            if how in (given, "ISO8601"):
+                break
+    if not fits:
+        _refuse_dates(texts, others.tolist(), given)
+        return None, ""
+    if len(fits) > 1 and fits[-1][1] not in (given, "ISO8601"):
+        ways = " or ".join(f"--date-format {shlex.quote(how)}" for _, how in fits)
+        raise Unusable(f"holds dates such as {texts[0]!r}: give {ways}")
+    zoned = [text for text in texts if ZONE.search(text)]
+    if 0 < len(zoned) < len(texts):
+        other = next(text for text in texts if not ZONE.search(text))
+        raise Unusable(
+            f"holds times with a zone, such as {zoned[0]!r}, and without, such as "
+            f"{other!r}: write them alike, or {AS_TEXT}"
+        )
+    return fits[-1]
+
+
+def _refuse_dates(texts: Sequence[str], others: list[int], given: str | None) -> None:
+    """Refuse dates that are in no one format, by those that miss the likeliest."""
+    wrong = [texts[row] for row in others]
+    if all(map(DATE.fullmatch, texts)):
+        known = [text for text in texts if text not in set(wrong)] or texts
+        raise Unusable(
+            f"holds dates in no one format that is known, such as {known[0]!r} and "
+            f"{wrong[-1]!r}: write them alike, give --date-format (%d, %m, %Y, %H, %M, "
+            f"%S, %f, %p), or {AS_TEXT}"
+        )
+    if len(others) <= (1 - MOST) * len(texts):
+        refuse_few("dates", wrong)
+
+
+def beyond_floats(example: object) -> Unusable:
+    """Error for whole numbers that would be rounded."""
+    return Unusable(
+        f"holds whole numbers beyond 2**53, such as {shortened(example, 40)}, which "
+        "floats round: subtract the smallest, divide, or read them as text (--text)"
+    )
+
+
+def refuse_few(kind: str, texts: Sequence[str]) -> None:
+    """Refuse a column of numbers or dates for its few other texts."""
+    few = texts[:5]
+    shown = ", ".join(repr(shortened(text, 40)) for text in few)
+    shown += f" and {len(texts) - 5} more" * (len(texts) > 5)
+    gaps = " ".join(f"--missing {shlex.quote(text)}" for text in few)
+    raise Unusable(
+        f"holds {kind}, and {shown}: if these are missing values, give {gaps}; to read "
+        "all as text, --text"
+    )
+
+
+def refuse_odd(filled: list[str], how: Reading) -> None:
+    """Refuse texts that are numbers in another way, or numbers but for a few."""
+    texts = [text for text in filled if as_numbers([text], *how.marks) is None]
+    if all(text.strip().lstrip("+-").isdigit() for text in texts):
+        raise beyond_floats(texts[0])
+    if all(ODD.fullmatch(text) for text in texts):
+        ways = [
+            f"--decimal {d}" + (f" --thousands {shlex.quote(t)}" if t else "")
+            for d, t in WAYS
+            if (d, t or None) != how.marks
+            and any(t in text.translate(BLANKS) for text in filled)
+            and as_numbers(filled, d, t) is not None
+        ]
+        give = f"give {' or '.join(ways)} or " if ways else ""
+        raise Unusable(
+            "holds numbers or times that are written as text, such as "
+            f"{texts[0]!r}: {give}write them as plain numbers, or {AS_TEXT}"
+        )
+    if len(texts) <= 5 < len(filled) - len(texts) or (
+        len(texts) <= (1 - MOST) * len(filled)
+    ):
+        refuse_few("numbers", texts)
+
+
+def refuse_thousands(filled: list[str], how: Reading) -> None:
+    """Refuse points that may mark thousands, where nobody said what they mark."""
+    pointed = [text for text in filled if "." in text]
+    if how.decimal or how.thousands or not 1 < len(pointed) < len(filled):
+        return
+    if all(map(POINTED.fullmatch, pointed)):
+        plain = next(text for text in filled if "." not in text)
+        raise Unusable(
+            f"holds {pointed[0]!r} and {plain!r}, and every point stands before three "
+            "digits: give --thousands . if it marks thousands, or --decimal ."
+        )
+
+
+def as_values(filled: list[str], how: Reading) -> tuple[Any, str, str]:
+    """Numbers or dates, what they are called, and the format of dates; or None."""
+    values = as_numbers(filled, *how.marks)
+    if values is not None:
+        refuse_thousands(filled, how)
+        is_code = any(map(CODE.fullmatch, filled))
+        return values, "number" + ", or a code? --text reads it so" * is_code, ""
+    values, written = as_dates(filled, how.date_format)
+    is_moved = any(map(ZONE.search, filled))
+    what = f"date, {written.removesuffix('8601')}" + ", shown in UTC" * is_moved
+    return values, what, written

@@ -1,0 +1,152 @@
+"""What a scan makes of texts, and what it asks about."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from cli_runs import SPECIES, mask_of, poisoned_iris, refused, scan, write
+
+from epic_sklearn.cli import main
+from epic_sklearn.cli.columns import text_column
+from epic_sklearn.cli.values import Reading, Unusable
+
+N = 120
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def column(values, **how):
+    return text_column("a", pd.Series(values, dtype=object), Reading(**how))
+
+
+def days(written, n=N):
+    first = np.datetime64("2019-02-01") + 31 * np.arange(n)
+    return pd.to_datetime(first).strftime(written).tolist()
+
+
+def two_classes(**columns):
+    rows = np.arange(N)
+    frame = pd.DataFrame({"x": rows % 13, **columns})
+    return frame.assign(y=np.where(rows % 3, "u", "v"))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([*days("%Y-%m-%d"), "unbekannt"], "holds dates, and 'unbekannt'"),
+        ([*map(str, range(110)), *(f"c{i}" for i in range(10))], "'c4' and 5 more"),
+        ([f"<0.{i}" for i in range(10, 60)] + ["1.5"] * 9, "written as text, such as"),
+        ([f"{i}.5-" for i in range(50)] + ["7"], "written as text, such as '0.5-'"),
+        ([f"({i})" for i in range(50)], r"written as text, such as '\(0\)'"),
+        ([f"\u2212{i}" for i in range(50)] + ["7"], "written as text"),
+        (["850", "920", "1.234", "2.105"], "--thousands . if it marks thousands"),
+        (["2024-01-01T08:00", "2024-01-02T08:00+02:00"], "with a zone.*and without"),
+        (["01/02/2024 08:30 AM", "03/04/2024 09:10 PM"], "%p"),
+        (["1", "2", *"3456789", "?", "gone"], "--missing '[?]' --missing gone"),
+    ],
+)
+def test_what_can_be_meant_in_several_ways_is_asked(values, message):
+    with pytest.raises(Unusable, match=message):
+        column(values)
+
+
+def test_the_answers_are_taken():
+    thousands = column(["850", "1.234", "2.105"], thousands=".")
+    assert thousands.values.tolist() == [850, 1234, 2105]
+    decimals = column(["850", "1.234", "2.105"], decimal=".")
+    assert decimals.values.tolist() == [850, 1.234, 2.105]
+    noon = column(["01/02/2024 08:30 AM"], date_format="%d/%m/%Y %I:%M %p")
+    assert noon.values[0] == np.datetime64("2024-02-01T08:30")
+    gone = column([*days("%Y-%m-%d"), "unbekannt"], missing=("unbekannt",))
+    assert gone.what == "date, ISO, 1 missing"
+    code = column(["1E05", "2E10", "3E02"])
+    assert "a code?" in code.what
+
+
+def test_years_may_come_first_with_two_digits():
+    with pytest.raises(Unusable, match=r"%d-%m-%y or --date-format %y-%m-%d"):
+        column(["21-06-25", "19-02-19"])
+    assert column(["21-06-45", "19-02-19"]).what == "date, %d-%m-%y"
+    assert column(["45-06-21", "19-02-19"]).what == "date, %y-%m-%d"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_numbers_of_any_file_may_be_gaps_or_text(capsys, suffix):
+    rows = np.arange(N)
+    frame = two_classes(ward=rows % 4 + 100, lab=np.where(rows % 5, rows * 0.5, -999.0))
+    if suffix == "csv":
+        frame.to_csv("d.csv", index=False)
+    else:
+        pytest.importorskip("pyarrow")
+        frame.to_parquet("d.parquet")
+    options = ["--label", "y", "--text", "ward", "--missing", "-999", "--json"]
+    assert scan(f"d.{suffix}", *options, "--missing", "quatsch") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["columns"]["ward"] == "category, 4 different"
+    assert found["columns"]["lab"] == "number, 24 missing"
+    assert "--missing quatsch occurs nowhere." in found["notes"]
+
+
+def test_the_index_of_a_parquet_file_may_name_its_rows(capsys):
+    pytest.importorskip("pyarrow")
+    frame = two_classes().set_index(pd.Index([f"p{i}" for i in range(N)], name="pid"))
+    frame.to_parquet("d.parquet")
+    assert scan("d.parquet", "--label", "y", "--id", "pid", "--mask", "mask.csv") == 0
+    assert mask_of()["pid"].tolist() == frame.index.tolist()
+    assert "pid" not in json_columns(capsys, "d.parquet")
+
+
+def json_columns(capsys, path):
+    capsys.readouterr()
+    assert scan(path, "--label", "y", "--json") == 0
+    return json.loads(capsys.readouterr().out)["columns"]
+
+
+def test_a_quote_that_swallows_rows_is_refused(capsys):
+    lines = [f"{i % 7};{'uv'[i % 2]};fine" for i in range(60)]
+    lines[20], lines[44] = '3;u;"unclear', '3;u;see above"'
+    write("stray.csv", "\n".join(["a;y;note", *lines]))
+    message = refused(capsys, "stray.csv", "--separator", ";", "--label", "y")
+    assert "line 22: the field 'note' goes on for 25 lines" in message
+    lines[20], lines[44] = '3;u;"two\nlines; so"', lines[43]
+    write("notes.csv", "\n".join(["a;y;note", *lines]))
+    assert scan("notes.csv", "--separator", ";", "--label", "y") == 0
+
+
+def test_ids_that_repeat_are_told_apart(capsys):
+    X, y = poisoned_iris()
+    frame = pd.DataFrame(X).add_prefix("x").assign(species=SPECIES[y])
+    frame["pid"] = ["", "", *(f"p{i // 2}" for i in range(148))]
+    frame.to_csv("d.csv", index=False)
+    options = ["--label", "species", "--id", "pid"]
+    assert scan("d.csv", *options, "--rule", "RandomDrop", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "75 rows repeat the --id of another; theirs say where." in found["notes"]
+    for row, at in zip(found["suspicious"], found["suspicious_at"], strict=True):
+        name = frame["pid"][row]
+        assert at == f"{name}, line {row + 2}".removeprefix(", ")
+
+
+def test_examples_need_only_what_the_model_uses(capsys):
+    frame = two_classes(sex=np.array(["m", "w"])[np.arange(N) % 2])
+    frame["pid"] = [f"p{i}" for i in range(N)]
+    frame.to_csv("d.csv")  # with an index
+    command = ["trace", "d.csv", "asked.csv", "--label", "y", "--top", "1"]
+    frame[["sex", "x"]][:2].to_csv("asked.csv", index=False)
+    assert main(command) == 0
+    assert "left out: an id" in capsys.readouterr().out  # as a scan says it
+    frame[["x", "pid"]][:2].to_csv("asked.csv", index=False)
+    assert main(command) == 2
+    message = capsys.readouterr().err
+    assert "no column of the examples 'sex'" in message and "--exclude sex" in message
+    frame[["sex", "x"]][:2].to_csv("asked.csv", index=False, sep=";")
+    assert main(command) == 2
+    assert "is that the --separator?" in capsys.readouterr().err
+    frame[["sex", "x"]][:2].assign(sex=["m", "W"]).to_csv("asked.csv", index=False)
+    assert main(command) == 0
+    told = capsys.readouterr().err
+    assert "line 3 of asked.csv has 'W' in 'sex', which no row of the data has" in told
