@@ -514,4 +514,4 @@ def test_codes_and_times_elsewhere_are_called_so(folder, capsys):
     frame["price"] = frame["cost"] = [f"{i},5" for i in rows]
     frame.assign(y=np.where(rows % 3, "u", "v")).to_csv("d.csv", index=False)
     message = refused(capsys, "d.csv", "--label", "y")
-    assert message.count("--decimal ,") == 1 and "; so do 'cost'" in message
+    assert message.count("--decimal ,") == 1 and "; alike: 'cost'" in message

@@ -182,7 +182,7 @@ def type_columns(raw: dict[str, Any], how: Reading, place: Place) -> list[Column
         alike.setdefault(QUOTED.sub("", why), []).append(name)
     lines = [
         f"{first!r} {problems[first]}"
-        + f"; so do {', '.join(map(repr, others[:N_SHOWN]))}" * bool(others)
+        + f"; alike: {', '.join(map(repr, others[:N_SHOWN]))}" * bool(others)
         for first, *others in alike.values()
     ]
     if len(problems) == 1:

@@ -250,7 +250,7 @@ def refuse_thousands(filled: list[str], how: Reading) -> None:
         plain = next(text for text in filled if "." not in text)
         raise Unusable(
             f"holds {pointed[0]!r} and {plain!r}, and every point stands before three "
-            "digits: give --thousands . if it marks thousands, or --decimal ."
+            "digits: give --thousands . if it marks thousands, --decimal . if not"
         )
 
 
