@@ -88,7 +88,7 @@ def test_numbers_of_any_file_may_be_gaps_or_text(capsys, suffix):
     found = json.loads(capsys.readouterr().out)
     assert found["columns"]["ward"] == "category, 4 different"
     assert found["columns"]["lab"] == "number, 24 missing"
-    assert "--missing quatsch occurs nowhere." in found["notes"]
+    assert "--missing quatsch occurs in no column of the model." in found["notes"]
 
 
 def test_the_index_of_a_parquet_file_may_name_its_rows(capsys):

@@ -24,7 +24,6 @@ from .values import (
     Place,
     Reading,
     Unusable,
-    as_option,
     refuse_if,
     refusing,
     unknown,
@@ -103,18 +102,13 @@ def names_chosen(
     return chosen, beside
 
 
-def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
+def read(o: SimpleNamespace, data: Any) -> Rows:
     """Read labels, the features typed as a table, and what is shown beside."""
     chosen, beside = names_chosen(o, data)
     used = data.features(o.label, chosen, beside) if o.needs_features else []
     raw = data.read([o.label, *([] if o.probabilities else used), *beside])
-    place, n = data.place, tables.n_rows(raw)
+    place, n = data.place, data.count(raw)
     refuse_if(not n, f"{data.path} has no rows.")
-    lacking = [name for name in used if examples and name not in examples.names]
-    if examples is not None:
-        for name in lacking:  # an array's rows cannot be left blank
-            refuse_lacking(np.ndim(raw[name]) > 1, name, data, examples)
-        raw, place = tables.with_examples(raw, o.label, data, examples)
     as_text = split_names(o.as_text, data)
     numbers = o.decimal, o.thousands, o.missing, o.date_format
     how = Reading(*numbers, as_text, chosen, n)
@@ -122,9 +116,7 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     asides = {name: raw.pop(name) for name in beside}
     pictures = [values for values in raw.values() if np.ndim(values) == 4]
     done = columns.type_columns(raw, how, place)
-    used_of_data = {column.name for column in done if column.values is not None}
-    for name in lacking:
-        refuse_lacking(name in used_of_data, name, data, examples)
+    data.check_used([c.name for c in done if c.values is not None])
     X, names = _join([column for column in done if column.values is not None])
     more, images = _left_out(asides, beside, len(labels if X is None else X))
     asides = {c.name: c.aside for c in done + more if c.aside is not None}
@@ -138,31 +130,29 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     }
     if pictures and images is None:
         shown |= {"X": pictures[0], "feature_names": None}
-    notes = [
-        f"Class {text!r} may be labels that are missing; --missing {text} refuses them."
-        for text in sorted(set(map(str, labels.tolist())) & set(MISSING))
-    ]
-    if X is not None:
-        notes += notes_of_copies(take_rows(X, np.arange(n)), labels[:n], place)
-    if o.id and (n_again := int(pd.Index(asides[o.id])[:n].duplicated().sum())):
-        notes.append(f"{n_again} rows repeat the --id of another; theirs say where.")
-    unmet = [text for text in o.missing if text not in how.met]
-    notes += how.notes + [f"--missing {text} occurs nowhere." for text in unmet]
     cut = [o.label, *used, *(k for k, way in beside.items() if way != "--exclude")]
+    notes = list[str]()
     if o.out and (whole := data.left_whole(o.label, cut)):
         notes.append(
             f"--out writes {', '.join(map(repr, whole))} whole: nothing says that "
             "their rows are the examples'. If they are, name them with --show."
         )
+    if X is not None:
+        notes += notes_of_copies(take_rows(X, np.arange(n)), labels[:n], place)
+    if o.id and (n_again := int(pd.Index(asides[o.id])[:n].duplicated().sum())):
+        notes.append(f"{n_again} rows repeat the --id of another; theirs say where.")
+    notes += [*notes_on_gaps(o.missing, how, labels), *how.notes]
     return Rows(data, place, n, labels, X, cut, beside, asides, shown, notes)
 
 
-def refuse_lacking(is_used: bool, name: str, data: Any, examples: Any) -> None:
-    """Refuse examples without a column that the model uses."""
-    if is_used:
-        kind = f"{data.kind} of the examples"
-        way = f" To leave it out of the model: --exclude {as_option([name])}."
-        raise unknown(kind, name, examples.names, examples.hint or way)
+def notes_on_gaps(asked: Sequence[str], how: Reading, labels: np.ndarray) -> list[str]:
+    """Say which --missing is none, and which labels may be missing ones."""
+    unmet = [text for text in given if text not in how.met]
+    likely = sorted(set(map(str, labels.tolist())) & set(MISSING))
+    return [f"--missing {text} occurs in no column of the model." for text in unmet] + [
+        f"Class {text!r} may be labels that are missing; --missing {text} refuses them."
+        for text in likely
+    ]
 
 
 def names_of(ids: Any, name: str, place: Place, n: int) -> pd.Index:
@@ -170,9 +160,10 @@ def names_of(ids: Any, name: str, place: Place, n: int) -> pd.Index:
     texts = pd.Series(np.asarray(ids), dtype=object).map(str)
     parts = texts[:n], texts[n:]  # examples may be rows of the data
     again = pd.concat([part.duplicated(keep=False) for part in parts])
+    names = texts.to_numpy(dtype=object, copy=True)
     for row in np.flatnonzero(again | (texts.str.strip() == "")).tolist():
-        texts[row] = f"{texts[row]}, {place(row)}".removeprefix(", ")
-    return pd.Index(texts, name=name)
+        names[row] = f"{names[row]}, {place(row)}".removeprefix(", ")
+    return pd.Index(names, name=name)
 
 
 def notes_of_copies(X: Any, labels: np.ndarray, place: Place) -> list[str]:

@@ -20,7 +20,6 @@ import pandas as pd
 
 from .columns import are_names
 from .values import (
-    Place,
     Unusable,
     as_numbers,
     as_option,
@@ -104,6 +103,13 @@ class Table:
     def left_whole(self, label: str, cut: Collection[str]) -> list[str]:
         """Name what is as long as the label and not cut."""
         return []
+
+    def count(self, raw: Raw) -> int:
+        """Count the rows that decide how columns are read: all."""
+        return n_rows(raw)
+
+    def check_used(self, names: Collection[str]) -> None:
+        """Refuse the table for want of a column that the model uses."""
 
 
 class LinesFile(Table):
@@ -370,32 +376,3 @@ def open_table(path: Path, separator: str | None, encoding: str | None) -> Any:
 def n_rows(raw: Raw) -> int:
     """Count rows by the first column that can be read."""
     return next((len(v) for v in raw.values() if not isinstance(v, Unusable)), 0)
-
-
-def _joined(first: Any, more: Any) -> Any:
-    """Put one column behind another, or say why it cannot be."""
-    for part in (first, more):
-        if isinstance(part, Unusable):
-            return part
-    if first.shape[1:] != more.shape[1:]:
-        shapes = f"{first.shape[1:]}, and {more.shape[1:]} in the examples"
-        return Unusable(f"has rows of shape {shapes}")
-    if isinstance(first, np.ndarray) and isinstance(more, np.ndarray):
-        return np.concatenate([first, more])
-    # Text in one file, maybe numbers in the other: typed again as text.
-    return pd.Series([str(value) for value in (*first, *more)], dtype=object)
-
-
-def with_examples(raw: Raw, label: str, data: Any, examples: Any) -> tuple[Raw, Place]:
-    """Put examples behind columns, blank where they lack one; name each row's place."""
-    known = {*examples.names, *examples.others}
-    more = examples.read([name for name in raw if name in known])
-    blank, n = pd.Series([""] * n_rows(more)), n_rows(raw)
-
-    def place(row: int) -> str:
-        if row < n:
-            return data.place(row)
-        return f"{examples.place(row - n)} of {examples.path.name}"
-
-    more = {name: blank for name in raw if name != label} | more
-    return raw | {k: _joined(raw[k], column) for k, column in more.items()}, place
