@@ -145,7 +145,7 @@ def read(o: SimpleNamespace, data: Any) -> Rows:
     return Rows(data, place, n, labels, X, cut, beside, asides, shown, notes)
 
 
-def notes_on_gaps(asked: Sequence[str], how: Reading, labels: np.ndarray) -> list[str]:
+def notes_on_gaps(given: Sequence[str], how: Reading, labels: np.ndarray) -> list[str]:
     """Say which --missing is none, and which labels may be missing ones."""
     unmet = [text for text in given if text not in how.met]
     likely = sorted(set(map(str, labels.tolist())) & set(MISSING))
