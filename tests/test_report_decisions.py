@@ -220,3 +220,12 @@ def test_an_index_is_not_taken_for_row_numbers(iris):
     detector = EPICFilter().fit(X, y)
     with pytest.raises(TypeError, match="poison_indices is a pandas Index"):
         poison_recall(detector.keep_, pd.Index([0, 41]))
+
+
+@pytest.mark.parametrize("mark", ["\x0b", "\x85", "\u2028"])
+def test_what_spreadsheets_do_not_take_for_the_end_of_a_line(tmp_path, detector, mark):
+    row = int(detector.isolated_indices_[0])
+    path = tmp_path / "decisions.csv"
+    line = f"{row},keep,{fit_id(detector._schedule)},a{mark}b\r\n"
+    path.write_text(f"row,decision,fit,name\r\n{line}", encoding="utf-8", newline="")
+    assert detector.apply_decisions(path).keep_[row]
