@@ -54,6 +54,10 @@ def test_what_can_be_meant_in_several_ways_is_asked(values, message):
         column(values)
 
 
+def test_few_numbers_and_texts_are_a_category():
+    assert column(["0", "1", "2", "3+"] * 9).what == "category, 4 different"
+
+
 def test_the_answers_are_taken():
     thousands = column(["850", "1.234", "2.105"], thousands=".")
     assert thousands.values.tolist() == [850, 1234, 2105]

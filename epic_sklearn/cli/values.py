@@ -235,9 +235,8 @@ def refuse_odd(filled: list[str], how: Reading) -> None:
             "holds numbers or times that are written as text, such as "
             f"{texts[0]!r}: {give}write them as plain numbers, or {AS_TEXT}"
         )
-    if len(texts) <= 5 < len(filled) - len(texts) or (
-        len(texts) <= (1 - MOST) * len(filled)
-    ):
+    is_few = len(texts) <= max(5, (1 - MOST) * len(filled))
+    if is_few and len(filled) - len(texts) > 5:  # of fewer it is a category
         refuse_few("numbers", texts)
 
 
