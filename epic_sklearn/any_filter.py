@@ -42,7 +42,13 @@ def to_be_fitted(given: Any, X: Any, y: ArrayLike) -> Any:
         raise TypeError(f"filter is the rule {given!r}; give EPICFilter(rule=...).")
     held = thawed(given)
     if isinstance(held, Reviewable) and held is not given:
-        held._rows_of_the_fit(X, y)
+        try:
+            held._rows_of_the_fit(X, y)
+        except ValueError as error:
+            raise ValueError(
+                "filter is frozen, and X, y are not the rows of its fit, in their order "
+                "and as they were: it would drop others. Give these, or thaw it."
+            ) from error
     elif getattr(getattr(given, "_schedule", None), "decided", np.zeros(1)).any():
         warn_user(
             "filter has decisions of a reviewer, and a clone of it is fitted, without "
