@@ -46,7 +46,7 @@ def to_be_fitted(given: Any, X: Any, y: ArrayLike) -> Any:
             held._rows_of_the_fit(X, y)
         except ValueError as error:
             raise ValueError(
-                "filter is frozen, and X, y are not the rows of its fit, in their order "
+                "filter is frozen, and X, y are not the rows of its fit, in order "
                 "and as they were: it would drop others. Give these, or thaw it."
             ) from error
     elif getattr(getattr(given, "_schedule", None), "decided", np.zeros(1)).any():
