@@ -82,6 +82,10 @@ def test_years_may_come_first_with_two_digits():
 def test_numbers_of_any_file_may_be_gaps_or_text(capsys, suffix):
     rows = np.arange(N)
     frame = two_classes(ward=rows % 4 + 100, lab=np.where(rows % 5, rows * 0.5, -999.0))
+    frame["wide"] = np.array([850.0, 1.234, 2.105])[rows % 3]  # of numbers: no question
+    frame["is_old"] = rows % 2 == 0
+    if suffix == "csv":
+        frame = frame.drop(columns="wide")
     if suffix == "csv":
         frame.to_csv("d.csv", index=False)
     else:
@@ -92,6 +96,8 @@ def test_numbers_of_any_file_may_be_gaps_or_text(capsys, suffix):
     found = json.loads(capsys.readouterr().out)
     assert found["columns"]["ward"] == "category, 4 different"
     assert found["columns"]["lab"] == "number, 24 missing"
+    if suffix == "parquet":
+        assert found["columns"]["wide"] == found["columns"]["is_old"] == "number"
     assert "--missing quatsch occurs in no column of the model." in found["notes"]
 
 
@@ -133,6 +139,17 @@ def test_ids_that_repeat_are_told_apart(capsys):
     for row, at in zip(found["suspicious"], found["suspicious_at"], strict=True):
         name = frame["pid"][row]
         assert at == f"{name}, line {row + 2}".removeprefix(", ")
+
+
+def test_examples_without_labels_of_arrays_in_a_column(capsys):
+    rows = np.arange(N)
+    X, y = np.column_stack([rows % 13, rows % 3]) * 1.0, (rows % 3 > 0)[:, None]
+    np.savez("d.npz", X=X, y=y.astype(int))
+    np.savez("asked.npz", X=X[:2])
+    assert main(["trace", "d.npz", "asked.npz", "--label", "y", "--top", "1"]) == 0
+    np.savez("asked.npz", Z=X[:2])
+    assert main(["trace", "d.npz", "asked.npz", "--label", "y", "--top", "1"]) == 2
+    assert "no array of the examples 'X'" in capsys.readouterr().err
 
 
 def test_examples_need_only_what_the_model_uses(capsys):

@@ -102,7 +102,18 @@ def text_column(
     return Column(name, known, f"{kind}, {len(filled)} different{missing}")
 
 
-def number_column(name: str, values: np.ndarray, n: int | None) -> Column:
+def without_gaps(values: np.ndarray, how: Reading) -> np.ndarray:
+    """Numbers, NaN in place of those that stand for missing ones."""
+    for text in how.missing:
+        number = as_numbers([text])
+        is_gap = np.isin(values, () if number is None else number)
+        if is_gap.any():
+            how.met.add(text)
+            values = np.where(is_gap, np.nan, values)
+    return values
+
+
+def number_column(name: str, values: np.ndarray, how: Reading) -> Column:
     """Type numbers (n, ...) that a file holds as such."""
     values = values.reshape(len(values), -1) if values.ndim > 1 else values
     if values.dtype.kind == "b":
@@ -111,8 +122,9 @@ def number_column(name: str, values: np.ndarray, n: int | None) -> Column:
         large = values[np.abs(values.astype(np.float64)) >= LARGEST_WHOLE].ravel()
         if as_numbers(list(map(str, large.tolist()))) is None:
             raise beyond_floats(large[0])
-    n_missing = int(np.isnan(values[:n]).sum())
-    if values.size and n_missing == values[:n].size:
+    values = without_gaps(values, how)
+    n_missing = int(np.isnan(values[: how.n]).sum())
+    if values.size and n_missing == values[: how.n].size:
         return Column(name, None, "left out: empty")
     return Column(name, values, "number" + f", {n_missing} missing" * (n_missing > 0))
 
@@ -142,11 +154,10 @@ def typed(name: str, raw: Any, how: Reading, place: Place) -> Column:
     """Type what a file holds; an index is left out, infinite numbers are refused."""
     if isinstance(raw, Unusable):
         raise raw
-    is_asked = name in how.as_text or how.missing
-    if is_asked and isinstance(raw, np.ndarray) and raw.ndim == 1:
+    if name in how.as_text and isinstance(raw, np.ndarray) and raw.ndim == 1:
         raw = as_texts(raw)
     if isinstance(raw, np.ndarray):
-        column = number_column(name, raw, how.n)
+        column = number_column(name, raw, how)
     else:
         column = text_column(name, raw, how, place)
     values = column.values

@@ -62,9 +62,10 @@ class WithExamples:
         raw = self.data.read(names)
         more = self.examples.read([name for name in names if name in known])
         blank, self.n = pd.Series([""] * n_rows(more)), n_rows(raw)
+        others = [name for name in names if name != self.label]
         # The rows of an array cannot be left blank.
-        self.check_used([name for name in names if np.ndim(raw[name]) > 1])
-        more = {name: blank for name in raw if name != self.label} | more
+        self.check_used([name for name in others if np.ndim(raw[name]) > 1])
+        more = {name: blank for name in others} | more
         return raw | {name: _joined(raw[name], each) for name, each in more.items()}
 
     def check_used(self, names: Collection[str]) -> None:
