@@ -67,8 +67,8 @@ def test_the_answers_are_taken():
     assert noon.values[0] == np.datetime64("2024-02-01T08:30")
     gone = column([*days("%Y-%m-%d"), "unbekannt"], missing=("unbekannt",))
     assert gone.what == "date, ISO, 1 missing"
-    code = column(["1E05", "2E10", "3E02"])
-    assert "a code?" in code.what
+    for codes in (["1E05", "2E10"], ["00714", "1"], ["20210419", "20211231"]):
+        assert "a code?" in column(codes).what
 
 
 def test_years_may_come_first_with_two_digits():

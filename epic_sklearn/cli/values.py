@@ -23,6 +23,7 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "<NA>", "NaT")
 NAN = re.compile(r"[-+]?nan", re.IGNORECASE)
 MOST = 0.75  # share of different texts from which the others are asked about
 CODE = re.compile(r"\s*(0\d+|\d+[eE]\d+)\s*")  # 00714, 1E05: a customer, a diagnosis
+LONG = re.compile(r"\s*\d{8,}\s*")  # 20210419, 9783161484100
 ZONE = re.compile(r":\d\d\S*([Zz]|[+-]\d\d:?\d\d)\s*$")  # behind a time
 # Percentages, amounts, limits, times: what float() does not take.
 ODD = re.compile(
@@ -258,7 +259,7 @@ def as_values(filled: list[str], how: Reading) -> tuple[Any, str, str]:
     values = as_numbers(filled, *how.marks)
     if values is not None:
         refuse_thousands(filled, how)
-        is_code = any(map(CODE.fullmatch, filled))
+        is_code = any(map(CODE.fullmatch, filled)) or all(map(LONG.fullmatch, filled))
         return values, "number" + ", or a code? --text reads it so" * is_code, ""
     values, written = as_dates(filled, how.date_format)
     is_moved = any(map(ZONE.search, filled))
