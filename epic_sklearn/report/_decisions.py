@@ -111,14 +111,13 @@ def _refuse_labels(index: Any, decisions: Mapping[int, str]) -> None:
     """Refuse numbers that may be meant as labels of an index that counts otherwise."""
     if index is None or index.dtype.kind not in "iu":
         return
-    for row in decisions:
-        n_meant = int((index == row).sum())
-        if n_meant and not (0 <= row < len(index) and index[row] == row):
-            raise ValueError(
-                f"Row number {row} is not the row whose index is {row}. Give a pandas "
-                "Series of decisions, whose index names the rows, or of row numbers "
-                "the page's CSV."
-            )
+    rows = np.flatnonzero(index.isin(list(decisions)))
+    others = index[rows][index[rows] != rows].tolist()
+    if others:
+        raise ValueError(
+            f"Row number {others[0]} is not the row whose index is {others[0]}. Give a "
+            "pandas Series of decisions, whose index names the rows, or the page's CSV."
+        )
 
 
 def read_decisions(
