@@ -171,3 +171,17 @@ def test_examples_need_only_what_the_model_uses(capsys):
     assert main(command) == 0
     told = capsys.readouterr().err
     assert "line 3 of asked.csv has 'W' in 'sex', which no row of the data has" in told
+
+
+def test_what_a_second_walk_met():
+    with pytest.raises(Unusable, match="fifty years apart"):
+        column(["01.01.85", "31.02.41".replace("31.02", "28.02"), "31.12.93"])
+    assert column(["01.01.85", "31.12.93"]).what == "date, %d.%m.%y"
+    with pytest.raises(Unusable, match="hours before %p are %I"):
+        column(["01/02/2024 08:30 AM"], date_format="%d/%m/%Y %H:%M %p")
+    iso = column(["2024-01-01", "2024-12-12"], date_format="%d/%m/%Y")
+    assert iso.what == "date, ISO"
+    with pytest.raises(Unusable, match="written as text"):
+        column(["0.547", "1.355"], decimal=",", thousands=".")
+    said = column(["None", "Mild", "Severe"] * 9, as_text=("a",))
+    assert said.what == "category, 3 different"

@@ -69,7 +69,7 @@ def text_column(
     found = np.asarray(found, dtype=object).tolist()
     n_of_data = int(codes[: how.n].max(initial=-1)) + 1
     filled, more = (
-        [text for text in part if not how.is_gap(text)]
+        [text for text in part if not how.is_gap(text, name)]
         for part in (found[:n_of_data], found[n_of_data:])
     )
     known = pd.Categorical.from_codes(codes, found).set_categories([*filled, *more])
@@ -131,7 +131,7 @@ def number_column(name: str, values: np.ndarray, how: Reading) -> Column:
 
 def as_texts(values: np.ndarray) -> pd.Series:
     """Numbers as a CSV file would hold them: whole ones without a point."""
-    texts = [str(value).removesuffix(".0") for value in values.tolist()]
+    texts = [str(v).removesuffix(".0") if v == v else "" for v in values.tolist()]
     return pd.Series(texts, dtype=object)
 
 

@@ -39,6 +39,7 @@ TIMES = ("", " %H:%M", " %H:%M:%S")
 WAYS = [(".", "")] + [(d, t) for d in ",." for t in ("", ",", ".", " ", "'") if d != t]
 BLANKS = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2019": "'"})
 USUAL = (ValueError, NotImplementedError, OSError, MemoryError, ImportError)
+HALF_A_CENTURY = np.timedelta64(50 * 365, "D")
 AS_TEXT = "read them as text (--text)"
 Place = Callable[[int], str]  # of a row, as a person looks it up: "line 7"
 
@@ -101,14 +102,19 @@ class Reading:
         usual = "," if self.thousands == "." else "."
         return self.decimal or usual, self.thousands
 
-    def is_gap(self, text: str) -> bool:
-        """Whether a text stands for a missing value; -999.0 does as -999 does."""
+    def is_gap(self, text: str, name: str = "") -> bool:
+        """Whether a text stands for a missing value; -999.0 does as -999 does.
+
+        In columns that --text names, of the usual ones only nothing does.
+        """
         text = text.strip()
         for gap in self.missing:
             number = as_numbers([gap])
             if text == gap or (number is not None and number == as_numbers([text])):
                 self.met.add(gap)
                 return True
+        if name in self.as_text:
+            return not text
         return text in MISSING or bool(NAN.fullmatch(text))
 
 
@@ -117,7 +123,7 @@ def as_numbers(
 ) -> np.ndarray | None:
     """Numbers; None if a value is no number that floats hold."""
     if thousands:  # between one to three digits and three more
-        mark = rf"(?<=\d)(?<!\d{{4}}){re.escape(thousands)}(?=\d{{3}}(?!\d))"
+        mark = rf"(?<=\d)(?<!\b0)(?<!\d{{4}}){re.escape(thousands)}(?=\d{{3}}(?!\d))"
         parts = (value.translate(BLANKS).partition(decimal) for value in values)
         values = [re.sub(mark, "", first) + end + rest for first, end, rest in parts]
     wrong = "_" if decimal == "." else "_."  # Python reads 1_0 as ten
@@ -143,9 +149,9 @@ def dates_as(texts: Sequence[str], written: str) -> Any:
 
 def formats_of(first: str, given: str | None) -> list[str]:
     """List formats in which dates like the first one may be written."""
-    if given:
-        return [given]
     mark = DATE.fullmatch(first)
+    if given:  # for what is unsure: ISO is not
+        return [given, "ISO8601"] if mark else [given]
     if mark is None:
         return []
     # 21.06.25 is written where days come first.
@@ -156,6 +162,8 @@ def formats_of(first: str, given: str | None) -> list[str]:
 
 def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
     """Dates and their format; None where they are none."""
+    is_wrong = given and "%p" in given and "%H" in given
+    refuse_if(is_wrong, f"--date-format {given}: hours before %p are %I, not %H")
     likely = [text for text in texts if given or DATE.fullmatch(text)]
     if len(likely) < MOST * len(texts):
         return None, ""
@@ -181,6 +189,11 @@ def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
             f"holds times with a zone, such as {zoned[0]!r}, and without, such as "
             f"{other!r}: write them alike, or {AS_TEXT}"
         )
+    if not given and "%y" in fits[-1][1] and np.ptp(fits[-1][0]) > HALF_A_CENTURY:
+        raise Unusable(
+            f"holds dates such as {texts[0]!r} that lie more than fifty years apart, "
+            "as two digits are read: write years with four"
+        )
     return fits[-1]
 
 
@@ -192,7 +205,7 @@ def _refuse_dates(texts: Sequence[str], others: list[int], given: str | None) ->
         raise Unusable(
             f"holds dates in no one format that is known, such as {known[0]!r} and "
             f"{wrong[-1]!r}: write them alike, give --date-format (%d, %m, %Y, %H, %M, "
-            f"%S, %f, %p), or {AS_TEXT}"
+            f"%S, %f; %I with %p), or {AS_TEXT}"
         )
     if len(others) <= (1 - MOST) * len(texts):
         refuse_few("dates", wrong)
@@ -231,6 +244,7 @@ def refuse_odd(filled: list[str], how: Reading) -> None:
             and any(t in text.translate(BLANKS) for text in filled)
             and as_numbers(filled, d, t) is not None
         ]
+        ways = list(dict.fromkeys(ways))
         give = f"give {' or '.join(ways)} or " if ways else ""
         raise Unusable(
             "holds numbers or times that are written as text, such as "
