@@ -71,6 +71,40 @@ def test_the_answers_are_taken():
         assert "a code?" in column(codes).what
 
 
+@pytest.mark.parametrize("written", ["%d-%b-%Y", "%d %B %Y", "%b %d, %Y", "%d %b %Y"])
+def test_months_may_be_names(written):
+    found = column(days(written))
+    assert found.what == f"date, {written}"
+    assert found.values[0] == np.datetime64("2019-02-01")
+
+
+def test_a_format_that_is_given_decides_on_plain_digits():
+    dates = column(["20210419", "20211231"], date_format="%Y%m%d")
+    assert dates.values[0] == np.datetime64("2021-04-19")
+    codes = column(["20210419", "97802014"], date_format="%Y%m%d")
+    assert codes.what.startswith("number, or a code?")
+
+
+def test_a_format_that_fits_nothing_is_reported(capsys):
+    two_classes().to_csv("plain.csv", index=False)
+    scan("plain.csv", "--label", "y", "--date-format", "%d/%m/%Y")
+    assert "--date-format %d/%m/%Y fits no column" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", [[2019, 2020, 2021], range(400, 500, 20)])
+def test_years_and_wavelengths_are_names(names):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(N, len(names))), columns=list(names))
+    frame.assign(y=two_classes()["y"]).to_csv("wide.csv", index=False)
+    assert scan("wide.csv", "--label", "y", "--mask", "mask.csv") == 0
+    assert len(mask_of()) == N
+
+
+def test_a_row_of_numbers_is_no_header(capsys):
+    write("bare.csv", "".join(f"{i},{i + 2},{'uv'[i % 2]}\n" for i in range(150, 270)))
+    assert "looks like a row of data" in refused(capsys, "bare.csv", "--label", "u")
+
+
 def test_years_may_come_first_with_two_digits():
     with pytest.raises(Unusable, match=r"%d-%m-%y or --date-format %y-%m-%d"):
         column(["21-06-25", "19-02-19"])

@@ -144,10 +144,19 @@ def counts_rows(values: Any) -> bool:
 
 
 def are_names(texts: list[str]) -> bool:
-    """Whether a first line names columns: it is no row of numbers, or 0, 1, 2, ..."""
+    """Whether a first line names columns: no row of numbers, or 0, 1, ..; 2020, 2021.
+
+    Larger numbers name columns if they are years or, five at least, wavelengths.
+    """
     numbers = as_numbers(texts)
-    counted = list(map(str, range(max(2, len(texts)))))
-    return numbers is None or bool(np.isnan(numbers).any()) or texts == counted
+    if numbers is None or np.isnan(numbers).any():
+        return True
+    if texts == list(map(str, range(max(2, len(texts))))):
+        return True
+    steps = np.diff(numbers)
+    is_regular = len(steps) > 0 and steps[0] > 0 and np.allclose(steps, steps[0])
+    are_years = numbers[0] >= 1000 and (steps == 1).all()
+    return bool(is_regular and (are_years or (numbers[0] >= 100 and len(steps) > 3)))
 
 
 def typed(name: str, raw: Any, how: Reading, place: Place) -> Column:

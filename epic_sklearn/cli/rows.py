@@ -141,15 +141,18 @@ def read(o: SimpleNamespace, data: Any) -> Rows:
         notes += notes_of_copies(take_rows(X, np.arange(n)), labels[:n], place)
     if o.id and (n_again := int(pd.Index(asides[o.id])[:n].duplicated().sum())):
         notes.append(f"{n_again} rows repeat the --id of another; theirs say where.")
-    notes += [*notes_on_gaps(o.missing, how, labels), *how.notes]
+    notes += [*notes_on_options(how, labels), *how.notes]
     return Rows(data, place, n, labels, X, cut, beside, asides, shown, notes)
 
 
-def notes_on_gaps(given: Sequence[str], how: Reading, labels: np.ndarray) -> list[str]:
-    """Say which --missing is none, and which labels may be missing ones."""
-    unmet = [text for text in given if text not in how.met]
+def notes_on_options(how: Reading, labels: np.ndarray) -> list[str]:
+    """Say which options changed nothing, and which labels may be missing ones."""
+    unmet = [text for text in how.missing if text not in how.met]
     likely = sorted(set(map(str, labels.tolist())) & set(MISSING))
-    return [f"--missing {text} occurs in no column of the model." for text in unmet] + [
+    notes = [f"--missing {text} occurs in no column of the model." for text in unmet]
+    if how.date_format and how.date_format not in how.met:
+        notes.append(f"--date-format {how.date_format} fits no column of the model.")
+    return notes + [
         f"Class {text!r} may be labels that are missing; --missing {text} refuses them."
         for text in likely
     ]

@@ -197,7 +197,8 @@ class LinesFile(Table):
         refuse_if(
             is_row and found != self.names,
             f"The first line of {self.path} looks like a row of data: "
-            f"{', '.join(self.names[:20])}. Put a line of names above it.",
+            f"{', '.join(self.names[:20])}. Put a line of names above it, or make "
+            "names that are numbers ones that are none.",
         )
 
     def _records(self) -> Iterator[tuple[int, Any]]:

@@ -33,6 +33,11 @@ ODD = re.compile(
 # One point before three digits: thousands, where others have none.
 POINTED = re.compile(r"\s*[-+]?[1-9]\d{0,2}\.\d{3}\s*")
 DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ]\d{1,2}:\d\d.*)?")
+# 1-Jan-2021, 1 January 2021, Jan 1, 2021; months by their English names, as a rule.
+NAMED = re.compile(
+    r"(\d{1,2}([- ])[A-Za-z]{3,9}\2|[A-Za-z]{3,9} \d{1,2}, )\d{4}( \d{1,2}:\d\d.*)?"
+)
+NAMED_DATES = ("%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y")
 DATES = ("%d-%m-%Y", "%m-%d-%Y", "%Y-%m-%d", "%d-%m-%y", "%m-%d-%y")
 TIMES = ("", " %H:%M", " %H:%M:%S")
 # --decimal and --thousands that are proposed where they would do.
@@ -93,7 +98,7 @@ class Reading:
     as_text: tuple[str, ...] = ()
     features: tuple[str, ...] = ()  # used even if they look like ids
     n: int | None = None  # rows that decide; behind them stand examples
-    met: set[str] = field(default_factory=set)  # of `missing`
+    met: set[str] = field(default_factory=set)  # of `missing` and formats of dates
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -153,7 +158,7 @@ def formats_of(first: str, given: str | None) -> list[str]:
     if given:  # for what is unsure: ISO is not
         return [given, "ISO8601"] if mark else [given]
     if mark is None:
-        return []
+        return [date + time for date in NAMED_DATES for time in TIMES]
     # 21.06.25 is written where days come first.
     dates = [*DATES, "%y-%m-%d"] if mark[1] != "." else DATES
     dates = [date.replace("-", mark[1]) for date in dates]
@@ -164,7 +169,8 @@ def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
     """Dates and their format; None where they are none."""
     is_wrong = given and "%p" in given and "%H" in given
     refuse_if(is_wrong, f"--date-format {given}: hours before %p are %I, not %H")
-    likely = [text for text in texts if given or DATE.fullmatch(text)]
+    looks_so = [form.fullmatch for form in (DATE, NAMED)]
+    likely = [text for text in texts if given or any(f(text) for f in looks_so)]
     if len(likely) < MOST * len(texts):
         return None, ""
     fits, others = list[tuple[Any, str]](), np.arange(len(texts))
@@ -271,11 +277,15 @@ def refuse_thousands(filled: list[str], how: Reading) -> None:
 def as_values(filled: list[str], how: Reading) -> tuple[Any, str, str]:
     """Numbers or dates, what they are called, and the format of dates; or None."""
     values = as_numbers(filled, *how.marks)
+    if how.date_format and all(map(LONG.fullmatch, filled)):
+        found = dates_as(filled, how.date_format)
+        values = None if not np.isnat(found).any() else values
     if values is not None:
         refuse_thousands(filled, how)
         is_code = any(map(CODE.fullmatch, filled)) or all(map(LONG.fullmatch, filled))
         return values, "number" + ", or a code? --text reads it so" * is_code, ""
     values, written = as_dates(filled, how.date_format)
+    how.met.add(written)
     is_moved = any(map(ZONE.search, filled))
     what = f"date, {written.removesuffix('8601')}" + ", shown in UTC" * is_moved
     return values, what, written
