@@ -7,6 +7,7 @@ nearest medoid so far. Working on d keeps digits that a similarity in float32 lo
 from __future__ import annotations
 
 import heapq
+import mmap
 from typing import Any, NamedTuple
 
 import numba
@@ -124,7 +125,11 @@ class LazyGreedy(BaseOptimizer):
         if X.fits:
             room: Any = X.summary and X.stored  # lists lie in the place of the rows
         else:
-            room = np.empty((n, min(n, int(memory_limit() / (4 * n)))), np.float32)
+            # Lists are far apart: of a mapping only the pages that they fill are ever
+            # made, where NumPy asks for large ones.
+            width = max(1, min(n, int(memory_limit() / (4 * n))))
+            room = np.frombuffer(mmap.mmap(-1, 4 * n * width), np.float32)
+            room = room.reshape(n, width)
         half = room.shape[1] // 2
         lists = (room[:, :half], room.view(np.int32)[:, half : 2 * half])
         lengths, bounds, seen_at = np.full(n, -1), np.zeros(n), np.zeros(n, np.int64)
