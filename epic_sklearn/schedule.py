@@ -35,6 +35,14 @@ DROP_CONSTRAINTS: dict[str, Any] = {
     "random_state": ["random_state"],
 }
 # Parameters of everything that drops along epochs.
+# What a state has of each row, and the attribute that holds it.
+OF_ROWS = {
+    "keep": "keep",
+    "dropped_at_epoch": "dropped_at_epoch",
+    "score": "_score",
+    "was_flagged": "_was_flagged",
+    "decided": "decided",
+}
 SCHEDULE_CONSTRAINTS: dict[str, Any] = {**DROP_CONSTRAINTS, **EPOCH_CONSTRAINTS}
 
 
@@ -343,16 +351,12 @@ class DropSchedule(RowsToFrame):
         return {
             "settings": self._settings(),
             "codes": self.codes.copy(),
-            "keep": self.keep.copy(),
-            "dropped_at_epoch": self.dropped_at_epoch.copy(),
+            **{name: getattr(self, of).copy() for name, of in OF_ROWS.items()},
             "details": {name: np.array(v) for name, v in self.details.items()},
             "memory": {name: np.array(v) for name, v in self._memory.items()},
             "seed": self._memory.seed,
             "rounds": [asdict(record) for record in self.rounds],
-            "score": self._score.copy(),
-            "was_flagged": self._was_flagged.copy(),
             "warned_of": list(self._warned_of),
-            "decided": self.decided.copy(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -383,18 +387,20 @@ class DropSchedule(RowsToFrame):
                 f"The saved state was made with other settings (saved, now): {other}; "
                 "resume with those that training began with."
             )
-        self.epochs = replace(
-            self.epochs, warmup=int(ours["warmup"]), every=int(ours["every"])
-        )
-        self.keep = np.array(state["keep"], dtype=bool)
-        self.dropped_at_epoch = np.array(state["dropped_at_epoch"])
+        saved_epochs = {name: int(ours[name]) for name in ("warmup", "every")}
+        if (epochs := replace(self.epochs, **saved_epochs)) != self.epochs:
+            warn_user(
+                "The saved training was of another length, from which its rounds "
+                f"followed: they come after {epochs.warmup} epochs and every "
+                f"{epochs.every}, and go on so. To choose, give warmup and every."
+            )
+        self.epochs = epochs
+        for name, of in OF_ROWS.items():
+            setattr(self, of, np.array(state[name]))
         self.details = {name: np.array(v) for name, v in state["details"].items()}
         how = self._memory.n_jobs, self._memory.verbose
         memory = Memory(self.keep, int(state["seed"]), *how)
         memory.update({name: np.array(v) for name, v in state["memory"].items()})
         self._memory = memory
         self.rounds = [Round(**record) for record in state["rounds"]]
-        self._score = np.array(state["score"])
-        self._was_flagged = np.array(state["was_flagged"], dtype=bool)
         self._warned_of = [int(c) for c in state["warned_of"]]
-        self.decided = np.array(state["decided"], dtype=bool)

@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
 
 from ._utils import warn_user
 
@@ -270,8 +271,8 @@ def check_labels(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     ValueError
-        If there are no labels, fewer than two classes, one is missing, or they
-        are of types that cannot be compared.
+        If there are no labels, fewer than two classes, one is missing, they are
+        real numbers, or of types that cannot be compared.
     """
     array = column_or_1d(label_array(labels))
     if len(array) == 0:
@@ -297,6 +298,7 @@ def check_labels(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
             f"y has only one class, {classes.tolist()[0]!r}; at least 2 classes are "
             "needed to train a classifier and take gradients from it."
         )
+    check_classification_targets(array)
     return classes, codes
 
 

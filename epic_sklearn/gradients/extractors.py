@@ -16,6 +16,7 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -287,6 +288,7 @@ class GradientExtractor(DocLinks, BaseEstimator):
         if labels is None:
             raise ValueError("y is missing: gradients depend on the labels.")
         labels = column_or_1d(label_array(labels))
+        check_classification_targets(labels)
         if len(labels) != len(probabilities):
             raise ValueError(
                 f"X has {len(probabilities)} examples and y {len(labels)} labels."

@@ -38,6 +38,10 @@ class Rows:
         return self.array
 
 
+class NoLastLayer(ValueError):
+    """A module has no linear layer that gives its logits."""
+
+
 class LastLayer(NamedTuple):
     """Inputs (n, H), weight (C, H) and whether there is a bias, of the last layer.
 
@@ -58,7 +62,7 @@ class Head:
 
     Raises
     ------
-    ValueError
+    NoLastLayer
         If the module has no linear layer, or none whose output is the module's.
     """
 
@@ -66,13 +70,13 @@ class Head:
         self.module = module
         self.layers = [part for part in module.modules() if isinstance(part, nn.Linear)]
         if not self.layers:
-            raise ValueError(
+            raise NoLastLayer(
                 f"{type(module).__name__} has no torch.nn.Linear layer, so it has no "
                 "last-layer gradients; use LogitGradients."
             )
         self._layer = self.layers[-1]
         self._inputs = Rows()
-        self._calls: dict[Any, tuple[nn.Linear, torch.Tensor, torch.Tensor]] = {}
+        self._calls = dict[Any, tuple[nn.Linear, torch.Tensor, torch.Tensor, int]]()
 
     def __enter__(self) -> Self:
         self._eagerly = _eagerly(self.module)
@@ -96,13 +100,15 @@ class Head:
         # Outputs for each token are large: one of each width, the last, is held.
         key = layer if output.ndim == 2 else layer.out_features
         # A copy: what comes after may change it in place.
-        self._calls[key] = (layer, x.clone(), output)
+        self._calls[key] = (layer, x.clone(), output, output._version)
 
     def take(self, logits: torch.Tensor) -> torch.Tensor:
         """Keep and give the inputs of the layer that gave these logits (n, C)."""
         calls, self._calls = self._calls, {}
-        for layer, x, output in calls.values():
+        for layer, x, output, version in calls.values():
             if output.shape[-1] != logits.shape[1] or len(output) != len(logits):
+                continue
+            if output._version != version:  # something after it changed it in place
                 continue
             given = output.to(logits.dtype).reshape(len(output), -1, logits.shape[1])
             is_taken = _are_of_the_same_softmax(given, logits[:, None])
@@ -114,7 +120,7 @@ class Head:
                 self._inputs.add(_single(inputs))
                 self._layer = layer
                 return inputs
-        raise ValueError(
+        raise NoLastLayer(
             f"No torch.nn.Linear of {type(self.module).__name__} gives its output: "
             "something comes after the last one, a division for example. Take the "
             "gradients of the logits: LogitGradients(module), or gradients='logit' of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from ..validation import digest, label_array
 # Options of a user's DataLoader that say how batches are made, not of which examples.
 WORKER_OPTIONS = (
     "num_workers",
+    "persistent_workers",
     "timeout",
     "worker_init_fn",
     "multiprocessing_context",
@@ -84,17 +86,18 @@ def refuse_items(X: Any) -> None:
 
 @contextmanager
 def kept_random(devices: Iterable[Any] = ()) -> Iterator[None]:
-    """Leave torch's and numpy's global random numbers as they were.
+    """Leave torch's, numpy's and Python's global random numbers as they were.
 
     Items may be augmented by them, and modules draw from them. Of torch also those of
     the CUDA `devices`.
     """
-    state = np.random.get_state()
+    states = np.random.get_state(), random.getstate()
     try:
         with torch.random.fork_rng(devices=devices):
             yield
     finally:
-        np.random.set_state(state)
+        np.random.set_state(states[0])
+        random.setstate(states[1])
 
 
 def size_of(x: Any) -> int:
@@ -102,10 +105,18 @@ def size_of(x: Any) -> int:
     return len(next(iter(x.values())) if isinstance(x, Mapping) else x)
 
 
-def loader_options(data: Any, names: tuple[str, ...] = LOADER_OPTIONS) -> Any:
-    """Options of a DataLoader that another one may take; none of anything else."""
-    is_loader = isinstance(data, DataLoader)
-    return {name: getattr(data, name) for name in names} if is_loader else {}
+def loader_options(
+    data: Any, names: tuple[str, ...] = LOADER_OPTIONS, n_batches: int = 2
+) -> dict[str, Any]:
+    """Options of a DataLoader that another one may take; none of anything else.
+
+    For a single batch no workers are started, unless something initialises them.
+    """
+    if not isinstance(data, DataLoader):
+        return {}
+    if n_batches < 2 and data.worker_init_fn is None:
+        names = tuple(name for name in names if name not in WORKER_OPTIONS)
+    return {name: getattr(data, name) for name in names}
 
 
 def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
@@ -172,7 +183,8 @@ def n_items(data: Any) -> int:
 def like(loader: DataLoader, data: Any, batch_size: int | None = None) -> DataLoader:
     """Make a loader of `data` in its order, with the workers of another."""
     batch_size = batch_size or loader.batch_size or 512
-    return DataLoader(data, batch_size, **loader_options(loader))
+    n_batches = -(-len(data) // batch_size)
+    return DataLoader(data, batch_size, **loader_options(loader, n_batches=n_batches))
 
 
 def take_items(data: Any, rows: np.ndarray) -> Any:
@@ -243,12 +255,12 @@ def labels_and_digest(data: Any, given: Any = None) -> tuple[Any, str | None]:
     ValueError
         If an item has no label, or there is not one `given` for each.
     """
+    source: Any = data.dataset if isinstance(data, DataLoader) else data
+    refuse_iterable(source)
     if given is not None:
         if len(given) != n_items(data):
             raise ValueError(f"X has {n_items(data)} items and y {len(given)} labels.")
         return given, digest_of(data)
-    source: Any = data.dataset if isinstance(data, DataLoader) else data
-    refuse_iterable(source)
     if type(source) is TensorDataset and len(source.tensors) > 1:
         if any(not part.is_floating_point() for part in source.tensors[2:]):
             _warn_of_more_parts(source)
@@ -267,8 +279,8 @@ def labels_and_digest(data: Any, given: Any = None) -> tuple[Any, str | None]:
     if any(label is None for label in labels):
         raise ValueError(
             f"{type(source).__name__} gives no labels; its items must be (x, label) "
-            f"pairs or dictionaries with one of {LABEL_NAMES}, or pass the labels "
-            "themselves."
+            f"pairs or dictionaries with one of {LABEL_NAMES}, or inputs alone and the "
+            "labels be passed themselves."
         )
     return label_array(labels), digest(np.array([part.digest for part in parts]))
 
@@ -279,8 +291,9 @@ def item_labels(data: Any) -> np.ndarray:
 
 
 def gives_the_same_twice(data: Any, n: int = 64) -> bool:
-    """Whether the first items of a data set, read again, are what they were."""
-    rows = np.arange(min(n, n_items(data)))
+    """Whether items from all over a data set, read again, are what they were."""
+    last = n_items(data) - 1
+    rows = np.unique(np.linspace(0, last, min(n, last + 1)).astype(int))
     first, second = _read_all(take_items(data, np.tile(rows, 2)), len(rows))
     return first.digest == second.digest
 
@@ -290,7 +303,7 @@ def varies(data: Any) -> bool:
 
     A digest of them is then none of the data set.
     """
-    return is_dataset(in_memory(data)) and not gives_the_same_twice(data, 16)
+    return is_dataset(in_memory(data)) and not gives_the_same_twice(data)
 
 
 def items_of(

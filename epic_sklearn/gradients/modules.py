@@ -109,6 +109,7 @@ def apply(module: nn.Module, x: Any) -> torch.Tensor:
     and it doesn't know that, either, it is its input.
     """
     x = to_module(module, x)
+    names = list(x)[:10] if isinstance(x, Mapping) else []
     if isinstance(x, Mapping):
         known = inspect.signature(module.forward).parameters
         for name in LABEL_NAMES:
@@ -121,7 +122,22 @@ def apply(module: nn.Module, x: Any) -> torch.Tensor:
         x = without_texts(x, known)
         if len(x) == 1 and not set(x) & set(known):
             (x,) = x.values()
-    return logits_of(module(**x) if isinstance(x, Mapping) else module(x))
+    try:
+        return logits_of(module(**x) if isinstance(x, Mapping) else module(x))
+    except Exception as error:
+        if names:
+            error.add_note(
+                f"Items are dictionaries: their entries but the label, {names}, are "
+                f"keyword arguments of {type(module).__name__}.forward, a single one "
+                "its argument. Let forward take these."
+            )
+        elif isinstance(x, list | tuple):
+            error.add_note(
+                f"The input of an item is a {type(x).__name__} of {len(x)} parts, and "
+                f"{type(module).__name__}.forward gets that as its argument. To pass "
+                "them by name let items be dictionaries, with a label each."
+            )
+        raise
 
 
 def cast_for(module: nn.Module, X: Any) -> np.ndarray:
@@ -217,29 +233,6 @@ def forward(
         label_array(labels) if labels else None,
         head.last_layer() if head is not None else None,
     )
-
-
-@contextmanager
-def trained_a_little(module: nn.Module) -> Iterator[None]:
-    """Change every trainable weight by up to a hundredth, and put it back.
-
-    What a layer's output and the module's have in common by their initial weights
-    alone, such as a scale of 1, is then told from what they always have. Signs stay:
-    a weight may be one that has a logarithm.
-    """
-    weights = [p for p in module.parameters() if p.requires_grad]
-    before = [p.detach().to("cpu", copy=True) for p in weights]
-    generator = torch.Generator().manual_seed(0)
-    try:
-        with torch.no_grad():
-            for p, old in zip(weights, before, strict=True):
-                step = 1 + torch.rand(old.shape, generator=generator)
-                p.add_((step * torch.where(old == 0, 1, old) / 200).to(p))
-        yield
-    finally:
-        with torch.no_grad():
-            for p, old in zip(weights, before, strict=True):
-                p.copy_(old)
 
 
 def gives_last_layer(module: nn.Module, few: Any) -> bool:

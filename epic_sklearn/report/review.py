@@ -234,10 +234,10 @@ class Reviewable(RowsToFrame):
         epochs = asdict(schedule.epochs)
         settings |= {name: epochs[name] for name in epochs if name in settings}
         settings |= {f"rule__{name}": value for name, value in of_rule}
-        kind = getattr(self, "_kind_", type(getattr(self, "extractor_", None)))
-        names = {each: name for name, each in EXTRACTORS.items()}
-        if kind in names:
-            settings["gradients"] = names[kind]
+        names: dict[type, str] = {each: name for name, each in EXTRACTORS.items()}
+        of_extractor = names.get(type(getattr(self, "extractor_", None)))
+        if taken := getattr(self, "gradients_", of_extractor):
+            settings["gradients"] = taken
         shown = to_numpy(in_memory(seen if steps is None else X))
         return Case(
             schedule,

@@ -25,6 +25,7 @@ from ..base import check_weights
 from ..gradients.items import (
     as_tensors,
     inputs_and_labels,
+    like,
     loader_options,
     refuse_iterable,
     without_texts,
@@ -116,8 +117,10 @@ class CodedItems(Dataset):
 
     def loader(self, batch_size: int, n: int | None = None) -> DataLoader:
         """Batches of the first n items, of all where n is None."""
-        data: Any = self if n is None else Subset(self, range(n))
-        return DataLoader(data, batch_size, **self.options)
+        if n is None:
+            return DataLoader(self, batch_size, **self.options)
+        own = DataLoader(self, batch_size, **self.options)
+        return like(own, Subset(self, range(n)))
 
 
 class BatchesOfRows(TensorDataset):

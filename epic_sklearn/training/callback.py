@@ -142,9 +142,16 @@ DropSchedule
 
     def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
         """Drop what the rule flags if a round is due."""
+        epoch = len(net.history) - 1
+        if self.sampler_ is None and epoch:
+            warn_user(
+                f"The net has trained {epoch} epochs and EPICCallback begins anew: "
+                "what it dropped before, if anything, is not known (skorch's "
+                "Checkpoint does not save it). Pickle the net whole and go on with "
+                "partial_fit; or take EPICClassifier(checkpoint=...)."
+            )
         self._bind(dataset_train)
         loader = _loader(net, dataset_train)
-        epoch = len(net.history) - 1
         self._round(epoch, logits_of_net(net), loader)
 
     def _net_and_batches(self, seen: Any, labels: Any) -> tuple[nn.Module, DataLoader]:

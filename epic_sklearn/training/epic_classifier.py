@@ -17,7 +17,7 @@ from .._utils import Parts, RandomState, warn_user
 from ..base import check_weights, take_rows
 from ..epochs import Epochs
 from ..frames import index_of
-from ..gradients import EXTRACTORS, GradientExtractor
+from ..gradients import EXTRACTORS
 from ..gradients.items import digest_of, is_dataset
 from ..gradients.modules import forward, warn_of_batch_statistics
 from ..report import Reviewable
@@ -26,7 +26,7 @@ from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
 from .batches import CodedItems
 from .net import (
     EpochStart,
-    extractor_for,
+    Extraction,
     first_two,
     gradients_for,
     warn_if_nothing_learned,
@@ -252,7 +252,12 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
     @property
     def extractor_(self) -> Any:
         """Gives the gradients that the rule judges, of the net as it is now."""
-        return self._kind_(FrozenEstimator(self)).fit(None, self.classes_)
+        return self._extraction.kind(FrozenEstimator(self)).fit(None, self.classes_)
+
+    @property
+    def gradients_(self) -> str:
+        """Which gradients are judged, as `gradients` names them."""
+        return self._extraction.name
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -278,8 +283,8 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         """Say which gradients are taken, which a module may turn out not to have."""
         few = first_two(data)
         warn_of_batch_statistics(module)
-        start.extractor = extractor_for(self.rule, self.gradients, module, few)
-        self._kind_: type[GradientExtractor] = start.extractor
+        start.extraction = Extraction(self.rule, self.gradients, module, few)
+        self._extraction = start.extraction
         if isinstance(data, CodedItems):
             way_out = "Give items without it, and augment=... to augment batches."
             if warn_of_augmented(type(self).__name__, data.items, way_out):

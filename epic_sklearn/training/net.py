@@ -16,7 +16,8 @@ from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from .._utils import learned_nothing, warn_user
-from ..gradients import EXTRACTORS, GradientExtractor
+from ..gradients import EXTRACTORS, GradientExtractor, Gradients
+from ..gradients.head import NoLastLayer
 from ..gradients.items import varies
 from ..gradients.modules import (
     apply,
@@ -25,12 +26,12 @@ from ..gradients.modules import (
     refuse_probabilities,
     threads_for,
     torch_threads,
-    trained_a_little,
 )
 from ..rules import Rule, resolve_rule
 from ..rules.base import preferred_gradients, refuse_what_lacks
 from ..schedule import DropSchedule
 from .batches import CodedItems, Weighted
+from .distributed import place
 from .sampler import EpochOrder
 
 
@@ -61,27 +62,52 @@ def refuse_validation(callbacks: list[Any] | None) -> None:
 N_HIDDEN = 100
 
 
-def extractor_for(
-    rule: Rule | None, gradients: str | None, module: nn.Module, few: Any
-) -> type[GradientExtractor]:
-    """Choose what takes a module's gradients while training, tried on a `few` examples.
+class Extraction:
+    """What takes a module's gradients while it trains, tried on a `few` examples.
 
-    Where nobody says which, those of the logits if it has no last layer that can be
-    read and the rule can do without. ValueError if there are no such gradients.
+    Those asked for, or the rule's choice; then, if the module has no last layer that
+    can be read, or none any more, those of the logits, where the rule can do without.
+
+    Attributes
+    ----------
+    name : str
+        Which are taken now.
     """
-    rule, kind = resolve_rule(rule), gradients_for(rule, gradients)
-    logits, _, _ = forward(module, few)
-    refuse_probabilities(module, logits)
-    if EXTRACTORS[kind]._needs_layer:
+
+    def __init__(
+        self, rule: Rule | None, gradients: str | None, module: nn.Module, few: Any
+    ) -> None:
+        rule = resolve_rule(rule)
+        self.name = gradients_for(rule, gradients)
+        self._must_stay = gradients is not None or "inputs" in rule.needs
+        logits, _, _ = forward(module, few)
+        refuse_probabilities(module, logits)
         try:
-            forward(module, few, with_inputs=True)
-            with trained_a_little(module):  # a layer may give the logits only now
-                forward(module, few, with_inputs=True)
-        except ValueError:
-            if gradients is not None or "inputs" in rule.needs:
+            forward(module, few, with_inputs=self.kind._needs_layer)
+        except NoLastLayer:
+            if self._must_stay:
                 raise
-            kind = "logit"
-    return EXTRACTORS[kind]
+            self.name = "logit"
+
+    @property
+    def kind(self) -> type[GradientExtractor]:
+        """The extractor of that name."""
+        return EXTRACTORS[self.name]
+
+    def __call__(
+        self, module: nn.Module, data: Any, labels: Any = None
+    ) -> tuple[GradientExtractor, Gradients]:
+        """Give what takes the gradients of a module, and those of all examples."""
+        try:
+            extractor = self.kind(module)
+            return extractor, extractor.compute(data, labels)
+        except NoLastLayer as error:
+            # Of several processes each sees some of the examples only.
+            if self._must_stay or place()[1] > 1:
+                raise
+            warn_user(f"{error} From now on those are taken.")
+        self.name = "logit"
+        return self(module, data, labels)
 
 
 class MultilayerPerceptron(nn.Module):
@@ -152,6 +178,14 @@ class LogitNet(NeuralNetClassifier):
         return (weights * losses).sum() / total.sum().clamp_min(smallest)
 
 
+def own_criterion(
+    given: nn.CrossEntropyLoss | None, module: nn.Module
+) -> nn.CrossEntropyLoss:
+    """Copy the loss, in the precision of the module's weights."""
+    loss = copy.deepcopy(given) or nn.CrossEntropyLoss()
+    return loss.to(dtype=next(module.parameters()).dtype)
+
+
 def losses_of(
     criterion: nn.CrossEntropyLoss, logits: torch.Tensor, codes: torch.Tensor
 ) -> torch.Tensor:
@@ -217,6 +251,10 @@ def make_module(
     if not isinstance(module, nn.Module):
         raise TypeError(f"module gave {module!r}, which is no torch.nn.Module.")
     _try_module(module, X, n_classes)
+    if not any(weight.requires_grad for weight in module.parameters()):
+        raise ValueError(
+            f"{type(module).__name__} has no weights to train: none has requires_grad."
+        )
     return module
 
 
@@ -327,28 +365,28 @@ def warn_of_augmented(name: str, data: Any, way_out: str) -> bool:
 class EpochStart(Callback):
     """Begin each epoch: drop if a round is due, set the order of examples.
 
-    A sampler that drops needs an extractor for its gradients.
+    A sampler that drops needs an `extraction` of its gradients.
     """
 
     def __init__(
-        self,
-        sampler: EpochOrder,
-        extractor: Callable[[nn.Module], GradientExtractor] | None = None,
+        self, sampler: EpochOrder, extraction: Extraction | None = None
     ) -> None:
-        self.sampler, self.extractor = sampler, extractor
+        self.sampler, self.extraction = sampler, extraction
 
     def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
         """Step; record how many examples are kept for skorch's table of epochs."""
 
         def gradients() -> Any:
-            assert self.extractor is not None
-            extractor = self.extractor(net.module_)
-            if isinstance(dataset_train, CodedItems):
-                return extractor.compute(dataset_train.loader(net.batch_size))
-            return extractor.compute(dataset_train.X, dataset_train.y)
+            assert self.extraction is not None
+            X, y = dataset_train, None
+            if isinstance(X, CodedItems):
+                X = X.loader(net.batch_size)
+            else:
+                X, y = X.X, X.y
+            return self.extraction(net.module_, X, y)[1]
 
         self.sampler.step(len(net.history) - 1, gradients)
-        if self.extractor is not None:
+        if self.extraction is not None:
             net.history.record("n_kept", int(self.sampler.keep.sum()))
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:

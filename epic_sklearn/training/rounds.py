@@ -10,7 +10,6 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import StrOptions, validate_parameter_constraints
-from sklearn.utils.multiclass import check_classification_targets
 from torch import nn
 from torch.utils.data import (
     DataLoader,
@@ -36,7 +35,7 @@ from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
 from .distributed import decide_once, place
 from .net import (
-    extractor_for,
+    Extraction,
     gradients_for,
     warn_if_nothing_learned,
     warn_of_augmented,
@@ -48,7 +47,7 @@ class EPICRounds(Reviewable, BaseEstimator):
     """Base of callbacks that drop while a net trains; parameters: see EPICCallback."""
 
     sampler_: EPICSubsetSampler | None
-    _kind_: type[GradientExtractor] | None
+    _extraction: Extraction | None
     _trained_: tuple[
         nn.Module, DataLoader
     ]  # what was trained last, and by what batches
@@ -100,6 +99,11 @@ class EPICRounds(Reviewable, BaseEstimator):
         return np.flatnonzero(~self.keep_)
 
     @property
+    def gradients_(self) -> str | None:
+        """Which gradients are judged, as `gradients` names them; None so far."""
+        return None if self._extraction is None else self._extraction.name
+
+    @property
     def rounds_(self) -> list[Round]:
         """One record a round."""
         return self._bound.rounds
@@ -146,7 +150,6 @@ class EPICRounds(Reviewable, BaseEstimator):
     def _begin(self, dataset: Any, seed: int, **options: Any) -> EPICSubsetSampler:
         """Make the sampler for a training set."""
         labels, self._seen_ = decide_once(lambda: labels_and_digest(_items(dataset)))
-        check_classification_targets(labels)
         self._rows_, self._n_rows_ = np.arange(len(labels)), len(labels)
         self.sampler_ = EPICSubsetSampler(
             labels,
@@ -157,7 +160,7 @@ class EPICRounds(Reviewable, BaseEstimator):
             random_state=seed,
             **options,
         )
-        self._kind_ = None
+        self._extraction = None
         if self.clean_dataset is not None:  # is what is judged, and shown
             schedule = self.sampler_.schedule
             self._seen_ = _check_clean(self.clean_dataset, dataset, schedule)
@@ -171,7 +174,7 @@ class EPICRounds(Reviewable, BaseEstimator):
     def _round(self, epoch: int, module: nn.Module, loader: DataLoader) -> None:
         """Begin an epoch: drop what the rule flags if a round is due."""
         sampler = self._bound
-        if self._kind_ is None:  # what is wrong shows now, and not after the warmup
+        if self._extraction is None:  # what is wrong shows now, not after the warmup
             warn_of_batch_statistics(module)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # two rows tell no order of columns
@@ -196,11 +199,10 @@ class EPICRounds(Reviewable, BaseEstimator):
         self, module: nn.Module, loader: DataLoader, rows: np.ndarray
     ) -> tuple[GradientExtractor, Gradients]:
         """Take gradients of some rows, in order, in evaluation mode."""
-        if self._kind_ is None:
+        if self._extraction is None:
             few = self._some(loader, np.arange(2))
-            self._kind_ = extractor_for(self.rule, self.gradients, module, few)
-        extractor, some = self._kind_(module), self._some(loader, rows)
-        return extractor, extractor.compute(some, self._labels()[rows])
+            self._extraction = Extraction(self.rule, self.gradients, module, few)
+        return self._extraction(module, self._some(loader, rows), self._labels()[rows])
 
     def _labels(self) -> np.ndarray:
         return self._schedule.classes[self._schedule.codes]

@@ -265,7 +265,8 @@ see DropSchedule
             return
         raise ValueError(
             "The saved state is of other examples than these, or of another order; "
-            "resume with the data that training began with."
+            "resume with the data that training began with. Of a data set that changes "
+            "some of its items at random, give both samplers the labels alone."
         )
 
     def gradient_rows(self) -> np.ndarray:

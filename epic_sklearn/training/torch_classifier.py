@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +16,6 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch import NeuralNetClassifier
 from torch import nn
@@ -49,6 +47,7 @@ from .net import (
     check_criterion,
     dtype_of_input,
     make_module,
+    own_criterion,
     refuse_validation,
 )
 from .sampler import EpochOrder
@@ -98,9 +97,11 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     checkpoint : str, path or None, default=None
         File to which the run is saved after each epoch, by atomic replacement.
         If it exists, ``fit`` goes on from it, and ends as if never interrupted;
-        a file of other data or settings is refused (`max_epochs` may grow).
+        a file of other data or settings is refused. `max_epochs` may grow: epochs of
+        rounds that followed from it stay those of the saved run.
     random_state : int, RandomState instance or None, default=None
-        Decides initial weights, order of examples, dropout and augmentation.
+        Decides initial weights, order of examples, dropout, and augmentation by
+        torch's random numbers (of a data set's items only those).
     verbose : int, default=0
         Above 0, skorch's line an epoch.
 
@@ -300,9 +301,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         if is_dataset(X):
             refuse_loaders_sampler(X, type(self).__name__)
             labels, self._seen_ = labels_and_digest(X, y)
-            labels = label_array(to_numpy(labels))
-            check_classification_targets(labels)
-            return X, *check_labels(labels)
+            return X, *check_labels(label_array(to_numpy(labels)))
         items.refuse_items(X)
         refuse_lazy(X=X, y=y)
         refuse_other_order(X=X, y=y)
@@ -312,7 +311,6 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         data, labels = validate_data(
             self, to_numpy(X), y, allow_nd=True, ensure_min_samples=2
         )
-        check_classification_targets(labels)
         self._input_shape = data.shape[1:]
         return data, *check_labels(labels)
 
@@ -338,7 +336,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         ]
         return LogitNet(
             module,
-            criterion=copy.deepcopy(self.criterion) or nn.CrossEntropyLoss(),
+            criterion=own_criterion(self.criterion, module),
             optimizer=self.optimizer,
             lr=self.lr,
             max_epochs=self.max_epochs,
