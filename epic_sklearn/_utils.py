@@ -92,7 +92,7 @@ class Parts:
 
     _none_stands_for: ClassVar[dict[str, str]] = {
         "rule": "FarNeighbors()",
-        "extractor": "LogisticRegression()",
+        "extractor": "LogisticRegression(max_iter=1000)",
     }
 
     def set_params(self, **params: Any) -> Self:

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_consistent_length
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import check_consistent_length, column_or_1d
 
 from ._utils import warn_user
 from .base import BaseDetector
@@ -74,7 +73,7 @@ def keep_of_codes(codes: ArrayLike, labels: np.ndarray, given: Any) -> np.ndarra
 
 def keep_of(given: Any, X: Any, y: ArrayLike, params: dict[str, Any]) -> np.ndarray:
     """Fit a filter, and tell which rows it keeps (n,); refuse what cannot be that."""
-    labels = label_array(y).ravel()
+    labels = column_or_1d(label_array(y), warn=True)
     if isinstance(given, BaseDetector) or not hasattr(given, "fit_predict"):
         given.fit(X, y, **params)
         if not hasattr(given, "keep_"):
@@ -93,7 +92,6 @@ def keep_of(given: Any, X: Any, y: ArrayLike, params: dict[str, Any]) -> np.ndar
     else:
         check_consistent_length(X, labels)
         check_labels(labels)
-        check_classification_targets(labels)
         warn_of_classes(labels)
         keep = keep_of_codes(given.fit_predict(X, y, **params), labels, given)
     emptied = np.setdiff1d(labels, labels[keep])

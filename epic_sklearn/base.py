@@ -20,7 +20,6 @@ from sklearn.utils import (
     get_tags,
 )
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
@@ -304,7 +303,6 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         labels = column_or_1d(label_array(to_numpy(y)), warn=True)
         check_consistent_length(range(n_items(X)) if is_dataset(X) else X, labels)
         check_labels(labels)
-        check_classification_targets(labels)
         self._seen_ = seen or digest_of(X)
         return X, labels
 

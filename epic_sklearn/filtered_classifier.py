@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -60,6 +61,10 @@ def _classifier_has(name: str) -> Any:
     return check
 
 
+# Names of fit parameters that hold a validation set.
+VALIDATION = re.compile(r"(^|_)(e?val|validation)(_|$)")
+
+
 class FilteredClassifier(
     Parts, MetaEstimatorMixin, ClassifierMixin, Reviewable, DocLinks, BaseEstimator
 ):
@@ -111,10 +116,6 @@ class FilteredClassifier(
 
     # `fit` routes its weights, by the parts' requests; what scores with weights asks.
     __metadata_request__fit: ClassVar[dict[str, str]] = {"sample_weight": UNUSED}
-    _none_stands_for: ClassVar[dict[str, str]] = {
-        "filter": "EPICFilter(classifier, rule=FarNeighbors())",
-        "classifier": "LogisticRegression()",
-    }
     _way_back: ClassVar[str] = (
         "Give the file to `FilteredClassifier.apply_decisions`, then call "
         "`refit(X, y)`: it fits the classifier on what is left."
@@ -124,14 +125,31 @@ class FilteredClassifier(
         self.classifier = classifier
         self.filter = filter
 
+    @property
+    def _none_stands_for(self) -> dict[str, str]:  # type: ignore[override]
+        of_it = "classifier, " * self._judges_by_itself()
+        return {
+            "filter": f"EPICFilter({of_it}rule=FarNeighbors())",
+            "classifier": "LogisticRegression(max_iter=1000)",
+        }
+
     def _classifier(self, X: Any = None) -> Any:
         return default_classifier(X) if self.classifier is None else self.classifier
 
     def _filter(self) -> Any:
+        if isinstance(self.filter, str):
+            raise TypeError(
+                f"filter is {self.filter!r}; give a filter, or "
+                "EPICFilter(rule=RandomDrop(0.0)), which keeps every row."
+            )
+        if self.filter is not None:
+            return self.filter
+        return EPICFilter(self.classifier if self._judges_by_itself() else None)
+
+    def _judges_by_itself(self) -> bool:
+        """Whether the default filter takes gradients of the classifier."""
         given = self.classifier
-        can_judge = hasattr(given, "predict_proba") and has_last_layer(given)
-        default = EPICFilter(given if can_judge else None)
-        return default if self.filter is None else self.filter
+        return hasattr(given, "predict_proba") and has_last_layer(given)
 
     def fit(
         self,
@@ -154,7 +172,8 @@ class FilteredClassifier(
             classifier, for the kept rows.
         **fit_params : dict
             Treated as `sample_weight` is; what holds one item a row reaches the
-            classifier for the kept rows only.
+            classifier for the kept rows only, but for a validation set, which its
+            name tells (``X_val``, ``eval_set``).
 
         Returns
         -------
@@ -169,6 +188,11 @@ class FilteredClassifier(
             nothing of a class.
         """
         self._check_order()
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None."
+            )
         refuse_lazy(X=X, y=y)
         refuse_other_order(X=X, y=y)
         self._index = index_of(X, y)
@@ -222,7 +246,9 @@ class FilteredClassifier(
         """Fit on the kept rows; what holds one item a row is cut to these."""
         rows = np.flatnonzero(keep)
         params = {
-            name: take_rows(value, rows) if has_rows(value, len(keep)) else value
+            name: take_rows(value, rows)
+            if has_rows(value, len(keep)) and not VALIDATION.search(name)
+            else value
             for name, value in params.items()
         }
         params = weights_to_last_step(classifier, params)

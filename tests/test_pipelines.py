@@ -23,6 +23,7 @@ from sklearn.ensemble import (
 )
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -32,7 +33,14 @@ from sklearn.svm import LinearSVC
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-from epic_sklearn import EPICFilter, EPICResampler, FilteredClassifier, LogitGradients
+from epic_sklearn import (
+    EPICFilter,
+    EPICResampler,
+    FilteredClassifier,
+    LastLayerGradients,
+    LogitGradients,
+    trace,
+)
 from epic_sklearn.rules import FarNeighbors, IsolatedMedoids
 
 
@@ -707,9 +715,11 @@ def test_regressors_are_refused(data):
 
 
 def test_parameters_of_a_filter_that_is_none_say_to_give_one(data):
-    search = GridSearchCV(FilteredClassifier(), {"filter__rule__cutoff": [1, 2]})
-    with pytest.raises(ValueError, match=r"filter=EPICFilter\(classifier, rule"):
-        search.fit(*data)
+    for classifier, of_it in ((LogisticRegression(), "classifier, "), (None, "")):
+        model = FilteredClassifier(classifier)
+        search = GridSearchCV(model, {"filter__rule__cutoff": [1, 2]})
+        with pytest.raises(ValueError, match=rf"filter=EPICFilter\({of_it}rule"):
+            search.fit(*data)
 
 
 def test_weights_reach_a_resampler_in_imbalanced_learns_pipeline():
@@ -730,9 +740,66 @@ def test_weights_reach_a_resampler_in_imbalanced_learns_pipeline():
 
 def test_a_part_of_the_default_extractor_is_refused_with_what_it_stands_for():
     X, y = load_iris(return_X_y=True)
-    with pytest.raises(ValueError, match=r"extractor=LogisticRegression\(\)"):
+    with pytest.raises(ValueError, match=r"extractor=LogisticRegression\(max_iter=10"):
         EPICFilter().set_params(extractor__C=2)
+    with pytest.raises(ValueError, match="classifier is None"):
+        EPICFilter(LastLayerGradients()).set_params(extractor__classifier__C=2)
     with pytest.raises(TypeError, match="Give a classifier that has it"):
         EPICFilter(LinearRegression()).fit(X, y)
     with pytest.raises(NotFittedError):
         _ = EPICResampler().sample_indices_
+
+
+@pytest.mark.parametrize("y", [np.zeros((75, 2)), np.zeros((1, 150)), None])
+def test_labels_of_another_shape_are_refused_behind_any_filter(y):
+    X = load_iris().data
+    model = FilteredClassifier(LogisticRegression(), IsolationForest(random_state=0))
+    with pytest.raises(ValueError, match=r"should be a 1d array|requires y to be pass"):
+        model.fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [LinearSVC(), GridSearchCV(LogisticRegression(), {"C": [1]}, refit=False)],
+    ids=["svc", "search"],
+)
+def test_what_lacks_probabilities_is_told_what_gives_them(model):
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(TypeError, match=r"CalibratedClassifierCV\.|give refit=True"):
+        EPICFilter(model).fit(X, y)
+
+
+def test_a_forest_is_traced_as_its_refusal_says():
+    X, y = load_iris(return_X_y=True)
+    forest = RandomForestClassifier(9, random_state=0).fit(X, y)
+    with pytest.raises(TypeError, match=r"LogitGradients\(FrozenEstimator\(model\)\)"):
+        trace(forest, X, y, X[:1])
+    assert trace(LogitGradients(FrozenEstimator(forest)), X, y, X[:1]).n_rows == 150
+
+
+def test_a_validation_set_of_as_many_rows_is_not_cut():
+    class Validated(LogisticRegression):
+        def fit(self, X, y, X_val=None, eval_set=None, owner=None):
+            if X_val is not None:  # the filter fits one, too
+                self.n_given_ = len(X_val), len(eval_set), len(owner)
+            return super().fit(X, y)
+
+    X, y = load_iris(return_X_y=True)
+    X[0] = X[100]
+    of_rows = {"X_val": X + 0.1, "eval_set": [*X], "owner": np.arange(150)}
+    model = FilteredClassifier(Validated(max_iter=1000)).fit(X, y, **of_rows)
+    assert model.classifier_.n_given_ == (150, 150, model.keep_.sum()) != (150,) * 3
+
+
+def test_no_filter_is_told_how_to_keep_every_row():
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(TypeError, match="RandomDrop"):
+        FilteredClassifier(LogisticRegression(), "passthrough").fit(X, y)
+
+
+def test_weights_reach_the_last_step_of_any_pipeline():
+    imblearn = pytest.importorskip("imblearn", reason="imbalanced-learn is missing")
+    X, y = load_iris(return_X_y=True)
+    steps = imblearn.pipeline.make_pipeline(StandardScaler(), Recorder())
+    model = FilteredClassifier(steps, EPICFilter()).fit(X, y, np.ones(150))
+    assert len(Recorder.seen[-1][2]) == model.keep_.sum()

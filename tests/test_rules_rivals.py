@@ -99,12 +99,20 @@ def test_deep_knn_votes_as_a_sorted_list_of_distances_does(overlapping, k):
     for i in range(len(X)):
         away = np.linalg.norm(X - X[i], axis=1)
         others = [j for j in np.argsort(away) if j != i]
-        wanted = k if isinstance(k, int) else round(k * (y == y[i]).sum())
+        size = (y == y[i]).sum()
+        wanted = k if isinstance(k, int) else round(k * size)
+        wanted = min(wanted, size - 1) if isinstance(k, float) and k <= 1 else wanted
         votes = np.bincount(y[others[: max(wanted, 1)]], minlength=3)
         rest = max(votes[c] for c in range(3) if c != y[i])
         assert rival.keep_[i] == (rest <= votes[y[i]])
         expected = (rest - votes[y[i]]) / votes.sum()
         assert rival.isolation_score_[i] == pytest.approx(expected)
+
+
+def test_deep_knn_outvotes_no_class_that_lies_apart():
+    rng = np.random.default_rng(0)
+    X = np.r_[0.1 * rng.normal(size=(50, 2)), np.full((60, 2), 9.0)]  # copies
+    assert detect(DeepKNN(), X, np.repeat([0, 1], [50, 60])).keep_.all()
 
 
 @pytest.mark.filterwarnings("ignore:So many examples of class")

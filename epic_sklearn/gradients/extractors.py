@@ -14,13 +14,14 @@ from numpy.typing import ArrayLike
 from scipy.special import softmax
 from sklearn import get_config
 from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from torch import nn
 
-from .._utils import DocLinks
+from .._utils import DocLinks, Parts
 from ..validation import label_array
 from .features import Gradients, OuterProductGradients, check_gradients
 from .last_layer import final_model, last_layer, torch_module_of, unwrapped
@@ -114,14 +115,17 @@ def _checked_labels(y: Any, of_items: np.ndarray | None) -> Any:
 def weights_to_last_step(classifier: Any, fit_params: dict[str, Any]) -> dict[str, Any]:
     """Address weights, which a plain Pipeline does not take, to its last step."""
     routes = get_config()["enable_metadata_routing"]
-    if type(classifier) is not Pipeline or routes or "sample_weight" not in fit_params:
+    takes_none = isinstance(classifier, Pipeline) and not has_fit_parameter(
+        classifier, "sample_weight"
+    )
+    if not takes_none or routes or "sample_weight" not in fit_params:
         return fit_params
     others = {k: v for k, v in fit_params.items() if k != "sample_weight"}
     last, _ = classifier.steps[-1]
     return {**others, f"{last}__sample_weight": fit_params["sample_weight"]}
 
 
-class GradientExtractor(DocLinks, BaseEstimator):
+class GradientExtractor(Parts, DocLinks, BaseEstimator):
     """Base of the extractors that take gradients from a model.
 
     Parameters
@@ -223,6 +227,10 @@ class GradientExtractor(DocLinks, BaseEstimator):
 
     __call__ = compute
 
+    _none_stands_for: ClassVar[dict[str, str]] = {
+        "classifier": "LogisticRegression(max_iter=1000)"
+    }
+
     def _check_classifier(self, classifier: Any) -> None:
         if not hasattr(classifier, "fit"):
             raise TypeError(
@@ -230,13 +238,16 @@ class GradientExtractor(DocLinks, BaseEstimator):
                 "scikit-learn classifier or a torch.nn.Module."
             )
         if not hasattr(classifier, "predict_proba"):
+            if isinstance(classifier, BaseSearchCV) and not classifier.refit:
+                raise TypeError(f"{classifier!r} keeps no model; give refit=True.")
             inner = unwrapped(classifier)
             way_out = "Give a classifier that has it."
-            if is_classifier(classifier):
-                way_out = "Wrap it in sklearn.calibration.CalibratedClassifierCV."
+            if is_classifier(classifier) and hasattr(inner, "decision_function"):
+                way_out = "Wrap it in sklearn.calibration.CalibratedClassifierCV"
+                way_out += ", of which take LogitGradients." * self._needs_layer
             raise TypeError(
                 f"{type(inner).__name__} has no predict_proba, which gradients "
-                f"are computed from. {way_out}"
+                f"are computed from. {way_out.rstrip('.')}."
             )
 
     def _gradients(self, errors: np.ndarray, layer: Any) -> Gradients:

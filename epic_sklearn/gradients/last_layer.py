@@ -83,7 +83,8 @@ def last_layer(model: Any, X: Any) -> LastLayer:
         raise TypeError(
             f"{type(model).__name__} has no last linear layer that this library can "
             "read: give a torch module, a TorchClassifier, an MLPClassifier or a "
-            "linear classifier with coef_, or use LogitGradients."
+            "linear classifier with coef_, or use LogitGradients: of a fitted model "
+            "LogitGradients(FrozenEstimator(model))."
         )
     if len(weight) == 1:  # one logit z for two classes is logits -z/2 and z/2
         weight = np.vstack([-weight, weight]) / 2.0

@@ -49,7 +49,8 @@ default="relative-size"
     -----
     Parameters and their defaults are named as in the Adversarial Robustness
     Toolbox, save the default of `cluster_analysis`, which is "smaller" there and
-    drops the smaller part of every clean class.
+    drops the smaller part of every clean class. Clusters are k-means', a local
+    optimum: the same rows in another order may be split in another way.
 
     References
     ----------

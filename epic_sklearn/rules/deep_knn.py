@@ -121,7 +121,10 @@ class DeepKNN(Rule):
                 f"give an integer in [1, {n - 1}], or a float, a multiple of the size "
                 "of the example's class."
             )
-        wanted = self.k if isinstance(self.k, Integral) else self.k * np.bincount(codes)
+        sizes = np.bincount(codes)
+        wanted = self.k if isinstance(self.k, Integral) else self.k * sizes
+        if not isinstance(self.k, Integral) and self.k <= 1:  # not more than its class
+            wanted = np.minimum(wanted, sizes - 1)
         k = np.broadcast_to(np.round(wanted), codes.max() + 1).clip(1, n - 1)[codes]
         votes = _neighbour_votes(
             gradients.astype(np.float64), codes, k.astype(np.int64)

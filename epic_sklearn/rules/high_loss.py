@@ -20,7 +20,8 @@ class HighLoss(DropsShare):
     Parameters
     ----------
     drop_fraction : float, default=0.1
-        Share of each class to drop, in [0, 1]; rounded down.
+        Share of each class to drop, in [0, 1]; rounded down. Of equal scores those of
+        lower row numbers go first.
 
     See Also
     --------
