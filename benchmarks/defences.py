@@ -33,6 +33,7 @@ from epic_sklearn.rules import (
     HighLoss,
     IsolatedMedoids,
     LowConfidence,
+    NeighborVotes,
     RandomDrop,
     Rule,
     SpectralSignatures,
@@ -43,6 +44,7 @@ from epic_sklearn.rules import (
 RULES: dict[str, type[Rule]] = {
     EPIC: IsolatedMedoids,
     "FarNeighbors": FarNeighbors,
+    "NeighborVotes": NeighborVotes,
     "RandomDrop": RandomDrop,
     "HighLoss": HighLoss,
     "LowConfidence": LowConfidence,

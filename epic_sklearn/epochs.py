@@ -1,9 +1,9 @@
-"""After which epochs of a training a round of dropping comes."""
+"""After which epochs of a training a round comes, and from when on it drops."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, Self
 
@@ -28,16 +28,19 @@ class Epochs:
     Attributes
     ----------
     warmup : int
-        Epochs trained before the first round; 0 is before training.
+        Epochs trained before the first round that drops; 0 is before training.
     every : int
         Epochs from round to round.
     stop : int or None
         Last epoch after which a round may come; None: no end.
+    watches : float
+        Share of the warmup after which rounds come that drop nothing yet.
     """
 
     warmup: int
     every: int
     stop: int | None
+    watches: float = 1.0
 
     @classmethod
     def of(
@@ -53,7 +56,7 @@ class Epochs:
         Parameters
         ----------
         rule : Rule
-            Says after which share of the training it `begins`.
+            Says after which share of the training it `begins`, and `watches` before.
         warmup, every, stop : int or None
             As given; None where it is to follow from `max_epochs`.
         max_epochs : int or None
@@ -87,12 +90,19 @@ class Epochs:
                 "judges by the net as it is before training, which must know the "
                 "classes then."
             )
-        if every is None:
-            every = max(1, ((max_epochs or 0) - warmup) // N_ROUNDS)
-        return cls(warmup, every, stop)
+        epochs = cls(warmup, every or 1, stop, rule.watches)
+        if every is None and max_epochs is not None:
+            every = max(1, (max_epochs - epochs.first) // N_ROUNDS)
+            epochs = replace(epochs, every=every)
+        return epochs
+
+    @property
+    def first(self) -> int:
+        """Epochs trained before the first round may come; not before training."""
+        return max(min(1, self.warmup), math.ceil(self.watches * self.warmup))
 
     def is_due(self, epoch: int) -> bool:
         """Say whether a round comes after `epoch` epochs."""
-        if epoch < self.warmup or (self.stop is not None and epoch > self.stop):
+        if epoch < self.first or (self.stop is not None and epoch > self.stop):
             return False
         return (epoch - self.warmup) % self.every == 0

@@ -116,9 +116,9 @@ class DropSchedule(RowsToFrame):
     rule : Rule or None, default=None
         Which examples to drop. None: :class:`~epic_sklearn.rules.FarNeighbors`.
     warmup : int or None, default=None
-        Epochs trained before the first round; 0 drops before training, for a
-        model that is trained already. None: the share of `max_epochs` after which
-        the rule `begins`.
+        Epochs trained before the first drop; 0 drops before training, for a model
+        that is trained already. None: the share of `max_epochs` after which the rule
+        `begins`. A rule that `watches` has rounds before it, which drop nothing.
     every : int or None, default=None
         Epochs from round to round. None: about 13 rounds until `max_epochs`; one
         where that is short or not known.
@@ -277,7 +277,7 @@ class DropSchedule(RowsToFrame):
         start = time.perf_counter()
         checked = check_gradients(given, len(self.codes))
         refuse_shuffled(checked, self.codes)
-        judgement = self._judge(checked)
+        judgement = self._judge(checked, epoch)
         score = np.asarray(judgement.score, dtype=np.float64)
         # Before the first round there is no score that could be the higher one.
         self._score = np.maximum(self._score, score) if self.rounds else score
@@ -309,12 +309,15 @@ class DropSchedule(RowsToFrame):
         self.keep[rows] = keep
         self.decided[rows] = True
 
-    def _judge(self, gradients: Gradients) -> Judgement:
+    def _judge(self, gradients: Gradients, epoch: int) -> Judgement:
+        """Ask the rule; before the end of the warmup it flags nothing."""
         gradients = read_only(gradients)
         needed = what_it_needs(self.rule, gradients, self.codes)
         self._memory.keep = self.keep.copy()
         judgement = self.rule.judge(needed, read_only(self.codes), self._memory)
-        return check_judgement(judgement, len(self.codes), self.rule)
+        judgement = check_judgement(judgement, len(self.codes), self.rule)
+        flagged = judgement.flagged & (epoch >= self.epochs.warmup)
+        return replace(judgement, flagged=flagged)
 
     def _warn_of_floor(self, floored: list[int]) -> None:
         newly = [c for c in floored if c not in self._warned_of]

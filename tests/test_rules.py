@@ -87,6 +87,7 @@ def test_all_rules_are_here():
         "HighLoss",
         "IsolatedMedoids",
         "LowConfidence",
+        "NeighborVotes",
         "RandomDrop",
         "SpectralSignatures",
     }

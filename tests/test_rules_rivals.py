@@ -395,9 +395,13 @@ def test_votes_of_deep_knn_do_not_depend_on_rounding():
         codes, k = np.arange(40) % 2, 3
         squared = np.square(features[:, None] - features).sum(axis=2)
         np.fill_diagonal(squared, 1000)
-        near = squared <= np.sort(squared, axis=1)[:, k - 1 : k]  # exact: integers
-        others = (near & (codes[:, None] != codes)).sum(axis=1)
-        expected = others > near.sum(axis=1) - others
+        last = np.sort(squared, axis=1)[:, k - 1 : k]  # exact: integers
+        near, tied = squared < last, squared == last
+        votes = (
+            near + tied * (k - near.sum(axis=1)[:, None]) / tied.sum(axis=1)[:, None]
+        )
+        others = (votes * (codes[:, None] != codes)).sum(axis=1)
+        expected = others > k - others + 1e-9
         for moved in (features, features + 1, features * 0.1 + 7):
             memory = Memory(np.ones(40, dtype=bool))
             judged = DeepKNN(k).judge(moved.astype(float), codes, memory)

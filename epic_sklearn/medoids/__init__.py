@@ -1,6 +1,6 @@
 """Facility location over one class after another, on apricot."""
 
-from .distances import MAX_CLASS_SIZE, METRICS, distances_between
+from .distances import MAX_CLASS_SIZE, METRICS, directions, distances_between
 from .find import (
     SIZE,
     Medoids,
@@ -10,7 +10,7 @@ from .find import (
     find_medoids_within,
 )
 from .greedy import OPTIMIZER_NAMES
-from .neighbors import nearest_neighbors
+from .neighbors import nearest_neighbors, neighbor_votes
 
 __all__ = [
     "MAX_CLASS_SIZE",
@@ -20,8 +20,10 @@ __all__ = [
     "Medoids",
     "approximate",
     "budget_of",
+    "directions",
     "distances_between",
     "find_medoids",
     "find_medoids_within",
     "nearest_neighbors",
+    "neighbor_votes",
 ]

@@ -1,10 +1,10 @@
-"""Nearest neighbours inside each class, by direction."""
+"""Nearest neighbours: those inside each class, and the votes of those of all."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.spatial.distance import cdist
-from sklearn import config_context
+from sklearn import config_context, get_config
 from sklearn.neighbors import NearestNeighbors
 from tqdm import tqdm
 
@@ -109,3 +109,63 @@ def within(points: Array, k: int) -> tuple[Array, Array]:
     np.fill_diagonal(away, np.inf)
     first = np.argsort(away, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(away, first, axis=1), first
+
+
+def neighbor_votes(
+    points: Array, codes: Array, k: Array, voters: Array | None = None
+) -> tuple[Array, Array]:
+    """Count the votes of each row's k nearest others, by Euclidean distance.
+
+    Those that are as near as the k-th share what votes are left: ties have no order.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, d)
+        Features of the rows.
+    codes : ndarray of shape (n,), int
+        Class of each, 0, 1, ...
+    k : ndarray of shape (n,), int
+        Neighbours of each, at least 1 and below the number of voters.
+    voters : ndarray of shape (m,), int, optional
+        Rows that may be neighbours. None: all.
+
+    Returns
+    -------
+    own, other : ndarray of shape (n,), float64
+        Votes for the row's class, and for the other one that has most.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.medoids import neighbor_votes
+    >>> points = np.array([[0.0], [1.0], [2.0], [2.1], [9.0]])
+    >>> neighbor_votes(points, np.array([0, 1, 0, 0, 2]), np.full(5, 2))
+    (array([1., 0., 1., 1., 0.]), array([1., 2., 1., 1., 2.]))
+    """
+    voters = np.arange(len(codes)) if voters is None else voters
+    points, labels = points - points.mean(axis=0), codes[voters]  # digits, far from 0
+    norms, n_classes = np.square(points).sum(axis=1), int(codes.max()) + 1
+    others, of_others = points[voters].T, norms[voters]
+    # What products may miss a squared distance by: what is as near is as near.
+    rounding = (1e-12 if points.dtype == np.float64 else 4e-6) * norms.max()
+    # Beside a block of distances stand what is compared with them.
+    n_held = get_config()["working_memory"] * 2**20 / (8 * points.itemsize)
+    own, other = np.zeros((2, len(codes)))
+    for size in np.unique(k):
+        of_size = np.flatnonzero(k == size)
+        n_rows = max(1, min(1024, int(n_held / max(len(voters), n_classes))))
+        for rows in np.split(of_size, range(n_rows, len(of_size), n_rows)):
+            away = norms[rows, None] + of_others - 2 * points[rows] @ others
+            away[rows[:, None] == voters] = np.inf
+            last = np.partition(away, size - 1, axis=1)[:, size - 1 : size]
+            near, tied = away < last - rounding, np.abs(away - last) <= rounding
+            shares = (size - near.sum(axis=1)) / tied.sum(axis=1)
+            row, at = np.nonzero(near | tied)
+            votes = np.where(near[row, at], 1.0, shares[row])
+            places = row * n_classes + labels[at]
+            found = np.bincount(places, votes, len(rows) * n_classes)
+            found = found.reshape(len(rows), n_classes)
+            here = np.arange(len(rows)), codes[rows]
+            own[rows], found[here] = found[here], 0.0
+            other[rows] = found.max(axis=1)
+    return own, other

@@ -13,6 +13,7 @@ from .far_neighbors import FarNeighbors, neighbor_isolation
 from .high_loss import HighLoss
 from .isolated_medoids import IsolatedMedoids, flag_isolated, isolation_score
 from .low_confidence import LowConfidence
+from .neighbor_votes import NeighborVotes
 from .random_drop import RandomDrop
 from .spectral_signatures import SpectralSignatures
 
@@ -25,6 +26,7 @@ __all__ = [
     "Judgement",
     "LowConfidence",
     "Memory",
+    "NeighborVotes",
     "RandomDrop",
     "Rule",
     "SpectralSignatures",

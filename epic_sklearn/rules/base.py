@@ -109,8 +109,10 @@ class Rule(DocLinks, BaseEstimator):
     - ``prefers``: which gradients of a model are taken where the user names none,
       ``"logit"`` or ``"last_layer"``. None, the default: the smallest that it can
       use.
-    - ``begins``: after which share of the training the first round comes, where the
-      user does not say (`warmup`).
+    - ``begins``: after which share of the training it drops first, where the user
+      does not say (`warmup`).
+    - ``watches``: after which share of that time rounds come that drop nothing yet:
+      below 1 for a rule that remembers what it has seen.
     - ``metric``: ``"euclidean"`` or ``"cosine"``, the distance between gradients
       by which the nearest kept example is found.
 
@@ -141,6 +143,7 @@ class Rule(DocLinks, BaseEstimator):
     to_drop_less: ClassVar[str] = "Change the rule's parameters"
     prefers: ClassVar[str | None] = None
     begins: ClassVar[float] = 0.25
+    watches: ClassVar[float] = 1.0
     metric: str = "euclidean"
 
     def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:

@@ -6,56 +6,10 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn import get_config
-from sklearn.metrics import pairwise_distances_chunked
 from sklearn.utils._param_validation import Interval, RealNotInt
 
+from ..medoids import neighbor_votes
 from .base import Judgement, Memory, Rule
-
-
-def _neighbour_votes(
-    features: np.ndarray, codes: np.ndarray, k: np.ndarray
-) -> np.ndarray:
-    """Count the labels of each row's nearest other rows.
-
-    All rows as near as the k-th vote, so ties in distance have no order.
-
-    Parameters
-    ----------
-    features : ndarray of shape (n, d)
-        Features.
-    codes : ndarray of shape (n,), int
-        Class of each row, 0, 1, ...
-    k : ndarray of shape (n,), int
-        Neighbours of each row, in [1, n - 1].
-
-    Returns
-    -------
-    ndarray of shape (n, C)
-    """
-    features = features - features.mean(axis=0)  # distances lose digits far from 0
-    one_hot = np.eye(codes.max() + 1)[codes]
-    # What products of rows may miss a squared distance by: what is as near is as near.
-    rounding = 1e-12 * np.square(features).sum(axis=1).max()
-
-    def count(distances: np.ndarray, start: int) -> np.ndarray:
-        n_rows = len(distances)
-        rows = np.arange(n_rows)
-        distances[rows, start + rows] = np.inf
-        votes = np.empty((n_rows, one_hot.shape[1]))
-        of_rows = k[start : start + n_rows]
-        for size in np.unique(of_rows):
-            some = distances[of_rows == size]
-            kth = np.partition(some, size - 1, axis=1)[:, size - 1 : size]
-            votes[of_rows == size] = (some <= np.sqrt(kth**2 + rounding)) @ one_hot
-        return votes
-
-    # `count` holds two further arrays of a chunk's size.
-    memory = max(get_config()["working_memory"] / 3, 1)
-    chunks = pairwise_distances_chunked(
-        features, reduce_func=count, working_memory=memory
-    )
-    return np.concatenate(list(chunks))
 
 
 class DeepKNN(Rule):
@@ -91,7 +45,7 @@ class DeepKNN(Rule):
     >>> X, y = load_iris(return_X_y=True)
     >>> X[0] = X[100]  # a setosa that looks like a virginica
     >>> EPICFilter(rule=DeepKNN(k=10)).fit(X, y).isolated_indices_
-    array([  0,  77,  83, 106])
+    array([  0,  77,  83, 106, 138])
     """
 
     needs: ClassVar[tuple[str, ...]] = ("inputs",)
@@ -126,11 +80,8 @@ class DeepKNN(Rule):
         if not isinstance(self.k, Integral) and self.k <= 1:  # not more than its class
             wanted = np.minimum(wanted, sizes - 1)
         k = np.broadcast_to(np.round(wanted), codes.max() + 1).clip(1, n - 1)[codes]
-        votes = _neighbour_votes(
+        own, other = neighbor_votes(
             gradients.astype(np.float64), codes, k.astype(np.int64)
         )
-        own = votes[np.arange(n), codes]
-        others = votes.copy()
-        others[np.arange(n), codes] = 0
-        score = (others.max(axis=1) - own) / votes.sum(axis=1)
-        return Judgement(score, score > 0)
+        score = (other - own) / k
+        return Judgement(score, score > 1e-9)  # which is rounding

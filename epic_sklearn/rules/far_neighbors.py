@@ -53,7 +53,7 @@ def _quantiles(values: np.ndarray, codes: np.ndarray, share: float) -> np.ndarra
     return values[ends].mean(axis=0)
 
 
-def _normal_scores(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def normal_scores(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Deviations (n,) that the values' ranks in their classes have in a normal law."""
     order, sizes = np.lexsort((values, codes)), np.bincount(codes)
     by_class, by_value = codes[order], values[order]
@@ -66,13 +66,29 @@ def _normal_scores(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return scores
 
 
-def _log_lengths(errors: np.ndarray) -> np.ndarray:
+def log_lengths(errors: np.ndarray) -> np.ndarray:
     """Logarithm of each row's length, also where its square would underflow."""
     rows = errors.astype(np.float64)
     largest = np.abs(rows).max(axis=1).clip(1e-300)
     return np.log(largest) + np.log(
         np.linalg.norm(rows / largest[:, None], axis=1).clip(1e-300)
     )
+
+
+def geometry_of(
+    inputs: np.ndarray, codes: np.ndarray, **how: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Z (n,) of :func:`neighbor_isolation`, neighbours (n, 10), and which count."""
+    distances, neighbors = nearest_neighbors(inputs, codes, N_NEIGHBORS, **how)
+    k = (np.bincount(codes) // SHARE).clip(2, N_NEIGHBORS)[codes]
+    some = np.arange(N_NEIGHBORS) < k[:, None]
+    distances = distances.clip(SAME_DIRECTION)
+    last = distances[np.arange(len(k)), k - 1]
+    apart = some & (distances > SAME_DIRECTION)
+    first = np.where(apart, distances, last[:, None]).min(axis=1)
+    is_copy = distances[:, 0] <= SAME_DIRECTION
+    z = _robust_z(2 * np.log(last) - np.log(first), codes, is_copy)
+    return z, neighbors, some
 
 
 def neighbor_isolation(
@@ -157,17 +173,9 @@ def neighbor_isolation(
         return score
     _, codes = np.unique(codes[rows], return_inverse=True)
     how: Any = {"max_class_size": max_class_size, "seed": seed, "verbose": verbose}
-    distances, neighbors = nearest_neighbors(inputs[rows], codes, N_NEIGHBORS, **how)
-    k = (np.bincount(codes) // SHARE).clip(2, N_NEIGHBORS)[codes]
-    some = np.arange(N_NEIGHBORS) < k[:, None]
-    distances = distances.clip(SAME_DIRECTION)
-    last = distances[np.arange(len(k)), k - 1]
-    apart = some & (distances > SAME_DIRECTION)
-    first = np.where(apart, distances, last[:, None]).min(axis=1)
-    is_copy = distances[:, 0] <= SAME_DIRECTION
-    geometry = _robust_z(2 * np.log(last) - np.log(first), codes, is_copy)
-    own = _normal_scores(_log_lengths(errors[rows]), codes)
-    around = _normal_scores(own[neighbors].mean(axis=1, where=some), codes)
+    geometry, neighbors, some = geometry_of(inputs[rows], codes, **how)
+    own = normal_scores(log_lengths(errors[rows]), codes)
+    around = normal_scores(own[neighbors].mean(axis=1, where=some), codes)
     # A wrong label may stand in good company.
     terms = np.stack([geometry.clip(max=LARGEST_Z), own, np.maximum(own, around)])
     score[rows] = terms.clip(min=0).sum(axis=0) / 2
@@ -237,15 +245,21 @@ class FarNeighbors(Rule):
     def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Flag means above `cutoff`; see :meth:`Rule.judge`."""
         n_rounds = 1 + int(memory.get("rounds", 0))
-        score = neighbor_isolation(
+        score = self._score(gradients, codes, memory)
+        mean = memory.get("mean", np.zeros(len(codes)))
+        mean = mean + (score - mean) / n_rounds
+        memory.update(mean=mean, rounds=np.array(n_rounds))
+        details = approximate(codes, self.max_class_size)
+        return Judgement(mean, mean > self.cutoff, details)
+
+    def _score(
+        self, gradients: Gradients, codes: np.ndarray, memory: Memory
+    ) -> np.ndarray:
+        """Score the examples of this round (n,)."""
+        return neighbor_isolation(
             gradients,
             codes,
             max_class_size=self.max_class_size,
             seed=memory.seed,
             verbose=memory.verbose,
         )
-        mean = memory.get("mean", np.zeros(len(codes)))
-        mean = mean + (score - mean) / n_rounds
-        memory.update(mean=mean, rounds=np.array(n_rounds))
-        details = approximate(codes, self.max_class_size)
-        return Judgement(mean, mean > self.cutoff, details)

@@ -190,11 +190,11 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         self.rule_ = schedule.rule
         self.rounds_: list[Round] = schedule.rounds
         self.rho_ = self.rounds_[-1].rho if self.rounds_ else 0.0
-        if not self.rounds_:
+        if not self.rounds_ or self.rounds_[-1].epoch < schedule.epochs.warmup:
             warn_user(
                 f"A callback ended training after {len(self.history_)} epochs, and "
-                f"EPICClassifier's first round was to come after "
-                f"{schedule.epochs.warmup}: nothing was dropped."
+                f"EPICClassifier was to drop after {schedule.epochs.warmup} first: "
+                "nothing was dropped."
             )
         else:
 

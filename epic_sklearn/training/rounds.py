@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
@@ -154,7 +153,9 @@ class EPICRounds(Reviewable, BaseEstimator):
         self.sampler_ = EPICSubsetSampler(
             labels,
             rule=self.rule,
-            **asdict(self._epochs_),
+            warmup=self._epochs_.warmup,
+            every=self._epochs_.every,
+            stop=self._epochs_.stop,
             min_class_fraction=self.min_class_fraction,
             n_jobs=self.n_jobs,
             random_state=seed,
