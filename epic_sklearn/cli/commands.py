@@ -18,7 +18,7 @@ from .. import __version__
 MODELS = ("logistic", "mlp")
 GRADIENTS = ("logit", "last_layer_input", "last_layer")
 RULES = (
-    *("FarNeighbors", "IsolatedMedoids", "HighLoss", "LowConfidence"),
+    *("FarNeighbors", "NeighborVotes", "IsolatedMedoids", "HighLoss", "LowConfidence"),
     *("SpectralSignatures", "ActivationClustering", "DeepKNN", "RandomDrop"),
 )
 EXAMPLES = """\b

@@ -76,8 +76,11 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         every kept one that was flagged in its class.
     rule_ : Rule
         The clone that judged.
+    gradients_ : str
+        Which gradients were judged, as `gradients` names them: those of the logits if
+        nobody asked for others and the net has no last layer that can be read.
     extractor_ : extractor
-        Gives the gradients that the rule judges, of the net as it is now.
+        Gives these gradients, of the net as it is now.
     rho_ : float
         Change in the norm of the mean gradient that dropping causes (Theorem
         3.1), in the last round; 0 if there was none. A reviewer's decisions leave it.
