@@ -26,7 +26,7 @@ from benchmarks.render import fill
 from benchmarks.table import existing_file
 from epic_sklearn import EPICClassifier, TorchClassifier
 from epic_sklearn.datasets import make_poisoned_digits
-from epic_sklearn.rules import IsolatedMedoids
+from epic_sklearn.rules import IsolatedMedoids, NeighborVotes
 
 ATTACKS = {
     "as crafted": {},
@@ -59,6 +59,7 @@ def estimators(n_features: int, seed: int) -> dict[str, Any]:
         "EPIC (`IsolatedMedoids`)": EPICClassifier(
             net, rule=IsolatedMedoids(), random_state=seed
         ),
+        "`NeighborVotes`": EPICClassifier(net, rule=NeighborVotes(), random_state=seed),
         "default": EPICClassifier(net, random_state=seed),
     }
 
@@ -72,7 +73,10 @@ def table(seed: int) -> str:
             for label, estimator in estimators(case.X.shape[1], seed).items():
                 found.setdefault(label, []).append(measure(case, estimator))
         if not lines:
-            lines = ["| poisons | " + " | ".join(found) + " |", "|---" * 4 + "|"]
+            lines = [
+                "| poisons | " + " | ".join(found) + " |",
+                "|---" * (len(found) + 1) + "|",
+            ]
         cells = []
         for rows in found.values():
             successes = sum(int(row["success"]) for row in rows)
