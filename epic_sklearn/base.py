@@ -24,6 +24,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
 from ._utils import DocLinks, Parts, RandomState, learned_nothing, warn_user
+from .epochs import Round
 from .frames import RowsToFrame, index_of, model_probabilities
 from .gradients import (
     Gradients,
@@ -41,7 +42,7 @@ from .gradients.items import (
 from .medoids import distances_between
 from .rules import Rule, resolve_rule
 from .rules.base import preferred_gradients, refuse_what_lacks
-from .schedule import DROP_CONSTRAINTS, DropSchedule, Round
+from .schedule import DROP_CONSTRAINTS, DropSchedule
 from .validation import (
     check_finite_columns,
     check_labels,

@@ -1,4 +1,4 @@
-"""After which epochs of a training a round comes, and from when on it drops."""
+"""After which epochs of a training a round comes, when it drops, and what it did."""
 
 from __future__ import annotations
 
@@ -106,3 +106,30 @@ class Epochs:
         if epoch < self.first or (self.stop is not None and epoch > self.stop):
             return False
         return (epoch - self.warmup) % self.every == 0
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round of dropping did.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs trained before the round; for the filter the round's number,
+        from 1.
+    n_kept : int
+        Examples kept after it.
+    n_dropped : int
+        Examples that it dropped.
+    seconds : float
+        Time for judging and dropping, gradients not included.
+    rho : float
+        ``abs(norm(mean gradient of the kept) - norm(mean gradient of all))``
+        after it, with the round's gradients (Theorem 3.1).
+    """
+
+    epoch: int
+    n_kept: int
+    n_dropped: int
+    seconds: float
+    rho: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from ._utils import RandomState, resolve_seed, warn_user
-from .epochs import EPOCH_CONSTRAINTS, Epochs
+from .epochs import EPOCH_CONSTRAINTS, Epochs, Round
 from .frames import RowsToFrame, index_of, predictions_of
 from .gradients import Gradients, check_gradients, gradient_norm_change
 from .gradients.features import read_only
@@ -35,6 +35,7 @@ DROP_CONSTRAINTS: dict[str, Any] = {
     "random_state": ["random_state"],
 }
 # Parameters of everything that drops along epochs.
+SCHEDULE_CONSTRAINTS: dict[str, Any] = {**DROP_CONSTRAINTS, **EPOCH_CONSTRAINTS}
 # What a state has of each row, and the attribute that holds it.
 OF_ROWS = {
     "keep": "keep",
@@ -43,34 +44,6 @@ OF_ROWS = {
     "was_flagged": "_was_flagged",
     "decided": "decided",
 }
-SCHEDULE_CONSTRAINTS: dict[str, Any] = {**DROP_CONSTRAINTS, **EPOCH_CONSTRAINTS}
-
-
-@dataclass(frozen=True)
-class Round:
-    """What one round of dropping did.
-
-    Attributes
-    ----------
-    epoch : int
-        Epochs trained before the round; for the filter the round's number,
-        from 1.
-    n_kept : int
-        Examples kept after it.
-    n_dropped : int
-        Examples that it dropped.
-    seconds : float
-        Time for judging and dropping, gradients not included.
-    rho : float
-        ``abs(norm(mean gradient of the kept) - norm(mean gradient of all))``
-        after it, with the round's gradients (Theorem 3.1).
-    """
-
-    epoch: int
-    n_kept: int
-    n_dropped: int
-    seconds: float
-    rho: float
 
 
 def drop_within_floor(

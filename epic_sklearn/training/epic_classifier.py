@@ -15,14 +15,14 @@ from torch import nn
 
 from .._utils import Parts, RandomState, warn_user
 from ..base import check_weights, take_rows
-from ..epochs import Epochs
+from ..epochs import Epochs, Round
 from ..frames import index_of
 from ..gradients import EXTRACTORS
 from ..gradients.items import digest_of, is_dataset
 from ..gradients.modules import forward, warn_of_batch_statistics
 from ..report import Reviewable
 from ..rules import Rule, resolve_rule
-from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
+from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule
 from .batches import CodedItems
 from .net import (
     EpochStart,

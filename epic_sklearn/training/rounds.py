@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from .._utils import RandomState
 from ..base import is_dataframe
-from ..epochs import Epochs
+from ..epochs import Epochs, Round
 from ..gradients import EXTRACTORS, GradientExtractor, Gradients
 from ..gradients.items import (
     inputs_and_labels,
@@ -31,7 +31,7 @@ from ..gradients.items import (
 from ..gradients.modules import forward, warn_of_batch_statistics
 from ..report import Case, Reviewable, probabilities_of
 from ..rules import Rule, resolve_rule
-from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule, Round
+from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule
 from .distributed import decide_once, place
 from .net import (
     Extraction,

@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from torch.utils.data import Sampler
 
 from .._utils import RandomState, resolve_seed, warn_user
+from ..epochs import Round
 from ..gradients.items import (
     is_dataset,
     labels_and_digest,
@@ -17,7 +18,7 @@ from ..gradients.items import (
 )
 from ..report import Reviewable
 from ..rules import Rule
-from ..schedule import DropSchedule, Round
+from ..schedule import DropSchedule
 from ..validation import label_array, to_numpy
 from .checkpoint import to_arrays, to_tensors
 from .distributed import decide_once, gather_gradients, place, rows_of_rank
