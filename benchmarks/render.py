@@ -28,12 +28,18 @@ from benchmarks.records import (
     read_records,
     wilson_interval,
 )
+from benchmarks.run import EPIC, NONE
 from benchmarks.table import existing_file
 from epic_sklearn.plotting import TradeoffDisplay
 
 END = "<!-- end of results -->"
 # Pictures show defences whose accuracy is at most this far below the best.
 LARGEST_LOSS = 0.2
+
+
+# What a picture of more names, each as it was first asked for; the rest is grey.
+MOST_NAMES = 8
+NAMED = (NONE, EPIC, "FarNeighbors", "NeighborVotes", "RandomDrop", "HighLoss")
 
 
 @dataclass(frozen=True)
@@ -147,6 +153,17 @@ def markdown_table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def those_that_matter(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    """Tell what a picture names from the rest; of few, or of one rule's, all."""
+    first = {
+        name_of(row.defence).removeprefix("filter "): row for row in reversed(rows)
+    }
+    named = [first[name] for name in NAMED if name in first]
+    if len(rows) <= MOST_NAMES or len(named) < len(NAMED) - 2:
+        return rows, []
+    return named, [row for row in rows if row not in named]
+
+
 def draw(rows: list[Row], title: str, path: Path) -> None:
     """Draw success against accuracy; the area of a marker grows with its time."""
     import matplotlib
@@ -156,6 +173,7 @@ def draw(rows: list[Row], title: str, path: Path) -> None:
     floor = max(row.accuracy for row in rows) - LARGEST_LOSS
     far = [f"{r.defence} at {r.accuracy:.0%}" for r in rows if r.accuracy < floor]
     rows = [row for row in rows if row.accuracy >= floor]
+    rows, others = those_that_matter(rows)
     columns: dict[str, Any] = {
         "name": [row.defence for row in rows],
         "attack_success": [row.successes / row.n for row in rows],
@@ -166,8 +184,16 @@ def draw(rows: list[Row], title: str, path: Path) -> None:
     if not all(math.isfinite(row.seconds) for row in rows):
         del columns["seconds"]
     display = TradeoffDisplay.from_predictions(columns)
+    display.ax_.plot(
+        [row.accuracy for row in others],
+        [row.successes / row.n for row in others],
+        **{"marker": "o", "ms": 5, "ls": "none", "color": "0.7", "zorder": 1},
+        clip_on=False,
+    )
     # Longer lines would run into the legend beside the axes.
     lines = textwrap.wrap(title, 50)
+    if others:
+        lines.append("(grey: others of the table)")
     if far:
         lines += textwrap.wrap(f"(out of the picture: {', '.join(far)} accuracy)", 50)
     display.ax_.set_title("\n".join(lines))
