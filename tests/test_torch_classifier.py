@@ -324,7 +324,7 @@ def test_early_stopping_ends_training_and_leaves_a_model(estimator, iris):
 def test_stopping_before_the_first_round_says_that_nothing_was_dropped(iris):
     stopping = EarlyStopping("train_loss", patience=2, threshold=0.5)
     model = EPICClassifier(warmup=20, callbacks=[stopping], random_state=0)
-    with pytest.warns(UserWarning, match="after 4 epochs.*round was to come after 20"):
+    with pytest.warns(UserWarning, match="after 4 epochs.*was to drop after 20"):
         model.fit(*iris)
     assert model.keep_.all() and model.rounds_ == [] and model.rho_ == 0
 
