@@ -111,6 +111,17 @@ def lazy_greedy(state: Any, owner: Any, chosen: Any, gains: Any, step: int) -> i
     return step
 
 
+def room_for_lists(n: int) -> Array:
+    """Room (n, w), float32, for a list of each candidate, in working_memory.
+
+    Lists are far apart: of a mapping only the pages that they fill are ever made, where
+    NumPy asks for large ones.
+    """
+    width = max(1, min(n, int(memory_limit() / (4 * n))))
+    room = np.frombuffer(mmap.mmap(-1, 4 * n * width), np.float32)
+    return room.reshape(n, width)
+
+
 class LazyGreedy(BaseOptimizer):
     """The lazy greedy on rows of distances cut down to short lists.
 
@@ -125,11 +136,7 @@ class LazyGreedy(BaseOptimizer):
         if X.fits:
             room: Any = X.summary and X.stored  # lists lie in the place of the rows
         else:
-            # Lists are far apart: of a mapping only the pages that they fill are ever
-            # made, where NumPy asks for large ones.
-            width = max(1, min(n, int(memory_limit() / (4 * n))))
-            room = np.frombuffer(mmap.mmap(-1, 4 * n * width), np.float32)
-            room = room.reshape(n, width)
+            room = room_for_lists(n)
         half = room.shape[1] // 2
         lists = (room[:, :half], room.view(np.int32)[:, half : 2 * half])
         lengths, bounds, seen_at = np.full(n, -1), np.zeros(n), np.zeros(n, np.int64)

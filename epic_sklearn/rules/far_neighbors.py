@@ -78,7 +78,7 @@ def log_lengths(errors: np.ndarray) -> np.ndarray:
 def geometry_of(
     inputs: np.ndarray, codes: np.ndarray, **how: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Z (n,) of :func:`neighbor_isolation`, neighbours (n, 10), and which count."""
+    """Give z (n,) of `neighbor_isolation`, neighbours (n, 10), and which count."""
     distances, neighbors = nearest_neighbors(inputs, codes, N_NEIGHBORS, **how)
     k = (np.bincount(codes) // SHARE).clip(2, N_NEIGHBORS)[codes]
     some = np.arange(N_NEIGHBORS) < k[:, None]
