@@ -236,6 +236,9 @@ def work(rank, folder, port):
     torch.save(
         {"keep": torch.tensor(epic.keep_), "last": sorted(last)}, f"{folder}/{rank}.pt"
     )
+    # A process that leaves while its group's threads run may be aborted.
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.skipif(
