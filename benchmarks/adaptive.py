@@ -26,7 +26,7 @@ from benchmarks.render import fill
 from benchmarks.table import existing_file
 from epic_sklearn import EPICClassifier, TorchClassifier
 from epic_sklearn.datasets import make_poisoned_digits
-from epic_sklearn.rules import IsolatedMedoids, NeighborVotes
+from epic_sklearn.rules import IsolatedMedoids
 
 ATTACKS = {
     "as crafted": {},
@@ -59,8 +59,7 @@ def estimators(n_features: int, seed: int) -> dict[str, Any]:
         "EPIC (`IsolatedMedoids`)": EPICClassifier(
             net, rule=IsolatedMedoids(), random_state=seed
         ),
-        "`NeighborVotes`": EPICClassifier(net, rule=NeighborVotes(), random_state=seed),
-        "default": EPICClassifier(net, random_state=seed),
+        "default (`NeighborVotes`)": EPICClassifier(net, random_state=seed),
     }
 
 

@@ -39,7 +39,7 @@ from epic_sklearn import (
 from epic_sklearn.attacks import FeatureCollision
 from epic_sklearn.attacks.features import features_of
 from epic_sklearn.datasets import make_poisoned_digits
-from epic_sklearn.rules import IsolatedMedoids, NeighborVotes, RandomDrop
+from epic_sklearn.rules import IsolatedMedoids, RandomDrop
 
 # ----------------------------------------------------------------------- problems
 
@@ -170,18 +170,12 @@ def estimators(case: Case, seed: int) -> dict[str, Any]:
         "EPICClassifier(net, rule=IsolatedMedoids())": EPICClassifier(
             net, rule=IsolatedMedoids(), random_state=seed
         ),
-        "EPICClassifier(net, rule=NeighborVotes())": EPICClassifier(
-            net, rule=NeighborVotes(), random_state=seed
-        ),
         "model": model,
         "FilteredClassifier(model, EPICFilter(model))": FilteredClassifier(
             model, EPICFilter(model, random_state=seed)
         ),
         "the same, rule=IsolatedMedoids()": FilteredClassifier(
             model, EPICFilter(model, rule=IsolatedMedoids(), random_state=seed)
-        ),
-        "the same, rule=NeighborVotes()": FilteredClassifier(
-            model, EPICFilter(model, rule=NeighborVotes(), random_state=seed)
         ),
         "the same, rule=RandomDrop(0.1)": FilteredClassifier(
             model, EPICFilter(model, rule=RandomDrop(0.1), random_state=seed)

@@ -29,7 +29,6 @@ from epic_sklearn import EPICClassifier, EPICFilter
 from epic_sklearn.rules import (
     ActivationClustering,
     DeepKNN,
-    FarNeighbors,
     HighLoss,
     IsolatedMedoids,
     LowConfidence,
@@ -43,7 +42,6 @@ from epic_sklearn.rules import (
 
 RULES: dict[str, type[Rule]] = {
     EPIC: IsolatedMedoids,
-    "FarNeighbors": FarNeighbors,
     "NeighborVotes": NeighborVotes,
     "RandomDrop": RandomDrop,
     "HighLoss": HighLoss,

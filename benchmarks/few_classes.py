@@ -18,7 +18,7 @@ from epic_sklearn import (
     poison_recall,
 )
 from epic_sklearn.attacks import LookAlikes
-from epic_sklearn.rules import FarNeighbors, IsolatedMedoids
+from epic_sklearn.rules import IsolatedMedoids, NeighborVotes
 
 N_TRIALS = 8
 
@@ -42,7 +42,7 @@ def found_and_lost(detector, n_classes):
 if __name__ == "__main__":
     print(f"{'found, clean lost':<38}", *(f"{n:>2} classes" for n in (2, 3, 5, 10)))
     model = LogisticRegression(max_iter=1000)
-    for rule in (IsolatedMedoids(), FarNeighbors()):
+    for rule in (IsolatedMedoids(), NeighborVotes()):
         for extractor in (LogitGradients(model), LastLayerGradients(model)):
             detector = EPICFilter(extractor, rule=rule)
             cells = [found_and_lost(detector, n) for n in (2, 3, 5, 10)]

@@ -21,7 +21,7 @@ STEPS = {
     ),
     "import": "import epic_sklearn; epic_sklearn.find_medoids",
     "IsolatedMedoids": "fit(rules.IsolatedMedoids())",
-    "FarNeighbors": "fit(rules.FarNeighbors())",
+    "NeighborVotes": "fit(rules.NeighborVotes())",
     "IsolatedMedoids, last layer": "fit(rules.IsolatedMedoids(), last_layer)",
 }
 PREPARE = """

@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.selection import layer_inputs, peak_memory
 from epic_sklearn import find_medoids
-from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, Memory
+from epic_sklearn.rules import IsolatedMedoids, Memory, NeighborVotes
 
 WIDTH = 64
 CHUNK = 500_000  # rows made at a time
@@ -57,7 +57,7 @@ def million(n: int) -> None:
     """Judge n rows in two classes by both rules."""
     gradients, codes = layer_inputs(n, WIDTH), np.arange(n) % 2
     heading(f"{n:,} rows, two classes")
-    for rule in (FarNeighbors(), IsolatedMedoids()):
+    for rule in (NeighborVotes(), IsolatedMedoids()):
         warm_up = Memory(np.ones(600, dtype=bool))
         rule.judge(gradients[:600], codes[:600], warm_up)
         with measured(type(rule).__name__):

@@ -3,17 +3,16 @@
     python benchmarks/neighbors.py                      # the table
     python benchmarks/neighbors.py --rows 20000 --features 64 --threads 1
 
-FarNeighbors asks for the distances d_1 and d_10 of every row of a class among the
-others, all scaled to length 1. One class of half-trained errors of 10 classes and
-float32 inputs, in which 40 groups of 5 rows collide (poisons), goes to each search in a
-process of its own, which is warm: compiled loops run once on few rows, and the seconds
-of that first run stand in a column. pynndescent and faiss (faiss-cpu) are in no
-extra of ours.
+The geometry of NeighborVotes asks for the distances d_1 and d_10 of every row of a
+class among the others, all scaled to length 1. One class of float32 inputs, in which
+40 groups of 5 rows collide (poisons), goes to each search in a process of its own,
+which is warm: compiled loops run once on few rows, and the seconds of that first run
+stand in a column. pynndescent and faiss (faiss-cpu) are in no extra of ours.
 
-"off" is the mean of d / exact d - 1; "same" the share of the rows that FarNeighbors
-flags by exact distances that it flags by these; "groups" the share of the colliding
-rows that it flags. Seconds are of the processor. Cells that are done stay in `--cells`:
-run again to go on.
+"off" is the mean of d / exact d - 1; "same" the share of the rows whose geometry is
+above 3 by exact distances that have it by these; "groups" the share of the colliding
+rows that do. Seconds are of the processor. Cells that are done stay in `--cells`: run
+again to go on.
 """
 
 from __future__ import annotations
@@ -35,24 +34,22 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
-from benchmarks.selection import judge, layer_inputs, logit_gradients, peak_memory
-from epic_sklearn import OuterProductGradients
+from benchmarks.selection import FAR, layer_inputs, peak_memory
 from epic_sklearn.medoids import nearest_neighbors
-from epic_sklearn.rules import FarNeighbors
+from epic_sklearn.rules.neighbor_votes import geometry
 
 K = 10
 N_GROUPS, GROUP_SIZE = 40, 5
 
 
-def problem(n: int, n_features: int) -> tuple[OuterProductGradients, np.ndarray]:
-    """Gradients of a class, and the rows (200,) that collide in groups."""
+def problem(n: int, n_features: int) -> tuple[np.ndarray, np.ndarray]:
+    """Give inputs of a class, and the rows (200,) that collide in groups."""
     rng = np.random.default_rng(1)
-    inputs, errors = layer_inputs(n, n_features), logit_gradients(n)
+    inputs = layer_inputs(n, n_features)
     groups = rng.choice(n, (N_GROUPS, GROUP_SIZE), replace=False)
     noise = rng.standard_normal((N_GROUPS, GROUP_SIZE, n_features), dtype=np.float32)
     inputs[groups] = np.maximum(inputs[groups[:, :1]] + 0.05 * noise, 0)
-    errors[groups] = errors[np.argmax(np.abs(errors).sum(axis=1))]
-    return OuterProductGradients(errors, inputs), groups.ravel()
+    return inputs, groups.ravel()
 
 
 # --------------------------------------------------------------------- the searches
@@ -128,8 +125,7 @@ def run_cell(name: str, n: int, n_features: int, n_threads: int, limit: int) -> 
     """Time one search in this process; its distances go to a file for `compare`."""
     torch.set_num_threads(n_threads)
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
-    gradients, _ = problem(n, n_features)
-    unit = normalize(gradients.inputs)
+    unit = normalize(problem(n, n_features)[0])
     search = SEARCHES[name]()
     start = time.process_time()
     search(unit[:1_000])
@@ -148,19 +144,19 @@ def run_cell(name: str, n: int, n_features: int, n_threads: int, limit: int) -> 
     }
 
 
-def flagged(gradients: OuterProductGradients, found: np.ndarray) -> np.ndarray:
+def flagged(inputs: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Flag rows by such neighbours."""
     distances, names = found[0].astype(np.float64), found[1].astype(int)
-    where = "epic_sklearn.rules.far_neighbors.nearest_neighbors"
+    where = "epic_sklearn.rules.neighbor_votes.nearest_neighbors"
     with patch(where, lambda *args, **kwargs: (distances, names)):
-        return judge(FarNeighbors(), gradients).flagged
+        return geometry(inputs, np.zeros(len(inputs), dtype=int)) > FAR
 
 
 def compare(found: np.ndarray, exact: np.ndarray, n: int, n_features: int) -> Any:
     """Error of the distances, and of what is flagged by them."""
-    gradients, groups = problem(n, n_features)
+    inputs, groups = problem(n, n_features)
     off = (found[0] / exact[0].clip(1e-7) - 1).mean(axis=0)
-    by_exact, by_found = flagged(gradients, exact), flagged(gradients, found)
+    by_exact, by_found = flagged(inputs, exact), flagged(inputs, found)
     same = (by_exact & by_found).sum() / by_exact.sum()
     return {
         "off_1": round(float(off[0]), 4),

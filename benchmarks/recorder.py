@@ -12,7 +12,7 @@ from skorch.callbacks import Callback
 from benchmarks.problem import Trial
 from epic_sklearn import OuterProductGradients, find_medoids
 from epic_sklearn.gradients.modules import forward
-from epic_sklearn.rules import neighbor_isolation
+from epic_sklearn.rules import Memory, NeighborVotes
 
 
 class Recorder(Callback):
@@ -35,36 +35,41 @@ class Recorder(Callback):
         Of the last layer's gradient to the target's under the adversarial label.
     cosines : list of ndarray of shape (n_poisons, n_poisons)
         Of the poisons' last-layer gradients to each other.
-    far_neighbors : list of ndarray of shape (n_class,)
-        Score of the rule FarNeighbors.
+    neighbor_votes : list of ndarray of shape (n_class,)
+        Score of the rule NeighborVotes, of this epoch alone.
     loss : list of ndarray of shape (n_class,)
         Cross-entropy.
     """
 
     def __init__(self, trial: Trial, target: np.ndarray, subset_size: float) -> None:
         self.rows = np.flatnonzero(trial.labels == trial.adversarial_label)
-        self.X = np.concatenate([trial.inputs[self.rows], target])
+        self.X = np.concatenate([trial.inputs, target])
+        self.labels = trial.labels
         self.poisons = np.flatnonzero(np.isin(self.rows, trial.poison_index))
         self.poison_index = trial.poison_index
         self.label, self.subset_size = trial.adversarial_label, subset_size
         self.cluster_size: list[np.ndarray] = []
         self.cosine_to_target: list[np.ndarray] = []
         self.cosines: list[np.ndarray] = []
-        self.far_neighbors: list[np.ndarray] = []
+        self.neighbor_votes: list[np.ndarray] = []
         self.loss: list[np.ndarray] = []
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Record this epoch."""
         logits, _, last_layer = forward(net.module_, self.X, with_inputs=True)
         assert last_layer is not None
-        inputs = last_layer.inputs
+        memory = Memory(np.ones(len(self.labels), dtype=bool))
+        # The rule asks neighbours of all classes; only their inputs, no errors.
+        everything = OuterProductGradients(logits[:-1], last_layer.inputs[:-1])
+        score = NeighborVotes().judge(everything, self.labels, memory).score
+        self.neighbor_votes.append(score[self.rows])
+        of_class = np.append(self.rows, len(self.labels))
+        logits, inputs = logits[of_class], last_layer.inputs[of_class]
         errors = softmax(logits, axis=1)
         errors[:, self.label] -= 1
         one_class = np.zeros(len(self.rows), dtype=int)
         medoids = find_medoids(errors[:-1], one_class, subset_size=self.subset_size)
         self.cluster_size.append(medoids.cluster_size)
-        gradients = OuterProductGradients(errors[:-1], inputs[:-1])
-        self.far_neighbors.append(neighbor_isolation(gradients, one_class))
         self.loss.append(-log_softmax(logits[:-1], axis=1)[:, self.label])
         # The gradient is an outer product: its cosine is the product of cosines.
         with_bias = np.column_stack([inputs, np.ones(len(inputs))])
@@ -121,6 +126,6 @@ def summarise_group(
         "cosine to each other": [float(c.mean()) for c in each_other if len(c)],
         "dropped": gone.mean(axis=0).tolist(),
         "AUROC of clusters": auroc([1 / size for size in recorder.cluster_size]),
-        "AUROC of FarNeighbors": auroc(recorder.far_neighbors),
+        "AUROC of NeighborVotes": auroc(recorder.neighbor_votes),
         "AUROC of loss": auroc(recorder.loss),
     }

@@ -39,7 +39,7 @@ LARGEST_LOSS = 0.2
 
 # What a picture of more names, each as it was first asked for; the rest is grey.
 MOST_NAMES = 8
-NAMED = (NONE, EPIC, "FarNeighbors", "NeighborVotes", "RandomDrop", "HighLoss")
+NAMED = (NONE, EPIC, "NeighborVotes", "RandomDrop", "HighLoss")
 
 
 @dataclass(frozen=True)

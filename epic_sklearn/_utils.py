@@ -91,7 +91,7 @@ class Parts:
     """
 
     _none_stands_for: ClassVar[dict[str, str]] = {
-        "rule": "FarNeighbors()",
+        "rule": "NeighborVotes()",
         "extractor": "LogisticRegression(max_iter=1000)",
     }
 

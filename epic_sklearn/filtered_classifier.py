@@ -129,7 +129,7 @@ class FilteredClassifier(
     def _none_stands_for(self) -> dict[str, str]:  # type: ignore[override]
         of_it = "classifier, " * self._judges_by_itself()
         return {
-            "filter": f"EPICFilter({of_it}rule=FarNeighbors())",
+            "filter": f"EPICFilter({of_it}rule=NeighborVotes())",
             "classifier": "LogisticRegression(max_iter=1000)",
         }
 

@@ -58,7 +58,7 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
         install 'epic-sklearn[cli]'``).
     rule : Rule or None, default=None
         Which examples are isolated, one of :mod:`epic_sklearn.rules` or your own.
-        None: ``FarNeighbors()``. To search a rule's parameters as ``rule__cutoff``,
+        None: ``NeighborVotes()``. To search a rule's parameters as ``rule__cutoff``,
         give it.
     n_rounds : int, default=1
         How often to fit on what is left and drop again.

@@ -87,7 +87,7 @@ class DropSchedule(RowsToFrame):
     labels : array-like of shape (n,)
         Labels of the training examples, at least two classes.
     rule : Rule or None, default=None
-        Which examples to drop. None: :class:`~epic_sklearn.rules.FarNeighbors`.
+        Which examples to drop. None: :class:`~epic_sklearn.rules.NeighborVotes`.
     warmup : int or None, default=None
         Epochs trained before the first drop; 0 drops before training, for a model
         that is trained already. None: the share of `max_epochs` after which the rule

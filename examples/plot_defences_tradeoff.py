@@ -24,9 +24,9 @@ from epic_sklearn.datasets import make_poisoned_digits
 from epic_sklearn.rules import (
     ActivationClustering,
     DeepKNN,
-    FarNeighbors,
     HighLoss,
     IsolatedMedoids,
+    NeighborVotes,
     RandomDrop,
     SpectralSignatures,
 )
@@ -39,7 +39,7 @@ gradients = LastLayerGradients(model)
 # what EPIC drops. The others are told nothing. EPIC's rule gets five rounds.
 rules = {
     "isolated medoids": IsolatedMedoids(),
-    "far neighbours": FarNeighbors(),
+    "neighbour votes": NeighborVotes(),
     "spectral signatures": SpectralSignatures(eps=0.1),
     "activation clustering": ActivationClustering(),
     "deep k-NN": DeepKNN(),
@@ -86,7 +86,7 @@ plt.show()
 # -------------
 #
 # On these data EPIC works, and is not the best choice. It takes the attack from nine
-# successes to one, at 18% of the clean examples, far neighbours to two at 7%. The
+# successes to one, at 18% of the clean examples, neighbour votes to two at 2%. The
 # three rivals stop all for less, deep k-NN for 1%. Dropping as many at random does
 # nothing, dropping by loss little.
 #

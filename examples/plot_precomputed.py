@@ -35,7 +35,7 @@ from epic_sklearn import (
 )
 from epic_sklearn.datasets import make_poisoned_digits
 from epic_sklearn.plotting import GradientSpaceDisplay
-from epic_sklearn.rules import FarNeighbors, IsolatedMedoids
+from epic_sklearn.rules import IsolatedMedoids, NeighborVotes
 
 problem = make_poisoned_digits(n_targets=1, random_state=1)
 poisons = problem.poisons[0]
@@ -88,7 +88,7 @@ for n_epochs in (5, 20):
 #
 # The gradient of the whole last layer is the outer product of that and the embedding,
 # with a 1 for the bias. `OuterProductGradients` keeps the two factors. It is given to
-# the filter by a function; the rule `FarNeighbors` needs it.
+# the filter by a function; the rule `NeighborVotes` needs it.
 
 for n_epochs in (5, 20):
     embeddings, probabilities, labels = load(n_epochs)
@@ -97,7 +97,7 @@ for n_epochs in (5, 20):
     def last_layer(X, y, probabilities=probabilities):
         return OuterProductGradients(logit_gradients(probabilities, y), X)
 
-    for rule in (IsolatedMedoids(), FarNeighbors()):
+    for rule in (IsolatedMedoids(), NeighborVotes()):
         detector = EPICFilter(last_layer, rule=rule).fit(with_bias, labels)
         describe(f"embeddings, epoch {n_epochs}, {rule}", detector)
 
@@ -140,5 +140,5 @@ folder.cleanup()
 # epoch rather than of the finished model.
 #
 # Embeddings make up for it. With them nine of ten poisons or all are found at either
-# epoch, and `FarNeighbors` costs fewer clean examples: 7% instead of 13%. No
+# epoch, and `NeighborVotes` costs fewer clean examples: 2% instead of 13%. No
 # single scan replaces dropping while a model trains, but it costs seconds.

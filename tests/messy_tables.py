@@ -91,7 +91,7 @@ def write_tables(folder):
     csv(us, table("american.csv", "species --date-format %m/%d/%Y"))
     spelled = plain.copy()
     spelled.loc[:5, "species"] = "Setosa "
-    csv(spelled, table("spelled.csv", "species --rule FarNeighbors"))
+    csv(spelled, table("spelled.csv", "species --rule NeighborVotes"))
     rare = pd.concat([plain, plain[:3].assign(species="unknown", id=list("xyz"))])
     csv(rare, table("rare.csv", "species --rule HighLoss"))
     many = wine.assign(proline=wine["proline"].map("{:,.0f}".format), empty="")

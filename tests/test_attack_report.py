@@ -38,7 +38,7 @@ from epic_sklearn.attacks import (
     LabelFlip,
     LookAlikes,
 )
-from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, RandomDrop
+from epic_sklearn.rules import IsolatedMedoids, NeighborVotes, RandomDrop
 
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
 X, y = load_breast_cancer(return_X_y=True)
@@ -56,7 +56,7 @@ def perceptron():
 def copies():
     """Three copies of each target, and a filter that finds them."""
     defences = {
-        "far": EPICFilter(LastLayerGradients(LINEAR), rule=FarNeighbors()),
+        "far": EPICFilter(LastLayerGradients(LINEAR), rule=NeighborVotes()),
         "gentle": GaussianNB(),
     }
     return attack_report(
@@ -147,7 +147,7 @@ def test_trained_module_gets_a_new_last_layer_on_frozen_features():
         DIGITS,
         OF_DIGITS,
         BullseyePolytope(10, eps=0.5, n_steps=50),
-        defences=iter([EPICFilter(rule=FarNeighbors())]),
+        defences=iter([EPICFilter(rule=NeighborVotes())]),
         n_targets=1,
         random_state=0,
     )

@@ -388,11 +388,11 @@ def test_comparison_still_loads():
 
 
 def test_a_picture_of_many_names_those_that_matter():
-    names = ["none", "EPIC", "EPIC subset_size=0.1", "FarNeighbors warmup=1", "JPEG"]
+    names = ["none", "EPIC", "EPIC subset_size=0.1", "NeighborVotes", "JPEG"]
     names += ["RandomDrop", "filter RandomDrop", "filter HighLoss", "DeepKNN"]
     rows = render.summarise([record(0, name, 1) for name in names])
     named, others = render.those_that_matter(rows)
-    shown = ["none", "EPIC", "FarNeighbors warmup=1", "RandomDrop", "filter HighLoss"]
+    shown = ["none", "EPIC", "NeighborVotes", "RandomDrop", "filter HighLoss"]
     assert [row.defence for row in named] == shown
     assert len(others) == 4
     assert render.those_that_matter(rows[:8]) == (rows[:8], [])

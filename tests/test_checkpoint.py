@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 from training_problem import N_EPOCHS, StopAfter, classifier, make_net, problem
 
 from epic_sklearn import EPICClassifier, TorchClassifier
-from epic_sklearn.rules import FarNeighbors, IsolatedMedoids
+from epic_sklearn.rules import IsolatedMedoids, NeighborVotes
 from epic_sklearn.training.checkpoint import told
 
 
@@ -136,7 +136,7 @@ def test_checkpoint_of_other_data_or_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"differs in: X\."):
         classifier(checkpoint=path).fit(X + 1, y)
     with pytest.raises(ValueError, match="differs in: gradients, rule,"):
-        rule = FarNeighbors()
+        rule = NeighborVotes()
         classifier(checkpoint=path, rule=rule, gradients="last_layer").fit(X, y)
     with pytest.raises(ValueError, match="differs in: estimator"):
         TorchClassifier(make_net(), checkpoint=path).fit(X, y)
@@ -154,7 +154,7 @@ def test_the_default_rule_is_the_same_run_as_naming_it(tmp_path):
     X, y = problem()
     path = tmp_path / "run.pt"
     first = classifier(rule=None, checkpoint=path).fit(X, y)
-    again = classifier(rule=FarNeighbors(), checkpoint=path).fit(X, y)
+    again = classifier(rule=NeighborVotes(), checkpoint=path).fit(X, y)
     np.testing.assert_array_equal(first.keep_, again.keep_)
 
 

@@ -38,7 +38,7 @@ from epic_sklearn.cli import main, tables
 from epic_sklearn.cli import scan as work
 from epic_sklearn.cli.commands import cli
 from epic_sklearn.report import fit_id
-from epic_sklearn.rules import DeepKNN, FarNeighbors, IsolatedMedoids
+from epic_sklearn.rules import DeepKNN, IsolatedMedoids, NeighborVotes
 
 
 def logistic():
@@ -416,7 +416,7 @@ def test_missing_pyarrow_is_named(folder, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("rule", "options"),
     [
-        (FarNeighbors(cutoff=1.5), ["--set", "cutoff=1.5"]),
+        (NeighborVotes(cutoff=1.5), ["--set", "cutoff=1.5"]),
         (DeepKNN(k=5), ["--set", "k=5"]),  # a number of neighbours
         (DeepKNN(k=0.5), ["--set", "k=0.5"]),  # a share of the class
         (

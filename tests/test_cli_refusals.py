@@ -102,7 +102,7 @@ MEDOIDS = ["--rule", "IsolatedMedoids"]
         ([*MEDOIDS, "--set", "treshold=2"], "did you mean 'threshold'?"),
         ([*MEDOIDS, "--set", "threshold"], "give NAME=VALUE"),
         ([*MEDOIDS, "--set", "cutoff=2"], "no IsolatedMedoids parameter 'cutoff'"),
-        (["--rule", "FarNeighbours"], "is not one of 'FarNeighbors', 'NeighborV"),
+        (["--rule", "NeighbourVotes"], "is not one of 'NeighborVotes', 'IsolatedM"),
         (["--rule", "Rule"], "'Rule' is not one of"),
         (["--rule", "HighLoss", "--set", "drop_fraction=2"], "'drop_fraction' param"),
         (["--rule", "DeepKNN", "--gradient-of", "logit"], "Leave --gradient-of"),

@@ -128,7 +128,7 @@ def test_a_table_of_long_texts_alone(folder, capsys):
 
 def test_a_rule_of_the_last_layer_takes_a_messy_table(folder):
     messy().to_csv("m.csv", index=False)
-    assert scan("m.csv", *BY_SPECIES, "--rule", "FarNeighbors", "--out", "k.csv") == 0
+    assert scan("m.csv", *BY_SPECIES, "--rule", "NeighborVotes", "--out", "k.csv") == 0
 
 
 @pytest.mark.parametrize("name", ["m.csv.gz", "m.jsonl", "m.jsonl.gz", "m16.csv"])

@@ -16,10 +16,10 @@ from epic_sklearn import (
 from epic_sklearn.rules import (
     ActivationClustering,
     DeepKNN,
-    FarNeighbors,
     HighLoss,
     IsolatedMedoids,
     LowConfidence,
+    NeighborVotes,
     RandomDrop,
     SpectralSignatures,
 )
@@ -58,7 +58,7 @@ def test_scikit_learn_estimator_checks(estimator, check):
 # purpose, which these checks forbid: such rules are checked in the resampler.
 @parametrize_with_checks(
     [
-        EPICResampler(rule=FarNeighbors()),
+        EPICResampler(rule=NeighborVotes()),
         EPICFilter(rule=DeepKNN()),
         EPICResampler(rule=SpectralSignatures()),
         EPICResampler(rule=ActivationClustering()),

@@ -7,7 +7,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
 from epic_sklearn.medoids import nearest_neighbors
-from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, Memory
+from epic_sklearn.rules import IsolatedMedoids, Memory, NeighborVotes
 
 K = 20
 
@@ -92,7 +92,7 @@ def test_large_classes_are_approximate_and_never_too_near(kind):
     assert (found[:20, 3] < 1e-6).all()  # copies stay together
 
 
-@pytest.mark.parametrize("rule", [FarNeighbors, IsolatedMedoids])
+@pytest.mark.parametrize("rule", [NeighborVotes, IsolatedMedoids])
 def test_rules_say_which_rows_they_judge_approximately(rule):
     gradients, codes = gradients_of("wide"), np.arange(400) // 300
     memory = Memory(np.ones(400, dtype=bool))

@@ -41,7 +41,7 @@ from epic_sklearn import (
     LogitGradients,
     trace,
 )
-from epic_sklearn.rules import FarNeighbors, IsolatedMedoids
+from epic_sklearn.rules import IsolatedMedoids, NeighborVotes
 
 
 class Recorder(LogisticRegression):
@@ -196,7 +196,7 @@ def test_filtered_classifier_offers_what_its_classifier_does():
         ),
         (
             FilteredClassifier(LogisticRegression(), EPICFilter()),
-            {"filter__rule": [None, IsolatedMedoids(0.1), FarNeighbors()]},
+            {"filter__rule": [None, IsolatedMedoids(0.1), NeighborVotes()]},
         ),
     ],
     ids=["pipeline", "filtered", "rules"],
@@ -214,7 +214,7 @@ def test_grid_search_reaches_the_filters_parameters(data, model, grid):
 def test_parameters_of_a_rule_that_is_none_say_to_give_one(data):
     model = FilteredClassifier(LogisticRegression(), EPICFilter())
     with pytest.raises(
-        ValueError, match=r"rule__threshold.*rule is None.*FarNeighbors\(\)"
+        ValueError, match=r"rule__threshold.*rule is None.*NeighborVotes\(\)"
     ):
         model.set_params(filter__rule__threshold=2)
     model.set_params(filter__rule=IsolatedMedoids(), filter__rule__threshold=2)

@@ -38,7 +38,7 @@ from epic_sklearn.plotting import (
     TradeoffDisplay,
 )
 from epic_sklearn.projection import GradientPlane
-from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, RandomDrop
+from epic_sklearn.rules import IsolatedMedoids, NeighborVotes, RandomDrop
 
 # Nets that are trained for an epoch or two.
 pytestmark = pytest.mark.filterwarnings("ignore:EPIC.* learned next to nothing")
@@ -276,7 +276,7 @@ def test_panels_are_the_classes_each_in_its_own_plane(data, metric):
 
 
 def test_a_rule_without_medoids_is_drawn_without(data):
-    detector = EPICFilter(LastLayerGradients(), rule=FarNeighbors()).fit(*data)
+    detector = EPICFilter(LastLayerGradients(), rule=NeighborVotes()).fit(*data)
     display = GradientSpaceDisplay.from_estimator(detector, *data)
     assert display.is_medoid is None
     assert not any("medoid" in text for text in legend_texts(display))

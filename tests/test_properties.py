@@ -20,17 +20,17 @@ from epic_sklearn import (
 )
 from epic_sklearn.rules import (
     DeepKNN,
-    FarNeighbors,
     HighLoss,
     IsolatedMedoids,
     LowConfidence,
+    NeighborVotes,
     SpectralSignatures,
 )
 
 RULES = [
     IsolatedMedoids(),
     IsolatedMedoids(subset_size=0.4, threshold=2),
-    FarNeighbors(),
+    NeighborVotes(),
     HighLoss(),
     LowConfidence(),
     SpectralSignatures(),

@@ -27,9 +27,9 @@ from epic_sklearn.report._differences import differences, resolve_names
 from epic_sklearn.report._looks import check_images, thumbnails
 from epic_sklearn.rules import (
     DeepKNN,
-    FarNeighbors,
     IsolatedMedoids,
     Judgement,
+    NeighborVotes,
     RandomDrop,
     Rule,
 )
@@ -136,7 +136,7 @@ def test_details_of_a_users_own_rule_are_columns(tmp_path, iris):
     ("rule", "titles"),
     [
         (IsolatedMedoids(subset_size=0.3), ["Cluster size"]),
-        (FarNeighbors(cutoff=1.5), []),
+        (NeighborVotes(cutoff=1.5), []),
         (DeepKNN(), []),
     ],
 )

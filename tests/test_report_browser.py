@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from epic_sklearn import EPICFilter, LastLayerGradients, PrecomputedGradients
 from epic_sklearn.report import fit_id
-from epic_sklearn.rules import FarNeighbors, IsolatedMedoids, RandomDrop
+from epic_sklearn.rules import IsolatedMedoids, NeighborVotes, RandomDrop
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
@@ -357,7 +357,7 @@ def digits_page(tmp_path_factory):
     X, y = X[:300], y[:300]
     X.index = [f"digit {i}" for i in range(300)]
     model = LastLayerGradients(LogisticRegression(max_iter=5000))
-    detector = EPICFilter(model, rule=FarNeighbors(cutoff=1.5), n_rounds=2).fit(X, y)
+    detector = EPICFilter(model, rule=NeighborVotes(cutoff=1.5), n_rounds=2).fit(X, y)
     images = X.to_numpy().reshape(-1, 8, 8) / 16
     path = tmp_path_factory.mktemp("digits") / "audit.html"
     return detector.report(X, y, path, images=images)
@@ -493,7 +493,7 @@ def test_the_page_belongs_to_the_fit(visit, iris_page):
 def test_a_rule_that_makes_no_clusters_has_no_column_of_them(visit, tmp_path):
     X, y = load_iris(return_X_y=True)
     model = LastLayerGradients(LogisticRegression(max_iter=1000))
-    for rule, n_columns in ((FarNeighbors(), 0), (IsolatedMedoids(), 1)):
+    for rule, n_columns in ((NeighborVotes(), 0), (IsolatedMedoids(), 1)):
         detector = EPICFilter(model, rule=rule).fit(X, y)
         path = detector.report(X, y, tmp_path / "a.html", overwrite=True)
         browser = visit(path)

@@ -83,7 +83,6 @@ def test_all_rules_are_here():
     assert {type(rule).__name__ for rule in RULES} == {
         "ActivationClustering",
         "DeepKNN",
-        "FarNeighbors",
         "HighLoss",
         "IsolatedMedoids",
         "LowConfidence",

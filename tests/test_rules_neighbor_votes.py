@@ -1,15 +1,38 @@
 """NeighborVotes: its score, who votes, and when it watches and drops."""
 
+import tracemalloc
+from itertools import pairwise
+
 import numpy as np
 import pytest
+import torch
 from scipy.stats import norm, rankdata
-from sklearn.datasets import load_iris
-from test_rules_far_neighbors import make_gradients
+from sklearn.datasets import load_digits, load_iris
 
-from epic_sklearn import DropSchedule, EPICClassifier, OuterProductGradients
+from epic_sklearn import (
+    DropSchedule,
+    EPICClassifier,
+    EPICFilter,
+    EPICResampler,
+    LastLayerGradients,
+    OuterProductGradients,
+)
 from epic_sklearn.epochs import Epochs
 from epic_sklearn.medoids import neighbor_votes
 from epic_sklearn.rules import IsolatedMedoids, Memory, NeighborVotes
+
+N_CLASSES, N_PER_CLASS, N_INPUTS = 3, 100, 20
+
+
+def make_gradients(seed=0, n_per_class=N_PER_CLASS):
+    """Classes of normal inputs, fitted more or less well."""
+    rng = np.random.default_rng(seed)
+    codes = np.repeat(np.arange(N_CLASSES), n_per_class)
+    centres = 4 * rng.normal(size=(N_CLASSES, N_INPUTS))
+    inputs = centres[codes] + rng.normal(size=(len(codes), N_INPUTS))
+    errors = rng.normal(size=(len(codes), N_CLASSES))
+    errors *= rng.lognormal(size=(len(codes), 1))
+    return OuterProductGradients(errors, inputs), codes
 
 
 def judged(gradients, codes, rule=None):
@@ -37,8 +60,9 @@ def naive_score(gradients, codes):
             geometry.append(np.log(d[-1] ** 2 / d[0]))
         away = np.array(geometry) - np.median(geometry)
         z = away / (np.median(np.abs(away)) / norm.ppf(0.75))
-        q = norm.ppf((rankdata(np.array(share)[rows].round(9)) - 0.5) / len(rows))
-        score[rows] = q.clip(0) + z.clip(0, 10) / 4
+        s = np.array(share)[rows]
+        q = norm.ppf((rankdata(s.round(9)) - 0.5) / len(rows))
+        score[rows] = np.sqrt(2 * s) * q.clip(0) + z.clip(0, 10) / 4
     return score
 
 
@@ -122,6 +146,137 @@ def test_plain_gradients_are_judged_by_their_length():
     assert judged(gradients, codes).score[:3].min() > 1.5
 
 
+def plant(gradients, rows, spread):
+    """Move rows to one point of another class, `spread` apart, and fit them badly."""
+    rng = np.random.default_rng(1)
+    inputs, errors = gradients.inputs.copy(), gradients.errors.copy()
+    noise = rng.normal(size=(len(rows), N_INPUTS))
+    inputs[rows] = inputs[-1] + spread * noise
+    errors[rows] = 2.0
+    return OuterProductGradients(errors, inputs)
+
+
+def drop(gradients, codes, cutoff=1.9, **options):
+    rule = NeighborVotes(cutoff)
+    schedule = DropSchedule(codes, rule=rule, warmup=1, every=1, **options)
+    schedule.step(1, gradients)
+    return schedule
+
+
+# ----------------------------------------------------------------- what is dropped
+
+
+def test_a_planted_single_is_dropped():
+    gradients, codes = make_gradients()
+    assert not drop(plant(gradients, [0], 0.0), codes).keep[0]
+
+
+@pytest.mark.parametrize("size", [2, 5, 10])
+@pytest.mark.parametrize("spread", [0.0, 1e-3, 0.1])
+def test_a_colliding_group_is_dropped(size, spread):
+    gradients, codes = make_gradients()
+    rounds = drop(plant(gradients, np.arange(size), spread), codes)
+    assert not rounds.keep[:size].any()
+
+
+def test_a_group_that_collides_inside_its_own_class_is_dropped():
+    gradients, codes = make_gradients()
+    inputs, errors = gradients.inputs.copy(), gradients.errors.copy()
+    inputs[:5] = inputs[5] + 1e-3 * inputs[:5]
+    errors[:5] = 4.0
+    planted = OuterProductGradients(errors, inputs)
+    assert not drop(planted, codes).keep[:5].any()
+
+
+def test_a_colliding_group_is_dropped_however_well_the_model_fits_it():
+    gradients, codes = make_gradients()
+    planted = plant(gradients, np.arange(5), 1e-3)
+    planted.errors[:5] = 1e-9
+    assert not drop(planted, codes).keep[:5].any()
+
+
+def test_copies_of_usual_examples_are_kept():
+    gradients, codes = make_gradients()
+    rows = np.arange(len(codes))
+    rows[:30] = 50 + np.arange(30) // 5  # six examples, each six times
+    kept = drop(gradients, codes).keep
+    assert (drop(gradients[rows], codes).keep[:30] == kept[rows[:30]]).mean() > 0.8
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_few_clean_examples_are_dropped(seed):
+    gradients, codes = make_gradients(seed, n_per_class=300)
+    assert drop(gradients, codes).keep.mean() > 0.95
+
+
+def test_doubled_data_lose_no_more_than_the_data():
+    gradients, codes = make_gradients()
+    twice = np.repeat(np.arange(len(codes)), 2)
+    share = drop(gradients, codes).keep.mean()
+    assert drop(gradients[twice], codes[twice]).keep.mean() > share - 0.03
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-30, 1.0])
+def test_equal_gradients_are_all_kept(value):
+    codes = np.repeat([0, 1], 30)
+    gradients = OuterProductGradients(np.ones((60, 2)), np.full((60, 4), value))
+    assert drop(gradients, codes, cutoff=1e-6).keep.all()
+
+
+@pytest.mark.parametrize("n_small", [1, 2, 10])
+def test_classes_of_at_most_ten_lose_nothing(n_small):
+    gradients, codes = make_gradients()
+    codes = np.where(np.arange(len(codes)) < n_small, 9, codes)
+    planted = plant(gradients, [0], 0.0)
+    score = judged(planted, codes).score
+    assert not score[:n_small].any()
+    assert drop(planted, codes).keep[:n_small].all()
+
+
+def test_a_higher_cutoff_drops_a_subset_and_beyond_the_largest_score_nothing():
+    gradients, codes = make_gradients()
+    kept = [drop(gradients, codes, cutoff=c).keep for c in (1.0, 1.5, 2.0, 3.0, 15.0)]
+    for lower, higher in pairwise(kept):
+        assert (higher >= lower).all()
+    assert kept[0].mean() < kept[2].mean()
+    assert kept[-1].all()
+
+
+def test_a_class_is_never_dropped_below_its_floor():
+    gradients, codes = make_gradients()
+    with pytest.warns(UserWarning, match="Raise cutoff"):
+        rounds = drop(gradients, codes, cutoff=1e-6, min_class_fraction=0.9)
+    assert (np.bincount(codes[rounds.keep]) == 90).all()
+    for code in range(N_CLASSES):
+        score, kept = rounds.isolation_score[codes == code], rounds.keep[codes == code]
+        assert score[~kept].min() > score[kept].max()
+
+
+def test_each_round_drops_by_the_mean_of_all_scores_so_far():
+    codes = make_gradients()[1]
+    schedule = DropSchedule(codes, rule=NeighborVotes(1.0), warmup=1, every=1)
+    scores, means = [], []
+    for epoch in range(1, 5):
+        gradients = make_gradients(epoch)[0]
+        schedule.step(epoch, gradients)
+        scores.append(judged(gradients, codes).score)
+        means.append(np.mean(scores, axis=0))
+        np.testing.assert_array_equal(schedule.keep, np.max(means, axis=0) <= 1.0)
+    np.testing.assert_allclose(schedule.isolation_score, np.max(means, axis=0))
+    assert schedule.details == {}
+
+
+def test_memory_stays_far_below_the_matrix_of_distances():
+    n = 9000  # whose float64 distances need 650 MB
+    gradients, codes = make_gradients(n_per_class=n // N_CLASSES)
+    judged(gradients, codes % 2)
+    tracemalloc.start()
+    judged(gradients, codes % 2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6
+
+
 # ----------------------------------------------------------------- watching
 
 
@@ -165,3 +320,81 @@ def test_a_classifier_drops_after_a_quarter_of_the_training():
     model = EPICClassifier(rule=NeighborVotes(), random_state=0).fit(X, y)
     assert [record.epoch for record in model.rounds_][:4] == [4, 6, 8, 10]
     assert not model.keep_[0] and model.dropped_at_epoch_[0] >= 10
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return (X / 16).astype(np.float32), y
+
+
+# --------------------------------------------------------------------- in every room
+
+
+def test_training_drops_by_the_rule(digits):
+    X, y = digits[0][:600].copy(), digits[1][:600]
+    poisons, targets = np.flatnonzero(y == 3)[:5], np.flatnonzero(y == 8)
+    X[poisons] = X[targets[0]] + 1e-3 * X[poisons]
+    model = EPICClassifier(
+        lambda: torch.nn.Linear(64, 10),
+        rule=NeighborVotes(),
+        max_epochs=4,
+        random_state=0,
+    ).fit(X, y)
+    assert not model.keep_[poisons].any()
+    assert model.keep_.mean() > 0.85
+
+
+@pytest.mark.parametrize("kind", [EPICFilter, EPICResampler])
+def test_the_filters_drop_by_the_rule(digits, kind):
+    X, y = digits
+    detector = kind(LastLayerGradients(), rule=NeighborVotes()).fit(X, y)
+    expected = drop(LastLayerGradients().fit(X, y).compute(X, y), y).keep
+    np.testing.assert_array_equal(detector.keep_, expected)
+    np.testing.assert_array_equal(kind(rule=NeighborVotes()).fit(X, y).keep_, expected)
+    assert 0.85 < detector.keep_.mean() < 1
+
+
+# -------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("cutoff", [0, -1.0, float("nan"), "2", None])
+def test_a_wrong_cutoff_is_refused_before_any_work(cutoff):
+    with pytest.raises(ValueError, match="'cutoff' parameter of NeighborVotes"):
+        EPICFilter(rule=NeighborVotes(cutoff)).fit([[0.0], [1.0]], [0, 1])
+
+
+# ----------------------------------------------------------------------- saved states
+
+
+def test_a_saved_state_goes_on_and_other_rules_refuse_it():
+    codes = make_gradients()[1]
+    options = {"warmup": 0, "every": 1, "rule": NeighborVotes()}
+    whole, half = DropSchedule(codes, **options), DropSchedule(codes, **options)
+    for epoch in range(3):
+        whole.step(epoch, make_gradients(epoch)[0])
+    half.step(0, make_gradients(0)[0])
+    resumed = DropSchedule(codes, **options)
+    resumed.load_state_dict(half.state_dict())
+    for epoch in (1, 2):
+        resumed.step(epoch, make_gradients(epoch)[0])
+    np.testing.assert_array_equal(resumed.keep, whole.keep)
+    np.testing.assert_array_equal(resumed.isolation_score, whole.isolation_score)
+    with pytest.raises(ValueError, match="'NeighborVotes', 'IsolatedMedoids'"):
+        other = DropSchedule(codes, rule=IsolatedMedoids(), warmup=0, every=1)
+        other.load_state_dict(half.state_dict())
+
+
+def test_few_or_rounded_values_cost_no_more_than_others():
+    # One feature with a decimal, and six that are 0 or 1: nearly all rows have copies.
+    iris, y = load_iris(return_X_y=True)
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=300)
+    shares = np.where(labels, 0.75, 0.25)[:, None]
+    tables = [(iris[:, [0]], y), (rng.random((300, 6)) < shares, labels)]
+    for X, given in tables:
+        assert not EPICFilter().fit(X, given).keep_.all()
+        assert EPICFilter().fit(X, given).keep_.mean() > 0.85
+    iris[0] = iris[100]  # which still is found, among numbers of one decimal or none
+    assert not EPICFilter().fit(iris[:, 2:], y).keep_[0]
+    assert not EPICFilter().fit(iris.round(), y).keep_[0]

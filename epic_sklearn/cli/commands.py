@@ -18,7 +18,7 @@ from .. import __version__
 MODELS = ("logistic", "mlp")
 GRADIENTS = ("logit", "last_layer_input", "last_layer")
 RULES = (
-    *("FarNeighbors", "NeighborVotes", "IsolatedMedoids", "HighLoss", "LowConfidence"),
+    *("NeighborVotes", "IsolatedMedoids", "HighLoss", "LowConfidence"),
     *("SpectralSignatures", "ActivationClustering", "DeepKNN", "RandomDrop"),
 )
 EXAMPLES = """\b
@@ -87,7 +87,7 @@ SCANNED = [
            "rule prefers).", type=click.Choice(GRADIENTS)),
     option("--rule rule_name", "What counts as isolated (the paper's is "
            f"IsolatedMedoids), one of {', '.join(RULES)}.", type=click.Choice(RULES),
-           default="FarNeighbors", metavar="NAME"),
+           default="NeighborVotes", metavar="NAME"),
     option("--set settings", "A parameter of the rule, as in Python: --set cutoff=1.5. "
            "A wrong name lists those that there are.", multiple=True,
            metavar="NAME=VALUE"),

@@ -125,7 +125,7 @@ def neighbor_votes(
     codes : ndarray of shape (n,), int
         Class of each, 0, 1, ...
     k : ndarray of shape (n,), int
-        Neighbours of each, at least 1 and below the number of voters.
+        Neighbours of each, below the number of voters; 0: not asked, no votes.
     voters : ndarray of shape (m,), int, optional
         Rows that may be neighbours. None: all.
 
@@ -151,9 +151,9 @@ def neighbor_votes(
     # Beside a block of distances stand what is compared with them.
     n_held = get_config()["working_memory"] * 2**20 / (8 * points.itemsize)
     own, other = np.zeros((2, len(codes)))
-    for size in np.unique(k):
+    for size in np.unique(k[k > 0]):
         of_size = np.flatnonzero(k == size)
-        n_rows = max(1, min(1024, int(n_held / max(len(voters), n_classes))))
+        n_rows = max(1, min(256, int(n_held / max(len(voters), n_classes))))
         for rows in np.split(of_size, range(n_rows, len(of_size), n_rows)):
             away = norms[rows, None] + of_others - 2 * points[rows] @ others
             away[rows[:, None] == voters] = np.inf

@@ -9,7 +9,6 @@ from sklearn.base import clone
 from .activation_clustering import ActivationClustering
 from .base import Judgement, Memory, Rule
 from .deep_knn import DeepKNN
-from .far_neighbors import FarNeighbors, neighbor_isolation
 from .high_loss import HighLoss
 from .isolated_medoids import IsolatedMedoids, flag_isolated, isolation_score
 from .low_confidence import LowConfidence
@@ -20,7 +19,6 @@ from .spectral_signatures import SpectralSignatures
 __all__ = [
     "ActivationClustering",
     "DeepKNN",
-    "FarNeighbors",
     "HighLoss",
     "IsolatedMedoids",
     "Judgement",
@@ -32,7 +30,6 @@ __all__ = [
     "SpectralSignatures",
     "flag_isolated",
     "isolation_score",
-    "neighbor_isolation",
     "resolve_rule",
 ]
 
@@ -46,7 +43,7 @@ def resolve_rule(given: Any) -> Rule:
     Parameters
     ----------
     given : Rule or None
-        None stands for :class:`FarNeighbors`.
+        None stands for :class:`NeighborVotes`.
 
     Returns
     -------
@@ -63,10 +60,10 @@ def resolve_rule(given: Any) -> Rule:
     --------
     >>> from epic_sklearn.rules import resolve_rule
     >>> resolve_rule(None)
-    FarNeighbors()
+    NeighborVotes()
     """
     if given is None:
-        return FarNeighbors()
+        return NeighborVotes()
     if not isinstance(given, Rule):
         raise TypeError(
             f"rule is {given!r}; give an instance of a rule, such as "

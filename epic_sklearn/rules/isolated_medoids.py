@@ -121,7 +121,7 @@ class IsolatedMedoids(Rule):
 
     See Also
     --------
-    FarNeighbors : Finds poisons that collide, too.
+    NeighborVotes : Ours; finds poisons that collide, too.
 
     Notes
     -----

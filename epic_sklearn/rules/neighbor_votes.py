@@ -1,82 +1,103 @@
-"""Neighbours of another class, averaged over the rounds."""
+"""Our rule, the default: neighbours of another class, averaged over the rounds."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from numbers import Real
+from typing import Any, ClassVar
 
 import numpy as np
+from scipy.stats import norm
+from sklearn.utils._param_validation import Interval
 
-from ..gradients import Gradients, OuterProductGradients
-from ..medoids import MAX_CLASS_SIZE, directions, neighbor_votes
-from .base import Memory
-from .far_neighbors import (
-    LARGEST_Z,
-    N_NEIGHBORS,
-    FarNeighbors,
-    geometry_of,
-    log_lengths,
-    normal_scores,
+from ..gradients import OuterProductGradients
+from ..medoids import (
+    MAX_CLASS_SIZE,
+    SIZE,
+    approximate,
+    directions,
+    nearest_neighbors,
+    neighbor_votes,
 )
+from .base import Judgement, Memory, Rule
 
-# More than there are poisons in a group. Of a class of fewer than 600, a third.
-N_VOTES = 200
-SHARE_OF_VOTES = 3
-# Of more rows a random part votes: a share needs no more.
-N_VOTERS = 5000
+# Neighbours that vote, more than there are poisons in a group; of a class of fewer
+# than 600, a third.
+N_VOTES, SHARE_OF_VOTES = 200, 3
+# Of more rows a random part votes: a share needs no more. Some of each class.
+N_VOTERS, N_VOTERS_A_CLASS = 5000, 20
+# Colliding groups of up to as many examples are seen as groups; of a class of fewer
+# than 60, a sixth are neighbours.
+N_NEIGHBORS, SHARE = 10, 6
 # What votes count against the geometry.
-WEIGHT = 4
+OF_GEOMETRY = 4
+# Directions closer than this are copies; float32 features can't tell them apart.
+SAME_DIRECTION = 1e-6
+# Most that the geometry counts in one round, far above what clean examples have.
+LARGEST_Z = 10.0
+# Share of a class with copies from which its values are few. More than poisons are:
+# who adds each of them twice must not be judged by another measure.
+MANY_COPIES = 0.5
+# Differences of logarithms below are rounding.
+SAME = 1e-6
 
 
-def share_of_another_class(
-    inputs: np.ndarray, codes: np.ndarray, seed: int
-) -> np.ndarray:
-    """Share (n,) that one other class has of the nearest examples of all classes."""
-    voters = np.arange(len(codes))
-    if len(codes) > N_VOTERS:
-        drawn = np.random.RandomState(seed).permutation(len(codes))
-        voters = np.sort(drawn[:N_VOTERS])
-    sizes = np.bincount(codes[voters], minlength=codes.max() + 1)
-    most = min(N_VOTES, len(voters) - 1)
-    k = (sizes // SHARE_OF_VOTES).clip(1, most)[codes]
-    points = directions([inputs])[0].astype(np.float32, copy=False)
-    return neighbor_votes(points, codes, k, voters)[1] / k
-
-
-class NeighborVotes(FarNeighbors):
+class NeighborVotes(Rule):
     """Drop what lies among another class's examples, or in a tight group.
 
-    Ours, not the paper's. The last layer's gradient is an outer product, error times
-    input; examples are near whose inputs, scaled to length 1, are. The score of a
-    round is ``q(s) + z / 4``, in which negative terms count as 0, and its mean over the
-    rounds is compared with `cutoff`. It watches from a twelfth of the training on, and
-    drops from a quarter on: few rounds tell less, and what is hard to learn is of use
-    until then.
+    Ours, not the paper's, and the default. The last layer's gradient is an outer
+    product, error times input; examples are near whose inputs, scaled to length 1, are.
+    The score of a round is ``sqrt(2 s) q(s) + z / 4``, where negative q and z count as
+    0. Its mean over the rounds is compared with `cutoff`: a poison that works stands
+    out in round after round, most clean examples in one or two. The rule watches from a
+    twelfth of the training on, and drops from a quarter on: few rounds tell less, and
+    what is hard to learn is of use until then.
 
     s is the share of an example's neighbours, of all classes, that the most frequent
     other class has; neighbours are the 200 nearest, or a third of a class of fewer than
     600. It is large where the model sees in the example another class than its label:
     there poisons lie that work, those that are company to each other, too. q are normal
     scores: rank r (from 1) among the n of a class becomes the (r - 1/2) / n quantile of
-    the standard normal distribution. z is the geometry of :func:`neighbor_isolation`,
-    large for what lies far from its class, or in a group of up to 10 that collide.
+    the standard normal distribution. They count in full where half of the neighbours
+    are of one other class, and little where hardly any are: classes that lie apart
+    lose little.
+
+    z is the geometry in the class, of ``log(d_k * d_k / d_1)``. Here d_k is the
+    distance to the last of the k nearest of the class (10, or a sixth where it has
+    fewer than 60), d_1 that to the nearest that is no copy. d_k is large for what lies
+    far from its class, d_k / d_1 for a member of a group of up to k that lie closer to
+    each other than to the rest: poisons that collide. z are robust deviations: from the
+    median, in units of 1.4826 median absolute deviations, 10 at most; where half of the
+    class have copies (few or rounded values), of the distance from the median to the
+    0.9 quantile over 1.28, if that is more.
 
     Parameters
     ----------
-    cutoff : float, default=1.8
+    cutoff : float, default=1.9
         Mean score above which an example is dropped; lower drops more.
-    max_class_size : see FarNeighbors
+    max_class_size : int or None, default=20_000
+        In larger classes neighbours are looked for among a part of the class only,
+        four times: distances are approximate, never too small, and the details have a
+        column ``approximate``, True for these rows. None: among all.
 
     See Also
     --------
-    FarNeighbors : Looks inside the class only, and at the errors.
+    IsolatedMedoids : The paper's rule.
     DeepKNN : Votes alone, at once.
 
     Notes
     -----
-    Of more than 5,000 examples as many vote, drawn at random: time grows with n times
-    their number, beside that of :class:`FarNeighbors`. Of gradients that are plain
-    arrays, s is the gradient's length: how far the model is from the label. Classes of
-    at most 10 examples are too small to judge.
+    Nothing depends on the scale of the gradients. Of gradients that are plain arrays
+    their direction takes the place of the input, and the score is
+    ``q(length) + z / 4``: their length says how far the model is from the label.
+    Classes of at most 10 examples are too small to judge, and exact copies are no
+    colliding group: they are common in clean data.
+
+    Of more than 5,000 examples as many vote, or 20 for each class if that is more,
+    drawn at random: their time grows with n times their number. That of the geometry
+    grows with the square of the classes' sizes up to `max_class_size` and with n
+    beyond, where each example is compared with those of its cell in four random
+    projection trees (Dasgupta and Freund, 2008). Both are worked on in blocks: memory
+    grows with n.
 
     Examples
     --------
@@ -89,38 +110,135 @@ class NeighborVotes(FarNeighbors):
     False
     """
 
-    begins: ClassVar[float] = 0.25
+    prefers: ClassVar[str | None] = "last_layer"
     watches: ClassVar[float] = 1 / 3
     flags: ClassVar[str] = (
         "examples among those of another class, or in a tight group of up to 10: with "
         "a score above `cutoff`"
     )
+    score_is: ClassVar[str] = (
+        "standard deviations of its class, roughly, averaged over the rounds"
+    )
+    to_drop_less: ClassVar[str] = "Raise cutoff"
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "cutoff": [Interval(Real, 0, None, closed="neither")],
+        "max_class_size": SIZE,
+    }
 
     def __init__(
-        self, cutoff: float = 1.8, *, max_class_size: int | None = MAX_CLASS_SIZE
+        self, cutoff: float = 1.9, *, max_class_size: int | None = MAX_CLASS_SIZE
     ) -> None:
-        super().__init__(cutoff, max_class_size=max_class_size)
+        self.cutoff = cutoff
+        self.max_class_size = max_class_size
 
-    def _score(
-        self, gradients: Gradients, codes: np.ndarray, memory: Memory
-    ) -> np.ndarray:
+    def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
+        """Flag means above `cutoff`; see :meth:`Rule.judge`."""
+        n_rounds = 1 + int(memory.get("rounds", 0))
+        score = self._score(gradients, codes, memory)
+        mean = memory.get("mean", np.zeros(len(codes)))
+        mean = mean + (score - mean) / n_rounds
+        memory.update(mean=mean, rounds=np.array(n_rounds))
+        details = approximate(codes, self.max_class_size)
+        return Judgement(mean, mean > self.cutoff, details)
+
+    def _score(self, gradients: Any, codes: np.ndarray, memory: Memory) -> np.ndarray:
+        """Score the examples of this round (n,)."""
+        score = np.zeros(len(codes))
+        is_judged = np.bincount(codes)[codes] > N_NEIGHBORS
+        if not is_judged.any():
+            return score
+        _, own_codes = np.unique(codes[is_judged], return_inverse=True)
         if isinstance(gradients, OuterProductGradients):
             inputs = gradients.inputs
-            unlike = share_of_another_class(inputs, codes, memory.seed)
+            unlike = share_of_another_class(inputs, codes, is_judged, memory.seed)
+            weight = np.sqrt(2 * unlike)
         else:
-            inputs, unlike = gradients, log_lengths(gradients)
-        score = np.zeros(len(codes))
-        rows = np.flatnonzero(np.bincount(codes)[codes] > N_NEIGHBORS)
-        if len(rows) == 0:
-            return score
-        _, of_rows = np.unique(codes[rows], return_inverse=True)
-        geometry, _, _ = geometry_of(
-            inputs[rows],
-            of_rows,
+            inputs, weight = gradients, 1.0
+            unlike = log_lengths(gradients[is_judged])
+        z = geometry(
+            inputs[is_judged],
+            own_codes,
             max_class_size=self.max_class_size,
             seed=memory.seed,
             verbose=memory.verbose,
         )
-        votes = normal_scores(unlike[rows], of_rows).clip(0)
-        score[rows] = votes + geometry.clip(0, LARGEST_Z) / WEIGHT
+        votes = weight * normal_scores(unlike, own_codes).clip(0)
+        score[is_judged] = votes + z.clip(0, LARGEST_Z) / OF_GEOMETRY
         return score
+
+
+def share_of_another_class(
+    inputs: np.ndarray, codes: np.ndarray, is_judged: np.ndarray, seed: int
+) -> np.ndarray:
+    """Share that one other class has of the neighbours of each that is judged."""
+    sizes = np.bincount(codes)
+    n_voters = max(N_VOTERS, N_VOTERS_A_CLASS * int(np.count_nonzero(sizes)))
+    voters = np.arange(len(codes))
+    if len(codes) > n_voters:
+        drawn = np.random.RandomState(seed).permutation(len(codes))
+        voters = np.sort(drawn[:n_voters])
+        sizes = np.bincount(codes[voters], minlength=len(sizes))
+    most = min(N_VOTES, len(voters) - 1)
+    k = (sizes // SHARE_OF_VOTES).clip(1, most)[codes] * is_judged
+    points = directions([inputs])[0].astype(np.float32, copy=False)
+    return (neighbor_votes(points, codes, k, voters)[1] / k.clip(1))[is_judged]
+
+
+def geometry(inputs: np.ndarray, codes: np.ndarray, **how: Any) -> np.ndarray:
+    """Give z (n,) of the rule: large far from the class, or in a tight group."""
+    distances, _ = nearest_neighbors(inputs, codes, N_NEIGHBORS, **how)
+    k = (np.bincount(codes) // SHARE).clip(2, N_NEIGHBORS)[codes]
+    distances = distances.clip(SAME_DIRECTION)
+    last = distances[np.arange(len(k)), k - 1]
+    apart = (np.arange(N_NEIGHBORS) < k[:, None]) & (distances > SAME_DIRECTION)
+    first = np.where(apart, distances, last[:, None]).min(axis=1)
+    is_copy = distances[:, 0] <= SAME_DIRECTION
+    return _robust_z(2 * np.log(last) - np.log(first), codes, is_copy)
+
+
+def _robust_z(values: np.ndarray, codes: np.ndarray, is_copy: np.ndarray) -> np.ndarray:
+    """Deviations (n,) from the class's median in robust standard deviations.
+
+    Those of the larger values where a class has many copies: of rounded numbers and
+    categories most values are alike, and the rest many such deviations away. In plain
+    ones where nearly all of a class are equal.
+    """
+    sizes = np.bincount(codes)
+    away = values - _quantiles(values, codes, 0.5)[codes]
+    spread = _quantiles(np.abs(away), codes, 0.5) / norm.ppf(0.75)
+    upper = _quantiles(away, codes, 0.9) / norm.ppf(0.9)
+    has_many = np.bincount(codes, is_copy) > MANY_COPIES * sizes
+    spread = np.where(has_many, np.maximum(spread, upper), spread)
+    plain = np.sqrt(np.bincount(codes, away**2) / sizes)
+    return away / np.where(spread > SAME, spread, plain).clip(SAME)[codes]
+
+
+def _quantiles(values: np.ndarray, codes: np.ndarray, share: float) -> np.ndarray:
+    """Quantile (C,) of the values of each class, of which none is empty."""
+    order, sizes = np.lexsort((values, codes)), np.bincount(codes)
+    begin, at = np.cumsum(sizes) - sizes, share * (sizes - 1)
+    ends = [order[begin + place.astype(int)] for place in (np.floor(at), np.ceil(at))]
+    return values[ends].mean(axis=0)
+
+
+def normal_scores(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Deviations (n,) that the values' ranks in their classes have in a normal law."""
+    order, sizes = np.lexsort((values, codes)), np.bincount(codes)
+    by_class, by_value = codes[order], values[order]
+    changes = (np.diff(by_class) != 0) | (np.diff(by_value) > SAME)
+    tie = np.concatenate([[0], np.cumsum(changes)])
+    places = np.arange(len(values)) - (np.cumsum(sizes) - sizes)[by_class]
+    mean_place = np.bincount(tie, places) / np.bincount(tie)
+    scores = np.empty(len(values))
+    scores[order] = norm.ppf((mean_place[tie] + 0.5) / sizes[by_class])
+    return scores
+
+
+def log_lengths(errors: np.ndarray) -> np.ndarray:
+    """Logarithm of each row's length, also where its square would underflow."""
+    rows = errors.astype(np.float64)
+    largest = np.abs(rows).max(axis=1).clip(1e-300)
+    return np.log(largest) + np.log(
+        np.linalg.norm(rows / largest[:, None], axis=1).clip(1e-300)
+    )

@@ -51,7 +51,7 @@ class EPICClassifier(Parts, Reviewable, TorchClassifier):
     module : see TorchClassifier
     rule : Rule or None, default=None
         Which examples to drop; cloned, never changed. None is
-        :class:`~epic_sklearn.rules.FarNeighbors`; the paper's is
+        :class:`~epic_sklearn.rules.NeighborVotes`; the paper's is
         :class:`~epic_sklearn.rules.IsolatedMedoids`. A rule's own parameters are
         reached as ``rule__...``.
     gradients : {"logit", "last_layer_input", "last_layer"} or None, default=None
