@@ -481,6 +481,26 @@ def test_a_module_whose_output_no_layer_gives_has_no_last_layer_gradients():
         LastLayerGradients(net)(X, y)
 
 
+class Cosine(nn.Linear):
+    def forward(self, x):
+        unit = nn.functional.normalize(x), nn.functional.normalize(self.weight)
+        return 16 * nn.functional.linear(*unit)
+
+
+class Adapted(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) + 0.5 * x.sum(dim=1, keepdim=True) * self.bias
+
+
+@pytest.mark.parametrize("kind", [Cosine, Adapted])
+def test_a_linear_layer_that_does_otherwise_is_no_plain_one(kind):
+    X, y = load_iris(return_X_y=True)
+    net = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), kind(6, 3))
+    with pytest.raises(ValueError, match="more than to multiply its input"):
+        LastLayerGradients(net)(X, y)
+    assert isinstance(EPICFilter(net).fit(X, y).extractor_, LogitGradients)
+
+
 class LogSoftmax(HeadFirst):
     def forward(self, x):
         return super().forward(x).log_softmax(dim=1)

@@ -63,7 +63,8 @@ class Head:
     Raises
     ------
     NoLastLayer
-        If the module has no linear layer, or none whose output is the module's.
+        If the module has no linear layer, or none whose output is the module's and
+        its input times its weight.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -76,6 +77,7 @@ class Head:
             )
         self._layer = self.layers[-1]
         self._inputs = Rows()
+        self._is_plain: dict[nn.Linear, bool] = {}
         self._calls = dict[Any, tuple[nn.Linear, torch.Tensor, torch.Tensor, int]]()
 
     def __enter__(self) -> Self:
@@ -117,12 +119,19 @@ class Head:
                 places = is_taken.int().argmax(dim=1).to(x.device)
                 of_all = x.reshape(len(x), -1, x.shape[-1])
                 inputs = of_all[rows, places]
+                if layer not in self._is_plain:
+                    rows, places = rows.to(output.device), places.to(output.device)
+                    own = output.reshape(given.shape)[rows, places]
+                    self._is_plain[layer] = _multiplies(layer, inputs, own)
+                if not self._is_plain[layer]:
+                    continue
                 self._inputs.add(_single(inputs))
                 self._layer = layer
                 return inputs
         raise NoLastLayer(
             f"No torch.nn.Linear of {type(self.module).__name__} gives its output: "
-            "something comes after the last one, a division for example. Take the "
+            "something comes after the last one, a division for example, or it does "
+            "more than to multiply its input. Take the "
             "gradients of the logits: LogitGradients(module), or gradients='logit' of "
             "what trains."
         )
@@ -146,6 +155,18 @@ def _are_of_the_same_softmax(some: torch.Tensor, logits: torch.Tensor) -> torch.
     eps = torch.finfo(torch.float64 if is_double else torch.float32).eps
     size = (some.abs() + logits.abs()).amax(dim=-1).double()
     return highest - lowest <= 16 * eps * size
+
+
+def _multiplies(layer: nn.Linear, inputs: torch.Tensor, output: torch.Tensor) -> bool:
+    """Whether a layer's output is input times weight: a subclass may do otherwise."""
+    x, weight, given = (
+        values.detach().cpu().double() for values in (inputs, layer.weight, output)
+    )
+    bias = 0.0 if layer.bias is None else layer.bias.detach().cpu().double()
+    away = x @ weight.T + bias - given
+    size = x.abs() @ weight.abs().T + abs(bias)
+    eps = max(1e-3, 4 * torch.finfo(output.dtype).eps)
+    return bool((away.abs() <= eps * size.amax(dim=1, keepdim=True)).all())
 
 
 def _eagerly(module: nn.Module) -> AbstractContextManager[Any]:
