@@ -16,6 +16,8 @@ EPOCH_CONSTRAINTS: dict[str, Any] = {
     "every": [Interval(Integral, 1, None, closed="left"), None],
     "stop": [Interval(Integral, 0, None, closed="left"), None],
 }
+# Share of the training before the first drop, where nobody says when: the paper's.
+BEGINS = 0.25
 # Rounds from the first one to the end of training, where nobody says how often; the
 # published code has 13 in each of its schedules.
 N_ROUNDS = 13
@@ -56,7 +58,7 @@ class Epochs:
         Parameters
         ----------
         rule : Rule
-            Says after which share of the training it `begins`, and `watches` before.
+            Says whether it `watches` before it drops.
         warmup, every, stop : int or None
             As given; None where it is to follow from `max_epochs`.
         max_epochs : int or None
@@ -74,7 +76,7 @@ class Epochs:
                 "follows."
             )
         if max_epochs is not None and warmup is None:
-            warmup = max(1, math.ceil(rule.begins * max_epochs))
+            warmup = max(1, math.ceil(BEGINS * max_epochs))
             warmup = warmup if stop is None else min(warmup, stop)
         assert warmup is not None
         if stop is not None and stop < warmup:

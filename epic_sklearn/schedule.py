@@ -90,8 +90,8 @@ class DropSchedule(RowsToFrame):
         Which examples to drop. None: :class:`~epic_sklearn.rules.NeighborVotes`.
     warmup : int or None, default=None
         Epochs trained before the first drop; 0 drops before training, for a model
-        that is trained already. None: the share of `max_epochs` after which the rule
-        `begins`. A rule that `watches` has rounds before it, which drop nothing.
+        that is trained already. None: a quarter of `max_epochs`. A rule that
+        `watches` has rounds before it, which drop nothing.
     every : int or None, default=None
         Epochs from round to round. None: about 13 rounds until `max_epochs`; one
         where that is short or not known.

@@ -41,6 +41,7 @@ BAD = {
     ),
     "empty_column.csv": ("a,y\n,u\n,v\n,u\n,v\n", "No column of features is left"),
     "data.txt": ("a,b,y\n" + ROWS, "the formats read are"),
+    "joined.csv": ("a,b,y\n" + ROWS + "a,b,y\n" + ROWS, "is the header again"),
 }
 
 
@@ -55,7 +56,8 @@ def test_data_that_cannot_be_used(folder, capsys, name):
 
 def test_text_that_is_not_utf8(folder, capsys):
     write("latin.csv", "a,y\n1,é\n", encoding="latin-1")
-    assert "not UTF-8" in refused(capsys, "latin.csv", "--label", "y")
+    message = "latin.csv, line 2, is not UTF-8 text: invalid"
+    assert message in refused(capsys, "latin.csv", "--label", "y")
 
 
 def test_options_of_text_files_are_refused_for_others(folder, capsys):

@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -161,10 +162,12 @@ class LinesFile(Table):
         with files[0] as file, files[1] as out:
             out.writelines(itertools.compress(file, is_kept))
 
-    def _open(self, path: Path, mode: str, encoding: str) -> Any:
+    def _open(
+        self, path: Path, mode: str, encoding: str, errors: str = "strict"
+    ) -> Any:
         is_packed = self.path.suffix.lower() == ".gz"
         opened = gzip.open if is_packed else open
-        return opened(path, mode, encoding=encoding, newline="")
+        return opened(path, mode, encoding=encoding, errors=errors, newline="")
 
     def _fields(self, line: int, record: Any) -> list[str]:
         if self._is_json:
@@ -174,6 +177,8 @@ class LinesFile(Table):
                 f"{self.path}, line {line}: {len(record)} fields where the header has "
                 f"{len(self.names)} (separator {self._separator!r})."
             )
+        if record == self.names:
+            raise Unusable(f"{self.path}, line {line} is the header again; remove it.")
         for name, text in zip(self.names, record, strict=True):
             if "\n" in text and self._holds_rows(text):
                 raise Unusable(
@@ -223,11 +228,25 @@ class LinesFile(Table):
             raise Unusable(f"--encoding: {error}.") from error
         except UnicodeError as error:
             name = (self._encoding or "utf-8").upper()
-            why = f"{error} after line {last}; give --encoding, such as latin-1, utf-16"
-            raise Unusable(f"{self.path} is not {name} text: {why}.") from error
+            why = f"{getattr(error, 'reason', error)}; give --encoding, such as latin-1"
+            raise Unusable(
+                f"{self.path}{self._undecodable()} is not {name} text: {why}, utf-16."
+            ) from error
         except (csv.Error, ValueError, RecursionError, EOFError, *GZIP) as error:
             asks = " (is a quote left open)" * isinstance(error, csv.Error)
             raise Unusable(f"{self.path}, line {last}: {error}{asks}.") from error
+
+    def _undecodable(self) -> str:
+        """Tell the first line that cannot be decoded, if a codec can pass over it."""
+        encoding = self._encoding or "utf-8-sig"
+        with (
+            suppress(UnicodeError),
+            self._open(self.path, "rt", encoding, "surrogateescape") as file,
+        ):
+            for line, text in enumerate(file, 1):
+                if any("\udc80" <= sign <= "\udcff" for sign in text):
+                    return f", line {line},"
+        return ""
 
 
 def _json_record(line: str) -> dict[str, str]:

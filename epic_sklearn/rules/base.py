@@ -109,9 +109,7 @@ class Rule(DocLinks, BaseEstimator):
     - ``prefers``: which gradients of a model are taken where the user names none,
       ``"logit"`` or ``"last_layer"``. None, the default: the smallest that it can
       use.
-    - ``begins``: after which share of the training it drops first, where the user
-      does not say (`warmup`).
-    - ``watches``: after which share of that time rounds come that drop nothing yet:
+    - ``watches``: after which share of the `warmup` rounds come that drop nothing yet:
       below 1 for a rule that remembers what it has seen.
     - ``metric``: ``"euclidean"`` or ``"cosine"``, the distance between gradients
       by which the nearest kept example is found.
@@ -142,7 +140,6 @@ class Rule(DocLinks, BaseEstimator):
     score_is: ClassVar[str] = "the rule's score; higher is more suspicious"
     to_drop_less: ClassVar[str] = "Change the rule's parameters"
     prefers: ClassVar[str | None] = None
-    begins: ClassVar[float] = 0.25
     watches: ClassVar[float] = 1.0
     metric: str = "euclidean"
 
