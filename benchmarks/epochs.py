@@ -241,14 +241,13 @@ PANELS = {
     "cosine to each other": "cosine to each other's gradient",
     "dropped": "share dropped by EPIC so far",
     "AUROC of clusters": "AUROC of small clusters",
-    "AUROC of NeighborVotes": "AUROC of NeighborVotes' score",
     "AUROC of loss": "AUROC of the loss",
 }
 
 
 def mean_series(records: list[Record], group: str, name: str) -> np.ndarray | None:
     """Mean of one quantity over the trials, epoch by epoch; None if there is none."""
-    found = [r["series"].get(group, {}).get(name) for r in records]
+    found = [r["series"][group][name] for r in records if group in r["series"]]
     found = [series for series in found if series]
     return np.mean(found, axis=0) if found else None
 
@@ -259,14 +258,8 @@ def draw(records: list[Record], path: Path) -> None:
 
     figure = Figure(figsize=(14, 6.4), layout="constrained")
     axes = figure.subplots(2, 4).ravel()
-    panels = {
-        name: label
-        for name, label in PANELS.items()
-        if any(mean_series(records, group, name) is not None for group in STYLES)
-    }
-    for ax in axes[len(panels) :]:
-        ax.remove()
-    for ax, (name, label) in zip(axes, panels.items(), strict=False):
+    axes[-1].remove()
+    for ax, (name, label) in zip(axes[:-1], PANELS.items(), strict=True):
         for group, style in STYLES.items():
             mean = mean_series(records, group, name)
             if mean is None:
@@ -312,8 +305,7 @@ def markdown_table(records: list[Record]) -> str:
             shown = () if mean is None else mean[[0, n_epochs // 2 - 1, -1]].tolist()
             digits = 1 if name == "cluster size" else 2
             cells.append(" / ".join(f"{value:.{digits}f}" for value in shown))
-        if any(cells[1:]):
-            lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -10,9 +10,8 @@ from sklearn.metrics import roc_auc_score
 from skorch.callbacks import Callback
 
 from benchmarks.problem import Trial
-from epic_sklearn import OuterProductGradients, find_medoids
+from epic_sklearn import find_medoids
 from epic_sklearn.gradients.modules import forward
-from epic_sklearn.rules import Memory, NeighborVotes
 
 
 class Recorder(Callback):
@@ -35,36 +34,26 @@ class Recorder(Callback):
         Of the last layer's gradient to the target's under the adversarial label.
     cosines : list of ndarray of shape (n_poisons, n_poisons)
         Of the poisons' last-layer gradients to each other.
-    neighbor_votes : list of ndarray of shape (n_class,)
-        Score of the rule NeighborVotes, of this epoch alone.
     loss : list of ndarray of shape (n_class,)
         Cross-entropy.
     """
 
     def __init__(self, trial: Trial, target: np.ndarray, subset_size: float) -> None:
         self.rows = np.flatnonzero(trial.labels == trial.adversarial_label)
-        self.X = np.concatenate([trial.inputs, target])
-        self.labels = trial.labels
+        self.X = np.concatenate([trial.inputs[self.rows], target])
         self.poisons = np.flatnonzero(np.isin(self.rows, trial.poison_index))
         self.poison_index = trial.poison_index
         self.label, self.subset_size = trial.adversarial_label, subset_size
         self.cluster_size: list[np.ndarray] = []
         self.cosine_to_target: list[np.ndarray] = []
         self.cosines: list[np.ndarray] = []
-        self.neighbor_votes: list[np.ndarray] = []
         self.loss: list[np.ndarray] = []
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Record this epoch."""
         logits, _, last_layer = forward(net.module_, self.X, with_inputs=True)
         assert last_layer is not None
-        memory = Memory(np.ones(len(self.labels), dtype=bool))
-        # The rule asks neighbours of all classes; only their inputs, no errors.
-        everything = OuterProductGradients(logits[:-1], last_layer.inputs[:-1])
-        score = NeighborVotes().judge(everything, self.labels, memory).score
-        self.neighbor_votes.append(score[self.rows])
-        of_class = np.append(self.rows, len(self.labels))
-        logits, inputs = logits[of_class], last_layer.inputs[of_class]
+        inputs = last_layer.inputs
         errors = softmax(logits, axis=1)
         errors[:, self.label] -= 1
         one_class = np.zeros(len(self.rows), dtype=int)
@@ -126,6 +115,5 @@ def summarise_group(
         "cosine to each other": [float(c.mean()) for c in each_other if len(c)],
         "dropped": gone.mean(axis=0).tolist(),
         "AUROC of clusters": auroc([1 / size for size in recorder.cluster_size]),
-        "AUROC of NeighborVotes": auroc(recorder.neighbor_votes),
         "AUROC of loss": auroc(recorder.loss),
     }

@@ -133,7 +133,6 @@ def test_poisons_are_told_from_clean_examples_by_each_score():
     series = summarise_group(recorder, ~is_clean, is_clean, kept)
     for name, scores in {
         "AUROC of loss": expected,
-        "AUROC of NeighborVotes": recorder.neighbor_votes[0],
         "AUROC of clusters": -recorder.cluster_size[0],
     }.items():
         pairs = scores[~is_clean][:, None] - scores[is_clean]
