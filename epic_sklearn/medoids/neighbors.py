@@ -143,11 +143,11 @@ def neighbor_votes(
     (array([1., 0., 1., 1., 0.]), array([1., 2., 1., 1., 2.]))
     """
     voters = np.arange(len(codes)) if voters is None else voters
-    points, labels = points - points.mean(axis=0), codes[voters]  # digits, far from 0
-    norms, n_classes = np.square(points).sum(axis=1), int(codes.max()) + 1
-    others, of_others = points[voters].T, norms[voters]
+    mean, labels = points.mean(axis=0), codes[voters]  # far from 0 digits are lost
+    others, n_classes = (points[voters] - mean).T, int(codes.max()) + 1
+    of_others = np.square(others).sum(axis=0)
     # What products may miss a squared distance by: what is as near is as near.
-    rounding = (1e-12 if points.dtype == np.float64 else 4e-6) * norms.max()
+    eps = 1e-12 if points.dtype == np.float64 else 4e-6
     # Beside a block of distances stand what is compared with them.
     n_held = get_config()["working_memory"] * 2**20 / (8 * points.itemsize)
     own, other = np.zeros((2, len(codes)))
@@ -155,7 +155,10 @@ def neighbor_votes(
         of_size = np.flatnonzero(k == size)
         n_rows = max(1, min(256, int(n_held / max(len(voters), n_classes))))
         for rows in np.split(of_size, range(n_rows, len(of_size), n_rows)):
-            away = norms[rows, None] + of_others - 2 * points[rows] @ others
+            some = points[rows] - mean
+            norms = np.square(some).sum(axis=1, keepdims=True)
+            away = norms + of_others - 2 * some @ others
+            rounding = eps * max(norms.max(), of_others.max())
             away[rows[:, None] == voters] = np.inf
             last = np.partition(away, size - 1, axis=1)[:, size - 1 : size]
             near, tied = away < last - rounding, np.abs(away - last) <= rounding
