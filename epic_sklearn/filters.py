@@ -70,8 +70,9 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
     n_jobs : int, default=None
         Classes worked on side by side.
     random_state : int, RandomState instance or None, default=None
-        For rules that draw at random, and the parts of classes above their
-        `max_class_size`; there other seeds drop partly other rows.
+        For rules that draw at random, as ``NeighborVotes`` does from 5,000 rows on,
+        and the parts of classes above their `max_class_size`; there other seeds drop
+        partly other rows.
     verbose : int, default=0
         Above 0, progress bars and one line a round.
 

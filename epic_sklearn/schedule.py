@@ -252,8 +252,9 @@ class DropSchedule(RowsToFrame):
         refuse_shuffled(checked, self.codes)
         judgement = self._judge(checked, epoch)
         score = np.asarray(judgement.score, dtype=np.float64)
-        # Before the first round there is no score that could be the higher one.
-        self._score = np.maximum(self._score, score) if self.rounds else score
+        # The highest of the rounds that may drop; those before it only watch.
+        has_dropped = self.rounds and self.rounds[-1].epoch >= self.epochs.warmup
+        self._score = np.maximum(self._score, score) if has_dropped else score
         self._was_flagged |= judgement.flagged
         was, self.details = self.details, dict(judgement.details)
         for name, old in was.items():  # of what was dropped, those of then

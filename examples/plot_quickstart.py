@@ -76,7 +76,7 @@ plt.show()
 #
 # The same detector as the last step of a pipeline: the classifier is fitted on
 # what is kept, and predictions are never touched. A filter sees one finished
-# model instead of one in training; refitting a few times makes up for it.
+# model instead of one in training.
 
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -85,8 +85,6 @@ from sklearn.preprocessing import StandardScaler
 from epic_sklearn import EPICFilter, FilteredClassifier
 
 model = LogisticRegression(C=0.1, max_iter=1000)
-defended = make_pipeline(
-    StandardScaler(), FilteredClassifier(model, EPICFilter(model, n_rounds=5))
-)
+defended = make_pipeline(StandardScaler(), FilteredClassifier(model, EPICFilter(model)))
 plain = make_pipeline(StandardScaler(), model)
 print(problem.report(plain, {"filter": defended}, random_state=0))

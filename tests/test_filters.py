@@ -1,6 +1,7 @@
 """EPICFilter and EPICResampler: what they find, replace, drop and refuse."""
 
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.datasets import make_blobs
+from sklearn.datasets import load_wine, make_blobs
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
@@ -452,3 +453,25 @@ def test_what_gives_no_gradients_is_refused(extractor, message):
 def test_wrong_gradients_of_a_function_are_refused(function, message):
     with pytest.raises(ValueError, match=message):
         EPICFilter(function).fit(X_OK, Y_OK)
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_a_column_that_outweighs_all_others_is_said(as_frame):
+    X, y = load_wine(return_X_y=True, as_frame=as_frame)
+    with pytest.warns(UserWarning, match="Column 12 of X varies .* times as much"):
+        EPICFilter().fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        EPICFilter(make_pipeline(StandardScaler(), LogisticRegression())).fit(X, y)
+
+
+def test_one_row_far_away_does_not_make_the_default_blind():
+    rng = np.random.RandomState(0)
+    X = np.c_[rng.randn(2000, 4), rng.normal(50000, 5000, 2000)]
+    y = (X[:, 0] + X[:, 1] > 0).astype(int)
+    wrong = np.arange(1, 2000, 20)
+    y[wrong] = 1 - y[wrong]
+    X[0, 4] = 0.0
+    with pytest.warns(UserWarning, match="Column 4 of X"):
+        kept = EPICFilter(random_state=0).fit(X, y).keep_
+    assert (~kept[wrong]).mean() > 0.7

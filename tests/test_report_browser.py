@@ -357,7 +357,7 @@ def digits_page(tmp_path_factory):
     X, y = X[:300], y[:300]
     X.index = [f"digit {i}" for i in range(300)]
     model = LastLayerGradients(LogisticRegression(max_iter=5000))
-    detector = EPICFilter(model, rule=NeighborVotes(cutoff=1.5), n_rounds=2).fit(X, y)
+    detector = EPICFilter(model, rule=IsolatedMedoids(), n_rounds=2).fit(X, y)
     images = X.to_numpy().reshape(-1, 8, 8) / 16
     path = tmp_path_factory.mktemp("digits") / "audit.html"
     return detector.report(X, y, path, images=images)

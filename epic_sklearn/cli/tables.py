@@ -145,6 +145,10 @@ class LinesFile(Table):
             rows = [self._fields(line, record) for line, record in chunk]
             if not lines:
                 self._check_header(rows[0])
+            if self.names in rows:
+                line = chunk[rows.index(self.names)][0]
+                again = "is the header again: remove it"
+                raise Unusable(f"{self.path}, line {line} {again}.")
             lines += [line for line, _ in chunk]
             table = pd.DataFrame(rows, columns=self.names, dtype="str")
             parts.append(table[list(names)])
@@ -177,8 +181,6 @@ class LinesFile(Table):
                 f"{self.path}, line {line}: {len(record)} fields where the header has "
                 f"{len(self.names)} (separator {self._separator!r})."
             )
-        if record == self.names:
-            raise Unusable(f"{self.path}, line {line} is the header again; remove it.")
         for name, text in zip(self.names, record, strict=True):
             if "\n" in text and self._holds_rows(text):
                 raise Unusable(

@@ -14,7 +14,11 @@ from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import Tags
 
+from .._utils import warn_user
 from ..validation import NUMBERS
+
+# A column's spread over the median of all, from which it decides alone.
+MUCH_WIDER = 100
 
 
 class TableModel(Pipeline):
@@ -112,5 +116,21 @@ def default_classifier(X: Any) -> Any:
             )
         is_plain = values.dtype.kind != "f" or not np.isnan(values).any()
     if is_plain:
+        _warn_of_one_wide_column(X)
         return logistic
     return TableModel([("encode", table_encoder(X)), ("classify", logistic)])
+
+
+def _warn_of_one_wide_column(X: Any) -> None:
+    """Say so where one column of plain numbers outweighs the others."""
+    values = np.asarray(None if issparse(X) else X, dtype=np.float64)
+    if values.ndim != 2 or values.size == 0:
+        return
+    spread = values.std(axis=0)
+    widest, usual = spread.max(), np.median(spread)
+    if widest > MUCH_WIDER * usual > 0:
+        warn_user(
+            f"Column {spread.argmax()} of X varies {widest / usual:.0f} times as much "
+            "as most do: distances are those of this one alone. Standardise: give "
+            "EPICFilter(make_pipeline(StandardScaler(), LogisticRegression()))."
+        )

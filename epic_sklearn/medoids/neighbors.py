@@ -158,7 +158,7 @@ def neighbor_votes(
             some = points[rows] - mean
             norms = np.square(some).sum(axis=1, keepdims=True)
             away = norms + of_others - 2 * some @ others
-            rounding = eps * max(norms.max(), of_others.max())
+            rounding = eps * (norms + of_others)
             away[rows[:, None] == voters] = np.inf
             last = np.partition(away, size - 1, axis=1)[:, size - 1 : size]
             near, tied = away < last - rounding, np.abs(away - last) <= rounding
