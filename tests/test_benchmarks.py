@@ -10,7 +10,7 @@ import pytest
 from benchmark_problem import ROOT, run_table, shrink
 from scipy.stats import binomtest
 
-from benchmarks import adaptive, defaults, render, rules, table
+from benchmarks import adaptive, defaults, render, table
 from benchmarks.cifar10 import split_cifar10
 from benchmarks.defences import DEFENCES, TABLE, name_of, parse_defence
 from benchmarks.nets import OneCycle, extract
@@ -348,16 +348,6 @@ def test_defences_that_learn_nothing_are_named_above_the_picture(tmp_path, monke
     ((shown, display),) = drawn
     assert shown == ["none", "EPIC"]
     assert "DP-SGD at 30% accuracy" in display.ax_.get_title().replace("\n", " ")
-
-
-def test_rules_are_reported_on_the_half_they_were_not_chosen_on():
-    record = {"accuracy": 0.8, "poisons_left": 0.5, "clean_lost": 0.1, "scenario": "s"}
-    trials = [
-        {**record, "trial": i, "defence": "EPIC", "success": i % 2} for i in range(20)
-    ]
-    even, odd = rules.tables(trials).split(rules.HALVES[1][1:])
-    assert "| s | EPIC | 0 of 10 (0% to 28%) | 80.0% | 50% | 10.0% |" in even
-    assert "| s | EPIC | 10 of 10 (72% to 100%) | 80.0% | 50% | 10.0% |" in odd
 
 
 def test_poisons_that_know_the_rules_are_held_back_and_copied(monkeypatch):
