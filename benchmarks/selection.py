@@ -36,7 +36,6 @@ from sklearn.metrics import pairwise_distances
 from epic_sklearn import OuterProductGradients, find_medoids
 from epic_sklearn.medoids import nearest_neighbors
 from epic_sklearn.rules import IsolatedMedoids, Memory, NeighborVotes
-from epic_sklearn.rules.neighbor_votes import geometry
 
 ROWS = (1_000, 5_000, 20_000, 100_000, 500_000)
 # Name: logits, inputs of the last layer (0: the errors alone are the gradient).
@@ -51,7 +50,6 @@ NOISE = "2 x 384 without any structure"  # for the quality of parts
 STOCK = ("apricot", "submodlib")
 LARGEST_STOCK = 20_000  # rows that they get: their memory grows with n squared
 SHARE = 0.2  # medoids of a class
-FAR = 3  # of the geometry of NeighborVotes, in standard deviations
 OURS = {"IsolatedMedoids": IsolatedMedoids(SHARE), "NeighborVotes": NeighborVotes()}
 RULES = (*OURS, *STOCK)
 
@@ -301,14 +299,6 @@ def quality(n: int) -> None:
         ]
         ratio = np.median(near[1] / near[0].clip(1e-15), axis=0)
         print(f"| | median d_1, d_10 | 1, 1 | {ratio[0]:.3f}, {ratio[1]:.3f} |")
-        if isinstance(gradients, OuterProductGradients):
-            far = [
-                geometry(gradients.inputs, codes, max_class_size=size) > FAR
-                for size in (None, n // 4)
-            ]
-            share = f"{overlap(*far):.0%} of the exact ones"
-            print(f"| | geometry above {FAR} | {far[0].sum():,} | ", end="")
-            print(f"{far[1].sum():,}, {share} |", flush=True)
 
 
 def distance_to_nearest(gradients: Any, chosen: np.ndarray) -> float:
