@@ -267,14 +267,14 @@ def test_each_round_drops_by_the_mean_of_all_scores_so_far():
 
 
 def test_memory_stays_far_below_the_matrix_of_distances():
-    n = 9000  # whose float64 distances need 650 MB
+    n = 4000  # whose float64 distances need 128 MB
     gradients, codes = make_gradients(n_per_class=n // N_CLASSES)
-    judged(gradients, codes % 2)
+    judged(gradients, codes * 0)
     tracemalloc.start()
-    judged(gradients, codes % 2)
+    judged(gradients, codes * 0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 50e6
+    assert peak < 20e6
 
 
 # ----------------------------------------------------------------- watching
@@ -394,7 +394,7 @@ def test_few_or_rounded_values_cost_no_more_than_others():
     tables = [(iris[:, [0]], y), (rng.random((300, 6)) < shares, labels)]
     for X, given in tables:
         assert not EPICFilter().fit(X, given).keep_.all()
-        assert EPICFilter().fit(X, given).keep_.mean() > 0.85
+        assert EPICFilter().fit(X, given).keep_.mean() > 0.9
     iris[0] = iris[100]  # which still is found, among numbers of one decimal or none
     assert not EPICFilter().fit(iris[:, 2:], y).keep_[0]
     assert not EPICFilter().fit(iris.round(), y).keep_[0]

@@ -153,15 +153,17 @@ def neighbor_votes(
     own, other = np.zeros((2, len(codes)))
     for size in np.unique(k[k > 0]):
         of_size = np.flatnonzero(k == size)
-        n_rows = max(1, min(256, int(n_held / max(len(voters), n_classes))))
+        n_rows = max(1, min(128, int(n_held / max(len(voters), n_classes))))
         for rows in np.split(of_size, range(n_rows, len(of_size), n_rows)):
             some = points[rows] - mean
             norms = np.square(some).sum(axis=1, keepdims=True)
-            away = norms + of_others - 2 * some @ others
+            away = (-2 * some) @ others
+            away += norms
+            away += of_others
             rounding = eps * (norms + of_others)
             away[rows[:, None] == voters] = np.inf
-            last = np.partition(away, size - 1, axis=1)[:, size - 1 : size]
-            near, tied = away < last - rounding, np.abs(away - last) <= rounding
+            away -= np.partition(away, size - 1, axis=1)[:, [size - 1]]
+            near, tied = away < -rounding, np.abs(away) <= rounding
             shares = (size - near.sum(axis=1)) / tied.sum(axis=1)
             row, at = np.nonzero(near | tied)
             votes = np.where(near[row, at], 1.0, shares[row])
