@@ -19,6 +19,7 @@ from ..validation import NUMBERS
 
 # A column's spread over the median of all, from which it decides alone.
 MUCH_WIDER = 100
+N_SPREAD = 10_000  # rows that tell it
 
 
 class TableModel(Pipeline):
@@ -123,10 +124,11 @@ def default_classifier(X: Any) -> Any:
 
 def _warn_of_one_wide_column(X: Any) -> None:
     """Say so where one column of plain numbers outweighs the others."""
-    values = np.asarray(None if issparse(X) else X, dtype=np.float64)
+    values = np.asarray(None if issparse(X) else X)
     if values.ndim != 2 or values.size == 0:
         return
-    spread = values.std(axis=0)
+    some = values[:: max(1, len(values) // N_SPREAD)]  # X may be a memory map
+    spread = some.astype(np.float64).std(axis=0)
     widest, usual = spread.max(), np.median(spread)
     if widest > MUCH_WIDER * usual > 0:
         warn_user(
