@@ -385,6 +385,23 @@ def test_a_saved_state_goes_on_and_other_rules_refuse_it():
         other.load_state_dict(half.state_dict())
 
 
+@pytest.mark.parametrize("bias", [0.0, 1.0, -2.0])
+def test_rows_with_nothing_but_a_bias_blind_the_rule_to_no_others(bias):
+    rng, moved = np.random.default_rng(0), np.array([3, 103, 203])
+    codes = np.repeat([0, 1, 2], 100)
+    classes = codes.copy()
+    classes[moved] = [1, 2, 0]
+    # Like texts: of length 1, and little alike.
+    inputs = rng.normal(size=(3, 200))[classes] + 1.5 * rng.normal(size=(300, 200))
+    inputs = np.column_stack([unit(inputs), np.full(300, bias)])
+    inputs[1::4, :-1] = 0  # none of the moved
+    given = inputs.copy()
+    found = judged(OuterProductGradients(rng.normal(size=(300, 3)), inputs), codes)
+    assert found.flagged[moved].all()
+    assert found.flagged.sum() <= 0.1 * len(codes)
+    np.testing.assert_array_equal(inputs, given)
+
+
 def test_few_or_rounded_values_cost_no_more_than_others():
     # One feature with a decimal, and six that are 0 or 1: nearly all rows have copies.
     iris, y = load_iris(return_X_y=True)

@@ -86,8 +86,9 @@ class NeighborVotes(Rule):
 
     Notes
     -----
-    Nothing depends on the scale of the gradients. Of gradients that are plain arrays
-    their direction takes the place of the input, and the score is
+    Nothing depends on the scale of the gradients. Inputs that are zero but for the
+    bias lie apart from all others, and not near to everything. Of gradients that
+    are plain arrays their direction takes the place of the input, and the score is
     ``q(length) + z / 4``: their length says how far the model is from the label.
     Classes of at most 10 examples are too small to judge, and exact copies are no
     colliding group: they are common in clean data.
@@ -150,7 +151,7 @@ class NeighborVotes(Rule):
             return score
         _, own_codes = np.unique(codes[is_judged], return_inverse=True)
         if isinstance(gradients, OuterProductGradients):
-            inputs = gradients.inputs
+            inputs = empty_ones_as_zeros(gradients.inputs)
             unlike = share_of_another_class(inputs, codes, is_judged, memory.seed)
             weight = np.sqrt(2 * unlike)
         else:
@@ -166,6 +167,16 @@ class NeighborVotes(Rule):
         votes = weight * normal_scores(unlike, own_codes).clip(0)
         score[is_judged] = votes + z.clip(0, LARGEST_Z) / OF_GEOMETRY
         return score
+
+
+def empty_ones_as_zeros(inputs: np.ndarray) -> np.ndarray:
+    """Set rows to 0 that differ from it only where all rows are equal, as at a bias.
+
+    Such a row, a text without a known word, say, would be near to all others.
+    """
+    differs = inputs.max(axis=0) != inputs.min(axis=0)
+    is_empty = ~np.logical_or.reduce(inputs, axis=1, where=differs)
+    return np.where(is_empty[:, None], 0, inputs) if is_empty.any() else inputs
 
 
 def share_of_another_class(
