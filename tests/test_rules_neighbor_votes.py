@@ -52,15 +52,17 @@ def naive_score(gradients, codes):
         order = np.argsort(np.linalg.norm(points - own, axis=1))
         votes = np.bincount(codes[order[1 : k + 1]], minlength=codes.max() + 1)
         share.append(np.delete(votes, codes[i]).max() / k)
+    share = np.array(share)
     for code in np.unique(codes):
-        rows, geometry = np.flatnonzero(codes == code), []
-        for own in points[rows]:
-            d = np.sort(np.linalg.norm(points[rows] - own, axis=1))
-            d = d[1 : 1 + min(10, len(rows) // 6)]
-            geometry.append(np.log(d[-1] ** 2 / d[0]))
+        rows, geometry, s = np.flatnonzero(codes == code), [], []
+        for i in rows:
+            d = np.linalg.norm(points[rows] - points[i], axis=1)
+            near = np.argsort(d)[1 : 1 + min(10, len(rows) // 6)]
+            geometry.append(np.log(d[near[-1]] ** 2 / d[near[0]]))
+            s.append((share[i] + share[rows[near]].mean()) / 2)
         away = np.array(geometry) - np.median(geometry)
         z = away / (np.median(np.abs(away)) / norm.ppf(0.75))
-        s = np.array(share)[rows]
+        s = np.array(s)
         q = norm.ppf((rankdata(s.round(9)) - 0.5) / len(rows))
         score[rows] = np.sqrt(2 * s) * q.clip(0) + z.clip(0, 10) / 4
     return score
@@ -156,7 +158,7 @@ def plant(gradients, rows, spread):
     return OuterProductGradients(errors, inputs)
 
 
-def drop(gradients, codes, cutoff=1.9, **options):
+def drop(gradients, codes, cutoff=1.85, **options):
     rule = NeighborVotes(cutoff)
     schedule = DropSchedule(codes, rule=rule, warmup=1, every=1, **options)
     schedule.step(1, gradients)

@@ -53,9 +53,10 @@ class NeighborVotes(Rule):
     what is hard to learn is of use until then.
 
     s is the share of an example's neighbours, of all classes, that the most frequent
-    other class has; neighbours are the 200 nearest, or a third of a class of fewer than
-    600. It is large where the model sees in the example another class than its label:
-    there poisons lie that work, those that are company to each other, too. q are normal
+    other class has, averaged with the mean share of its k nearest of the same class;
+    neighbours are the 200 nearest, or a third of a class of fewer than 600. It is large
+    where the model sees in the example another class than its label: there poisons lie
+    that work, and near to each other, where what is merely hard lies alone. q are normal
     scores: rank r (from 1) among the n of a class becomes the (r - 1/2) / n quantile of
     the standard normal distribution. They count in full where half of the neighbours
     are of one other class, and little where hardly any are: classes that lie apart
@@ -72,7 +73,7 @@ class NeighborVotes(Rule):
 
     Parameters
     ----------
-    cutoff : float, default=1.9
+    cutoff : float, default=1.85
         Mean score above which an example is dropped; lower drops more.
     max_class_size : int or None, default=20_000
         In larger classes neighbours are looked for among a part of the class only,
@@ -128,7 +129,7 @@ class NeighborVotes(Rule):
     }
 
     def __init__(
-        self, cutoff: float = 1.9, *, max_class_size: int | None = MAX_CLASS_SIZE
+        self, cutoff: float = 1.85, *, max_class_size: int | None = MAX_CLASS_SIZE
     ) -> None:
         self.cutoff = cutoff
         self.max_class_size = max_class_size
@@ -152,20 +153,26 @@ class NeighborVotes(Rule):
         _, own_codes = np.unique(codes[is_judged], return_inverse=True)
         if isinstance(gradients, OuterProductGradients):
             inputs = empty_ones_as_zeros(gradients.inputs)
-            unlike = share_of_another_class(inputs, codes, is_judged, memory.seed)
-            weight = np.sqrt(2 * unlike)
         else:
-            inputs, weight = gradients, 1.0
-            unlike = log_lengths(gradients[is_judged])
-        z = geometry(
+            inputs = gradients
+        distances, neighbors = nearest_neighbors(
             inputs[is_judged],
             own_codes,
+            N_NEIGHBORS,
             max_class_size=self.max_class_size,
             seed=memory.seed,
             verbose=memory.verbose,
         )
+        k = (np.bincount(own_codes) // SHARE).clip(2, N_NEIGHBORS)[own_codes]
+        if isinstance(gradients, OuterProductGradients):
+            alone = share_of_another_class(inputs, codes, is_judged, memory.seed)
+            unlike = with_neighbors(alone, neighbors, k)
+            weight = np.sqrt(2 * unlike)
+        else:
+            unlike, weight = log_lengths(gradients[is_judged]), 1.0
         votes = weight * normal_scores(unlike, own_codes).clip(0)
-        score[is_judged] = votes + z.clip(0, LARGEST_Z) / OF_GEOMETRY
+        z = geometry(distances, own_codes, k).clip(0, LARGEST_Z)
+        score[is_judged] = votes + z / OF_GEOMETRY
         return score
 
 
@@ -196,10 +203,16 @@ def share_of_another_class(
     return (neighbor_votes(points, codes, k, voters)[1] / k.clip(1))[is_judged]
 
 
-def geometry(inputs: np.ndarray, codes: np.ndarray, **how: Any) -> np.ndarray:
+def with_neighbors(
+    shares: np.ndarray, neighbors: np.ndarray, k: np.ndarray
+) -> np.ndarray:
+    """Mean (n,) of each share and the mean share of its k nearest in the class."""
+    is_near = np.arange(neighbors.shape[1]) < k[:, None]
+    return (shares + np.where(is_near, shares[neighbors], 0).sum(axis=1) / k) / 2
+
+
+def geometry(distances: np.ndarray, codes: np.ndarray, k: np.ndarray) -> np.ndarray:
     """Give z (n,) of the rule: large far from the class, or in a tight group."""
-    distances, _ = nearest_neighbors(inputs, codes, N_NEIGHBORS, **how)
-    k = (np.bincount(codes) // SHARE).clip(2, N_NEIGHBORS)[codes]
     distances = distances.clip(SAME_DIRECTION)
     last = distances[np.arange(len(k)), k - 1]
     apart = (np.arange(N_NEIGHBORS) < k[:, None]) & (distances > SAME_DIRECTION)
