@@ -9,12 +9,9 @@ from sklearn.base import clone
 from .activation_clustering import ActivationClustering
 from .base import Judgement, Memory, Rule
 from .deep_knn import DeepKNN
-from .high_loss import HighLoss
 from .isolated_medoids import IsolatedMedoids, flag_isolated, isolation_score
-from .low_confidence import LowConfidence
 from .neighbor_votes import NeighborVotes
-from .random_drop import RandomDrop
-from .spectral_signatures import SpectralSignatures
+from .share import HighLoss, LowConfidence, RandomDrop, SpectralSignatures
 
 __all__ = [
     "ActivationClustering",
