@@ -60,16 +60,16 @@ class ActivationClustering(Rule):
     np.int64(126)
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("inputs",)
-    flags: ClassVar[str] = (
+    needs = ("inputs",)
+    flags = (
         "the smaller of two clusters of a class where its share is below "
         "`size_threshold`"
     )
-    score_is: ClassVar[str] = (
+    score_is = (
         "the share of the class that is in the other cluster, higher near the centre "
         "of its own"
     )
-    to_drop_less: ClassVar[str] = "Lower size_threshold"
+    to_drop_less = "Lower size_threshold"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "nb_dims": [Interval(Integral, 1, None, closed="left")],

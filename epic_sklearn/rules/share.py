@@ -30,7 +30,7 @@ def highest_in_each_class(
 class DropsShare(Rule):
     """Base of the rivals that drop a share of each class, by a score alone."""
 
-    to_drop_less: ClassVar[str] = "Lower drop_fraction"
+    to_drop_less = "Lower drop_fraction"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "drop_fraction": [Interval(Real, 0, 1, closed="both")]
     }
@@ -81,11 +81,9 @@ class HighLoss(DropsShare):
     array([  0,  83, 106])
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("errors",)
-    flags: ClassVar[str] = (
-        "the highest losses of each class, a share of `drop_fraction`"
-    )
-    score_is: ClassVar[str] = "the cross-entropy loss, in nats, at most 36.7"
+    needs = ("errors",)
+    flags = "the highest losses of each class, a share of `drop_fraction`"
+    score_is = "the cross-entropy loss, in nats, at most 36.7"
 
     def _score(self, gradients: Any, codes: np.ndarray, memory: Memory) -> np.ndarray:
         # The lowest error is that of the label: its probability minus 1, which rounding
@@ -125,11 +123,9 @@ class LowConfidence(DropsShare):
     array([ 20,  77, 106])
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("errors",)
-    flags: ClassVar[str] = (
-        "the least confident of each class, a share of `drop_fraction`"
-    )
-    score_is: ClassVar[str] = "1 - the highest probability of any class"
+    needs = ("errors",)
+    flags = "the least confident of each class, a share of `drop_fraction`"
+    score_is = "1 - the highest probability of any class"
 
     def _score(self, gradients: Any, codes: np.ndarray, memory: Memory) -> np.ndarray:
         rows = np.arange(len(gradients))
@@ -167,10 +163,8 @@ class RandomDrop(DropsShare):
     array([ 26,  77, 122])
     """
 
-    flags: ClassVar[str] = (
-        "examples drawn at random, of each class a share of `drop_fraction`"
-    )
-    score_is: ClassVar[str] = "a random number in [0, 1)"
+    flags = "examples drawn at random, of each class a share of `drop_fraction`"
+    score_is = "a random number in [0, 1)"
 
     def _score(self, gradients: Any, codes: np.ndarray, memory: Memory) -> np.ndarray:
         return np.random.default_rng(memory.seed).random(len(codes))
@@ -211,13 +205,13 @@ class SpectralSignatures(Rule):
     array([  0,  57, 106])
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("inputs",)
-    flags: ClassVar[str] = (
+    needs = ("inputs",)
+    flags = (
         "examples that stand out along their class's main direction, a share of 1.5 "
         "times `eps`"
     )
-    score_is: ClassVar[str] = "the squared projection, in squared units of the inputs"
-    to_drop_less: ClassVar[str] = "Lower eps"
+    score_is = "the squared projection, in squared units of the inputs"
+    to_drop_less = "Lower eps"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "eps": [Interval(Real, 0, 2 / 3, closed="both")]
