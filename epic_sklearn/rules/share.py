@@ -101,17 +101,11 @@ class LowConfidence(DropsShare):
     Parameters
     ----------
     drop_fraction : float, default=0.1
-        Share of each class to drop, in [0, 1]; rounded down. Of equal scores those of
-        lower row numbers go first.
+        See :class:`HighLoss`.
 
     See Also
     --------
     HighLoss : Looks at the probability of the label.
-
-    References
-    ----------
-    Yang, Liu, Mirzasoleiman: Not All Poisons are Created Equal: Robust Training
-    against Data Poisoning, ICML 2022.
 
     Examples
     --------
@@ -145,8 +139,7 @@ class RandomDrop(DropsShare):
     Parameters
     ----------
     drop_fraction : float, default=0.1
-        Share of each class to drop, in [0, 1]; rounded down. The `random_state`
-        of filter or training decides which.
+        See :class:`HighLoss`. The `random_state` of filter or training decides which.
 
     See Also
     --------
