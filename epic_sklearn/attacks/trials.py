@@ -60,22 +60,22 @@ class AttackReport:
         ``"low"`` and ``"high"`` of Wilson's 95% interval, the means of the outcomes
         and the sum of their ``"seconds"``.
         """
-        return [self._record(name) for name in self.outcomes]
-
-    def _record(self, name: str) -> dict[str, Any]:
-        rows = self.outcomes[name]
-        n_success = sum(row["attack_success"] for row in rows)
-        low, high = wilson_interval(n_success, len(rows))
-        return {
-            "name": name,
-            "n_trials": len(rows),
-            "n_success": n_success,
-            "attack_success": n_success / len(rows),
-            "low": low,
-            "high": high,
-            **{key: float(np.mean([row[key] for row in rows])) for key in SHARES},
-            "seconds": sum(row["seconds"] for row in rows),
-        }
+        records = []
+        for name, rows in self.outcomes.items():
+            n_success = sum(row["attack_success"] for row in rows)
+            low, high = wilson_interval(n_success, len(rows))
+            record = {
+                "name": name,
+                "n_trials": len(rows),
+                "n_success": n_success,
+                "attack_success": n_success / len(rows),
+                "low": low,
+                "high": high,
+                **{key: float(np.mean([row[key] for row in rows])) for key in SHARES},
+                "seconds": sum(row["seconds"] for row in rows),
+            }
+            records.append(record)
+        return records
 
     def to_frame(self) -> Any:
         """Give the table as a pandas DataFrame, with the names as its index."""
