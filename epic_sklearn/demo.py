@@ -17,6 +17,13 @@ from .training import EPICClassifier, TorchClassifier
 N_TARGETS = 12
 # Early enough that gradients have not all shrunk to nothing.
 EPOCHS_DRAWN = 2
+TABLE = """\
+                           undefended      EPIC
+attack success rate     {attack_success_undefended:>13.1%}{attack_success_epic:>10.1%}
+clean accuracy          {accuracy_undefended:>13.1%}{accuracy_epic:>10.1%}
+poisons left            {all:>13}{left:>10}
+clean examples lost              0.0%{clean_dropped_fraction:>10.1%}
+training, seconds       {seconds_undefended:>13.1f}{seconds_epic:>10.1f}"""
 
 
 def run_demo(
@@ -72,15 +79,6 @@ def run_demo(
 def as_table(results: dict[str, float]) -> str:
     """Lay the results of :func:`run_demo` out for reading.
 
-    Parameters
-    ----------
-    results : dict
-        From :func:`run_demo`.
-
-    Returns
-    -------
-    str
-
     Examples
     --------
     >>> from epic_sklearn.demo import as_table
@@ -96,25 +94,9 @@ def as_table(results: dict[str, float]) -> str:
     clean examples lost              0.0%     10.0%
     training, seconds                 1.0       1.5
     """
-    crafted = results["poisons_crafted"]
-    left = (f"{crafted} of {crafted}", f"{results['poisons_left']} of {crafted}")
-    lost = ("0.0%", f"{results['clean_dropped_fraction']:.1%}")
-
-    def pair(key: str, form: str) -> tuple[str, str]:
-        return (
-            format(results[f"{key}_undefended"], form),
-            format(results[f"{key}_epic"], form),
-        )
-
-    rows = {
-        "": ("undefended", "EPIC"),
-        "attack success rate": pair("attack_success", ".1%"),
-        "clean accuracy": pair("accuracy", ".1%"),
-        "poisons left": left,
-        "clean examples lost": lost,
-        "training, seconds": pair("seconds", ".1f"),
-    }
-    return "\n".join(f"{name:<24}{a:>13}{b:>10}" for name, (a, b) in rows.items())
+    crafted, left = results["poisons_crafted"], results["poisons_left"]
+    counts = {"all": f"{crafted} of {crafted}", "left": f"{left} of {crafted}"}
+    return TABLE.format(**results, **counts)
 
 
 def _save_figure(

@@ -110,22 +110,30 @@ def test_table_has_wilsons_intervals_and_can_be_drawn(copies):
     assert display.intervals.shape == (5, 2)
 
 
+def skorch_net(**options):
+    return NeuralNetClassifier(
+        perceptron,
+        criterion=nn.CrossEntropyLoss,
+        max_epochs=3,
+        lr=0.5,
+        train_split=None,
+        verbose=0,
+        **options,
+    )
+
+
+CALLBACKS = [("epic", EPICCallback(RandomDrop(0.2), warmup=1, every=1))]
+
+
 def test_same_seed_same_table_and_global_state_untouched():
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
     tables = [
         attack_report(
-            NeuralNetClassifier(
-                perceptron,
-                criterion=nn.CrossEntropyLoss,
-                max_epochs=3,
-                lr=0.5,
-                train_split=None,
-                verbose=0,
-                callbacks=[("epic", EPICCallback(RandomDrop(0.2), warmup=1, every=1))],
-            ),
+            skorch_net(),
             DIGITS,
             OF_DIGITS,
             FeatureCollision(3, eps=0.5, n_steps=5),
+            defences={"callback": skorch_net(callbacks=CALLBACKS)},
             n_targets=1,
             random_state=7,
         )
@@ -134,8 +142,7 @@ def test_same_seed_same_table_and_global_state_untouched():
     assert torch.equal(before[0], torch.random.get_rng_state())
     np.testing.assert_array_equal(before[1], np.random.get_state()[1])
     assert str(tables[0]) == str(tables[1])
-    assert tables[0].records[1]["name"] == "NeuralNetClassifier"
-    assert not tables[0].keep["NeuralNetClassifier"].all()  # the callback's
+    assert not tables[0].keep["callback"].all()
 
 
 def test_trained_module_gets_a_new_last_layer_on_frozen_features():
@@ -147,7 +154,7 @@ def test_trained_module_gets_a_new_last_layer_on_frozen_features():
         DIGITS,
         OF_DIGITS,
         BullseyePolytope(10, eps=0.5, n_steps=50),
-        defences=iter([EPICFilter(rule=NeighborVotes())]),
+        defences={"EPICFilter": EPICFilter(rule=NeighborVotes())},
         n_targets=1,
         random_state=0,
     )
@@ -159,16 +166,16 @@ def test_trained_module_gets_a_new_last_layer_on_frozen_features():
 
 
 @pytest.mark.parametrize("attack", [FeatureCollision, GradientMatching])
-def test_model_that_drops_while_it_trains_is_a_defence_beside_itself_without(attack):
-    model = EPICClassifier(
-        perceptron, rule=RandomDrop(0.3), warmup=1, every=1, max_epochs=3
-    )
+def test_net_that_drops_while_it_trains_is_a_defence(attack):
+    net = {"module": perceptron, "max_epochs": 3}
+    epic = EPICClassifier(rule=RandomDrop(0.3), warmup=1, every=1, **net)
     report = attack_report(
-        *(model, DIGITS, OF_DIGITS, attack(5, eps=0.5, n_steps=3)),
+        *(TorchClassifier(**net), DIGITS, OF_DIGITS, attack(5, eps=0.5, n_steps=3)),
+        defences={"EPIC": epic},
         n_targets=1,
         random_state=0,
     )
-    assert list(report.outcomes)[:2] == ["undefended", "EPICClassifier"]
+    assert list(report.outcomes)[:2] == ["undefended", "EPIC"]
     assert report.keep["undefended"].all()
     assert report.records[1]["clean_lost"] > 0.2
 
@@ -182,11 +189,13 @@ def test_model_that_drops_while_it_trains_is_a_defence_beside_itself_without(att
     ],
     ids=["step", "last step", "net"],
 )
-def test_pipeline_that_drops_is_a_defence_beside_itself_without(steps):
+def test_pipeline_that_drops_is_a_defence(steps):
     report = attack_report(
-        make_pipeline(*steps), X, y, LookAlikes(3), n_targets=1, random_state=0
+        *(LINEAR, X, y, LookAlikes(3)),
+        defences={"pipeline": make_pipeline(*steps)},
+        n_targets=1,
+        random_state=0,
     )
-    assert list(report.outcomes)[:2] == ["undefended", "Pipeline"]
     assert report.keep["undefended"].all()
     assert report.records[0]["clean_lost"] == 0 < report.records[1]["clean_lost"]
 
@@ -256,14 +265,23 @@ REFUSED = {
     "no model": ({"model": 3}, "give a classifier, a Pipeline"),
     "search inside": (
         {"model": GridSearchCV(FilteredClassifier(filter=EPICFilter()), {})},
-        "GridSearchCV holds EPICFilter, which drops rows",
+        "model is or holds EPICFilter, which drops rows",
+    ),
+    "a net that drops": ({"model": EPICClassifier()}, "is or holds EPICClassifier"),
+    "a step that drops": (
+        {"model": make_pipeline(EPICFilter(), LogisticRegression())},
+        "is or holds EPICFilter",
+    ),
+    "a callback that drops": (
+        {"model": make_pipeline(StandardScaler(), skorch_net(callbacks=CALLBACKS))},
+        "is or holds EPICCallback",
     ),
     "two nets": (
         {"model": nn.Linear(30, 2), "feature_extractor": nn.Identity()},
         "give one of them",
     ),
-    "a rule": ({"defences": [IsolatedMedoids()]}, r"EPICFilter\(rule=...\)"),
-    "one name": ({"defences": [EPICFilter(), EPICFilter()]}, "same name"),
+    "a rule": ({"defences": {"EPIC": IsolatedMedoids()}}, r"EPICFilter\(rule=...\)"),
+    "a list": ({"defences": [EPICFilter()]}, "give a dict"),
     "no test part": ({"test": X}, r"give \(X_test, y_test\)"),
     "too few targets": ({"n_targets": 5000}, "Ask for fewer"),
     "class too small": ({"attack": LookAlikes(400)}, "n_poisons=400"),
@@ -276,7 +294,7 @@ REFUSED = {
         "LabelFlip looks for the target's neighbours",
     ),
     "a taken name": ({"defences": {"undefended": EPICFilter()}}, "the same name"),
-    "a filter alone": ({"defences": EPICFilter()}, "give a list or dict"),
+    "a filter alone": ({"defences": EPICFilter()}, "give a dict"),
     "a regressor": ({"model": LinearRegression()}, "give a classifier"),
     "sparse look-alikes": (
         {"X": csr_array(X), "attack": LookAlikes(5)},

@@ -126,7 +126,7 @@ def test_insert_refuses_another_training_set(poisons, images):
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
-def test_integers_that_cannot_hold_the_poisons_refuse_or_clip_them(kind):
+def test_integers_that_cannot_hold_the_poisons_refuse_them(kind):
     X = kind(np.full((3, 2), 250, dtype=np.uint8))
     target = np.zeros(2)
     poisons = Poisons(
@@ -134,11 +134,6 @@ def test_integers_that_cannot_hold_the_poisons_refuse_or_clip_them(kind):
     )
     with pytest.raises(ValueError, match=r"from -20 to 280.*uint8 holds 0 to"):
         poisons.insert_into(X)
-    assert poisons.insert_into(X, clip=True).tolist() == [
-        [250, 250],
-        [0, 255],
-        [250, 250],
-    ]
     rounded = poisons.insert_into(kind(np.zeros((3, 2), dtype=np.int16)))
     assert rounded[1].tolist() == [-20, 280]
 

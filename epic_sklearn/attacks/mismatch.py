@@ -57,16 +57,8 @@ class Mismatch:
     parameters that are trained: flat, and in double, since the squares of a converged
     model's gradients underflow float32.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The model that the attack sees.
-    column : int
-        Its column for the adversarial label.
-    targets : ndarray of shape (n_targets, ...)
-        Examples whose gradient is imitated.
-    batch_size : int, default=256
-        The most examples to hold the graph of at once.
+    They are taken through `module`, whose output for the adversarial label is `column`,
+    with the graph of at most `batch_size` examples at once.
     """
 
     def __init__(

@@ -20,9 +20,7 @@ def _copy(values: Any) -> Any:
     return values.detach().clone() if torch.is_tensor(values) else np.array(values)
 
 
-def _put(
-    X: ArrayOrTensor, where: Any, values: npt.NDArray[Any], clip: bool = False
-) -> ArrayOrTensor:
+def _put(X: ArrayOrTensor, where: Any, values: npt.NDArray[Any]) -> ArrayOrTensor:
     """Copy `X` with numbers put in place, which its dtype must be able to hold."""
     is_tensor, copy = torch.is_tensor(X), _copy(X)
     library: Any = torch if is_tensor else np
@@ -34,13 +32,11 @@ def _put(
     values = values.astype(np.float64)
     if not is_float:
         values = np.rint(values)
-    if clip:
-        values = values.clip(limits.min, limits.max)
     if values.min() < limits.min or values.max() > limits.max:
         raise ValueError(
             f"the values to put in reach from {values.min():g} to {values.max():g}, "
             f"and {copy.dtype} holds {limits.min:g} to {limits.max:g}; give X as "
-            "float, make them with its range as clip, or insert_into clip=True."
+            "float, or make them with its range as clip."
         )
     copy[where] = torch.from_numpy(values).to(copy) if is_tensor else values
     return copy
@@ -216,7 +212,7 @@ class Poisons:
                 "that they were made for."
             )
 
-    def insert_into(self, X: ArrayOrTensor, *, clip: bool = False) -> ArrayOrTensor:
+    def insert_into(self, X: ArrayOrTensor) -> ArrayOrTensor:
         """Copy a training set and replace the base examples by the poisons.
 
         Parameters
@@ -225,9 +221,6 @@ class Poisons:
             The training set that the poisons were made for. Where it holds
             integers, the poisons are rounded to the nearest, by which they may pass
             `eps` by a half.
-        clip : bool, default=False
-            Whether values that the dtype of `X` cannot hold, such as -3 in uint8,
-            become the nearest that it can. False refuses them.
 
         Returns
         -------
@@ -249,7 +242,7 @@ class Poisons:
         self._check_rows("X", len(X))
         if hasattr(X, "iloc"):
             return _put_in_frame(X, self.indices, self.examples)
-        return _put(X, self.indices, self.examples, clip)
+        return _put(X, self.indices, self.examples)
 
     def relabel(self, y: ArrayOrTensor) -> ArrayOrTensor:
         """Copy the training labels and give the poisons theirs.

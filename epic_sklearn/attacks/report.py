@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
 
@@ -30,7 +30,7 @@ from ..validation import check_labels, label_array, refuse_other_order, to_numpy
 from .base import PerturbingAttack, check_examples
 from .data_alone import LabelFlip, LookAlikes
 from .features import FeatureAttack, features_of
-from .trials import AttackReport, AttackTrials, arms_of, fit_copy, without_defence
+from .trials import AttackReport, AttackTrials, arms_of, fit_copy
 
 # Values of a text's or table's encoded rows that are held at a time.
 MOST_VALUES = 2**28
@@ -52,7 +52,7 @@ def attack_report(
     y: Any,
     attack: Any,
     *,
-    defences: Mapping[str, Any] | Iterable[Any] | None = None,
+    defences: Mapping[str, Any] | None = None,
     test: tuple[Any, Any] | None = None,
     feature_extractor: nn.Module | None = None,
     n_targets: int = 10,
@@ -71,11 +71,9 @@ def attack_report(
     ----------
     model : classifier or torch.nn.Module
         What is trained: any scikit-learn classifier or Pipeline, a TorchClassifier
-        or a skorch net; clones are fitted. One that drops rows itself, such as an
-        EPICClassifier or a pipeline with an EPICFilter, is a defence, beside itself
-        without it. Of a torch module,
-        trained, the last layer is replaced: logistic regression is trained on its
-        input, and that is what attack and defences see.
+        or a skorch net; clones are fitted. Of a torch module, trained, the last layer
+        is replaced: logistic regression is trained on its input, and that is what
+        attack and defences see.
     X, y : array-like, sparse matrix or dataframe of shape (n, ...), (n,)
         Examples and labels, as `model` takes them, or `feature_extractor`.
     attack : attack
@@ -84,9 +82,9 @@ def attack_report(
         a torch model or `feature_extractor`;
         :class:`~epic_sklearn.attacks.LookAlikes` and
         :class:`~epic_sklearn.attacks.LabelFlip` need neither.
-    defences : dict or list, default=None
-        Filters, which are put before `model`, and whole classifiers, by name. In a
-        list by class, or by all that they were given where a class is there twice.
+    defences : dict, default=None
+        Filters, which are put before `model`, and whole classifiers, such as an
+        EPICClassifier, by name.
     test : tuple of (X_test, y_test), default=None
         Clean rows to draw targets from and to measure accuracy on. None splits off
         a quarter.
@@ -108,7 +106,8 @@ def attack_report(
     Raises
     ------
     TypeError
-        If `model` cannot be trained, or `attack` cannot attack it.
+        If `model` cannot be trained or drops rows itself, or `attack` cannot attack
+        it.
     ValueError
         If the data cannot be used, or fewer than `n_targets` rows can be targets.
 
@@ -127,8 +126,6 @@ def attack_report(
     """
     seed = resolve_seed(random_state)
     model, extractor = _victim(model, attack, feature_extractor)
-    if isinstance(defences, Iterator):  # read twice
-        defences = list(defences)
     arms_of(model, defences)  # refuses what is no defence
     X, y, X_test, y_test = _split(X, y, test, seed)
     if isinstance(attack, PerturbingAttack):
@@ -144,7 +141,7 @@ def attack_report(
         return X if extractor is None else features_of(extractor, X)
 
     seen, seen_test = see(X), see(X_test)
-    fitted = fit_copy(without_defence(model), seen, y, seed)
+    fitted = fit_copy(model, seen, y, seed)
     rows, wanted = _choose_targets(
         fitted, seen_test, y_test, y, attack, n_targets, seed
     )
@@ -195,7 +192,7 @@ def _victim(
             f"model is {model!r}; give a classifier, a Pipeline that ends in one, or a "
             "trained torch.nn.Module."
         )
-    is_torch = isinstance(without_defence(model), TorchClassifier | NeuralNet)
+    is_torch = isinstance(model, TorchClassifier | NeuralNet)
     on_features = isinstance(attack, FeatureAttack)
     if on_features and extractor is None and not is_torch:
         raise TypeError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,12 +19,13 @@ from ..base import BaseDetector, take_rows
 from ..filtered_classifier import FilteredClassifier
 from ..frames import as_frame
 from ..metrics import clean_retention, equal_labels, poison_recall, wilson_interval
-from ..training import EPICCallback, EPICClassifier, TorchClassifier
+from ..training import EPICCallback, EPICClassifier
 from .poisons import Poisons
 
 UNDEFENDED, ORACLE = "undefended", "poisons alone dropped"
 AT_RANDOM = "as many as {}, at random"
 SHARES = ("clean_accuracy", "poisons_left", "clean_lost")
+DROPS = (BaseDetector, FilteredClassifier, EPICClassifier, EPICCallback)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,22 +60,22 @@ class AttackReport:
         ``"low"`` and ``"high"`` of Wilson's 95% interval, the means of the outcomes
         and the sum of their ``"seconds"``.
         """
-        return [self._record(name) for name in self.outcomes]
-
-    def _record(self, name: str) -> dict[str, Any]:
-        rows = self.outcomes[name]
-        n_success = sum(row["attack_success"] for row in rows)
-        low, high = wilson_interval(n_success, len(rows))
-        return {
-            "name": name,
-            "n_trials": len(rows),
-            "n_success": n_success,
-            "attack_success": n_success / len(rows),
-            "low": low,
-            "high": high,
-            **{key: float(np.mean([row[key] for row in rows])) for key in SHARES},
-            "seconds": sum(row["seconds"] for row in rows),
-        }
+        records = []
+        for name, rows in self.outcomes.items():
+            n_success = sum(row["attack_success"] for row in rows)
+            low, high = wilson_interval(n_success, len(rows))
+            record = {
+                "name": name,
+                "n_trials": len(rows),
+                "n_success": n_success,
+                "attack_success": n_success / len(rows),
+                "low": low,
+                "high": high,
+                **{key: float(np.mean([row[key] for row in rows])) for key in SHARES},
+                "seconds": sum(row["seconds"] for row in rows),
+            }
+            records.append(record)
+        return records
 
     def to_frame(self) -> Any:
         """Give the table as a pandas DataFrame, with the names as its index."""
@@ -119,78 +120,38 @@ def fit_copy(estimator: Any, X: Any, y: np.ndarray, seed: int) -> Any:
     return estimator.fit(X, y)
 
 
-def without_defence(model: Any) -> Any:
-    """Give a model without the dropping that it does itself.
-
-    Raises
-    ------
-    TypeError
-        If what drops rows is where it cannot be taken out, in a search for example.
-    """
-    if isinstance(model, FilteredClassifier):
-        return without_defence(model._classifier())
-    if isinstance(model, EPICClassifier):
-        params = model.get_params(deep=False)
-        names = TorchClassifier().get_params(deep=False)
-        return TorchClassifier(**{name: params[name] for name in names})
-    if isinstance(model, Pipeline):
-        steps = {name: _step_without(step) for name, step in model.steps}
-        changed = {k: step for k, step in steps.items() if step is not model[k]}
-        return clone(model).set_params(**changed) if changed else model
-    callbacks = _callbacks_of(model)
-    if any(isinstance(each, EPICCallback) for each in callbacks):
-        pairs = zip(model.callbacks, callbacks, strict=True)
-        others = [entry for entry, each in pairs if not isinstance(each, EPICCallback)]
-        return clone(model).set_params(callbacks=others)
-    parts = model.get_params().values() if hasattr(model, "get_params") else ()
-    drops = BaseDetector | FilteredClassifier | EPICClassifier
-    for part in parts:
-        if isinstance(part, drops):
-            raise TypeError(
-                f"{type(model).__name__} holds {type(part).__name__}, which "
-                "drops rows: there would be no undefended model to compare with. Give "
-                "the model without it, and the whole as one of the defences."
-            )
-    return model
-
-
-def _step_without(step: Any) -> Any:
-    """Give a step of a pipeline without the dropping that it does."""
-    return "passthrough" if isinstance(step, BaseDetector) else without_defence(step)
-
-
 def arms_of(model: Any, defences: Any) -> dict[str, Any]:
     """Name the estimators to fit: the one without a defence, and those with one."""
-    if isinstance(defences, str) or hasattr(defences, "fit"):
-        raise TypeError(f"defences is {defences!r}; give a list or dict of filters.")
-    if isinstance(defences, Mapping):
-        named = [(str(name), given) for name, given in defences.items()]
-    else:
-        defences = list(defences or ())
-        kinds = [type(given).__name__ for given in defences]
-        named = [
-            (kind if kinds.count(kind) == 1 else " ".join(str(given).split()), given)
-            for kind, given in zip(kinds, defences, strict=True)
-        ]
-    arms = {UNDEFENDED: without_defence(model)}
-    if arms[UNDEFENDED] is not model:
-        arms[type(model).__name__] = model
-    names = [*arms, *(name for name, _ in named)]
-    taken = [ORACLE, *names, *map(AT_RANDOM.format, names)]
-    if len(set(taken)) < len(taken):
-        raise ValueError(
-            f"two rows of the report would have the same name, of {taken}; give a dict "
-            "with other names of defences."
+    has_parts = hasattr(model, "get_params")
+    parts = [model, *(model.get_params().values() if has_parts else ())]
+    parts += [callback for part in parts for callback in _callbacks_of(part)]
+    for part in parts:
+        if isinstance(part, DROPS):
+            raise TypeError(
+                f"model is or holds {type(part).__name__}, which drops rows: there "
+                "would be no undefended model to compare with. Give the model without "
+                "it, and the whole as one of the defences."
+            )
+    if not isinstance(defences, Mapping | None):
+        raise TypeError(
+            f"defences is {defences!r}; give a dict of filters and classifiers by name."
         )
-    for name, given in named:
+    defences = defences or {}
+    taken = {UNDEFENDED, ORACLE, *map(AT_RANDOM.format, defences)} & set(defences)
+    if taken:
+        raise ValueError(
+            f"two rows of the report would have the same name, {taken}; give these "
+            "defences other names."
+        )
+    arms = {UNDEFENDED: model}
+    for name, given in defences.items():
         if hasattr(given, "judge") or not hasattr(given, "fit"):
             raise TypeError(
                 f"the defence {name!r} is {given!r}; give a filter, such as "
                 "EPICFilter(rule=...), or a classifier that defends itself."
             )
         predicts = hasattr(given, "predict") and not hasattr(given, "fit_predict")
-        arm = given if predicts else FilteredClassifier(arms[UNDEFENDED], given)
-        arms[name] = arm
+        arms[str(name)] = given if predicts else FilteredClassifier(model, given)
     return arms
 
 
@@ -256,7 +217,7 @@ class AttackTrials:
     def report(
         self,
         model: Any,
-        defences: Mapping[str, Any] | Iterable[Any] | None = None,
+        defences: Mapping[str, Any] | None = None,
         *,
         controls: bool = True,
         random_state: RandomState = None,

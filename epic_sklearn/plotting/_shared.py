@@ -31,11 +31,17 @@ LONGEST_LABEL = 28
 WITH_LEGEND = 8.4  # inches: room for a legend beside the axes
 
 
-def schedule_of(estimator: Any) -> DropSchedule:
-    """Give the schedule by which a fitted estimator, callback or sampler dropped."""
+def schedule_of(estimator: Any, **given: Any) -> DropSchedule:
+    """Give the schedule by which a fitted estimator, callback or sampler dropped.
+
+    Of what else is given, pandas objects in another order than its rows are refused.
+    """
     if isinstance(estimator, DropSchedule):
-        return estimator
-    if not isinstance(estimator, Reviewable):
+        schedule = estimator
+    elif isinstance(estimator, Reviewable):
+        estimator._check_judged()
+        schedule = estimator._schedule
+    else:
         raise TypeError(
             f"{estimator!r} is nothing that runs EPIC's rounds; give a fitted "
             "EPICClassifier, EPICFilter, EPICResampler, FilteredClassifier with one of "
@@ -43,14 +49,9 @@ def schedule_of(estimator: Any) -> DropSchedule:
             "step that does, such as pipeline[-1], of a search (with refit=True) its "
             "best_estimator_. Or use from_predictions."
         )
-    estimator._check_judged()
-    return estimator._schedule
-
-
-def refuse_moved(schedule: DropSchedule, **given: Any) -> None:
-    """Refuse pandas objects whose index says that they are in another order."""
     if schedule.index is not None:
         refuse_other_order(fitted=schedule.index.to_series(), **given)
+    return schedule
 
 
 def make_groups(

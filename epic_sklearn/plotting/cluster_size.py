@@ -15,7 +15,6 @@ from ._shared import (
     legend_outside,
     make_groups,
     names_with_sizes,
-    refuse_moved,
     schedule_of,
     show_percent,
 )
@@ -89,8 +88,7 @@ class ClusterSizeDisplay:
         **how : poison_indices, y, ax
             See :meth:`DropHistoryDisplay.from_predictions`.
         """
-        schedule = schedule_of(estimator)
-        refuse_moved(schedule, **how)
+        schedule = schedule_of(estimator, **how)
         if "cluster_size" not in schedule.details:
             raise ValueError(
                 "The rule of this detector makes no clusters, so there are no sizes to "

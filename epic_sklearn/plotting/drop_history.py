@@ -16,7 +16,6 @@ from ._shared import (
     legend_outside,
     make_groups,
     names_with_sizes,
-    refuse_moved,
     schedule_of,
     series_style,
     show_percent,
@@ -110,8 +109,7 @@ EPICFilter, EPICResampler or FilteredClassifier
         ValueError
             If lengths or row numbers don't fit.
         """
-        schedule = schedule_of(estimator)
-        refuse_moved(schedule, **how)
+        schedule = schedule_of(estimator, **how)
         clock = "round" if schedule.clock == "round" else "epochs trained"
         rounds = [record.epoch for record in schedule.rounds]
         given = schedule.dropped_at_epoch, rounds

@@ -222,24 +222,26 @@ class GradientSpaceDisplay:
         refuse_other_order(gradients=gradients, y=y, keep=keep)
         labels = column_or_1d(y)
         n = len(labels)
-        everything = check_gradients(gradients, n)
-        kept = check_column(keep, "keep", n, "b", "bool")
-        drawn = _rows_of_classes(labels, classes)
+        rows = _rows_of_classes(labels, classes)
+        labels, drawn = labels[rows], check_gradients(gradients, n)[rows]
+        kept = check_column(keep, "keep", n, "b", "bool")[rows]
         given = {"medoid_indices": medoid_indices, "poison_indices": poison_indices}
         is_medoid, is_poison = (
-            None if rows is None else as_mask(rows, n, name)[drawn]
-            for name, rows in given.items()
+            None if marked is None else as_mask(marked, n, name)[rows]
+            for name, marked in given.items()
         )
-        labels, at, of_targets = labels[drawn], None, None
+        planes = {
+            label: GradientPlane(drawn[np.flatnonzero(labels == label)], metric)
+            for label in np.unique(labels)
+        }
+        ratios = np.array([each.explained_variance_ratio for each in planes.values()])
+        display = cls(_project(planes, drawn, labels), labels, kept, ratios)
+        display.is_medoid, display.is_poison = is_medoid, is_poison
         if target is not None:
             n_targets = len(target)  # type: ignore[arg-type]
-            of_targets = _each_target(target_label, n_targets, labels)
             at = check_gradients(target, n_targets)
-        how = labels, at, of_targets, metric
-        points, ratios, targets = _project(everything[drawn], *how)
-        marks = {"is_medoid": is_medoid, "is_poison": is_poison, "targets": targets}
-        display = cls(points, labels, kept[drawn], ratios, **marks)
-        display.target_labels = of_targets
+            display.target_labels = _each_target(target_label, n_targets, labels)
+            display.targets = _project(planes, at, display.target_labels)
         return display.plot(ax=ax)
 
     def plot(self, ax: Any = None) -> GradientSpaceDisplay:
@@ -376,21 +378,11 @@ def _each_target(label: Any, n_targets: int, drawn: np.ndarray) -> np.ndarray:
 
 
 def _project(
-    gradients: Gradients,
-    y: np.ndarray,
-    target: Gradients | None,
-    target_labels: np.ndarray | None,
-    metric: str,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Points (m, 2), explained variance of each plane, targets (k, 2)."""
-    points, ratios = np.empty((len(gradients), 2)), []
-    targets = None if target is None else np.empty((len(target), 2))
-    for label in np.unique(y):
-        rows = np.flatnonzero(y == label)
-        plane = GradientPlane(gradients[rows], metric)
+    planes: dict[Any, GradientPlane], gradients: Gradients, labels: np.ndarray
+) -> np.ndarray:
+    """Points (n, 2), each in the plane of its label."""
+    points = np.empty((len(gradients), 2))
+    for label, plane in planes.items():
+        rows = np.flatnonzero(labels == label)
         points[rows] = plane.project(gradients[rows])
-        ratios.append(plane.explained_variance_ratio)
-        if target is not None and targets is not None:
-            here = np.flatnonzero(target_labels == label)
-            targets[here] = plane.project(target[here])
-    return points, np.array(ratios), targets
+    return points

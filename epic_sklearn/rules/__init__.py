@@ -9,12 +9,9 @@ from sklearn.base import clone
 from .activation_clustering import ActivationClustering
 from .base import Judgement, Memory, Rule
 from .deep_knn import DeepKNN
-from .high_loss import HighLoss
 from .isolated_medoids import IsolatedMedoids, flag_isolated, isolation_score
-from .low_confidence import LowConfidence
 from .neighbor_votes import NeighborVotes
-from .random_drop import RandomDrop
-from .spectral_signatures import SpectralSignatures
+from .share import HighLoss, LowConfidence, RandomDrop, SpectralSignatures
 
 __all__ = [
     "ActivationClustering",
@@ -30,7 +27,6 @@ __all__ = [
     "SpectralSignatures",
     "flag_isolated",
     "isolation_score",
-    "resolve_rule",
 ]
 
 # What rules may say that they need of the gradients.
@@ -38,30 +34,7 @@ NEEDS = {"errors", "inputs"}
 
 
 def resolve_rule(given: Any) -> Rule:
-    """Return a rule to work with: a checked clone, or the default one.
-
-    Parameters
-    ----------
-    given : Rule or None
-        None stands for :class:`NeighborVotes`.
-
-    Returns
-    -------
-    Rule
-
-    Raises
-    ------
-    TypeError
-        If `given` is no rule.
-    ValueError
-        If one of its parameters is out of range.
-
-    Examples
-    --------
-    >>> from epic_sklearn.rules import resolve_rule
-    >>> resolve_rule(None)
-    NeighborVotes()
-    """
+    """Return a rule to work with: a checked clone, or, of None, the default one."""
     if given is None:
         return NeighborVotes()
     if not isinstance(given, Rule):

@@ -175,19 +175,8 @@ def preferred_gradients(rule: Rule) -> str:
 def refuse_what_lacks(rule: Rule, gives: Iterable[str] | None, way_out: str) -> None:
     """Refuse a source of gradients that lacks what a rule needs, before any work.
 
-    Parameters
-    ----------
-    rule : Rule
-        Says what it `needs`.
-    gives : iterable of str, or None
-        What the gradients will have; None where only the gradients can tell.
-    way_out : str
-        What to give instead.
-
-    Raises
-    ------
-    ValueError
-        If something is missing.
+    `gives` is what the gradients will have, None where only they can tell; `way_out`
+    says what to give instead.
     """
     if gives is not None and not set(rule.needs) <= set(gives):
         raise ValueError(
@@ -197,27 +186,9 @@ def refuse_what_lacks(rule: Rule, gives: Iterable[str] | None, way_out: str) -> 
 
 
 def what_it_needs(rule: Rule, gradients: Gradients, codes: np.ndarray) -> Gradients:
-    """Give what a rule reads of the gradients; see the class attribute `needs`.
+    """Give what a rule reads of finite gradients; see the class attribute `needs`.
 
-    Parameters
-    ----------
-    rule : Rule
-        Says what it `needs`.
-    gradients : ndarray of shape (n, d) or OuterProductGradients
-        Finite.
-    codes : ndarray of shape (n,), int
-        Class of each example.
-
-    Returns
-    -------
-    ndarray of shape (n, ...) or OuterProductGradients
-        Errors (n, C) where it needs only those, inputs (n, H) likewise (an array
-        counts as inputs itself), outer products where both, else the gradients.
-
-    Raises
-    ------
-    ValueError
-        If the gradients do not have it.
+    An array is taken for inputs, and for errors where it proves to be that.
     """
     needs = set(rule.needs)
     if isinstance(gradients, OuterProductGradients):
@@ -255,11 +226,6 @@ def refuse_shuffled(gradients: Gradients, codes: np.ndarray) -> None:
 
     Softmax minus one-hot is negative in the column of its label alone: rows of two
     classes that are negative in one column are not in the order of the labels.
-
-    Raises
-    ------
-    ValueError
-        If they are not.
     """
     outer = isinstance(gradients, OuterProductGradients)
     errors: np.ndarray = gradients.errors if outer else gradients  # type: ignore

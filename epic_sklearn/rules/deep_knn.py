@@ -48,13 +48,13 @@ class DeepKNN(Rule):
     array([  0,  77,  83, 106, 138])
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("inputs",)
-    flags: ClassVar[str] = "examples whose `k` neighbours mostly bear another label"
-    score_is: ClassVar[str] = (
+    needs = ("inputs",)
+    flags = "examples whose `k` neighbours mostly bear another label"
+    score_is = (
         "votes of the most frequent other label less those of its own, as a share of "
         "all votes, in [-1, 1]"
     )
-    to_drop_less: ClassVar[str] = "Change k"
+    to_drop_less = "Change k"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "k": [

@@ -149,12 +149,12 @@ class IsolatedMedoids(Rule):
     array([ 1, 12])
     """
 
-    flags: ClassVar[str] = "members of clusters of at most `threshold` examples"
-    score_is: ClassVar[str] = (
+    flags = "members of clusters of at most `threshold` examples"
+    score_is = (
         "1 / (size of its cluster + a share that falls with the distance to its "
         "nearest neighbour): above 0.5 where it is alone"
     )
-    to_drop_less: ClassVar[str] = "Lower subset_size or threshold"
+    to_drop_less = "Lower subset_size or threshold"
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "subset_size": [Interval(Real, 0, 1, closed="right")],
