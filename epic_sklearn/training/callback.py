@@ -132,13 +132,12 @@ DropSchedule
         self._shuffle_ = vars(net).pop("iterator_train__shuffle", None) is not False
         net.iterator_train__sampler = _LateSampler(self)
 
-    def on_train_end(self, net: Any, X: Any, y: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Give the loader back as it was; warn if there was nothing to drop by."""
         vars(net).pop("iterator_train__sampler", None)
         vars(net).update(self._taken_over_ or {})
         self._taken_over_ = None
-        loader = _loader(net, net.get_dataset(X, y))
-        self._warn_if_nothing_learned(logits_of_net(net), loader)
+        self._warn_if_nothing_learned()
 
     def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
         """Drop what the rule flags if a round is due."""

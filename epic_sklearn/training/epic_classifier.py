@@ -19,7 +19,7 @@ from ..epochs import Epochs, Round
 from ..frames import index_of
 from ..gradients import EXTRACTORS
 from ..gradients.items import digest_of, is_dataset
-from ..gradients.modules import forward, warn_of_batch_statistics
+from ..gradients.modules import warn_of_batch_statistics
 from ..report import Reviewable
 from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule
@@ -29,7 +29,6 @@ from .net import (
     Extraction,
     first_two,
     gradients_for,
-    warn_if_nothing_learned,
     warn_of_augmented,
 )
 from .sampler import EPICSubsetSampler
@@ -199,13 +198,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
                 f"EPICClassifier was to drop after {schedule.epochs.warmup} first: "
                 "nothing was dropped."
             )
-        else:
-
-            def look() -> tuple[np.ndarray, np.ndarray]:
-                logits, _, _ = forward(self.module_, self._module_input(X))
-                return logits, schedule.codes
-
-            warn_if_nothing_learned(type(self).__name__, schedule, look)
+        schedule.warn_if_nothing_learned(type(self).__name__)
         return self
 
     def refit(
@@ -269,17 +262,9 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         gradients_for(rule, self.gradients)
 
     def _epoch_start(self, labels: np.ndarray, seed: int) -> EpochStart:
-        self._sampler = EPICSubsetSampler(
-            labels,
-            rule=self.rule,
-            warmup=self.warmup,
-            every=self.every,
-            stop=self.stop,
-            min_class_fraction=self.min_class_fraction,
-            n_jobs=self.n_jobs,
-            random_state=seed,
-            max_epochs=self.max_epochs,
-        )
+        how = {name: getattr(self, name) for name in SCHEDULE_CONSTRAINTS}
+        how |= {"random_state": seed, "max_epochs": self.max_epochs}
+        self._sampler = EPICSubsetSampler(labels, **how)
         return EpochStart(self._sampler)
 
     def _check_module(self, module: nn.Module, data: Any, start: EpochStart) -> None:
