@@ -132,25 +132,10 @@ def nearest_kept(
     keep: np.ndarray,
     metric: str,
 ) -> np.ndarray:
-    """For each of `rows` the nearest other kept row of its class.
+    """Find the nearest other kept row (m,) of its class, for each of `rows` (m,).
 
-    Parameters
-    ----------
-    rows : ndarray of shape (m,), int
-        Row numbers.
-    gradients : ndarray of shape (n, d) or OuterProductGradients
-        Gradient features.
-    codes : ndarray of shape (n,), int
-        Class of each row.
-    keep : ndarray of shape (n,), bool
-        What may be a neighbour.
-    metric : {"euclidean", "cosine"}
-        Distance between gradients.
-
-    Returns
-    -------
-    ndarray of shape (m,), int
-        Row numbers; the row itself where its class keeps no other.
+    Of all rows gradients, codes (n,) and `keep` (n,), which may be a neighbour, are
+    given. A row itself where its class keeps no other.
     """
     nearest = rows.copy()
     for code in np.unique(codes[rows]):
@@ -181,7 +166,6 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
     keep_: np.ndarray
     isolated_indices_: np.ndarray
     rounds_: list[Round]
-    _seen_: str | None
 
     def __init__(
         self,
@@ -210,7 +194,7 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         rule = resolve_rule(self.rule)
         self._extractor(rule)  # refused before any work
         index = index_of(X, y)
-        X, labels = self._check_X_y(X, y)
+        X, labels, seen = self._check_X_y(X, y)
         extractor = self._extractor(rule, take_rows(X, np.arange(2)))
         weights = check_weights(sample_weight, X)
         schedule = DropSchedule(
@@ -223,7 +207,7 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
             random_state=self.random_state,
             verbose=self.verbose,
         )
-        schedule.index, schedule.clock, schedule.seen = index, "round", self._seen_
+        schedule.index, schedule.clock, schedule.seen = index, "round", seen
         show = self.verbose and self.n_rounds > 1
         for number in tqdm(
             range(1, self.n_rounds + 1), desc="rounds", disable=not show
@@ -290,8 +274,8 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         self.dropped_at_round_ = schedule.dropped_at_epoch
         self._schedule = schedule
 
-    def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
-        """Validate; dataframes and sparse matrices stay what they are."""
+    def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, str | None]:
+        """Validate; dataframes and sparse matrices stay what they are. Digest of X."""
         y, seen = labels_and_digest(X, y) if is_dataset(X) else (y, None)
         if y is None:
             raise ValueError(
@@ -304,8 +288,7 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         labels = column_or_1d(label_array(to_numpy(y)), warn=True)
         check_consistent_length(range(n_items(X)) if is_dataset(X) else X, labels)
         check_labels(labels)
-        self._seen_ = seen or digest_of(X)
-        return X, labels
+        return X, labels, seen or digest_of(X)
 
     def _check_X(self, X: Any, reset: bool) -> Any:
         """Validate rows: numbers are checked, all else is the model's business."""

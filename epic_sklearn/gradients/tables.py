@@ -58,19 +58,8 @@ def _with_gaps() -> Any:
 def table_encoder(X: Any, seed: int = 0, has_missing: bool = True) -> Any:
     """Make an encoder of a table: numbers are standardised, gaps filled and indicated.
 
-    Parameters
-    ----------
-    X : array or dataframe of shape (n, d)
-        A dataframe's other columns are encoded by skrub's ``TableVectorizer``.
-    seed : int
-        Of the encoding of free texts.
-    has_missing : bool
-        Whether numbers may be missing.
-
-    Raises
-    ------
-    ImportError
-        If a dataframe is given and skrub is missing.
+    A dataframe's other columns are encoded by skrub's ``TableVectorizer``, free texts
+    with this seed. ImportError if it is missing.
     """
     numbers = _with_gaps() if has_missing else StandardScaler()
     if not hasattr(X, "columns"):

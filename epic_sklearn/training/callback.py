@@ -107,8 +107,7 @@ DropSchedule
         self._net_ = net
         now = digest_of(X), digest(to_numpy(y)) if hasattr(y, "dtype") else None
         if self.sampler_ is None:
-            self._seen_, self._given_ = now[0], X
-            self._began_with_ = now
+            self._began_with_, self._given_ = now, X
         else:
             _refuse_other_data(now, self._began_with_)
         _refuse_other_samplers(net)
@@ -162,7 +161,6 @@ DropSchedule
         """Make the sampler when the training set is first seen."""
         if self.sampler_ is None:
             seed = resolve_seed(self.random_state)
-            of_all = self._seen_  # None of a data set: the items tell that are read
             self._begin(dataset, seed, shuffle=self._shuffle_)
             classes = self._schedule.classes
             if classes.dtype.kind not in "iub" or classes.min() < 0:
@@ -171,7 +169,8 @@ DropSchedule
                     "nets are trained on 0, 1, ..., C - 1: encode them with "
                     "LabelEncoder, or take EPICClassifier, which takes any."
                 )
-            self._schedule.seen = self._seen_ = of_all or self._seen_
+            # None of a data set: the items tell that are read.
+            self._schedule.seen = self._began_with_[0] or self._schedule.seen
             self._rows_, self._n_rows_ = _rows_of(dataset, self._given_)
             del self._given_
         if len(dataset) != self._bound.n:

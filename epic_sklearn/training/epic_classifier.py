@@ -182,8 +182,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         super().fit(X, y, sample_weight)
         schedule = self._schedule
         if not is_dataset(X):  # of which the items are read for their labels
-            self._seen_ = digest_of(self._as_seen(X))
-        schedule.seen = self._seen_
+            schedule.seen = digest_of(self._as_seen(X))
         self._keep_as_decided()
         self.dropped_at_epoch_ = schedule.dropped_at_epoch
         self.isolation_score_ = schedule.isolation_score
@@ -198,7 +197,8 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
                 f"EPICClassifier was to drop after {schedule.epochs.warmup} first: "
                 "nothing was dropped."
             )
-        schedule.warn_if_nothing_learned(type(self).__name__)
+        else:
+            schedule.warn_if_nothing_learned(type(self).__name__)
         return self
 
     def refit(
@@ -275,6 +275,5 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         self._extraction = start.extraction
         if isinstance(data, CodedItems):
             way_out = "Give items without it, and augment=... to augment batches."
-            if warn_of_augmented(type(self).__name__, data.items, way_out):
-                self._seen_ = None
-            self._sampler.schedule.seen = self._seen_
+            differ = warn_of_augmented(type(self).__name__, data.items, way_out)
+            self._schedule.seen = None if differ else self._digest

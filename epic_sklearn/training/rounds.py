@@ -147,7 +147,7 @@ class EPICRounds(Reviewable, BaseEstimator):
 
     def _begin(self, dataset: Any, seed: int, **options: Any) -> EPICSubsetSampler:
         """Make the sampler for a training set."""
-        labels, self._seen_ = decide_once(lambda: labels_and_digest(_items(dataset)))
+        labels, seen = decide_once(lambda: labels_and_digest(_items(dataset)))
         self._rows_, self._n_rows_ = np.arange(len(labels)), len(labels)
         how = {name: getattr(self, name) for name in SCHEDULE_CONSTRAINTS}
         how |= {"warmup": self._epochs_.warmup, "every": self._epochs_.every}
@@ -155,13 +155,12 @@ class EPICRounds(Reviewable, BaseEstimator):
         self.sampler_ = EPICSubsetSampler(labels, **how, **options)
         self._extraction = None
         if self.clean_dataset is not None:  # is what is judged, and shown
-            schedule = self.sampler_.schedule
-            self._seen_ = _check_clean(self.clean_dataset, dataset, schedule)
+            seen = _check_clean(self.clean_dataset, dataset, self._schedule)
         else:
             way_out = "Give them without it, in the same order, as clean_dataset."
             if warn_of_augmented(type(self).__name__, _items(dataset), way_out):
-                self._seen_ = None
-        self.sampler_.schedule.seen = self._seen_
+                seen = None
+        self._schedule.seen = seen
         return self.sampler_
 
     def _round(self, epoch: int, module: nn.Module, loader: DataLoader) -> None:

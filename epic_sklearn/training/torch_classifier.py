@@ -300,7 +300,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         """Validate; examples, classes and codes of the labels, read where not given."""
         if is_dataset(X):
             refuse_loaders_sampler(X, type(self).__name__)
-            labels, self._seen_ = labels_and_digest(X, y)
+            labels, self._digest = labels_and_digest(X, y)
             return X, *check_labels(label_array(to_numpy(labels)))
         items.refuse_items(X)
         refuse_lazy(X=X, y=y)
