@@ -103,6 +103,17 @@ def refuse_lazy(**given: Any) -> None:
             )
 
 
+def refuse_unlabelled(name: str, X: Any, y: Any) -> None:
+    """Refuse X without labels, of which `name` makes use, or not in their order."""
+    if y is None:
+        raise ValueError(
+            f"{name} requires y to be passed, but the target y is None: isolation is "
+            "judged inside each class."
+        )
+    refuse_lazy(X=X, y=y)
+    refuse_other_order(X=X, y=y)
+
+
 def take_rows(X: Any, rows: np.ndarray) -> Any:
     """Rows of an array, frame, list, sparse matrix, data set or outer products."""
     if isinstance(X, OuterProductGradients):
@@ -277,13 +288,7 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
     def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, str | None]:
         """Validate; dataframes and sparse matrices stay what they are. Digest of X."""
         y, seen = labels_and_digest(X, y) if is_dataset(X) else (y, None)
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is "
-                "None: isolation is judged inside each class."
-            )
-        refuse_lazy(X=X, y=y)
-        refuse_other_order(X=X, y=y)
+        refuse_unlabelled(type(self).__name__, X, y)
         X = self._check_X(X, reset=True)
         labels = column_or_1d(label_array(to_numpy(y)), warn=True)
         check_consistent_length(range(n_items(X)) if is_dataset(X) else X, labels)

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from .base import refuse_lazy, take_rows, warn_if_nothing_learned
-from .frames import index_of
+from .frames import as_frame, index_of
 from .gradients import Gradients, check_gradients
 from .gradients.features import inner_products, unit_gradients
 from .gradients.items import (
@@ -86,8 +86,6 @@ class Trace:
         got), rank, row, index (where the training set has one), row_label, keep (where
         the model dropped rows itself), score.
         """
-        import pandas as pd
-
         example, rank = np.nonzero(self.indices >= 0)
         rows = self.indices[example, rank]
         columns: dict[str, Any] = {"example": example}
@@ -99,7 +97,7 @@ class Trace:
         columns["row_label"] = self.row_labels[example, rank]
         if self.keep is not None:
             columns["keep"] = self.keep[rows]
-        return pd.DataFrame({**columns, "score": self.scores[example, rank]})
+        return as_frame({**columns, "score": self.scores[example, rank]})
 
     def report(self, X: Any, examples: Any, path: str, **how: Any) -> Path:
         """Write a page with each example above its rows, to look at and mark.

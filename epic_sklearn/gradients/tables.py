@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from tempfile import gettempdir
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
@@ -23,13 +23,7 @@ N_SPREAD = 10_000  # rows that tell it
 
 
 class TableModel(Pipeline):
-    """A pipeline that fills in missing numbers itself, and whose last step weights."""
-
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Fit the encoder, and the classifier with weights."""
-        if sample_weight is None:
-            return super().fit(X, y)
-        return super().fit(X, y, classify__sample_weight=sample_weight)
+    """A pipeline that fills in missing numbers itself."""
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

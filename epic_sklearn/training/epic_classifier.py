@@ -261,19 +261,18 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         Epochs.of(rule, *epochs, self.max_epochs)
         gradients_for(rule, self.gradients)
 
-    def _epoch_start(self, labels: np.ndarray, seed: int) -> EpochStart:
+    def _epoch_start(
+        self, labels: np.ndarray, seed: int, module: nn.Module, data: Any
+    ) -> EpochStart:
+        """Make what drops, and say which gradients the module turns out to have."""
         how = {name: getattr(self, name) for name in SCHEDULE_CONSTRAINTS}
         how |= {"random_state": seed, "max_epochs": self.max_epochs}
         self._sampler = EPICSubsetSampler(labels, **how)
-        return EpochStart(self._sampler)
-
-    def _check_module(self, module: nn.Module, data: Any, start: EpochStart) -> None:
-        """Say which gradients are taken, which a module may turn out not to have."""
-        few = first_two(data)
         warn_of_batch_statistics(module)
-        start.extraction = Extraction(self.rule, self.gradients, module, few)
-        self._extraction = start.extraction
+        few = first_two(data)
+        self._extraction = Extraction(self.rule, self.gradients, module, few)
         if isinstance(data, CodedItems):
             way_out = "Give items without it, and augment=... to augment batches."
             differ = warn_of_augmented(type(self).__name__, data.items, way_out)
             self._schedule.seen = None if differ else self._digest
+        return EpochStart(self._sampler, self._extraction)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
-from sklearn.utils._param_validation import StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import StrOptions
 from torch import nn
 from torch.utils.data import (
     DataLoader,
@@ -46,9 +46,7 @@ class EPICRounds(Reviewable, BaseEstimator):
 
     sampler_: EPICSubsetSampler | None
     _extraction: Extraction | None
-    _trained_: tuple[
-        nn.Module, DataLoader
-    ]  # what was trained last, and by what batches
+    _trained_: tuple[nn.Module, DataLoader]  # what was trained last, by what batches
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **SCHEDULE_CONSTRAINTS,
@@ -134,11 +132,7 @@ class EPICRounds(Reviewable, BaseEstimator):
         return sampler
 
     def _check_parameters(self) -> None:
-        validate_parameter_constraints(
-            self._parameter_constraints,
-            {name: getattr(self, name) for name in self._parameter_constraints},
-            type(self).__name__,
-        )
+        self._validate_params()
         gradients_for(self.rule, self.gradients)
 
     def _plan(self, warmup: int | None, max_epochs: int | None) -> None:
