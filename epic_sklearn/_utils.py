@@ -147,7 +147,7 @@ class RefusedMethod:
 # that learns noise; unless the loss is below that of the classes' shares by more than
 # this share of it: a rare class may be learned and yet never be the likeliest.
 NEARLY_CHANCE = (0.05, 4, 0.1)
-# Where nothing was dropped, only what is certain is worth a warning.
+# Of a net while it trains only what is certain is worth a warning.
 SURELY_CHANCE = (0.0, 0, 0.01)
 
 

@@ -23,9 +23,9 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
-from ._utils import DocLinks, Parts, RandomState, learned_nothing, warn_user
+from ._utils import DocLinks, Parts, RandomState, warn_user
 from .epochs import Round
-from .frames import RowsToFrame, index_of, model_probabilities
+from .frames import RowsToFrame, index_of
 from .gradients import (
     Gradients,
     OuterProductGradients,
@@ -234,7 +234,8 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
                     f"examples, kept {record.n_kept}, rho {record.rho:.3g}"
                 )
         self._set_results(schedule)
-        warn_if_nothing_learned(gradients, schedule.codes, len(schedule.classes))
+        if schedule.nothing_learned is not None:
+            warn_user(schedule.nothing_learned)
         return X, gradients
 
     def _extractor(self, rule: Rule, few: Any = None) -> Any:
@@ -354,12 +355,3 @@ def _has_texts(X: Any) -> bool:
     if kind == "O":
         return any(isinstance(value, str) for value in np.ravel(X))
     return kind in ("U", "S")
-
-
-def warn_if_nothing_learned(
-    gradients: Gradients, codes: np.ndarray, n_classes: int
-) -> None:
-    """Warn of a model that is no better than chance, if its gradients tell."""
-    found = model_probabilities(gradients, codes, n_classes)
-    if found is not None and (nothing := learned_nothing(found, codes)) is not None:
-        warn_user(nothing)

@@ -179,7 +179,7 @@ class DropSchedule(RowsToFrame):
         self.clock = "epoch"  # what counts the rounds: of filters "round"
         # Of the last round: predicted classes, their probabilities; whether at chance.
         self.predictions: tuple[np.ndarray, np.ndarray] | None = None
-        self._nothing_learned: str | None = None
+        self.nothing_learned: str | None = None
         self._labels = labels  # whose index, if any, gradients must not contradict
         n = len(self.codes)
         self.keep = np.ones(n, dtype=bool)
@@ -296,19 +296,20 @@ class DropSchedule(RowsToFrame):
     def _look_at_model(self, gradients: Gradients) -> None:
         """Note what the model takes the rows for, if its gradients tell."""
         found = model_probabilities(gradients, self.codes, len(self.classes))
-        self.predictions = self._nothing_learned = None
+        self.predictions = self.nothing_learned = None
         if found is not None:
             predicted = likeliest(found)
             self.predictions = predicted, found[np.arange(len(found)), predicted]
-            self._nothing_learned = learned_nothing(found, self.codes, surely=True)
+            surely = self.clock == "epoch"  # a net that still trains may learn yet
+            self.nothing_learned = learned_nothing(found, self.codes, surely=surely)
 
     def warn_if_nothing_learned(self, name: str) -> None:
         """Warn of a run of `name` whose net was at chance when it judged last."""
-        if self._nothing_learned is not None:
+        if self.nothing_learned is not None:
             n_dropped = int((~self.keep).sum())
             what = f"{n_dropped} examples" if n_dropped else "nothing"
             warn_user(
-                f"{name} dropped {what}. {self._nothing_learned} So it was when it "
+                f"{name} dropped {what}. {self.nothing_learned} So it was when it "
                 f"judged them last, after {self.rounds[-1].epoch} epochs: if it "
                 "learned later, let the first round come later (warmup)."
             )
