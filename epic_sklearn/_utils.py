@@ -41,13 +41,7 @@ _OURS = ("epic_sklearn", "sklearn", "skorch", "joblib", "imblearn", "torch")
 
 
 def warn_user(message: str) -> None:
-    """Warn with the location of the first caller outside the libraries.
-
-    Parameters
-    ----------
-    message : str
-        What to say.
-    """
+    """Warn with the location of the first caller outside the libraries."""
     level, frame = 1, inspect.currentframe()
     while frame is not None:
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
@@ -153,7 +147,7 @@ class RefusedMethod:
 # that learns noise; unless the loss is below that of the classes' shares by more than
 # this share of it: a rare class may be learned and yet never be the likeliest.
 NEARLY_CHANCE = (0.05, 4, 0.1)
-# Where nothing was dropped, only what is certain is worth a warning.
+# Of a net while it trains only what is certain is worth a warning.
 SURELY_CHANCE = (0.0, 0, 0.01)
 
 
@@ -168,21 +162,8 @@ def learned_nothing(
     """Say so where a model knows its training labels no better than by chance.
 
     Chance is to name the most frequent class always. Such a model gives the examples
-    of a class nearly the same gradient, or random ones.
-
-    Parameters
-    ----------
-    probabilities : ndarray of shape (n, C)
-        Of the training rows.
-    codes : ndarray of shape (n,), int
-        Column of each row's label.
-    surely : bool, default=False
-        Whether only what is certain counts.
-
-    Returns
-    -------
-    str or None
-        The warning; None where the model has learned something.
+    of a class nearly the same gradient, or random ones. Of probabilities (n, C) and the
+    column of each label (n,); `surely`: only of what is certain.
 
     Examples
     --------

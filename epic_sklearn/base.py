@@ -23,9 +23,9 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
-from ._utils import DocLinks, Parts, RandomState, learned_nothing, warn_user
+from ._utils import DocLinks, Parts, RandomState, warn_user
 from .epochs import Round
-from .frames import RowsToFrame, index_of, model_probabilities
+from .frames import RowsToFrame, index_of
 from .gradients import (
     Gradients,
     OuterProductGradients,
@@ -103,6 +103,17 @@ def refuse_lazy(**given: Any) -> None:
             )
 
 
+def refuse_unlabelled(name: str, X: Any, y: Any) -> None:
+    """Refuse X without labels, of which `name` makes use, or not in their order."""
+    if y is None:
+        raise ValueError(
+            f"{name} requires y to be passed, but the target y is None: isolation is "
+            "judged inside each class."
+        )
+    refuse_lazy(X=X, y=y)
+    refuse_other_order(X=X, y=y)
+
+
 def take_rows(X: Any, rows: np.ndarray) -> Any:
     """Rows of an array, frame, list, sparse matrix, data set or outer products."""
     if isinstance(X, OuterProductGradients):
@@ -132,25 +143,10 @@ def nearest_kept(
     keep: np.ndarray,
     metric: str,
 ) -> np.ndarray:
-    """For each of `rows` the nearest other kept row of its class.
+    """Find the nearest other kept row (m,) of its class, for each of `rows` (m,).
 
-    Parameters
-    ----------
-    rows : ndarray of shape (m,), int
-        Row numbers.
-    gradients : ndarray of shape (n, d) or OuterProductGradients
-        Gradient features.
-    codes : ndarray of shape (n,), int
-        Class of each row.
-    keep : ndarray of shape (n,), bool
-        What may be a neighbour.
-    metric : {"euclidean", "cosine"}
-        Distance between gradients.
-
-    Returns
-    -------
-    ndarray of shape (m,), int
-        Row numbers; the row itself where its class keeps no other.
+    Of all rows gradients, codes (n,) and `keep` (n,), which may be a neighbour, are
+    given. A row itself where its class keeps no other.
     """
     nearest = rows.copy()
     for code in np.unique(codes[rows]):
@@ -181,7 +177,6 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
     keep_: np.ndarray
     isolated_indices_: np.ndarray
     rounds_: list[Round]
-    _seen_: str | None
 
     def __init__(
         self,
@@ -210,7 +205,7 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         rule = resolve_rule(self.rule)
         self._extractor(rule)  # refused before any work
         index = index_of(X, y)
-        X, labels = self._check_X_y(X, y)
+        X, labels, seen = self._check_X_y(X, y)
         extractor = self._extractor(rule, take_rows(X, np.arange(2)))
         weights = check_weights(sample_weight, X)
         schedule = DropSchedule(
@@ -223,7 +218,7 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
             random_state=self.random_state,
             verbose=self.verbose,
         )
-        schedule.index, schedule.clock, schedule.seen = index, "round", self._seen_
+        schedule.index, schedule.clock, schedule.seen = index, "round", seen
         show = self.verbose and self.n_rounds > 1
         for number in tqdm(
             range(1, self.n_rounds + 1), desc="rounds", disable=not show
@@ -239,7 +234,8 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
                     f"examples, kept {record.n_kept}, rho {record.rho:.3g}"
                 )
         self._set_results(schedule)
-        warn_if_nothing_learned(gradients, schedule.codes, len(schedule.classes))
+        if schedule.nothing_learned is not None:
+            warn_user(schedule.nothing_learned)
         return X, gradients
 
     def _extractor(self, rule: Rule, few: Any = None) -> Any:
@@ -290,22 +286,15 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         self.dropped_at_round_ = schedule.dropped_at_epoch
         self._schedule = schedule
 
-    def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
-        """Validate; dataframes and sparse matrices stay what they are."""
+    def _check_X_y(self, X: Any, y: Any) -> tuple[Any, np.ndarray, str | None]:
+        """Validate; dataframes and sparse matrices stay what they are. Digest of X."""
         y, seen = labels_and_digest(X, y) if is_dataset(X) else (y, None)
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is "
-                "None: isolation is judged inside each class."
-            )
-        refuse_lazy(X=X, y=y)
-        refuse_other_order(X=X, y=y)
+        refuse_unlabelled(type(self).__name__, X, y)
         X = self._check_X(X, reset=True)
         labels = column_or_1d(label_array(to_numpy(y)), warn=True)
         check_consistent_length(range(n_items(X)) if is_dataset(X) else X, labels)
         check_labels(labels)
-        self._seen_ = seen or digest_of(X)
-        return X, labels
+        return X, labels, seen or digest_of(X)
 
     def _check_X(self, X: Any, reset: bool) -> Any:
         """Validate rows: numbers are checked, all else is the model's business."""
@@ -366,12 +355,3 @@ def _has_texts(X: Any) -> bool:
     if kind == "O":
         return any(isinstance(value, str) for value in np.ravel(X))
     return kind in ("U", "S")
-
-
-def warn_if_nothing_learned(
-    gradients: Gradients, codes: np.ndarray, n_classes: int
-) -> None:
-    """Warn of a model that is no better than chance, if its gradients tell."""
-    found = model_probabilities(gradients, codes, n_classes)
-    if found is not None and (nothing := learned_nothing(found, codes)) is not None:
-        warn_user(nothing)

@@ -53,16 +53,7 @@ class Epochs:
         stop: int | None,
         max_epochs: int | None,
     ) -> Self:
-        """Fill in what was not given, from the length of the training.
-
-        Parameters
-        ----------
-        rule : Rule
-            Says whether it `watches` before it drops.
-        warmup, every, stop : int or None
-            As given; None where it is to follow from `max_epochs`.
-        max_epochs : int or None
-            Epochs that the training will have, where that is known.
+        """Fill in what is None from the length of the training, where that is known.
 
         Raises
         ------

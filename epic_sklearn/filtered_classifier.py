@@ -31,18 +31,14 @@ from .any_filter import keep_of, thawed, to_be_fitted
 from .base import (
     check_weights,
     is_text,
-    refuse_lazy,
+    refuse_unlabelled,
     take_rows,
 )
 from .filters import EPICFilter
 from .frames import as_frame, index_of
 from .gradients import default_classifier, has_last_layer, weights_to_last_step
 from .report import Case, Reviewable
-from .validation import (
-    has_rows,
-    refuse_other_order,
-    to_numpy,
-)
+from .validation import has_rows, to_numpy
 
 
 def _predicts_labels(estimator: Any) -> bool:
@@ -188,13 +184,7 @@ class FilteredClassifier(
             nothing of a class.
         """
         self._check_order()
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is "
-                "None."
-            )
-        refuse_lazy(X=X, y=y)
-        refuse_other_order(X=X, y=y)
+        refuse_unlabelled(type(self).__name__, X, y)
         self._index = index_of(X, y)
         X, y = to_numpy(X), to_numpy(y)
         classifier = clone(self._classifier(X))

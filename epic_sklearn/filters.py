@@ -25,6 +25,32 @@ class ReviewableDetector(Reviewable, BaseDetector):
     def _as_seen(self, X: Any) -> Any:
         return self._check_X(X, reset=False)
 
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Find the examples to drop.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or dataframe of shape (n, ...)
+            Training examples, finite.
+        y : array-like of shape (n,)
+            Labels: strings, integers or bools, at least two classes.
+        sample_weight : array-like of shape (n,), optional
+            Passed to the extractor's classifier.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range or the data cannot be used.
+        TypeError
+            If `extractor` is nothing that can be used as one.
+        """
+        self._detect(X, y, sample_weight)
+        return self
+
 
 def _may_have_features(detector: BaseDetector) -> bool:
     """Whether it has columns: texts have none, and would not be wrapped in a frame."""
@@ -181,32 +207,6 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
             )
         return super()._detect(X, y, sample_weight)
 
-    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Find the examples to drop.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or dataframe of shape (n, ...)
-            Training examples, finite.
-        y : array-like of shape (n,)
-            Labels: strings, integers or bools, at least two classes.
-        sample_weight : array-like of shape (n,), optional
-            Passed to the extractor's classifier.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range or the data cannot be used.
-        TypeError
-            If `extractor` is nothing that can be used as one.
-        """
-        self._detect(X, y, sample_weight)
-        return self
-
     def transform(self, X: Any) -> Any:
         """Give new rows back as they are: prediction never drops or alters one.
 
@@ -327,27 +327,6 @@ classes_, rounds_, rho_, dropped_at_round_ : see EPICFilter
         "last step, or put EPICResampler in imbalanced-learn's Pipeline."
     )
     fit_transform = transform
-
-    def fit(
-        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> EPICResampler:
-        """Find the isolated examples.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or dataframe of shape (n, ...)
-            Training examples, finite.
-        y : array-like of shape (n,)
-            Labels.
-        sample_weight : array-like of shape (n,), optional
-            Passed to the extractor's classifier.
-
-        Returns
-        -------
-        self : EPICResampler
-        """
-        self._detect(X, y, sample_weight)
-        return self
 
     @property
     def sample_indices_(self) -> np.ndarray:

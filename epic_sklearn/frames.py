@@ -8,7 +8,6 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from ._utils import likeliest
 from .gradients import Gradients, OuterProductGradients
 
 
@@ -33,6 +32,13 @@ def model_probabilities(
 
     Softmax minus one-hot does: a row sums to 0 and is negative in its label's column
     alone.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from epic_sklearn.frames import model_probabilities
+    >>> model_probabilities(np.array([[0.75, -0.75]]), np.array([1]), 2)
+    array([[0.75, 0.25]])
     """
     outer = isinstance(gradients, OuterProductGradients)
     errors: Any = gradients.errors if outer else gradients  # type: ignore[union-attr]
@@ -45,31 +51,15 @@ def model_probabilities(
     return probabilities if is_right else None
 
 
-def predictions_of(
-    gradients: Gradients, codes: np.ndarray, n_classes: int
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Predicted class (n,) and its probability (n,), or None.
-
-    None of gradients that do not tell; see :func:`model_probabilities`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.frames import predictions_of
-    >>> predictions_of(np.array([[0.75, -0.75], [0.25, -0.25]]), np.array([1, 1]), 2)
-    (array([0, 1]), array([0.75, 0.75]))
-    """
-    probabilities = model_probabilities(gradients, codes, n_classes)
-    if probabilities is None:
-        return None
-    predicted = likeliest(probabilities)
-    return predicted, probabilities[np.arange(len(codes)), predicted]
-
-
 class RowsToFrame:
     """Mixin of what has dropped training rows: a frame of them."""
 
     _schedule: Any  # a DropSchedule
+
+    @property
+    def _seen_(self) -> str | None:
+        """Digest of the rows that it dropped from, where that is known."""
+        return self._schedule.seen
 
     def to_frame(self) -> Any:
         """Give one row a training example, to be joined to your own dataframe.

@@ -12,9 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from ._utils import RandomState, resolve_seed, warn_user
+from ._utils import (
+    RandomState,
+    learned_nothing,
+    likeliest,
+    resolve_seed,
+    warn_user,
+)
 from .epochs import EPOCH_CONSTRAINTS, Epochs, Round
-from .frames import RowsToFrame, index_of, predictions_of
+from .frames import RowsToFrame, index_of, model_probabilities
 from .gradients import Gradients, check_gradients, gradient_norm_change
 from .gradients.features import read_only
 from .rules import Judgement, Memory, Rule, resolve_rule
@@ -160,15 +166,7 @@ class DropSchedule(RowsToFrame):
         max_epochs: int | None = None,
         verbose: int = 0,
     ) -> None:
-        given = {
-            "rule": rule,
-            "warmup": warmup,
-            "every": every,
-            "stop": stop,
-            "min_class_fraction": min_class_fraction,
-            "n_jobs": n_jobs,
-            "random_state": random_state,
-        }
+        given = {n: v for n, v in locals().items() if n in SCHEDULE_CONSTRAINTS}
         validate_parameter_constraints(SCHEDULE_CONSTRAINTS, given, type(self).__name__)
         self.rule = resolve_rule(rule)
         self.epochs = Epochs.of(self.rule, warmup, every, stop, max_epochs)
@@ -179,7 +177,9 @@ class DropSchedule(RowsToFrame):
         self.index = index_of(labels)  # of the frame of its rows
         self.seen: str | None = None  # digest of its rows
         self.clock = "epoch"  # what counts the rounds: of filters "round"
+        # Of the last round: predicted classes, their probabilities; whether at chance.
         self.predictions: tuple[np.ndarray, np.ndarray] | None = None
+        self.nothing_learned: str | None = None
         self._labels = labels  # whose index, if any, gradients must not contradict
         n = len(self.codes)
         self.keep = np.ones(n, dtype=bool)
@@ -259,7 +259,7 @@ class DropSchedule(RowsToFrame):
         was, self.details = self.details, dict(judgement.details)
         for name, old in was.items():  # of what was dropped, those of then
             self.details[name] = np.where(self.keep, self.details[name], old)
-        self.predictions = predictions_of(checked, self.codes, len(self.classes))
+        self._look_at_model(checked)
         before, flagged = self.keep, judgement.flagged & ~self.decided
         self.keep, floored = drop_within_floor(
             before, flagged, self._score, self.codes, self.min_class_fraction
@@ -292,6 +292,27 @@ class DropSchedule(RowsToFrame):
         judgement = check_judgement(judgement, len(self.codes), self.rule)
         flagged = judgement.flagged & (epoch >= self.epochs.warmup)
         return replace(judgement, flagged=flagged)
+
+    def _look_at_model(self, gradients: Gradients) -> None:
+        """Note what the model takes the rows for, if its gradients tell."""
+        found = model_probabilities(gradients, self.codes, len(self.classes))
+        self.predictions = self.nothing_learned = None
+        if found is not None:
+            predicted = likeliest(found)
+            self.predictions = predicted, found[np.arange(len(found)), predicted]
+            surely = self.clock == "epoch"  # a net that still trains may learn yet
+            self.nothing_learned = learned_nothing(found, self.codes, surely=surely)
+
+    def warn_if_nothing_learned(self, name: str) -> None:
+        """Warn of a run of `name` whose net was at chance when it judged last."""
+        if self.nothing_learned is not None:
+            n_dropped = int((~self.keep).sum())
+            what = f"{n_dropped} examples" if n_dropped else "nothing"
+            warn_user(
+                f"{name} dropped {what}. {self.nothing_learned} So it was when it "
+                f"judged them last, after {self.rounds[-1].epoch} epochs: if it "
+                "learned later, let the first round come later (warmup)."
+            )
 
     def _warn_of_floor(self, floored: list[int]) -> None:
         newly = [c for c in floored if c not in self._warned_of]

@@ -18,8 +18,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from .base import refuse_lazy, take_rows, warn_if_nothing_learned
-from .frames import index_of
+from ._utils import learned_nothing, warn_user
+from .base import refuse_lazy, take_rows
+from .frames import as_frame, index_of, model_probabilities
 from .gradients import Gradients, check_gradients
 from .gradients.features import inner_products, unit_gradients
 from .gradients.items import (
@@ -86,8 +87,6 @@ class Trace:
         got), rank, row, index (where the training set has one), row_label, keep (where
         the model dropped rows itself), score.
         """
-        import pandas as pd
-
         example, rank = np.nonzero(self.indices >= 0)
         rows = self.indices[example, rank]
         columns: dict[str, Any] = {"example": example}
@@ -99,7 +98,7 @@ class Trace:
         columns["row_label"] = self.row_labels[example, rank]
         if self.keep is not None:
             columns["keep"] = self.keep[rows]
-        return pd.DataFrame({**columns, "score": self.scores[example, rank]})
+        return as_frame({**columns, "score": self.scores[example, rank]})
 
     def report(self, X: Any, examples: Any, path: str, **how: Any) -> Path:
         """Write a page with each example above its rows, to look at and mark.
@@ -216,9 +215,7 @@ def trace(
         batches: Any = ordered_batches(examples, 512)
         batches = [inputs_and_labels(batch)[0] for batch in batches]
         examples = DataLoader(batches, batch_size=None)
-    few = np.unique(np.linspace(0, len(y) - 1, FEW).astype(int))
-    tried = _compute(extractors[-1], _take(X, few), y[few], False)  # wrong: at once
-    warn_if_nothing_learned(tried, codes[few], len(classes))
+    _try(extractors[-1], X, y, codes, len(classes))
     if labels is None:
         labels = _predict(extractors[-1], examples)
     refuse_other_order(examples=examples, labels=labels)
@@ -337,6 +334,15 @@ def _compute(extractor: Any, X: Any, y: np.ndarray, is_unit: bool) -> Gradients:
     """Gradients, of length 1 if asked for."""
     gradients = check_gradients(extractor.compute(X, y), len(y))
     return unit_gradients(gradients) if is_unit else gradients
+
+
+def _try(extractor: Any, X: Any, y: Any, codes: np.ndarray, n_classes: int) -> None:
+    """Take a few gradients: what is wrong shows at once, and a model at chance."""
+    few = np.unique(np.linspace(0, len(y) - 1, FEW).astype(int))
+    gradients = _compute(extractor, _take(X, few), y[few], False)
+    found = model_probabilities(gradients, codes[few], n_classes)
+    if found is not None and (nothing := learned_nothing(found, codes[few])):
+        warn_user(nothing)
 
 
 def _best(parts: list[Any], n_top: int | None) -> tuple[np.ndarray, np.ndarray]:

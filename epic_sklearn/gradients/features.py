@@ -120,24 +120,9 @@ def _as_floats(values: Any) -> np.ndarray:
 
 
 def check_gradients(gradients: object, n_examples: int) -> Gradients:
-    """Validate gradient features: numeric, finite, one row an example.
+    """Validate gradient features: numeric, finite, one row an example, else ValueError.
 
-    Parameters
-    ----------
-    gradients : array-like of shape (n_examples, d) or OuterProductGradients
-        Gradient features.
-    n_examples : int
-        How many rows there must be.
-
-    Returns
-    -------
-    ndarray of shape (n_examples, d) or OuterProductGradients
-        Float32 or wider, finite.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong or a value is NaN or infinite.
+    Returns them as an array (n_examples, d) or outer products, float32 or wider.
 
     Examples
     --------

@@ -14,28 +14,24 @@ UNDERFLOW = 87.0
 
 
 class Rows:
-    """Rows of batches in one array, which grows.
+    """Rows of batches in one piece of memory, which grows.
 
     Kept one by one they would lie between the batches that are read and freed: no
     batch would fit into the memory of an earlier one, and all data be held by holes.
     """
 
     def __init__(self) -> None:
-        self.array, self.n = np.empty((0, 0)), 0
+        self.memory, self.last = bytearray(), np.empty((0, 0))
 
     def add(self, rows: torch.Tensor) -> None:
         """Copy the rows (b, d) behind those that are there."""
-        if self.n == 0:
-            self.array = np.empty((len(rows), rows.shape[1]), rows.numpy().dtype)
-        end = self.n + len(rows)
-        if end > len(self.array):
-            self.array.resize((2 * end, rows.shape[1]), refcheck=False)
-        self.array[self.n : end], self.n = rows, end
+        self.last = np.ascontiguousarray(rows.numpy())
+        self.memory += self.last.data
 
     def take(self) -> np.ndarray:
         """Give the array of all rows (n, d)."""
-        self.array.resize((self.n, self.array.shape[1]), refcheck=False)
-        return self.array
+        values = np.frombuffer(self.memory, self.last.dtype)
+        return values.reshape(-1, self.last.shape[1])
 
 
 class NoLastLayer(ValueError):

@@ -226,7 +226,7 @@ def forward(
             logits.add(output.double().cpu())
             if y is not None:
                 labels += y.tolist() if hasattr(y, "tolist") else y
-    if not logits.n:
+    if not logits.memory:
         raise ValueError("There are no examples to take gradients of.")
     return (
         logits.take(),

@@ -49,7 +49,7 @@ class PrecomputedGradients(DocLinks, BaseEstimator):
         return self
 
     def compute(self, X: Any, y: ArrayLike) -> Gradients:
-        """Return X after checking it.
+        """Return X, of which a wrong shape or a value that is not finite is refused.
 
         Parameters
         ----------
@@ -57,15 +57,6 @@ class PrecomputedGradients(DocLinks, BaseEstimator):
             Gradients.
         y : array-like of shape (n,)
             Labels; only their number is used.
-
-        Returns
-        -------
-        ndarray of shape (n, d)
-
-        Raises
-        ------
-        ValueError
-            If the shape is wrong or a value is not finite.
         """
         return check_gradients(X, len(np.asarray(y)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from tempfile import gettempdir
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
@@ -23,13 +23,7 @@ N_SPREAD = 10_000  # rows that tell it
 
 
 class TableModel(Pipeline):
-    """A pipeline that fills in missing numbers itself, and whose last step weights."""
-
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Fit the encoder, and the classifier with weights."""
-        if sample_weight is None:
-            return super().fit(X, y)
-        return super().fit(X, y, classify__sample_weight=sample_weight)
+    """A pipeline that fills in missing numbers itself."""
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -58,19 +52,8 @@ def _with_gaps() -> Any:
 def table_encoder(X: Any, seed: int = 0, has_missing: bool = True) -> Any:
     """Make an encoder of a table: numbers are standardised, gaps filled and indicated.
 
-    Parameters
-    ----------
-    X : array or dataframe of shape (n, d)
-        A dataframe's other columns are encoded by skrub's ``TableVectorizer``.
-    seed : int
-        Of the encoding of free texts.
-    has_missing : bool
-        Whether numbers may be missing.
-
-    Raises
-    ------
-    ImportError
-        If a dataframe is given and skrub is missing.
+    A dataframe's other columns are encoded by skrub's ``TableVectorizer``, free texts
+    with this seed. ImportError if it is missing.
     """
     numbers = _with_gaps() if has_missing else StandardScaler()
     if not hasattr(X, "columns"):

@@ -107,8 +107,7 @@ DropSchedule
         self._net_ = net
         now = digest_of(X), digest(to_numpy(y)) if hasattr(y, "dtype") else None
         if self.sampler_ is None:
-            self._seen_, self._given_ = now[0], X
-            self._began_with_ = now
+            self._began_with_, self._given_ = now, X
         else:
             _refuse_other_data(now, self._began_with_)
         _refuse_other_samplers(net)
@@ -132,13 +131,12 @@ DropSchedule
         self._shuffle_ = vars(net).pop("iterator_train__shuffle", None) is not False
         net.iterator_train__sampler = _LateSampler(self)
 
-    def on_train_end(self, net: Any, X: Any, y: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Give the loader back as it was; warn if there was nothing to drop by."""
         vars(net).pop("iterator_train__sampler", None)
         vars(net).update(self._taken_over_ or {})
         self._taken_over_ = None
-        loader = _loader(net, net.get_dataset(X, y))
-        self._warn_if_nothing_learned(logits_of_net(net), loader)
+        self._warn_if_nothing_learned()
 
     def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
         """Drop what the rule flags if a round is due."""
@@ -163,7 +161,6 @@ DropSchedule
         """Make the sampler when the training set is first seen."""
         if self.sampler_ is None:
             seed = resolve_seed(self.random_state)
-            of_all = self._seen_  # None of a data set: the items tell that are read
             self._begin(dataset, seed, shuffle=self._shuffle_)
             classes = self._schedule.classes
             if classes.dtype.kind not in "iub" or classes.min() < 0:
@@ -172,7 +169,8 @@ DropSchedule
                     "nets are trained on 0, 1, ..., C - 1: encode them with "
                     "LabelEncoder, or take EPICClassifier, which takes any."
                 )
-            self._schedule.seen = self._seen_ = of_all or self._seen_
+            # None of a data set: the items tell that are read.
+            self._schedule.seen = self._began_with_[0] or self._schedule.seen
             self._rows_, self._n_rows_ = _rows_of(dataset, self._given_)
             del self._given_
         if len(dataset) != self._bound.n:

@@ -130,7 +130,7 @@ def describe_run(
         "learning rates": repr(
             [{k: told(v) for k, v in given.items()} for given in schedulers]
         ),
-        "X": _told_items(X.items, estimator._seen_)
+        "X": _told_items(X.items, estimator._digest)
         if isinstance(X, CodedItems)
         else digest(X),
         "y": digest(codes),

@@ -19,7 +19,7 @@ from ..epochs import Epochs, Round
 from ..frames import index_of
 from ..gradients import EXTRACTORS
 from ..gradients.items import digest_of, is_dataset
-from ..gradients.modules import forward, warn_of_batch_statistics
+from ..gradients.modules import warn_of_batch_statistics
 from ..report import Reviewable
 from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule
@@ -29,7 +29,6 @@ from .net import (
     Extraction,
     first_two,
     gradients_for,
-    warn_if_nothing_learned,
     warn_of_augmented,
 )
 from .sampler import EPICSubsetSampler
@@ -183,8 +182,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         super().fit(X, y, sample_weight)
         schedule = self._schedule
         if not is_dataset(X):  # of which the items are read for their labels
-            self._seen_ = digest_of(self._as_seen(X))
-        schedule.seen = self._seen_
+            schedule.seen = digest_of(self._as_seen(X))
         self._keep_as_decided()
         self.dropped_at_epoch_ = schedule.dropped_at_epoch
         self.isolation_score_ = schedule.isolation_score
@@ -200,12 +198,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
                 "nothing was dropped."
             )
         else:
-
-            def look() -> tuple[np.ndarray, np.ndarray]:
-                logits, _, _ = forward(self.module_, self._module_input(X))
-                return logits, schedule.codes
-
-            warn_if_nothing_learned(type(self).__name__, schedule, look)
+            schedule.warn_if_nothing_learned(type(self).__name__)
         return self
 
     def refit(
@@ -268,28 +261,18 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         Epochs.of(rule, *epochs, self.max_epochs)
         gradients_for(rule, self.gradients)
 
-    def _epoch_start(self, labels: np.ndarray, seed: int) -> EpochStart:
-        self._sampler = EPICSubsetSampler(
-            labels,
-            rule=self.rule,
-            warmup=self.warmup,
-            every=self.every,
-            stop=self.stop,
-            min_class_fraction=self.min_class_fraction,
-            n_jobs=self.n_jobs,
-            random_state=seed,
-            max_epochs=self.max_epochs,
-        )
-        return EpochStart(self._sampler)
-
-    def _check_module(self, module: nn.Module, data: Any, start: EpochStart) -> None:
-        """Say which gradients are taken, which a module may turn out not to have."""
-        few = first_two(data)
+    def _epoch_start(
+        self, labels: np.ndarray, seed: int, module: nn.Module, data: Any
+    ) -> EpochStart:
+        """Make what drops, and say which gradients the module turns out to have."""
+        how = {name: getattr(self, name) for name in SCHEDULE_CONSTRAINTS}
+        how |= {"random_state": seed, "max_epochs": self.max_epochs}
+        self._sampler = EPICSubsetSampler(labels, **how)
         warn_of_batch_statistics(module)
-        start.extraction = Extraction(self.rule, self.gradients, module, few)
-        self._extraction = start.extraction
+        few = first_two(data)
+        self._extraction = Extraction(self.rule, self.gradients, module, few)
         if isinstance(data, CodedItems):
             way_out = "Give items without it, and augment=... to augment batches."
-            if warn_of_augmented(type(self).__name__, data.items, way_out):
-                self._seen_ = None
-            self._sampler.schedule.seen = self._seen_
+            differ = warn_of_augmented(type(self).__name__, data.items, way_out)
+            self._schedule.seen = None if differ else self._digest
+        return EpochStart(self._sampler, self._extraction)

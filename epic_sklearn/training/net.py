@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import softmax
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
-from .._utils import learned_nothing, warn_user
+from .._utils import warn_user
 from ..gradients import EXTRACTORS, GradientExtractor, Gradients
 from ..gradients.head import NoLastLayer
 from ..gradients.items import varies
@@ -29,7 +28,6 @@ from ..gradients.modules import (
 )
 from ..rules import Rule, resolve_rule
 from ..rules.base import preferred_gradients, refuse_what_lacks
-from ..schedule import DropSchedule
 from .batches import CodedItems, Weighted
 from .distributed import place
 from .sampler import EpochOrder
@@ -320,35 +318,6 @@ def _try_module(module: nn.Module, X: np.ndarray | CodedItems, n_classes: int) -
             "n_classes)."
         )
     refuse_probabilities(module, logits)
-
-
-def warn_if_nothing_learned(
-    name: str, schedule: DropSchedule, look: Callable[[], tuple[np.ndarray, np.ndarray]]
-) -> None:
-    """Warn of a run of `name` whose net, judging last or at its end, is at chance.
-
-    `look` gives logits (n, C) of the training examples and their columns (n,). It is
-    not asked where something was dropped by a net that was better.
-    """
-    codes, n_dropped = schedule.codes, int((~schedule.keep).sum())
-    right, chance = 0.0, np.bincount(codes).max() / len(codes)
-    if has_judged := bool(n_dropped) and schedule.predictions is not None:
-        right = float((schedule.predictions[0] == codes).mean())
-        if right > chance + 0.1:
-            return
-    logits, columns = look()
-    probabilities = softmax(logits, axis=1)
-    nothing = learned_nothing(probabilities, columns, surely=True)
-    what = f"{n_dropped} examples" if n_dropped else "nothing"
-    if nothing is not None:
-        warn_user(f"{name} dropped {what}. {nothing}")
-    elif has_judged and right <= min(chance, 0.6):  # rare classes aside
-        warn_user(
-            f"{name} dropped {what}, by a net that was right on {right:.1%} of its "
-            "training rows when it judged them last: always naming the most frequent "
-            f"class is right on {chance:.1%}. Such drops are as good as random: let "
-            "the first round come later (warmup), and train longer."
-        )
 
 
 def warn_of_augmented(name: str, data: Any, way_out: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
-from sklearn.utils._param_validation import StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import StrOptions
 from torch import nn
 from torch.utils.data import (
     DataLoader,
@@ -28,7 +28,7 @@ from ..gradients.items import (
     like,
     varies,
 )
-from ..gradients.modules import forward, warn_of_batch_statistics
+from ..gradients.modules import warn_of_batch_statistics
 from ..report import Case, Reviewable, probabilities_of
 from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule
@@ -36,7 +36,6 @@ from .distributed import decide_once, place
 from .net import (
     Extraction,
     gradients_for,
-    warn_if_nothing_learned,
     warn_of_augmented,
 )
 from .sampler import EPICSubsetSampler
@@ -47,9 +46,7 @@ class EPICRounds(Reviewable, BaseEstimator):
 
     sampler_: EPICSubsetSampler | None
     _extraction: Extraction | None
-    _trained_: tuple[
-        nn.Module, DataLoader
-    ]  # what was trained last, and by what batches
+    _trained_: tuple[nn.Module, DataLoader]  # what was trained last, by what batches
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **SCHEDULE_CONSTRAINTS,
@@ -135,11 +132,7 @@ class EPICRounds(Reviewable, BaseEstimator):
         return sampler
 
     def _check_parameters(self) -> None:
-        validate_parameter_constraints(
-            self._parameter_constraints,
-            {name: getattr(self, name) for name in self._parameter_constraints},
-            type(self).__name__,
-        )
+        self._validate_params()
         gradients_for(self.rule, self.gradients)
 
     def _plan(self, warmup: int | None, max_epochs: int | None) -> None:
@@ -148,28 +141,20 @@ class EPICRounds(Reviewable, BaseEstimator):
 
     def _begin(self, dataset: Any, seed: int, **options: Any) -> EPICSubsetSampler:
         """Make the sampler for a training set."""
-        labels, self._seen_ = decide_once(lambda: labels_and_digest(_items(dataset)))
+        labels, seen = decide_once(lambda: labels_and_digest(_items(dataset)))
         self._rows_, self._n_rows_ = np.arange(len(labels)), len(labels)
-        self.sampler_ = EPICSubsetSampler(
-            labels,
-            rule=self.rule,
-            warmup=self._epochs_.warmup,
-            every=self._epochs_.every,
-            stop=self._epochs_.stop,
-            min_class_fraction=self.min_class_fraction,
-            n_jobs=self.n_jobs,
-            random_state=seed,
-            **options,
-        )
+        how = {name: getattr(self, name) for name in SCHEDULE_CONSTRAINTS}
+        how |= {"warmup": self._epochs_.warmup, "every": self._epochs_.every}
+        how["random_state"] = seed
+        self.sampler_ = EPICSubsetSampler(labels, **how, **options)
         self._extraction = None
         if self.clean_dataset is not None:  # is what is judged, and shown
-            schedule = self.sampler_.schedule
-            self._seen_ = _check_clean(self.clean_dataset, dataset, schedule)
+            seen = _check_clean(self.clean_dataset, dataset, self._schedule)
         else:
             way_out = "Give them without it, in the same order, as clean_dataset."
             if warn_of_augmented(type(self).__name__, _items(dataset), way_out):
-                self._seen_ = None
-        self.sampler_.schedule.seen = self._seen_
+                seen = None
+        self._schedule.seen = seen
         return self.sampler_
 
     def _round(self, epoch: int, module: nn.Module, loader: DataLoader) -> None:
@@ -225,19 +210,10 @@ class EPICRounds(Reviewable, BaseEstimator):
         """Give what was trained, and a loader of what it was trained on."""
         return self._trained_
 
-    def _warn_if_nothing_learned(self, *trained: Any) -> None:
-        """Warn of a run with a net no better than chance at its end."""
-        sampler = getattr(self, "sampler_", None)
-        if sampler is None or not sampler.rounds:
-            return
-
-        def look() -> tuple[np.ndarray, np.ndarray]:
-            module, loader = trained or self._trained_
-            logits, labels, _ = forward(module, loader)
-            assert labels is not None  # the net has trained on them
-            return logits, labels
-
-        warn_if_nothing_learned(type(self).__name__, sampler.schedule, look)
+    def _warn_if_nothing_learned(self) -> None:
+        """Warn of a run with a net no better than chance when it judged last."""
+        if getattr(self, "sampler_", None) is not None:
+            self._schedule.warn_if_nothing_learned(type(self).__name__)
 
 
 def _items(dataset: Any) -> Any:

@@ -251,10 +251,6 @@ see DropSchedule
     def _schedule(self) -> DropSchedule:  # type: ignore[override]
         return self.schedule
 
-    @property
-    def _seen_(self) -> str | None:  # type: ignore[override]
-        return self.schedule.seen
-
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_data": None}  # all of it, and not to be pickled
 

@@ -222,7 +222,6 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             with kept_random():
                 self._input_shape = data.shape[1:]
         seed = resolve_seed(self.random_state)
-        start = self._epoch_start(classes[codes], seed)
         device = str(self.device)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -230,7 +229,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         with kept_random(cuda):
             torch.manual_seed(seed)
             module = make_module(self.module, data, len(classes), weights)
-            self._check_module(module, data, start)
+            start = self._epoch_start(classes[codes], seed, module, data)
             check_criterion(self.criterion, len(classes), weights is not None)
             if isinstance(data, np.ndarray):
                 data = cast_for(module, data)
@@ -300,7 +299,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         """Validate; examples, classes and codes of the labels, read where not given."""
         if is_dataset(X):
             refuse_loaders_sampler(X, type(self).__name__)
-            labels, self._seen_ = labels_and_digest(X, y)
+            labels, self._digest = labels_and_digest(X, y)
             return X, *check_labels(label_array(to_numpy(labels)))
         items.refuse_items(X)
         refuse_lazy(X=X, y=y)
@@ -314,13 +313,13 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         self._input_shape = data.shape[1:]
         return data, *check_labels(labels)
 
-    def _epoch_start(self, labels: np.ndarray, seed: int) -> EpochStart:
+    def _epoch_start(
+        self, labels: np.ndarray, seed: int, module: nn.Module, data: Any
+    ) -> EpochStart:
+        """Make what begins each epoch."""
         if (alike := spelled_alike(labels)) is not None:
             warn_user(alike)
         return EpochStart(EpochOrder(len(labels), seed))
-
-    def _check_module(self, module: nn.Module, data: Any, start: EpochStart) -> None:
-        """Refuse a module that is of no use; see EPICClassifier."""
 
     def _make_net(
         self, module: nn.Module, start: EpochStart, device: str, options: dict[str, Any]
