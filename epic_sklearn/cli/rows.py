@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,53 +217,46 @@ def _join(used: Sequence[Column]) -> tuple[Any, list[str]]:
     return np.column_stack(blocks) if blocks else None, names
 
 
-def _read_frame(path: Path, classes: Sequence[str]) -> pd.DataFrame:
-    """Read columns, of text only numbers; those without names are numbered."""
+def _read_frame(path: Path) -> pd.DataFrame:
+    """Read columns of numbers, under names but for those of an array."""
     suffix = tables.check_format(path, MATRICES)
+    if suffix == ".npy":
+        return pd.DataFrame(tables.load_arrays(path)[path.stem])
     if suffix == ".parquet":
         tables.ParquetFile(path)  # says why it cannot be read
         return pd.read_parquet(path)
-    if suffix == ".npy":
-        return pd.DataFrame(tables.load_arrays(path)[path.stem])
     with open(path, encoding="utf-8-sig") as file:
-        line = file.readline().rstrip("\n")
-        sep = next((c for c in "\t;, " if c in line), ",")
-        first = next(csv.reader([line], delimiter=sep, skipinitialspace=True), [])
-        header = 0 if columns.are_names(first) or set(first) >= set(classes) else None
-        file.seek(0)
-        how: Any = {"sep": sep, "header": header, "skipinitialspace": True}
-        return pd.read_csv(file, dtype=float, **how)
+        header = file.readline()
+    sep = next((c for c in "\t;" if c in header), ",")
+    return pd.read_csv(path, sep=sep, dtype=float, skipinitialspace=True)
 
 
-def _read_matrix(
-    path: Path, n: int, classes: Sequence[str]
-) -> tuple[np.ndarray, list[str] | None]:
+def _read_matrix(path: Path, n: int) -> tuple[np.ndarray, list[str] | None]:
     """Numbers (n, d), and their columns' names if they have any."""
     with refusing(f"{path}: ", ". Give rows of numbers, one for each of the data's."):
-        frame = _read_frame(path, classes)
-        if not isinstance(frame.index, pd.RangeIndex) or frame.index.step != 1:
-            frame.insert(0, "", frame.index)
-    is_named = not pd.api.types.is_integer_dtype(frame.columns)
-    names, matrix = [str(name).strip() for name in frame.columns], frame.to_numpy()
+        frame = _read_frame(path)
+    names = None
+    if not pd.api.types.is_integer_dtype(frame.columns):
+        frame.columns = names = [str(name).strip() for name in frame.columns]
+        if names and columns.NAMELESS.fullmatch(names[0]):  # an index, as a column
+            frame, names = frame.set_index(names[0]), names[1:]
+    matrix = frame.to_numpy()
     refuse_if(
         matrix.dtype.kind not in "fiub" or not matrix.size or len(matrix) != n,
         f"{path} has probabilities of shape {matrix.shape} and type {matrix.dtype}; "
         f"the data have {n} rows. Give numbers, one row for each, in the same order, "
-        "under a header that is no row of numbers.",
+        "under a header that names the classes.",
     )
-    nameless = columns.NAMELESS.fullmatch
-    is_index = np.array([bool(is_named and nameless(name)) for name in names])
     refuse_if(
-        not all(columns.counts_rows(column) for column in matrix[:, is_index].T),
+        not columns.counts_rows(frame.index.to_numpy()),
         f"{path} has an index, and it does not count the rows: they are in another "
         "order than the data's, or some are missing. Sort them, then write the file "
         "without the index (of pandas: index=False).",
     )
-    names, matrix = list(itertools.compress(names, ~is_index)), matrix[:, ~is_index]
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     where = f"{len(bad)} rows, the first of them row {bad[:1]} (from 0)"
     refuse_if(len(bad), f"{path} is not finite in {where}.")
-    return matrix, names if is_named else None
+    return matrix, names
 
 
 def _refuse_other_order(
@@ -286,7 +278,7 @@ def from_elsewhere(path: Path, rows: Rows) -> None:
     """Let gradients by the probabilities in a file be the table."""
     classes, codes = np.unique(rows.labels, return_inverse=True)
     texts = [str(each) for each in classes.tolist()]
-    matrix, given = _read_matrix(path, len(rows.labels), texts)
+    matrix, given = _read_matrix(path, len(rows.labels))
     names = texts if given is None else given
     if not set(texts) <= set(names) or len(names) != matrix.shape[1]:
         how = "without names" if given is None else f"named {given[:20]}"
