@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,11 +18,13 @@ from ..base import take_rows
 from ..gradients import logit_gradients
 from . import columns, tables
 from .columns import Column
+from .tables import Raw, n_rows
 from .values import (
     MISSING,
     Place,
     Reading,
     Unusable,
+    as_option,
     refuse_if,
     refusing,
     unknown,
@@ -77,12 +79,11 @@ def split_names(given: Sequence[str], data: Any) -> tuple[str, ...]:
     A name that itself holds a comma is given alone, or quoted as in a CSV file.
     """
     names: list[str] = []
-    known = [*data.names, *data.others]
     for text in given:
-        names += [text] if text in known else next(csv.reader([text]), [""])
+        names += [text] if text in data.known else next(csv.reader([text]), [""])
     for name in names:
-        if name not in known:
-            raise unknown(data.kind, name, known)
+        if name not in data.known:
+            raise unknown(data.kind, name, data.known)
     return tuple(dict.fromkeys(names))
 
 
@@ -101,13 +102,60 @@ def names_chosen(
     return chosen, beside
 
 
-def read(o: SimpleNamespace, data: Any) -> Rows:
-    """Read labels, the features typed as a table, and what is shown beside."""
+def refuse_lacking(examples: Any, names: Iterable[str]) -> None:
+    """Refuse examples without a column that the model uses."""
+    for name in names:
+        if name not in examples.known:
+            way = f" To leave it out of the model: --exclude {as_option([name])}."
+            kind, hint = f"{examples.kind} of the examples", examples.hint or way
+            raise unknown(kind, name, examples.names, hint)
+
+
+def with_examples(raw: Raw, examples: Any, label: str) -> Raw:
+    """Put examples behind the rows of columns; a column that they lack is blank there.
+
+    But for the label, which is left out, and arrays, whose rows cannot be blank.
+    """
+    more = examples.read([name for name in raw if name in examples.known])
+    others = [name for name in raw if name != label]
+    refuse_lacking(examples, [name for name in others if np.ndim(raw[name]) > 1])
+    blank = pd.Series([""] * n_rows(more))
+    more = {name: blank for name in others} | more
+    return raw | {name: _one_behind(raw[name], more[name]) for name in more}
+
+
+def _one_behind(first: Any, more: Any) -> Any:
+    """Put one column behind another, or say why it cannot be."""
+    for part in (first, more):
+        if isinstance(part, Unusable):
+            return part
+    if first.shape[1:] != more.shape[1:]:
+        shapes = f"{first.shape[1:]}, and {more.shape[1:]} in the examples"
+        return Unusable(f"has rows of shape {shapes}")
+    if isinstance(first, np.ndarray) and isinstance(more, np.ndarray):
+        return np.concatenate([first, more])
+    # Text in one file, maybe numbers in the other: typed again as text.
+    return pd.Series([str(value) for value in (*first, *more)], dtype=object)
+
+
+def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
+    """Read labels, the features typed as a table, and what is shown beside.
+
+    Examples stand behind the rows, which alone decide how columns are read.
+    """
     chosen, beside = names_chosen(o, data)
     used = data.features(o.label, chosen, beside) if o.needs_features else []
     raw = data.read([o.label, *([] if o.probabilities else used), *beside])
-    place, n = data.place, data.count(raw)
+    n = n_rows(raw)
     refuse_if(not n, f"{data.path} has no rows.")
+
+    def place(row: int) -> str:
+        if row < n:
+            return data.place(row)
+        return f"{examples.place(row - n)} of {examples.path.name}"
+
+    if examples is not None:
+        raw = with_examples(raw, examples, o.label)
     as_text = split_names(o.as_text, data)
     numbers = o.decimal, o.thousands, o.missing, o.date_format
     how = Reading(*numbers, as_text, chosen, n)
@@ -115,8 +163,10 @@ def read(o: SimpleNamespace, data: Any) -> Rows:
     asides = {name: raw.pop(name) for name in beside}
     pictures = [values for values in raw.values() if np.ndim(values) == 4]
     done = columns.type_columns(raw, how, place)
-    data.check_used([c.name for c in done if c.values is not None])
-    X, names = _join([column for column in done if column.values is not None])
+    seen = [column for column in done if column.values is not None]
+    if examples is not None:
+        refuse_lacking(examples, [column.name for column in seen])
+    X, names = _join(seen)
     more, images = _left_out(asides, beside, len(labels if X is None else X))
     asides = {c.name: c.aside for c in done + more if c.aside is not None}
     shown = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -24,8 +24,8 @@ from .scan import (
     make_model,
     noting,
 )
-from .tables import Raw, n_rows, open_table
-from .values import Unusable, as_option, refuse_if, unknown
+from .tables import open_table
+from .values import Unusable, refuse_if
 
 WAY_ON = (
     "Run the same trace again with these as --drop, quoted, and with --out KEPT, then "
@@ -33,73 +33,13 @@ WAY_ON = (
 )
 
 
-class WithExamples:
-    """A table with examples behind its rows; all but rows is the table's own.
-
-    Examples need the columns that the model uses. Others that they lack are blank, or
-    as a label left out.
-    """
-
-    def __init__(self, data: Any, examples: Any, label: str) -> None:
-        self.data, self.examples, self.label, self.n = data, examples, label, 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.data, name)
-
-    def count(self, raw: Raw) -> int:
-        """Count the table's rows."""
-        return self.n
-
-    def place(self, row: int) -> str:
-        """Where a person finds a row."""
-        if row < self.n:
-            return self.data.place(row)
-        return f"{self.examples.place(row - self.n)} of {self.examples.path.name}"
-
-    def read(self, names: Sequence[str]) -> Raw:
-        """Read columns of both."""
-        known = *self.examples.names, *self.examples.others
-        raw = self.data.read(names)
-        more = self.examples.read([name for name in names if name in known])
-        blank, self.n = pd.Series([""] * n_rows(more)), n_rows(raw)
-        others = [name for name in names if name != self.label]
-        # The rows of an array cannot be left blank.
-        self.check_used([name for name in others if np.ndim(raw[name]) > 1])
-        more = {name: blank for name in others} | more
-        return raw | {name: _joined(raw[name], each) for name, each in more.items()}
-
-    def check_used(self, names: Collection[str]) -> None:
-        """Refuse examples without a column that the model uses."""
-        for name in names:
-            if name not in (*self.examples.names, *self.examples.others):
-                kind = f"{self.kind} of the examples"
-                way = f" To leave it out of the model: --exclude {as_option([name])}."
-                hint = self.examples.hint or way
-                raise unknown(kind, name, self.examples.names, hint)
-
-
-def _joined(first: Any, more: Any) -> Any:
-    """Put one column behind another, or say why it cannot be."""
-    for part in (first, more):
-        if isinstance(part, Unusable):
-            return part
-    if first.shape[1:] != more.shape[1:]:
-        shapes = f"{first.shape[1:]}, and {more.shape[1:]} in the examples"
-        return Unusable(f"has rows of shape {shapes}")
-    if isinstance(first, np.ndarray) and isinstance(more, np.ndarray):
-        return np.concatenate([first, more])
-    # Text in one file, maybe numbers in the other: typed again as text.
-    return pd.Series([str(value) for value in (*first, *more)], dtype=object)
-
-
 def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
     """Run ``trace``, short of printing."""
     refuse_if((o.drop is None) != (o.out is None), "--drop and --out go together.")
     check_files(o)
     o.probabilities, o.needs_features = None, True
-    data = open_table(o.data, o.separator, o.encoding)
-    examples = open_table(o.examples, o.separator, o.encoding)
-    rows = read(o, WithExamples(data, examples, o.label))
+    files = (open_table(p, o.separator, o.encoding) for p in (o.data, o.examples))
+    rows = read(o, *files)
     model = make_model(o, rows)
     of_file, asked = np.split(np.arange(len(rows.X)), [rows.n])
     X, (y, labels) = take_rows(rows.X, of_file), np.split(rows.labels, [rows.n])
