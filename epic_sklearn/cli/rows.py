@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,6 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from .. import report
-from ..base import take_rows
 from ..gradients import logit_gradients
 from . import columns, tables
 from .columns import Column
@@ -46,7 +45,7 @@ class Rows:
     beside: dict[str, str]  # others that were named, and the option that says so
     asides: dict[str, Any]  # columns that are shown only
     shown: dict[str, Any]  # what pages show of the file: fields of a Case
-    notes: list[str]
+    notes: list[str] = field(default_factory=list)
 
     def called(self, rows: Sequence[int]) -> list[str]:
         """Where rows stand, each behind its name of --id."""
@@ -156,9 +155,8 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
 
     if examples is not None:
         raw = with_examples(raw, examples, o.label)
-    as_text = split_names(o.as_text, data)
     numbers = o.decimal, o.thousands, o.missing, o.date_format
-    how = Reading(*numbers, as_text, chosen, n)
+    how = Reading(*numbers, split_names(o.as_text, data), chosen, n)
     labels = columns.check_labels(o.label, raw.pop(o.label), place, how)
     asides = {name: raw.pop(name) for name in beside}
     pictures = [values for values in raw.values() if np.ndim(values) == 4]
@@ -180,31 +178,32 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     if pictures and images is None:
         shown |= {"X": pictures[0], "feature_names": None}
     cut = [o.label, *used, *(k for k, way in beside.items() if way != "--exclude")]
-    notes = list[str]()
-    if o.out and (whole := data.left_whole(o.label, cut)):
+    rows = Rows(data, place, n, labels, X, cut, beside, asides, shown)
+    rows.notes += notes_of(o, rows, how)
+    return rows
+
+
+def notes_of(o: SimpleNamespace, rows: Rows, how: Reading) -> list[str]:
+    """Say what is odd in the rows, and which options changed nothing."""
+    n, labels, notes = rows.n, rows.labels, list[str]()
+    if o.out and (whole := rows.data.left_whole(o.label, rows.cut)):
         notes.append(
             f"--out writes {', '.join(map(repr, whole))} whole: nothing says that "
             "their rows are the examples'. If they are, name them with --show."
         )
-    if X is not None:
-        notes += notes_of_copies(take_rows(X, np.arange(n)), labels[:n], place)
-    if o.id and (n_again := int(pd.Index(asides[o.id])[:n].duplicated().sum())):
+    if rows.X is not None:
+        notes += notes_of_copies(rows.X[:n], labels[:n], rows.place)
+    if o.id and (n_again := int(pd.Index(rows.asides[o.id])[:n].duplicated().sum())):
         notes.append(f"{n_again} rows repeat the --id of another; theirs say where.")
-    notes += [*notes_on_options(how, labels), *how.notes]
-    return Rows(data, place, n, labels, X, cut, beside, asides, shown, notes)
-
-
-def notes_on_options(how: Reading, labels: np.ndarray) -> list[str]:
-    """Say which options changed nothing, and which labels may be missing ones."""
     unmet = [text for text in how.missing if text not in how.met]
-    likely = sorted(set(map(str, labels.tolist())) & set(MISSING))
-    notes = [f"--missing {text} occurs in no column of the model." for text in unmet]
+    notes += [f"--missing {text} occurs in no column of the model." for text in unmet]
     if how.date_format and how.date_format not in how.met:
         notes.append(f"--date-format {how.date_format} fits no column of the model.")
-    return notes + [
+    notes += [
         f"Class {text!r} may be labels that are missing; --missing {text} refuses them."
-        for text in likely
+        for text in sorted(set(map(str, labels.tolist())) & set(MISSING))
     ]
+    return notes + how.notes
 
 
 def names_of(ids: Any, name: str, place: Place, n: int) -> pd.Index:

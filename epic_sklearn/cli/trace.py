@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..base import take_rows
 from ..report import all_or_none
 from ..tracing import Trace, trace
 from .rows import Rows, read
@@ -40,20 +37,20 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
     o.probabilities, o.needs_features = None, True
     files = (open_table(p, o.separator, o.encoding) for p in (o.data, o.examples))
     rows = read(o, *files)
-    model = make_model(o, rows)
-    of_file, asked = np.split(np.arange(len(rows.X)), [rows.n])
-    X, (y, labels) = take_rows(rows.X, of_file), np.split(rows.labels, [rows.n])
+    model, n = make_model(o, rows), rows.n
+    (X, asked), (y, labels) = ((part[:n], part[n:]) for part in (rows.X, rows.labels))
     how = {"score": o.score, "n_top": o.top, "all_labels": o.all_labels}
     with noting(rows.notes):
         given = labels if len(labels) else None
-        found = trace(model.fit(X, y), X, y, take_rows(rows.X, asked), given, **how)
-    index, called = rows.shown["index"], rows.called(asked.tolist())
-    index = None if index is None else index[: rows.n]
+        found = trace(model.fit(X, y), X, y, asked, given, **how)
+    index, called = rows.shown["index"], rows.called(range(n, len(rows.X)))
     found = replace(
-        found, index=index, example_index=pd.Index(np.array(called, dtype=object))
+        found,
+        index=None if index is None else index[:n],
+        example_index=pd.Index(called, dtype=object),
     )
     if o.out:
-        keep = ~np.isin(np.arange(rows.n), marked_rows(o.drop, found))
+        keep = ~np.isin(np.arange(n), marked_rows(o.drop, found))
         gone = sorted(set(map(str, y.tolist())) - set(map(str, y[keep].tolist())))
         refuse_if(gone, f"--drop leaves no row of class {', '.join(gone)}.")
         with all_or_none({"out": o.out}) as paths:
@@ -61,9 +58,9 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
         dropped = ", ".join(rows.called(np.flatnonzero(~keep).tolist()))
         rows.notes.append(f"{o.out} has all rows but {dropped}.")
     if o.report:
-        looks, page = rows.looks(), {"title": o.data.name, "overwrite": True}
-        parts = take_rows(looks, of_file), take_rows(looks, asked)
-        found.report(*parts, o.report, n_top=o.top, way_back=WAY_ON, **page)
+        page = {"title": o.data.name, "overwrite": True, "way_back": WAY_ON}
+        looks = rows.looks()
+        found.report(looks[:n], looks[n:], o.report, n_top=o.top, **page)
     return found, rows
 
 
@@ -86,16 +83,12 @@ def marked_rows(text: str, found: Trace) -> list[int]:
 
 def draw_trace(found: Trace, rows: Rows) -> str:
     """Draw a table for people."""
-    frame = found.to_frame()
-    of, asked = frame["row"].tolist(), rows.called(frame["example"] + rows.n)
-
-    def once(values: Iterable[Any]) -> list[Any]:
-        pairs = zip(values, frame["rank"], strict=True)
-        return [value if rank == 1 else None for value, rank in pairs]
-
+    frame = found.to_frame().astype(object)
+    of, is_first = frame["row"].tolist(), frame["rank"] == 1
+    asked = pd.Series(rows.called(frame["example"] + rows.n), dtype=object)
     columns = {
-        "example": once(asked),
-        "read as": once(frame["label"]),
+        "example": asked.where(is_first, None),
+        "read as": frame["label"].where(is_first, None),
         "taught by": rows.called(of),
         "labelled": frame["row_label"],
         "score": frame["score"].map("{:.3g}".format),
