@@ -190,8 +190,8 @@ class LinesFile(Table):
 
     def _check_header(self, first: list[str]) -> None:
         """Refuse a first line that can be a row of data, such as the next one is."""
-        pairs = zip(self.names, first, strict=True)
-        found = [name for name, text in pairs if as_numbers([text]) is not None]
+        is_number = ~np.isnan(as_numbers(first))
+        found = list(itertools.compress(self.names, is_number))
         # A few small numbers may be either; pandas numbers nameless columns from 0.
         is_row = found and (not are_names(found) or found == ["0", "1"])
         refuse_if(
