@@ -80,19 +80,24 @@ def resolve_names(X: Any, given: Any) -> list[str] | None:
     return names or None
 
 
-def without_long_texts(
-    X: Any, names: list[str], rows: np.ndarray
-) -> tuple[Any, list[str], dict[str, Any]]:
-    """Split a dataframe: columns to compare, their names, and those of long texts."""
-    long, compared = {}, []
+def as_compared(
+    case: Case, rows: np.ndarray
+) -> tuple[Any, list[str] | None, dict[str, Any]]:
+    """Columns in which rows are compared and their names; and those of long texts.
+
+    No names where what is shown is no table.
+    """
+    X, names = case.X, resolve_names(case.X, case.feature_names)
+    if names is None or not is_dataframe(X):
+        return X, names, {}
+    long, compared = {}, {}
     for name, column in zip(names, X.columns, strict=True):
         values = np.asarray(take_rows(X[column], rows)).tolist()
         if any(isinstance(value, str) and len(value) > LONG for value in values):
             long[name] = X[column]
         else:
-            compared.append((name, column))
-    kept = X[[column for _, column in compared]]
-    return kept, [name for name, _ in compared], long
+            compared[column] = name
+    return X[list(compared)], list(compared.values()), long
 
 
 def _spread(X: Any) -> np.ndarray:
@@ -163,18 +168,16 @@ def stand_out(case: Case, rows: np.ndarray, n: int = 2) -> list[str]:
     As ``width 6 (1.4)``, the kept row's value between brackets, or, where only long
     texts differ, how the first of these begins; nothing where the rows are no table.
     """
-    schedule, X = case.schedule, case.X
-    names = resolve_names(X, case.feature_names)
-    if names is None:
-        return [""] * len(rows)
+    schedule = case.schedule
     how = schedule.codes, schedule.keep, schedule.rule.metric
     near = nearest_kept(rows, case.gradients, *how)
+    X, names, long = as_compared(case, np.concatenate([rows, near]))
     texts = [""] * len(rows)
-    if is_dataframe(X):
-        X, names, long = without_long_texts(X, names, np.concatenate([rows, near]))
-        for name, column in list(long.items())[:1]:
-            values = np.asarray(take_rows(column, rows)).tolist()
-            texts = [f"{name} {shortened(value, 40)}" for value in values]
+    if names is None:
+        return texts
+    for name, column in list(long.items())[:1]:
+        values = np.asarray(take_rows(column, rows)).tolist()
+        texts = [f"{name} {shortened(value, 40)}" for value in values]
     found = []
     for pair, text in zip(differences(X, rows, near), texts, strict=True):
         largest = list(zip(pair[::4], pair[1::4], pair[2::4], strict=True))[:n]
@@ -319,17 +322,12 @@ def _table(case: Case, flagged: np.ndarray, near: np.ndarray) -> dict[str, Any]:
 
 def page_data(case: Case, shown: Shown, span: Any) -> dict[str, Any]:
     """Collect what the page's script needs: lists, numbers and texts, for JSON."""
-    schedule, rows, X = case.schedule, case.rows, case.X
-    names = resolve_names(X, case.feature_names)
+    schedule, rows = case.schedule, case.rows
+    flagged, near, needed = shown.flagged, shown.near, shown.needed
+    X, names, long = as_compared(case, rows[needed])
     if shown.images and case.feature_names is None and not is_dataframe(X):
         names = None  # x0, x1, ... of an image say nothing
-    flagged, near, needed = shown.flagged, shown.near, shown.needed
-    asides = dict(case.asides)
-    if is_text(X):
-        asides = {"Text": X, **asides}
-    elif is_dataframe(X):
-        X, names, long = without_long_texts(X, names or [], rows[needed])
-        asides = {**long, **asides}
+    asides = {**({"Text": X} if is_text(X) else long), **case.asides}
     table, pairs = _table(case, flagged, near), (X, rows[flagged], rows[near])
     table["differences"] = differences(*pairs) if names else None
     labels, table["prediction"] = _labels_and_predictions(case, flagged)
