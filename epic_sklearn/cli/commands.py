@@ -181,7 +181,7 @@ def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
     if json_only:
         say(found.as_json())
     else:
-        say_notes(found.notes)
+        say_notes(found.rows.notes)
         say(found.as_tables())
     return int(fail_on_isolated and found.has_undecided)
 

@@ -1,6 +1,6 @@
 """The audit page: look at what was isolated, decide, and apply the decisions."""
 
-from ._case import Case, as_text, probabilities_of, shortened
+from ._case import Case, probabilities_of, shortened
 from ._data import stand_out
 from ._decisions import fit_id
 from ._looks import check_images
@@ -17,7 +17,6 @@ __all__ = [
     "Case",
     "Reviewable",
     "all_or_none",
-    "as_text",
     "check_images",
     "check_path",
     "fit_id",
