@@ -195,12 +195,8 @@ def write_trace(
         image = None if look.image is None else thumbnails({0: look.image}, span)[0]
         return {"image": image, "text": look.text}
 
-    names = found.example_index
-    kind, names = (
-        ("Example", range(len(asked)))
-        if names is None
-        else (str(names.name or "Example"), names)
-    )
+    names = range(len(asked)) if found.example_index is None else found.example_index
+    kind = getattr(names, "name", None) or "Example"
     parts: Any = [
         {"name": f"{kind} {shortened(name)}", "label": shortened(label)}
         | {**shown(asked[i]), "rows": []}
