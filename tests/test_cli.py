@@ -151,9 +151,8 @@ def test_probabilities_from_elsewhere(folder, capsys):
     named = pd.DataFrame(p[:, order], columns=SPECIES[order])
     named.to_csv("named.csv", index=False)
     named.to_parquet("named.parquet")
-    np.savetxt("bare.csv", p)
     np.save("bare.npy", p)
-    for file in ("named.csv", "named.parquet", "bare.csv", "bare.npy"):
+    for file in ("named.csv", "named.parquet", "bare.npy"):
         options = ["--probabilities", file, "--mask", "mask.csv", "--force"]
         assert scan("iris.csv", "--label", "species", *options) == 0, file
         np.testing.assert_array_equal(mask_of()["kept"], direct.keep_, file)

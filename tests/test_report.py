@@ -23,7 +23,7 @@ from epic_sklearn import (
 )
 from epic_sklearn.base import nearest_kept
 from epic_sklearn.plotting import GradientSpaceDisplay
-from epic_sklearn.report._differences import differences, resolve_names
+from epic_sklearn.report._data import differences, resolve_names
 from epic_sklearn.report._looks import check_images, thumbnails
 from epic_sklearn.rules import (
     DeepKNN,

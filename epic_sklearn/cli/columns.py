@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from .values import (
     Place,
     Reading,
     Unusable,
+    as_number,
     as_numbers,
     as_option,
     as_values,
@@ -49,15 +51,11 @@ def as_in_data(
     more: list[str], written: str, how: Reading, texts: Any, place: Place
 ) -> Any:
     """Numbers, or dates in a format, of the examples' texts, as in the data."""
-    values = list[Any]()
-    for text in more:
-        value = dates_as([text], written) if written else as_numbers([text], *how.marks)
-        if value is None or (written and np.isnat(value).any()):
-            where = place(int(np.flatnonzero(texts == text)[0]))
-            kind = "dates" if written else "numbers"
-            raise Unusable(f"holds {kind} in the data, and {text!r} in {where}")
-        values += [value]
-    return np.concatenate(values)
+    values = dates_as(more, written) if written else as_numbers(more, *how.marks)
+    for text in compress(more, pd.isna(values)):
+        kind, row = "dates" if written else "numbers", int((texts == text).argmax())
+        raise Unusable(f"holds {kind} in the data, and {text!r} in {place(row)}")
+    return values
 
 
 def text_column(
@@ -93,24 +91,13 @@ def text_column(
         return Column(name, None, "left out: an id (--text uses it)", texts)
     kind = "category" if len(filled) < MANY else "text"
     if more and kind == "category":
-        row = int(np.flatnonzero(texts == more[0])[0])
+        row = int((texts == more[0]).argmax())
         how.notes.append(
             f"{place(row)} has {more[0]!r} in {name!r}, which no row of the data has"
             + f"; so have {len(more) - 1} other values" * (len(more) > 1)
             + ": the model makes nothing of it."
         )
     return Column(name, known, f"{kind}, {len(filled)} different{missing}")
-
-
-def without_gaps(values: np.ndarray, how: Reading) -> np.ndarray:
-    """Numbers, NaN in place of those that stand for missing ones."""
-    for text in how.missing:
-        number = as_numbers([text])
-        is_gap = np.isin(values, () if number is None else number)
-        if is_gap.any():
-            how.met.add(text)
-            values = np.where(is_gap, np.nan, values)
-    return values
 
 
 def number_column(name: str, values: np.ndarray, how: Reading) -> Column:
@@ -120,9 +107,13 @@ def number_column(name: str, values: np.ndarray, how: Reading) -> Column:
         values = values.astype(np.float64)
     if values.dtype.kind in "iu":
         large = values[np.abs(values.astype(np.float64)) >= LARGEST_WHOLE].ravel()
-        if as_numbers(list(map(str, large.tolist()))) is None:
+        if np.isnan(as_numbers(list(map(str, large.tolist())))).any():
             raise beyond_floats(large[0])
-    values = without_gaps(values, how)
+    for text in how.missing:
+        is_gap = values == as_number(text)
+        if is_gap.any():
+            how.met.add(text)
+            values = np.where(is_gap, np.nan, values)
     n_missing = int(np.isnan(values[: how.n]).sum())
     if values.size and n_missing == values[: how.n].size:
         return Column(name, None, "left out: empty")
@@ -137,7 +128,7 @@ def as_texts(values: np.ndarray) -> pd.Series:
 
 def counts_rows(values: Any) -> bool:
     """Whether a column of numbers goes up by one from row to row."""
-    if not isinstance(values, np.ndarray) or values.ndim != 1 or len(values) < 3:
+    if not isinstance(values, np.ndarray) or values.ndim != 1:
         return False
     is_number = values.dtype.kind in "fiu"
     return is_number and bool((np.diff(values.astype(np.float64)) == 1).all())
@@ -149,7 +140,7 @@ def are_names(texts: list[str]) -> bool:
     Larger numbers name columns if they are years or, five at least, wavelengths.
     """
     numbers = as_numbers(texts)
-    if numbers is None or np.isnan(numbers).any():
+    if np.isnan(numbers).any():
         return True
     if texts == list(map(str, range(max(2, len(texts))))):
         return True

@@ -81,8 +81,8 @@ READING = [
 ]  # fmt: skip
 SCANNED = [
     option("--probabilities", "Of a model trained elsewhere, one row for each of the "
-           "data's, one column a class, named by class or in sorted order: .csv, "
-           ".parquet, .npy.", **READ),
+           "data's, one column a class: .csv and .parquet with their names, .npy in "
+           "sorted order.", **READ),
     option("--gradient-of", "Which gradients of the model (default: those that the "
            "rule prefers).", type=click.Choice(GRADIENTS)),
     option("--rule rule_name", "What counts as isolated (the paper's is "
@@ -181,7 +181,7 @@ def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
     if json_only:
         say(found.as_json())
     else:
-        say_notes(found.notes)
+        say_notes(found.rows.notes)
         say(found.as_tables())
     return int(fail_on_isolated and found.has_undecided)
 

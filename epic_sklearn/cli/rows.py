@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,15 +14,16 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from .. import report
-from ..base import take_rows
 from ..gradients import logit_gradients
 from . import columns, tables
 from .columns import Column
+from .tables import Raw, n_rows
 from .values import (
     MISSING,
     Place,
     Reading,
     Unusable,
+    as_option,
     refuse_if,
     refusing,
     unknown,
@@ -45,7 +45,7 @@ class Rows:
     beside: dict[str, str]  # others that were named, and the option that says so
     asides: dict[str, Any]  # columns that are shown only
     shown: dict[str, Any]  # what pages show of the file: fields of a Case
-    notes: list[str]
+    notes: list[str] = field(default_factory=list)
 
     def called(self, rows: Sequence[int]) -> list[str]:
         """Where rows stand, each behind its name of --id."""
@@ -78,12 +78,11 @@ def split_names(given: Sequence[str], data: Any) -> tuple[str, ...]:
     A name that itself holds a comma is given alone, or quoted as in a CSV file.
     """
     names: list[str] = []
-    known = [*data.names, *data.others]
     for text in given:
-        names += [text] if text in known else next(csv.reader([text]), [""])
+        names += [text] if text in data.known else next(csv.reader([text]), [""])
     for name in names:
-        if name not in known:
-            raise unknown(data.kind, name, known)
+        if name not in data.known:
+            raise unknown(data.kind, name, data.known)
     return tuple(dict.fromkeys(names))
 
 
@@ -102,22 +101,70 @@ def names_chosen(
     return chosen, beside
 
 
-def read(o: SimpleNamespace, data: Any) -> Rows:
-    """Read labels, the features typed as a table, and what is shown beside."""
+def refuse_lacking(examples: Any, names: Iterable[str]) -> None:
+    """Refuse examples without a column that the model uses."""
+    for name in names:
+        if name not in examples.known:
+            way = f" To leave it out of the model: --exclude {as_option([name])}."
+            kind, hint = f"{examples.kind} of the examples", examples.hint or way
+            raise unknown(kind, name, examples.names, hint)
+
+
+def with_examples(raw: Raw, examples: Any, label: str) -> Raw:
+    """Put examples behind the rows of columns; a column that they lack is blank there.
+
+    But for the label, which is left out, and arrays, whose rows cannot be blank.
+    """
+    more = examples.read([name for name in raw if name in examples.known])
+    others = [name for name in raw if name != label]
+    refuse_lacking(examples, [name for name in others if np.ndim(raw[name]) > 1])
+    blank = pd.Series([""] * n_rows(more))
+    more = {name: blank for name in others} | more
+    return raw | {name: _one_behind(raw[name], more[name]) for name in more}
+
+
+def _one_behind(first: Any, more: Any) -> Any:
+    """Put one column behind another, or say why it cannot be."""
+    for part in (first, more):
+        if isinstance(part, Unusable):
+            return part
+    if first.shape[1:] != more.shape[1:]:
+        shapes = f"{first.shape[1:]}, and {more.shape[1:]} in the examples"
+        return Unusable(f"has rows of shape {shapes}")
+    if isinstance(first, np.ndarray) and isinstance(more, np.ndarray):
+        return np.concatenate([first, more])
+    # Text in one file, maybe numbers in the other: typed again as text.
+    return pd.Series([str(value) for value in (*first, *more)], dtype=object)
+
+
+def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
+    """Read labels, the features typed as a table, and what is shown beside.
+
+    Examples stand behind the rows, which alone decide how columns are read.
+    """
     chosen, beside = names_chosen(o, data)
     used = data.features(o.label, chosen, beside) if o.needs_features else []
     raw = data.read([o.label, *([] if o.probabilities else used), *beside])
-    place, n = data.place, data.count(raw)
+    n = n_rows(raw)
     refuse_if(not n, f"{data.path} has no rows.")
-    as_text = split_names(o.as_text, data)
+
+    def place(row: int) -> str:
+        if row < n:
+            return data.place(row)
+        return f"{examples.place(row - n)} of {examples.path.name}"
+
+    if examples is not None:
+        raw = with_examples(raw, examples, o.label)
     numbers = o.decimal, o.thousands, o.missing, o.date_format
-    how = Reading(*numbers, as_text, chosen, n)
+    how = Reading(*numbers, split_names(o.as_text, data), chosen, n)
     labels = columns.check_labels(o.label, raw.pop(o.label), place, how)
     asides = {name: raw.pop(name) for name in beside}
     pictures = [values for values in raw.values() if np.ndim(values) == 4]
     done = columns.type_columns(raw, how, place)
-    data.check_used([c.name for c in done if c.values is not None])
-    X, names = _join([column for column in done if column.values is not None])
+    seen = [column for column in done if column.values is not None]
+    if examples is not None:
+        refuse_lacking(examples, [column.name for column in seen])
+    X, names = _join(seen)
     more, images = _left_out(asides, beside, len(labels if X is None else X))
     asides = {c.name: c.aside for c in done + more if c.aside is not None}
     shown = {
@@ -131,31 +178,32 @@ def read(o: SimpleNamespace, data: Any) -> Rows:
     if pictures and images is None:
         shown |= {"X": pictures[0], "feature_names": None}
     cut = [o.label, *used, *(k for k, way in beside.items() if way != "--exclude")]
-    notes = list[str]()
-    if o.out and (whole := data.left_whole(o.label, cut)):
+    rows = Rows(data, place, n, labels, X, cut, beside, asides, shown)
+    rows.notes += notes_of(o, rows, how)
+    return rows
+
+
+def notes_of(o: SimpleNamespace, rows: Rows, how: Reading) -> list[str]:
+    """Say what is odd in the rows, and which options changed nothing."""
+    n, labels, notes = rows.n, rows.labels, list[str]()
+    if o.out and (whole := rows.data.left_whole(o.label, rows.cut)):
         notes.append(
             f"--out writes {', '.join(map(repr, whole))} whole: nothing says that "
             "their rows are the examples'. If they are, name them with --show."
         )
-    if X is not None:
-        notes += notes_of_copies(take_rows(X, np.arange(n)), labels[:n], place)
-    if o.id and (n_again := int(pd.Index(asides[o.id])[:n].duplicated().sum())):
+    if rows.X is not None:
+        notes += notes_of_copies(rows.X[:n], labels[:n], rows.place)
+    if o.id and (n_again := int(pd.Index(rows.asides[o.id])[:n].duplicated().sum())):
         notes.append(f"{n_again} rows repeat the --id of another; theirs say where.")
-    notes += [*notes_on_options(how, labels), *how.notes]
-    return Rows(data, place, n, labels, X, cut, beside, asides, shown, notes)
-
-
-def notes_on_options(how: Reading, labels: np.ndarray) -> list[str]:
-    """Say which options changed nothing, and which labels may be missing ones."""
     unmet = [text for text in how.missing if text not in how.met]
-    likely = sorted(set(map(str, labels.tolist())) & set(MISSING))
-    notes = [f"--missing {text} occurs in no column of the model." for text in unmet]
+    notes += [f"--missing {text} occurs in no column of the model." for text in unmet]
     if how.date_format and how.date_format not in how.met:
         notes.append(f"--date-format {how.date_format} fits no column of the model.")
-    return notes + [
+    notes += [
         f"Class {text!r} may be labels that are missing; --missing {text} refuses them."
-        for text in likely
+        for text in sorted(set(map(str, labels.tolist())) & set(MISSING))
     ]
+    return notes + how.notes
 
 
 def names_of(ids: Any, name: str, place: Place, n: int) -> pd.Index:
@@ -218,53 +266,46 @@ def _join(used: Sequence[Column]) -> tuple[Any, list[str]]:
     return np.column_stack(blocks) if blocks else None, names
 
 
-def _read_frame(path: Path, classes: Sequence[str]) -> pd.DataFrame:
-    """Read columns, of text only numbers; those without names are numbered."""
+def _read_frame(path: Path) -> pd.DataFrame:
+    """Read columns of numbers, under names but for those of an array."""
     suffix = tables.check_format(path, MATRICES)
+    if suffix == ".npy":
+        return pd.DataFrame(tables.load_arrays(path)[path.stem])
     if suffix == ".parquet":
         tables.ParquetFile(path)  # says why it cannot be read
         return pd.read_parquet(path)
-    if suffix == ".npy":
-        return pd.DataFrame(tables.load_arrays(path)[path.stem])
     with open(path, encoding="utf-8-sig") as file:
-        line = file.readline().rstrip("\n")
-        sep = next((c for c in "\t;, " if c in line), ",")
-        first = next(csv.reader([line], delimiter=sep, skipinitialspace=True), [])
-        header = 0 if columns.are_names(first) or set(first) >= set(classes) else None
-        file.seek(0)
-        how: Any = {"sep": sep, "header": header, "skipinitialspace": True}
-        return pd.read_csv(file, dtype=float, **how)
+        header = file.readline()
+    sep = next((c for c in "\t;" if c in header), ",")
+    return pd.read_csv(path, sep=sep, dtype=float, skipinitialspace=True)
 
 
-def _read_matrix(
-    path: Path, n: int, classes: Sequence[str]
-) -> tuple[np.ndarray, list[str] | None]:
+def _read_matrix(path: Path, n: int) -> tuple[np.ndarray, list[str] | None]:
     """Numbers (n, d), and their columns' names if they have any."""
     with refusing(f"{path}: ", ". Give rows of numbers, one for each of the data's."):
-        frame = _read_frame(path, classes)
-        if not isinstance(frame.index, pd.RangeIndex) or frame.index.step != 1:
-            frame.insert(0, "", frame.index)
-    is_named = not pd.api.types.is_integer_dtype(frame.columns)
-    names, matrix = [str(name).strip() for name in frame.columns], frame.to_numpy()
+        frame = _read_frame(path)
+    names = None
+    if not pd.api.types.is_integer_dtype(frame.columns):
+        frame.columns = names = [str(name).strip() for name in frame.columns]
+        if names and columns.NAMELESS.fullmatch(names[0]):  # an index, as a column
+            frame, names = frame.set_index(names[0]), names[1:]
+    matrix = frame.to_numpy()
     refuse_if(
         matrix.dtype.kind not in "fiub" or not matrix.size or len(matrix) != n,
         f"{path} has probabilities of shape {matrix.shape} and type {matrix.dtype}; "
         f"the data have {n} rows. Give numbers, one row for each, in the same order, "
-        "under a header that is no row of numbers.",
+        "under a header that names the classes.",
     )
-    nameless = columns.NAMELESS.fullmatch
-    is_index = np.array([bool(is_named and nameless(name)) for name in names])
     refuse_if(
-        not all(columns.counts_rows(column) for column in matrix[:, is_index].T),
+        not columns.counts_rows(frame.index.to_numpy()),
         f"{path} has an index, and it does not count the rows: they are in another "
         "order than the data's, or some are missing. Sort them, then write the file "
         "without the index (of pandas: index=False).",
     )
-    names, matrix = list(itertools.compress(names, ~is_index)), matrix[:, ~is_index]
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     where = f"{len(bad)} rows, the first of them row {bad[:1]} (from 0)"
     refuse_if(len(bad), f"{path} is not finite in {where}.")
-    return matrix, names if is_named else None
+    return matrix, names
 
 
 def _refuse_other_order(
@@ -286,7 +327,7 @@ def from_elsewhere(path: Path, rows: Rows) -> None:
     """Let gradients by the probabilities in a file be the table."""
     classes, codes = np.unique(rows.labels, return_inverse=True)
     texts = [str(each) for each in classes.tolist()]
-    matrix, given = _read_matrix(path, len(rows.labels), texts)
+    matrix, given = _read_matrix(path, len(rows.labels))
     names = texts if given is None else given
     if not set(texts) <= set(names) or len(names) != matrix.shape[1]:
         how = "without names" if given is None else f"named {given[:20]}"

@@ -185,8 +185,6 @@ class Scan:
     options: SimpleNamespace
     rows: Rows
     detector: EPICFilter
-    source: str  # of the gradients
-    notes: list[str]
     case: Any
     seconds: float
 
@@ -215,12 +213,12 @@ class Scan:
                 "suspicious_at": self.rows.called(self.suspicious),
                 "rho": self.case.rho,
                 "rounds": len(self.detector.rounds_),
-                "gradients": self.source,
+                "gradients": self.case.settings["extractor"],
                 "columns": dict(self.case.columns),
                 "rule": type(rule).__name__,
                 "parameters": rule.get_params(),
                 "seconds": round(self.seconds, 3),
-                "notes": self.notes,
+                "notes": self.rows.notes,
                 "warnings": self.case.warnings,
             }
         )
@@ -239,8 +237,9 @@ class Scan:
         rule = " ".join(repr(detector.rule_).split())
         parts += [f"Warning: {text}\n" for text in case.warnings]
         parts.append(
-            f"Gradients: {self.source}. Rule: {rule}, {len(detector.rounds_)} "
-            f"round(s), rho {case.rho:.3g}, {self.seconds:.1f} s."
+            f"Gradients: {case.settings['extractor']}. Rule: {rule}, "
+            f"{len(detector.rounds_)} round(s), rho {case.rho:.3g}, "
+            f"{self.seconds:.1f} s."
         )
         outputs = self.options.outputs.items()
         return "".join(parts + [f"\n{k.capitalize()}: {v}" for k, v in outputs])
@@ -307,18 +306,17 @@ def fit(o: SimpleNamespace, rows: Rows, detector: EPICFilter) -> Scan:
         case = detector._case(rows.X, rows.labels)
     settings = {**case.settings, "extractor": source}
     case = replace(case, settings=settings, way_back=WAY_BACK, **rows.shown)
-    notes = [*rows.notes, *(text for text in said if text not in case.warnings)]
-    notes += notes_of_gaps(rows.X, case.feature_names, ~detector.keep_)
+    rows.notes += [text for text in said if text not in case.warnings]
+    rows.notes += notes_of_gaps(rows.X, case.feature_names, ~detector.keep_)
     n_classes = len(case.schedule.classes)
     if o.gradient_of == "logit" and n_classes <= 3:
         here = "" if o.probabilities else "--gradient-of last_layer, or "
-        notes.append(
+        rows.notes.append(
             f"With {n_classes} classes logit gradients lie close to a line or plane, "
             "where little is isolated. Gradients of a last layer tell more: "
             f"{here}of your own model EPICFilter in Python."
         )
-    seconds = time.perf_counter() - start
-    return Scan(o, rows, detector, source, notes, case, seconds)
+    return Scan(o, rows, detector, case, time.perf_counter() - start)
 
 
 def scan(o: SimpleNamespace) -> Scan:

@@ -81,10 +81,10 @@ class Table:
     kind = "column"
     index: Any = None  # by what a person finds rows, if not by their numbers
     hint = ""  # at what may be wrong where a column is not found
-    others: Sequence[str] = ()  # columns to be shown only
 
     def __init__(self, path: Path, names: list[str]) -> None:
         self.path, self.names = path, names
+        self.known = names  # and columns to be shown only
         name, n = Counter(names).most_common(1)[0] if names else ("", 0)
         refuse_if(
             n > 1, f"{path} has several {self.kind}s named {name!r}; rename them."
@@ -104,13 +104,6 @@ class Table:
     def left_whole(self, label: str, cut: Collection[str]) -> list[str]:
         """Name what is as long as the label and not cut."""
         return []
-
-    def count(self, raw: Raw) -> int:
-        """Count the rows that decide how columns are read: all."""
-        return n_rows(raw)
-
-    def check_used(self, names: Collection[str]) -> None:
-        """Refuse the table for want of a column that the model uses."""
 
 
 class LinesFile(Table):
@@ -197,8 +190,8 @@ class LinesFile(Table):
 
     def _check_header(self, first: list[str]) -> None:
         """Refuse a first line that can be a row of data, such as the next one is."""
-        pairs = zip(self.names, first, strict=True)
-        found = [name for name, text in pairs if as_numbers([text]) is not None]
+        is_number = ~np.isnan(as_numbers(first))
+        found = list(itertools.compress(self.names, is_number))
         # A few small numbers may be either; pandas numbers nameless columns from 0.
         is_row = found and (not are_names(found) or found == ["0", "1"])
         refuse_if(
@@ -283,7 +276,7 @@ class ParquetFile(Table):
             schema = self._parquet.read_schema(path)
         index = (schema.pandas_metadata or {}).get("index_columns", [])
         super().__init__(path, [name for name in schema.names if name not in index])
-        self.others = [name for name in schema.names if name in index]
+        self.known = schema.names
 
     def read(self, names: Sequence[str]) -> Raw:
         """Read columns as numbers or text."""

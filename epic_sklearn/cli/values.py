@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from difflib import get_close_matches
+from itertools import compress
 from typing import Any
 
 import click
@@ -114,8 +115,7 @@ class Reading:
         """
         text = text.strip()
         for gap in self.missing:
-            number = as_numbers([gap])
-            if text == gap or (number is not None and number == as_numbers([text])):
+            if text == gap or as_number(text) == as_number(gap):
                 self.met.add(gap)
                 return True
         if name in self.as_text:
@@ -123,27 +123,28 @@ class Reading:
         return text in MISSING or bool(NAN.fullmatch(text))
 
 
-def as_numbers(
-    values: Sequence[str], decimal: str = ".", thousands: str | None = None
-) -> np.ndarray | None:
-    """Numbers; None if a value is no number that floats hold."""
+def as_number(text: str, decimal: str = ".", thousands: str | None = None) -> float:
+    """Read a number; NaN where a text is none that floats hold."""
     if thousands:  # between one to three digits and three more
         mark = rf"(?<=\d)(?<!\b0)(?<!\d{{4}}){re.escape(thousands)}(?=\d{{3}}(?!\d))"
-        parts = (value.translate(BLANKS).partition(decimal) for value in values)
-        values = [re.sub(mark, "", first) + end + rest for first, end, rest in parts]
-    wrong = "_" if decimal == "." else "_."  # Python reads 1_0 as ten
-    if any(mark in value for mark in wrong for value in values):
-        return None
-    values = [value.replace(decimal, ".") for value in values]
+        whole, point, rest = text.translate(BLANKS).partition(decimal)
+        text = re.sub(mark, "", whole) + point + rest
+    if "_" in text or (decimal != "." and "." in text):  # Python reads 1_0 as ten
+        return np.nan
+    text = text.replace(decimal, ".").strip()
     try:
-        numbers = np.array(values, dtype=np.float64)
+        number = float(text)
     except ValueError:
-        return None
-    for row in np.flatnonzero(np.abs(numbers) >= LARGEST_WHOLE).tolist():
-        text = values[row].strip()
-        if text.lstrip("+-").isdigit() and Decimal(text) != Decimal(numbers[row]):
-            return None
-    return numbers
+        return np.nan
+    is_large = abs(number) >= LARGEST_WHOLE and text.lstrip("+-").isdigit()
+    return np.nan if is_large and Decimal(text) != Decimal(number) else number
+
+
+def as_numbers(
+    texts: Sequence[str], decimal: str = ".", thousands: str | None = None
+) -> np.ndarray:
+    """Read numbers; NaN where a text is none that floats hold."""
+    return np.array([as_number(text, decimal, thousands) for text in texts], float)
 
 
 def dates_as(texts: Sequence[str], written: str) -> Any:
@@ -169,8 +170,7 @@ def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
     """Dates and their format; None where they are none."""
     is_wrong = given and "%p" in given and "%H" in given
     refuse_if(is_wrong, f"--date-format {given}: hours before %p are %I, not %H")
-    looks_so = [form.fullmatch for form in (DATE, NAMED)]
-    likely = [text for text in texts if given or any(f(text) for f in looks_so)]
+    likely = [t for t in texts if given or DATE.fullmatch(t) or NAMED.fullmatch(t)]
     if len(likely) < MOST * len(texts):
         return None, ""
     fits, others = list[tuple[Any, str]](), np.arange(len(texts))
@@ -221,7 +221,7 @@ def beyond_floats(example: object) -> Unusable:
     """Error for whole numbers that would be rounded."""
     return Unusable(
         f"holds whole numbers beyond 2**53, such as {shortened(example, 40)}, which "
-        "floats round: subtract the smallest, divide, or read them as text (--text)"
+        f"floats round: subtract the smallest, divide, or {AS_TEXT}"
     )
 
 
@@ -239,7 +239,7 @@ def refuse_few(kind: str, texts: Sequence[str]) -> None:
 
 def refuse_odd(filled: list[str], how: Reading) -> None:
     """Refuse texts that are numbers in another way, or numbers but for a few."""
-    texts = [text for text in filled if as_numbers([text], *how.marks) is None]
+    texts = list(compress(filled, np.isnan(as_numbers(filled, *how.marks))))
     if all(text.strip().lstrip("+-").isdigit() for text in texts):
         raise beyond_floats(texts[0])
     if all(ODD.fullmatch(text) for text in texts):
@@ -248,7 +248,7 @@ def refuse_odd(filled: list[str], how: Reading) -> None:
             for d, t in WAYS
             if (d, t or None) != how.marks
             and any(t in text.translate(BLANKS) for text in filled)
-            and as_numbers(filled, d, t) is not None
+            and not np.isnan(as_numbers(filled, d, t)).any()
         ]
         ways = list(dict.fromkeys(ways))
         give = f"give {' or '.join(ways)} or " if ways else ""
@@ -276,14 +276,14 @@ def refuse_thousands(filled: list[str], how: Reading) -> None:
 
 def as_values(filled: list[str], how: Reading) -> tuple[Any, str, str]:
     """Numbers or dates, what they are called, and the format of dates; or None."""
-    values = as_numbers(filled, *how.marks)
-    if how.date_format and all(map(LONG.fullmatch, filled)):
-        found = dates_as(filled, how.date_format)
-        values = None if not np.isnat(found).any() else values
-    if values is not None:
+    numbers = as_numbers(filled, *how.marks)
+    written = how.date_format or ""
+    are_dates = bool(written) and all(map(LONG.fullmatch, filled))
+    are_dates = are_dates and not np.isnat(dates_as(filled, written)).any()
+    if not are_dates and not np.isnan(numbers).any():
         refuse_thousands(filled, how)
         is_code = any(map(CODE.fullmatch, filled)) or all(map(LONG.fullmatch, filled))
-        return values, "number" + ", or a code? --text reads it so" * is_code, ""
+        return numbers, "number" + ", or a code? --text reads it so" * is_code, ""
     values, written = as_dates(filled, how.date_format)
     how.met.add(written)
     is_moved = any(map(ZONE.search, filled))

@@ -1,18 +1,22 @@
 """The audit page: look at what was isolated, decide, and apply the decisions."""
 
-from ._case import Case, as_text, probabilities_of, shortened
+from ._case import Case, probabilities_of, shortened
 from ._data import stand_out
 from ._decisions import fit_id
 from ._looks import check_images
-from ._trace_page import looks_of_trace, write_trace
-from ._write import all_or_none, check_path, write_page
+from ._pages import (
+    all_or_none,
+    check_path,
+    looks_of_trace,
+    write_page,
+    write_trace,
+)
 from .review import Reviewable
 
 __all__ = [
     "Case",
     "Reviewable",
     "all_or_none",
-    "as_text",
     "check_images",
     "check_path",
     "fit_id",

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from scipy.stats import rankdata
+from sklearn.preprocessing import StandardScaler
 
 from ..base import is_dataframe, is_text, nearest_kept, take_rows
 from ..gradients.items import is_dataset
 from ..projection import GradientPlane
 from ..validation import is_missing
-from ._case import Case, shortened
+from ._case import Case, as_text, shortened
 from ._decisions import fit_id
-from ._differences import differences, resolve_names, without_long_texts
 from ._looks import (
     LONGEST_TEXT,
     check_images,
@@ -30,6 +31,10 @@ MOST_KEPT_OF_CLASS = 1500
 MOST_KEPT = 15_000
 # Coordinates are whole numbers up to this.
 GRID = 10_000
+# Columns in which two rows differ most.
+N_FEATURES = 12
+LONG = 60  # texts from which a column is shown by itself
+BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -61,24 +66,118 @@ def rows_shown(case: Case) -> Shown:
     return Shown(flagged, near, np.unique(np.concatenate([flagged, near])), kept)
 
 
+def resolve_names(X: Any, given: Any) -> list[str] | None:
+    """Names of the columns of X, one each, or None where X is no table."""
+    n = X.shape[1] if len(getattr(X, "shape", ())) == 2 else 0
+    if given is None:
+        given = X.columns if is_dataframe(X) else [f"x{i}" for i in range(n)]
+    names = [str(name) for name in given]
+    if isinstance(given, str) or len(names) != n:
+        raise ValueError(
+            f"feature_names has {len(names)} names and X has {n} columns; give one a "
+            "column."
+        )
+    return names or None
+
+
+def as_compared(
+    case: Case, rows: np.ndarray
+) -> tuple[Any, list[str] | None, dict[str, Any]]:
+    """Columns in which rows are compared and their names; and those of long texts.
+
+    No names where what is shown is no table.
+    """
+    X, names = case.X, resolve_names(case.X, case.feature_names)
+    if names is None or not is_dataframe(X):
+        return X, names, {}
+    long, compared = {}, {}
+    for name, column in zip(names, X.columns, strict=True):
+        values = np.asarray(take_rows(X[column], rows)).tolist()
+        if any(isinstance(value, str) and len(value) > LONG for value in values):
+            long[name] = X[column]
+        else:
+            compared[column] = name
+    return X[list(compared)], list(compared.values()), long
+
+
+def _spread(X: Any) -> np.ndarray:
+    """Give each column's standard deviation; NaN where it is not of numbers."""
+    is_frame = is_dataframe(X)
+    blocks = [np.asarray(X[name])[:, None] for name in X.columns] if is_frame else [X]
+    scale = StandardScaler(with_mean=False)
+    found = [
+        scale.fit(block).scale_
+        if block.dtype.kind in "iuf"
+        else np.full(block.shape[1], np.nan)
+        for block in blocks
+    ]
+    return np.hstack([[], *found])
+
+
+def _values(X: Any, rows: np.ndarray) -> np.ndarray:
+    """Rows as a dense array, of numbers or of objects."""
+    block = take_rows(X, rows)
+    if scipy.sparse.issparse(block):
+        return block.toarray()
+    if not is_dataframe(block):
+        return np.asarray(block)
+    values = np.empty(block.shape, dtype=object)  # to_numpy would leave pandas' NA
+    for i, name in enumerate(block.columns):
+        values[:, i] = np.asarray(block[name])
+    return values
+
+
+def _gaps(ours: np.ndarray, theirs: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """How much pairs of rows (m, d) differ in each column."""
+    gap, is_text = np.zeros(ours.shape), np.isnan(spread)
+    texts, others = (each[:, is_text].astype(str) for each in (ours, theirs))
+    gap[:, is_text] = texts != others
+    a, b = (each[:, ~is_text].astype(np.float64) for each in (ours, theirs))
+    far = np.nan_to_num(np.abs(a - b) / spread[~is_text])
+    gap[:, ~is_text] = np.where(np.isnan(a) != np.isnan(b), 1.0, far)
+    return gap
+
+
+def differences(X: Any, rows: np.ndarray, others: np.ndarray) -> list[list[Any]]:
+    """Find the features in which pairs of rows, of numbers (m,), differ most.
+
+    Numbers are compared in standard deviations of their column; any other
+    values that differ, and one that is missing, count as one.
+
+    For each pair at most 12 times column number, value, other value and
+    difference, one after another, the largest difference first.
+    """
+    spread, found = _spread(X), []
+    for start in range(0, len(rows), BLOCK):
+        ours = _values(X, rows[start : start + BLOCK])
+        theirs = _values(X, others[start : start + BLOCK])
+        gap = _gaps(ours, theirs, spread)
+        largest = np.argsort(-gap, axis=1, kind="stable")[:, :N_FEATURES]
+        for i, columns in enumerate(largest):
+            pair: list[Any] = []
+            for j in columns[gap[i, columns] > 0].tolist():
+                texts = as_text(ours[i, j]), as_text(theirs[i, j])
+                pair += [j, *texts, round(float(gap[i, j]), 2)]
+            found.append(pair)
+    return found
+
+
 def stand_out(case: Case, rows: np.ndarray, n: int = 2) -> list[str]:
     """Say in which `n` columns rows of a table differ most from the nearest kept.
 
     As ``width 6 (1.4)``, the kept row's value between brackets, or, where only long
     texts differ, how the first of these begins; nothing where the rows are no table.
     """
-    schedule, X = case.schedule, case.X
-    names = resolve_names(X, case.feature_names)
-    if names is None:
-        return [""] * len(rows)
+    schedule = case.schedule
     how = schedule.codes, schedule.keep, schedule.rule.metric
     near = nearest_kept(rows, case.gradients, *how)
+    X, names, long = as_compared(case, np.concatenate([rows, near]))
     texts = [""] * len(rows)
-    if is_dataframe(X):
-        X, names, long = without_long_texts(X, names, np.concatenate([rows, near]))
-        for name, column in list(long.items())[:1]:
-            values = np.asarray(take_rows(column, rows)).tolist()
-            texts = [f"{name} {shortened(value, 40)}" for value in values]
+    if names is None:
+        return texts
+    for name, column in list(long.items())[:1]:
+        values = np.asarray(take_rows(column, rows)).tolist()
+        texts = [f"{name} {shortened(value, 40)}" for value in values]
     found = []
     for pair, text in zip(differences(X, rows, near), texts, strict=True):
         largest = list(zip(pair[::4], pair[1::4], pair[2::4], strict=True))[:n]
@@ -223,17 +322,12 @@ def _table(case: Case, flagged: np.ndarray, near: np.ndarray) -> dict[str, Any]:
 
 def page_data(case: Case, shown: Shown, span: Any) -> dict[str, Any]:
     """Collect what the page's script needs: lists, numbers and texts, for JSON."""
-    schedule, rows, X = case.schedule, case.rows, case.X
-    names = resolve_names(X, case.feature_names)
+    schedule, rows = case.schedule, case.rows
+    flagged, near, needed = shown.flagged, shown.near, shown.needed
+    X, names, long = as_compared(case, rows[needed])
     if shown.images and case.feature_names is None and not is_dataframe(X):
         names = None  # x0, x1, ... of an image say nothing
-    flagged, near, needed = shown.flagged, shown.near, shown.needed
-    asides = dict(case.asides)
-    if is_text(X):
-        asides = {"Text": X, **asides}
-    elif is_dataframe(X):
-        X, names, long = without_long_texts(X, names or [], rows[needed])
-        asides = {**long, **asides}
+    asides = {**({"Text": X} if is_text(X) else long), **case.asides}
     table, pairs = _table(case, flagged, near), (X, rows[flagged], rows[near])
     table["differences"] = differences(*pairs) if names else None
     labels, table["prediction"] = _labels_and_predictions(case, flagged)

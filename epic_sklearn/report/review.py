@@ -31,7 +31,7 @@ from ..schedule import DropSchedule
 from ..validation import plain, refuse_other_order, to_numpy
 from ._case import Case, probabilities_of
 from ._decisions import read_decisions
-from ._write import check_path, write_page
+from ._pages import check_path, write_page
 
 Probabilities = tuple[np.ndarray, np.ndarray] | None
 # Parameters that do not decide what is flagged.
