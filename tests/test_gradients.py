@@ -210,6 +210,19 @@ def test_global_torch_state_is_not_touched(net, data):
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+@pytest.mark.parametrize("kind", [LogitGradients, LastLayerGradients])
+def test_inference_mode_changes_nothing(net, data, kind):
+    def compute():
+        found = kind(net)(TensorDataset(*map(torch.as_tensor, data)))
+        is_outer = isinstance(found, OuterProductGradients)
+        assert is_outer == (kind is LastLayerGradients)
+        return found.toarray() if is_outer else found
+
+    expected = compute()
+    with torch.inference_mode():
+        np.testing.assert_array_equal(compute(), expected)
+
+
 def test_any_labels():
     X, y = load_iris(return_X_y=True)
     names = np.array(["setosa", "versicolor", "virginica"])[y]

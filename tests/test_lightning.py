@@ -13,6 +13,7 @@ lightning = pytest.importorskip(
 )
 
 from lightning.pytorch import Callback  # noqa: E402
+from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402
 
 from epic_sklearn.training.lightning import EPICLightningCallback  # noqa: E402
 
@@ -73,9 +74,9 @@ def fit(folder, epic, *, net=None, loader=None, ckpt_path=None, **changes):
     options = {
         "max_epochs": 6, "accelerator": "cpu", "devices": 1, "logger": False,
         "enable_progress_bar": False, "enable_model_summary": False,
-        "enable_checkpointing": False, **changes,
+        "enable_checkpointing": False, "callbacks": [epic], **changes,
     }  # fmt: skip
-    trainer = lightning.Trainer(default_root_dir=folder, callbacks=[epic], **options)
+    trainer = lightning.Trainer(default_root_dir=folder, **options)
     net = net or Net()
     loader = loader or DataLoader(Rows(), batch_size=32, shuffle=True)
     trainer.fit(net, loader, ckpt_path=ckpt_path)
@@ -124,6 +125,24 @@ def test_resuming_keeps_what_was_dropped(tmp_path, cut):
         torch.testing.assert_close(ours, theirs)
     with pytest.raises(ValueError, match="made with other settings"):
         fit(tmp_path, make_epic(every=1), ckpt_path=tmp_path / "cut.ckpt")
+
+
+@pytest.mark.parametrize("cut", [2, 3, 4])
+def test_a_checkpoint_of_an_epochs_last_step_skips_no_round(tmp_path, cut):
+    straight, resumed = make_epic(), make_epic(random_state=9)
+    n_steps = cut * -(-len(X) // 32)
+    saves = ModelCheckpoint(
+        tmp_path, filename="{step}", every_n_train_steps=n_steps, save_top_k=-1
+    )
+    _, whole = fit(
+        tmp_path, straight, callbacks=[straight, saves], enable_checkpointing=True
+    )
+    path = tmp_path / f"step={n_steps}.ckpt"
+    _, again = fit(tmp_path, resumed, ckpt_path=path)
+    assert [r.epoch for r in resumed.rounds_] == [r.epoch for r in straight.rounds_]
+    np.testing.assert_array_equal(resumed.keep_, straight.keep_)
+    for ours, theirs in zip(again.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.filterwarnings("ignore:EPIC.* judged them last")  # before training

@@ -215,7 +215,13 @@ def forward(
         data = torch.from_numpy(cast_for(module, data))
     logits, labels = Rows(), list[Any]()
     head = Head(module) if with_inputs else None
-    with evaluation_mode(module), torch.no_grad(), kept_random(), head or nullcontext():
+    with (
+        torch.inference_mode(False),  # there no tensor says that it was changed
+        torch.no_grad(),
+        evaluation_mode(module),
+        kept_random(),
+        head or nullcontext(),
+    ):
         for batch in ordered_batches(data, batch_size):
             x, y = inputs_and_labels(batch)
             output = apply(module, x)

@@ -45,22 +45,23 @@ class NeighborVotes(Rule):
     """Drop what lies among another class's examples, or in a tight group.
 
     Ours, not the paper's, and the default. The last layer's gradient is an outer
-    product, error times input; examples are near whose inputs, scaled to length 1, are.
-    The score of a round is ``sqrt(2 s) q(s) + z / 4``, where negative q and z count as
-    0. Its mean over the rounds is compared with `cutoff`: a poison that works stands
-    out in round after round, most clean examples in one or two. The rule watches from a
-    twelfth of the training on, and drops from a quarter on: few rounds tell less, and
-    what is hard to learn is of use until then.
+    product, error times input; examples are near whose inputs, with a 1 for the
+    bias and scaled to length 1, are. The score of a round is ``sqrt(2 s) q(s) + z /
+    4``, where negative q and z count as 0. Its mean over the rounds is compared
+    with `cutoff`: a poison that works stands out in round after round, most clean
+    examples in one or two. The rule watches from a twelfth of the training on, and
+    drops from a quarter on: few rounds tell less, and what is hard to learn is of
+    use until then.
 
-    s is the share of an example's neighbours, of all classes, that the most frequent
-    other class has, averaged with the mean share of its k nearest of the same class;
-    neighbours are the 200 nearest, or a third of a class of fewer than 600. It is large
-    where the model sees in the example another class than its label: there poisons lie
-    that work, and near to each other, where what is merely hard lies alone. q are normal
-    scores: rank r (from 1) among the n of a class becomes the (r - 1/2) / n quantile of
-    the standard normal distribution. They count in full where half of the neighbours
-    are of one other class, and little where hardly any are: classes that lie apart
-    lose little.
+    s is the share of an example's neighbours, of all classes, that the most
+    frequent other class has, averaged with the mean share of its k nearest of the
+    same class; neighbours are the 200 nearest, or a third of a class of fewer than
+    600. It is large where the model sees in the example another class than its
+    label: there poisons lie that work, and near to each other, where what is merely
+    hard lies alone. q are normal scores: rank r (from 1) among the n of a class
+    becomes the (r - 1/2) / n quantile of the standard normal distribution. They
+    count in full where half of the neighbours are of one other class, and little
+    where hardly any are: classes that lie apart lose little.
 
     z is the geometry in the class, of ``log(d_k * d_k / d_1)``. Here d_k is the
     distance to the last of the k nearest of the class (10, or a sixth where it has

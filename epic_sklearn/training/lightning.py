@@ -118,8 +118,13 @@ random_state, verbose : see EPICCallback
         if saved is not None:
             sampler.load_state_dict(saved)
         self._put_into(trainer)
-        if getattr(trainer.fit_loop, "restarted_mid_epoch", False):
-            self._begin_anew(trainer)  # there is no start of this epoch any more
+        loop: Any = trainer.fit_loop
+        if loop.restarted_mid_epoch or loop.restarted_on_epoch_end:
+            # Lightning tells of no start now, neither of the epoch that it resumes nor
+            # of the next, if the checkpoint is of an epoch's last step.
+            if trainer.current_epoch > sampler.epoch:
+                self._round(trainer.current_epoch, *self._trained_)
+            self._begin_anew(trainer)
 
     def on_train_epoch_start(
         self, trainer: Trainer, pl_module: LightningModule
