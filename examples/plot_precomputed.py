@@ -140,5 +140,5 @@ folder.cleanup()
 # epoch rather than of the finished model.
 #
 # Embeddings make up for it. With them nine of ten poisons or all are found at either
-# epoch, and `NeighborVotes` costs fewer clean examples: 2% instead of 13%. No
+# epoch, and `NeighborVotes` costs fewer clean examples: 1% instead of 13%. No
 # single scan replaces dropping while a model trains, but it costs seconds.

@@ -65,7 +65,7 @@ print(problem.report(undefended, {"EPIC": epic}, random_state=0))
 # ----------------------
 #
 # All ten poisons go, in the first round that drops. Clean examples that look like
-# another class go too, 2% of them: that is the price, and here it costs no accuracy.
+# another class go too, 1% of them: that is the price, and here it costs no accuracy.
 
 DropHistoryDisplay.from_estimator(epic.fit(X, y), poison_indices=poisons.indices)
 plt.show()
