@@ -27,7 +27,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -145,19 +144,18 @@ def run_cell(name: str, n: int, n_features: int, n_threads: int, limit: int) -> 
     }
 
 
-def flagged(inputs: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Flag rows by such neighbours."""
-    distances, names = found[0].astype(np.float64), found[1].astype(int)
-    where = "epic_sklearn.rules.neighbor_votes.nearest_neighbors"
-    with patch(where, lambda *args, **kwargs: (distances, names)):
-        return geometry(inputs, np.zeros(len(inputs), dtype=int)) > FAR
+def flagged(distances: np.ndarray) -> np.ndarray:
+    """Flag the rows of a class with such distances (n, k) to their neighbours."""
+    n, k = distances.shape
+    codes = np.zeros(n, dtype=int)
+    return geometry(distances.astype(np.float64), codes, np.full(n, k)) > FAR
 
 
 def compare(found: np.ndarray, exact: np.ndarray, n: int, n_features: int) -> Any:
     """Error of the distances, and of what is flagged by them."""
-    inputs, groups = problem(n, n_features)
+    _, groups = problem(n, n_features)
     off = (found[0] / exact[0].clip(1e-7) - 1).mean(axis=0)
-    by_exact, by_found = flagged(inputs, exact), flagged(inputs, found)
+    by_exact, by_found = flagged(exact[0]), flagged(found[0])
     same = (by_exact & by_found).sum() / by_exact.sum()
     return {
         "off_1": round(float(off[0]), 4),
