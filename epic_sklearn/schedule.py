@@ -12,13 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from ._utils import (
-    RandomState,
-    learned_nothing,
-    likeliest,
-    resolve_seed,
-    warn_user,
-)
+from ._utils import RandomState, learned_nothing, likeliest, resolve_seed, warn_user
 from .epochs import EPOCH_CONSTRAINTS, Epochs, Round
 from .frames import RowsToFrame, index_of, model_probabilities
 from .gradients import Gradients, check_gradients, gradient_norm_change
