@@ -190,3 +190,29 @@ def test_texts_among_a_rules_details_are_saved_and_loaded(tmp_path):
     again = EPICSubsetSampler(labels, rule=Says(), warmup=0, random_state=0)
     again.load_state_dict(torch.load(tmp_path / "state.pt"))
     assert again.schedule.details["why"].tolist() == ["even", "odd"] * 10
+
+
+def test_rounds_that_are_passed_over_are_named():
+    labels = np.arange(60) % 3
+    gradients = np.random.default_rng(0).normal(size=(60, 5))
+    sampler = EPICSubsetSampler(labels, rule=IsolatedMedoids(), warmup=1, every=4)
+    assert sampler.step(0, gradients) is None
+    with pytest.warns(UserWarning, match="due after epochs 1: they are left out"):
+        sampler.step(4, gradients)
+    assert sampler.step(5, gradients) is not None
+    resumed = EPICSubsetSampler(labels, rule=IsolatedMedoids(), warmup=1, every=4)
+    resumed.load_state_dict(sampler.state_dict())
+    with pytest.warns(UserWarning, match="due after epochs 9, 13: they"):
+        resumed.step(14, gradients)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_loop_that_leaves_out_no_round_is_not_warned(every):
+    gradients = np.random.default_rng(0).normal(size=(60, 5))
+    sampler = EPICSubsetSampler(
+        np.arange(60) % 3, rule=IsolatedMedoids(), warmup=1, every=every
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for epoch in range(1, 8):
+            sampler.step(epoch, gradients)

@@ -224,6 +224,7 @@ see DropSchedule
         ``torch.distributed`` each process may give those of its own
         :meth:`gradient_rows` only.
         """
+        self._warn_of_missed(epoch)
         self.epoch = int(epoch)
         self._has_stepped = True
         if not self.schedule.is_due(epoch):
@@ -237,6 +238,16 @@ see DropSchedule
 
         self.schedule.load_state_dict(decide_once(decide))
         return self.rounds[-1]
+
+    def _warn_of_missed(self, epoch: int) -> None:
+        """Warn of rounds between the last epoch that was begun and this one."""
+        begun = self.epoch + 1 if self._has_stepped else 0
+        if missed := [e for e in range(begun, int(epoch)) if self.schedule.is_due(e)]:
+            warn_user(
+                f"step({epoch}, gradients) was called and rounds were due after epochs "
+                f"{', '.join(map(str, missed))}: they are left out. Call it before "
+                "each epoch, with the number of epochs trained so far."
+            )
 
     def __iter__(self) -> Iterator[int]:
         if self._n_passes == 1 and not self._has_stepped:
