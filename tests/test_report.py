@@ -401,6 +401,15 @@ def test_many_kept_points_are_sampled_and_flagged_ones_never(tmp_path):
         assert len(space["x"]) == len(space["kept"]) + len(space["flagged"])
 
 
+def test_one_distant_row_does_not_make_the_others_one_point(tmp_path):
+    X, y = np.random.default_rng(0).normal(size=(200, 2)) + 3, np.arange(200) % 2
+    X[0] = 1e7
+    detector = EPICFilter(PrecomputedGradients(), rule=RandomDrop()).fit(X, y)
+    data = data_of(detector.report(X, y, tmp_path / "a.html"))
+    for space in data["spaces"]:
+        assert len(set(zip(space["x"], space["y"], strict=True))) == 100
+
+
 def test_labels_cannot_end_the_script_element(tmp_path, iris):
     text = "</script><!--&\u2028\u2029\ud800"
     labels = np.where(iris[1] == "setosa", text, "other")

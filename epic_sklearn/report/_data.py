@@ -29,8 +29,6 @@ from ._looks import (
 # Kept points drawn in the gradient space, per class and in all.
 MOST_KEPT_OF_CLASS = 1500
 MOST_KEPT = 15_000
-# Coordinates are whole numbers up to this.
-GRID = 10_000
 # Columns in which two rows differ most.
 N_FEATURES = 12
 LONG = 60  # texts from which a column is shown by itself
@@ -225,15 +223,16 @@ def _gradient_space(case: Case, shown: Shown) -> list[dict[str, Any]]:
         places = np.flatnonzero(codes[flagged] == code)
         plane = GradientPlane(gradients[rows], case.schedule.rule.metric)
         points = plane.project(gradients[np.concatenate([kept, flagged[places]])])
-        xy = np.rint(points / (np.abs(points).max() or 1.0) * GRID).astype(int)
+        points -= np.median(points, axis=0)  # near the middle digits are wanted most
+        xs, ys = ([float(f"{v:.4g}") for v in axis] for axis in points.T.tolist())
         spaces.append(
             {
                 "explained": round(float(plane.explained_variance_ratio.sum()), 4),
                 "nKept": len(rows) - len(places),
                 "kept": case.rows[kept].tolist(),
                 "flagged": places.tolist(),
-                "x": xy[:, 0].tolist(),
-                "y": xy[:, 1].tolist(),
+                "x": xs,
+                "y": ys,
             }
         )
     return spaces
