@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 from scipy.stats import binomtest
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -16,7 +16,11 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    StandardScaler,
+)
 from skorch import NeuralNetClassifier
 from torch import nn
 
@@ -125,6 +129,11 @@ def skorch_net(**options):
 CALLBACKS = [("epic", EPICCallback(RandomDrop(0.2), warmup=1, every=1))]
 
 
+def skorch_net_with_epic():
+    linear = {"module__in_features": 30, "module__out_features": 2}
+    return skorch_net(callbacks=CALLBACKS, **linear).set_params(module=nn.Linear)
+
+
 def test_same_seed_same_table_and_global_state_untouched():
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()
     tables = [
@@ -186,8 +195,9 @@ def test_net_that_drops_while_it_trains_is_a_defence(attack):
         (EPICFilter(rule=RandomDrop(0.3)), StandardScaler(), LogisticRegression()),
         (StandardScaler(), FilteredClassifier(filter=EPICFilter(rule=RandomDrop(0.3)))),
         (StandardScaler(), EPICClassifier(rule=RandomDrop(0.3), max_epochs=3)),
+        (StandardScaler(), FunctionTransformer(np.float32), skorch_net_with_epic()),
     ],
-    ids=["step", "last step", "net"],
+    ids=["step", "last step", "net", "callback"],
 )
 def test_pipeline_that_drops_is_a_defence(steps):
     report = attack_report(
@@ -198,6 +208,13 @@ def test_pipeline_that_drops_is_a_defence(steps):
     )
     assert report.keep["undefended"].all()
     assert report.records[0]["clean_lost"] == 0 < report.records[1]["clean_lost"]
+
+
+def test_what_does_not_say_which_rows_it_kept_is_refused():
+    inside = FilteredClassifier(filter=EPICFilter(rule=RandomDrop(0.3)))
+    voting = VotingClassifier([("one", inside)])
+    with pytest.raises(TypeError, match="holds FilteredClassifier and does not say"):
+        attack_report(LINEAR, X, y, LookAlikes(3), defences={"a": voting}, n_targets=1)
 
 
 def test_mixed_table_with_missing_values():

@@ -122,16 +122,12 @@ def fit_copy(estimator: Any, X: Any, y: np.ndarray, seed: int) -> Any:
 
 def arms_of(model: Any, defences: Any) -> dict[str, Any]:
     """Name the estimators to fit: the one without a defence, and those with one."""
-    has_parts = hasattr(model, "get_params")
-    parts = [model, *(model.get_params().values() if has_parts else ())]
-    parts += [callback for part in parts for callback in _callbacks_of(part)]
-    for part in parts:
-        if isinstance(part, DROPS):
-            raise TypeError(
-                f"model is or holds {type(part).__name__}, which drops rows: there "
-                "would be no undefended model to compare with. Give the model without "
-                "it, and the whole as one of the defences."
-            )
+    if part := _what_drops(model):
+        raise TypeError(
+            f"model is or holds {part}, which drops rows: there would be no undefended "
+            "model to compare with. Give the model without it, and the whole as one of "
+            "the defences."
+        )
     if not isinstance(defences, Mapping | None):
         raise TypeError(
             f"defences is {defences!r}; give a dict of filters and classifiers by name."
@@ -155,15 +151,33 @@ def arms_of(model: Any, defences: Any) -> dict[str, Any]:
     return arms
 
 
+def _what_drops(estimator: Any) -> str | None:
+    """Name what drops rows, be it the estimator or one of its parts."""
+    has_parts = hasattr(estimator, "get_params")
+    parts = [estimator, *(estimator.get_params().values() if has_parts else ())]
+    parts += [callback for part in parts for callback in _callbacks_of(part)]
+    return next(
+        (type(part).__name__ for part in parts if isinstance(part, DROPS)), None
+    )
+
+
 def _kept(fitted: Any, n: int) -> np.ndarray:
-    """Rows (n,) that a fitted estimator kept: all, if it says nothing."""
+    """Rows (n,) that a fitted estimator kept: all, if nothing in it drops any."""
     fitted = getattr(fitted, "best_estimator_", fitted)
-    steps = fitted.named_steps.values() if isinstance(fitted, Pipeline) else ()
-    callbacks = [entry for _, entry in getattr(fitted, "callbacks_", ())]
-    for part in (fitted, *steps, *callbacks):
+    parts = [fitted]
+    if isinstance(fitted, Pipeline):
+        parts += fitted.named_steps.values()
+    parts += [entry for part in parts for _, entry in getattr(part, "callbacks_", ())]
+    for part in parts:
         keep = getattr(part, "keep_", None)
         if keep is not None and np.shape(keep) == (n,):
             return np.asarray(keep)
+    if dropping := _what_drops(fitted):
+        raise TypeError(
+            f"{type(fitted).__name__} holds {dropping} and does not say which rows it "
+            f"kept, so that nothing could be counted; give the {dropping} itself as "
+            "the defence, in a pipeline or search if need be."
+        )
     return np.ones(n, dtype=bool)
 
 
