@@ -10,6 +10,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -50,6 +51,7 @@ X, y = X[:300], y[:300]
 DIGITS, OF_DIGITS = load_digits(return_X_y=True)
 DIGITS = (DIGITS[:300] / 16).astype(np.float32)
 OF_DIGITS = OF_DIGITS[:300]
+Z = StandardScaler().fit(X)
 
 
 def perceptron():
@@ -208,6 +210,29 @@ def test_pipeline_that_drops_is_a_defence(steps):
     )
     assert report.keep["undefended"].all()
     assert report.records[0]["clean_lost"] == 0 < report.records[1]["clean_lost"]
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, lambda f: make_pipeline(Z, f)])
+def test_a_classifier_that_is_not_trained_is_refused(wrap):
+    frozen = wrap(FrozenEstimator(LogisticRegression(max_iter=5000).fit(X, y)))
+    attack = X, y, LookAlikes(3)
+    with pytest.raises(TypeError, match=r"model predicts by Frozen.* no poison"):
+        attack_report(frozen, *attack, n_targets=1)
+    for given in (frozen, FilteredClassifier(frozen)):
+        with pytest.raises(TypeError, match="the defence 'a' predicts by Frozen"):
+            attack_report(LINEAR, *attack, defences={"a": given}, n_targets=1)
+
+
+def test_a_frozen_transformer_is_no_frozen_classifier():
+    model = make_pipeline(FrozenEstimator(Z), LogisticRegression())
+    report = attack_report(model, X, y, LookAlikes(3), n_targets=1, random_state=0)
+    assert report.keep["undefended"].all()
+
+
+def test_names_that_read_the_same_are_refused():
+    same = {1: EPICFilter(), "1": EPICFilter()}
+    with pytest.raises(ValueError, match=r"the same name, \{'1'\}"):
+        attack_report(LINEAR, X, y, LookAlikes(3), defences=same, n_targets=1)
 
 
 def test_what_does_not_say_which_rows_it_kept_is_refused():

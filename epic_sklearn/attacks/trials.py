@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
@@ -132,23 +133,40 @@ def arms_of(model: Any, defences: Any) -> dict[str, Any]:
         raise TypeError(
             f"defences is {defences!r}; give a dict of filters and classifiers by name."
         )
-    defences = defences or {}
-    taken = {UNDEFENDED, ORACLE, *map(AT_RANDOM.format, defences)} & set(defences)
+    names = [str(name) for name in defences or {}]
+    taken = {UNDEFENDED, ORACLE, *map(AT_RANDOM.format, names)} & set(names)
+    taken |= {name for name in names if names.count(name) > 1}
     if taken:
         raise ValueError(
             f"two rows of the report would have the same name, {taken}; give these "
             "defences other names."
         )
+    _refuse_frozen("model", model)
     arms = {UNDEFENDED: model}
-    for name, given in defences.items():
+    for name, given in zip(names, (defences or {}).values(), strict=True):
         if hasattr(given, "judge") or not hasattr(given, "fit"):
             raise TypeError(
                 f"the defence {name!r} is {given!r}; give a filter, such as "
                 "EPICFilter(rule=...), or a classifier that defends itself."
             )
         predicts = hasattr(given, "predict") and not hasattr(given, "fit_predict")
-        arms[str(name)] = given if predicts else FilteredClassifier(model, given)
+        if predicts:
+            _refuse_frozen(f"the defence {name!r}", given)
+        arms[name] = given if predicts else FilteredClassifier(model, given)
     return arms
+
+
+def _refuse_frozen(what: str, estimator: Any) -> None:
+    """Refuse a classifier that would not be trained, so never see a poison."""
+    part = estimator
+    while part is not None:
+        if isinstance(part, FrozenEstimator):
+            raise TypeError(
+                f"{what} predicts by {part!r}, which is not trained again: no poison "
+                "could change it. Give it without FrozenEstimator."
+            )
+        inside = getattr(part, "classifier", getattr(part, "estimator", None))
+        part = part.steps[-1][1] if isinstance(part, Pipeline) else inside
 
 
 def _what_drops(estimator: Any) -> str | None:
