@@ -52,6 +52,12 @@ from .validation import (
     to_numpy,
 )
 
+ALL_CERTAIN = (
+    "All gradients are 0: the model is certain of every row's own label, as a tree "
+    "grown to the end or one nearest neighbour is, so no row stands apart from its "
+    "class. Limit it (min_samples_leaf=5), take another model, or give "
+    "PrecomputedGradients of probabilities predicted out of fold (logit_gradients)."
+)
 # Rows whose distances to a class are held at a time.
 ROWS_AT_A_TIME = 256
 
@@ -236,6 +242,8 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         self._set_results(schedule)
         if schedule.nothing_learned is not None:
             warn_user(schedule.nothing_learned)
+        if isinstance(gradients, np.ndarray) and not gradients.any():
+            warn_user(ALL_CERTAIN)
         return X, gradients
 
     def _extractor(self, rule: Rule, few: Any = None) -> Any:

@@ -5,6 +5,8 @@ import pytest
 import torch
 from sklearn.datasets import load_iris, make_classification
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.tree import DecisionTreeClassifier
 
 from epic_sklearn import EPICFilter, PrecomputedGradients
 from epic_sklearn._utils import learned_nothing
@@ -49,6 +51,19 @@ def test_a_rare_class_that_is_told_apart_is_no_chance():
     p = np.column_stack([1 - risk, risk])
     assert (p.argmax(axis=1) == 0).all()
     assert learned_nothing(p, codes) is None
+
+
+@pytest.mark.parametrize(
+    "model", [DecisionTreeClassifier(random_state=0), KNeighborsClassifier(1)]
+)
+def test_a_model_that_memorised_its_rows_is_warned_of(model):
+    X, y = load_iris(return_X_y=True)
+    X += np.random.default_rng(0).normal(0, 1e-3, X.shape)  # no row comes twice
+    y[:3] = 1
+    with pytest.warns(UserWarning, match="certain of every row's own label"):
+        assert EPICFilter(model).fit(X, y).keep_.all()
+    shallow = DecisionTreeClassifier(min_samples_leaf=5, random_state=0)
+    assert not EPICFilter(shallow).fit(X, y).keep_[:3].any()
 
 
 def test_features_that_tell_nothing_and_features_that_do():
