@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 from scipy.stats import binomtest
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
-from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.ensemble import IsolationForest, RandomForestClassifier, VotingClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
@@ -338,12 +338,26 @@ REFUSED = {
     "a taken name": ({"defences": {"undefended": EPICFilter()}}, "the same name"),
     "a filter alone": ({"defences": EPICFilter()}, "give a dict"),
     "a regressor": ({"model": LinearRegression()}, "give a classifier"),
+    "a detector": ({"model": IsolationForest()}, "give a classifier"),
+    "a class": ({"model": GaussianNB}, "give a classifier"),
+    "a defence's class": ({"defences": {"EPIC": EPICFilter}}, "give a filter, such as"),
     "sparse look-alikes": (
         {"X": csr_array(X), "attack": LookAlikes(5)},
         "sparse rows; attack with LabelFlip",
     ),
     "one class": ({"y": np.zeros(len(y))}, "only one class"),
 }
+
+
+def test_an_attack_that_never_works_is_said_to_show_nothing():
+    report = attack_report(
+        *(LINEAR, *load_iris(return_X_y=True), LabelFlip(1)),
+        n_targets=2,
+        random_state=0,
+    )
+    says_nothing = "succeeds on no target without a defence either" in str(report)
+    assert says_nothing == (report.records[0]["n_success"] == 0)
+    assert says_nothing
 
 
 def test_labels_of_small_classes_can_be_flipped():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 import torch
-from sklearn.base import clone, is_regressor
+from sklearn.base import clone, is_outlier_detector, is_regressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length
@@ -187,7 +187,8 @@ def _victim(
             )
         model, extractor = LogisticRegression(max_iter=1000), Body(model)
     is_model = hasattr(model, "fit") and hasattr(model, "predict")
-    if not is_model or is_regressor(model):
+    is_model = is_model and not isinstance(model, type)
+    if not is_model or is_regressor(model) or is_outlier_detector(model):
         raise TypeError(
             f"model is {model!r}; give a classifier, a Pipeline that ends in one, or a "
             "trained torch.nn.Module."

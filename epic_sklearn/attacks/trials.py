@@ -25,6 +25,10 @@ from .poisons import Poisons
 
 UNDEFENDED, ORACLE = "undefended", "poisons alone dropped"
 AT_RANDOM = "as many as {}, at random"
+NOTHING_SHOWN = (
+    "The attack succeeds on no target without a defence either, so this says nothing "
+    "of defences: give it more poisons, a larger eps, or more targets."
+)
 SHARES = ("clean_accuracy", "poisons_left", "clean_lost")
 DROPS = (BaseDetector, FilteredClassifier, EPICClassifier, EPICCallback)
 
@@ -92,10 +96,13 @@ class AttackReport:
                 (r["name"], success, f"{r['low']:.0%}-{r['high']:.0%}", *shares)
             )
         width = max(len(row[0]) for row in rows)
-        return "\n".join(
+        lines = [
             f"{name:<{width}}{a:>10}{b:>10}{c:>10}{d:>14}{e:>12}"
             for name, a, b, c, d, e in rows
-        )
+        ]
+        if not any(row["attack_success"] for row in self.outcomes[UNDEFENDED]):
+            lines.append(NOTHING_SHOWN)
+        return "\n".join(lines)
 
 
 def _callbacks_of(model: Any) -> list[Any]:
@@ -144,7 +151,8 @@ def arms_of(model: Any, defences: Any) -> dict[str, Any]:
     _refuse_frozen("model", model)
     arms = {UNDEFENDED: model}
     for name, given in zip(names, (defences or {}).values(), strict=True):
-        if hasattr(given, "judge") or not hasattr(given, "fit"):
+        is_estimator = hasattr(given, "fit") and not isinstance(given, type)
+        if hasattr(given, "judge") or not is_estimator:
             raise TypeError(
                 f"the defence {name!r} is {given!r}; give a filter, such as "
                 "EPICFilter(rule=...), or a classifier that defends itself."
