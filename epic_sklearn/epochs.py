@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, Self
 
+from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval
 
 from .rules import Rule
@@ -95,7 +96,8 @@ class Epochs:
         return max(min(1, self.warmup), math.ceil(self.watches * self.warmup))
 
     def is_due(self, epoch: int) -> bool:
-        """Say whether a round comes after `epoch` epochs."""
+        """Say whether a round comes after `epoch` epochs, an integer from 0."""
+        check_scalar(epoch, "epoch", Integral, min_val=0)
         if epoch < self.first or (self.stop is not None and epoch > self.stop):
             return False
         return (epoch - self.warmup) % self.every == 0

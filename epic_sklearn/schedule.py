@@ -210,9 +210,8 @@ class DropSchedule(RowsToFrame):
 
     def is_due(self, epoch: int) -> bool:
         """Say whether a round, not yet run, comes after `epoch` epochs."""
-        if self.rounds and epoch <= self.rounds[-1].epoch:
-            return False
-        return self.epochs.is_due(epoch)
+        is_behind = self.rounds and epoch <= self.rounds[-1].epoch
+        return self.epochs.is_due(epoch) and not is_behind
 
     def step(self, epoch: int, gradients: Any | Callable[[], Any]) -> Round | None:
         """Drop what the rule flags, if a round is due.

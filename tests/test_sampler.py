@@ -192,6 +192,15 @@ def test_texts_among_a_rules_details_are_saved_and_loaded(tmp_path):
     assert again.schedule.details["why"].tolist() == ["even", "odd"] * 10
 
 
+@pytest.mark.parametrize("epoch", [-1, 1.5, "2", None])
+def test_what_is_no_number_of_epochs_is_refused(epoch):
+    sampler = EPICSubsetSampler(list("aabb") * 20, warmup=2, every=1)
+    with pytest.raises((TypeError, ValueError), match="epoch"):
+        sampler.step(epoch, np.zeros((80, 2)))
+    assert sampler.epoch == 0
+    assert sampler.rounds == []
+
+
 def test_rounds_that_are_passed_over_are_named():
     labels = np.arange(60) % 3
     gradients = np.random.default_rng(0).normal(size=(60, 5))

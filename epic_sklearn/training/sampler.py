@@ -224,10 +224,11 @@ see DropSchedule
         ``torch.distributed`` each process may give those of its own
         :meth:`gradient_rows` only.
         """
+        is_due = self.schedule.is_due(epoch)  # or no number of epochs: refused
         self._warn_of_missed(epoch)
         self.epoch = int(epoch)
         self._has_stepped = True
-        if not self.schedule.is_due(epoch):
+        if not is_due:
             return None
         given = gradients() if callable(gradients) else gradients
         everything = gather_gradients(given, self.n)
