@@ -32,13 +32,8 @@ from .gradients import (
     as_extractor,
     check_gradients,
 )
-from .gradients.items import (
-    digest_of,
-    is_dataset,
-    labels_and_digest,
-    n_items,
-    take_items,
-)
+from .gradients.items import is_dataset, n_items, take_items
+from .gradients.labels import digest_of, labels_and_digest
 from .medoids import distances_between
 from .rules import Rule, resolve_rule
 from .rules.base import preferred_gradients, refuse_what_lacks

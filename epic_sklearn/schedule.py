@@ -296,13 +296,17 @@ class DropSchedule(RowsToFrame):
             surely = self.clock == "epoch"  # a net that still trains may learn yet
             self.nothing_learned = learned_nothing(found, self.codes, surely=surely)
 
-    def warn_if_nothing_learned(self, name: str) -> None:
-        """Warn of a run of `name` whose net was at chance when it judged last."""
-        if self.nothing_learned is not None:
-            n_dropped = int((~self.keep).sum())
-            what = f"{n_dropped} examples" if n_dropped else "nothing"
+    def warn_at_end(self, name: str, n_epochs: int) -> None:
+        """Warn of a run that ended too early, or whose net was at chance."""
+        n, warmup = int((~self.keep).sum()), self.epochs.warmup
+        if not self.rounds or self.rounds[-1].epoch < warmup:
             warn_user(
-                f"{name} dropped {what}. {self.nothing_learned} So it was when it "
+                f"Training ended after {n_epochs} epochs, and {name} was to drop "
+                f"after {warmup} first: nothing was dropped."
+            )
+        elif self.nothing_learned is not None:
+            warn_user(
+                f"{name} dropped {f'{n} examples' if n else 'nothing'}. {self.nothing_learned} So it was when it "
                 f"judged them last, after {self.rounds[-1].epoch} epochs: if it "
                 "learned later, let the first round come later (warmup)."
             )

@@ -19,18 +19,18 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ._utils import learned_nothing, warn_user
-from .base import refuse_lazy, take_rows
+from .base import check_weights, refuse_lazy, take_rows
 from .frames import as_frame, index_of, model_probabilities
 from .gradients import Gradients, check_gradients
 from .gradients.features import inner_products, unit_gradients
 from .gradients.items import (
     inputs_and_labels,
     is_dataset,
-    item_labels,
     n_items,
     ordered_batches,
     read_items,
 )
+from .gradients.labels import item_labels
 from .gradients.modules import forward
 from .report import write_trace
 from .training.remember import states_of
@@ -134,6 +134,7 @@ def trace(
     n_top: int | None = 100,
     all_labels: bool = False,
     learning_rates: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
     verbose: int = 0,
 ) -> Trace:
     """Rank training rows by how much they taught a model what it says of examples.
@@ -172,6 +173,10 @@ def trace(
         Whether rows that bear another label than the example got are ranked, too.
     learning_rates : array-like of shape (n_states,), default=None
         For contributions. None: what the net remembers, otherwise 1.
+    sample_weight : array-like of shape (n,), default=None
+        What the loss of each row counted in the training, weights of its class
+        included: the model does not tell. Contributions are times these; rows of
+        weight 0, which taught nothing, are not ranked.
     verbose : int, default=0
         Above 0, a progress bar.
 
@@ -220,7 +225,8 @@ def trace(
         labels = _predict(extractors[-1], examples)
     refuse_other_order(examples=examples, labels=labels)
     labels, wanted = _check_given(n_examples, labels, classes, all_labels)
-    rows = np.flatnonzero(all_labels | np.isin(codes, wanted))
+    weights = check_weights(sample_weight, X)
+    rows = _ranked(all_labels | np.isin(codes, wanted), weights)
     if is_cosine := score == "cosine":
         rates = np.full(len(extractors), 1 / len(extractors))
     parts: list[Any] = []
@@ -234,6 +240,8 @@ def trace(
             for rate, extractor, given in zip(rates, extractors, asked, strict=True):
                 of_rows = _compute(extractor, X_block, y_block, is_cosine)
                 scores += rate * inner_products(given, of_rows)
+            if weights is not None and not is_cosine:
+                scores *= weights[block]
             if not all_labels:
                 scores[wanted[:, None] != codes[block]] = -np.inf
             scores = scores.astype(np.float32 if is_cosine else np.float64)
@@ -245,6 +253,14 @@ def trace(
     indices[is_none], scores[is_none] = -1, np.nan
     keep = _kept_by(model, len(y))
     return Trace(indices, scores, y[indices], labels, len(y), names[0], keep, names[1])
+
+
+def _ranked(asked_for: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Rows of those asked for (n,), but for those of weight 0."""
+    rows = np.flatnonzero(asked_for if weights is None else asked_for & (weights > 0))
+    if len(rows) == 0:
+        raise ValueError("sample_weight is 0 for every row that would be ranked.")
+    return rows
 
 
 def _kept_by(model: Any, n: int) -> np.ndarray | None:

@@ -1,5 +1,6 @@
 """Extractors against torch.autograd, one example at a time."""
 
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -670,3 +671,36 @@ def test_logits_may_be_named_so(net, data, extractor, wrap):
     np.testing.assert_array_equal(extractor(named)(*data), extractor(net)(*data))
     with pytest.raises(ValueError, match="an entry or attribute 'logits'"):
         LogitGradients(Named(net, lambda logits: {"scores": logits}))(*data)
+
+
+def test_a_wide_column_is_warned_of_for_a_given_linear_model():
+    X, y = load_iris(return_X_y=True)
+    X = np.c_[X, np.random.default_rng(0).uniform(0, 9000, 150)]
+    scaled = make_pipeline(StandardScaler(), LogisticRegression())
+    for model, n_warnings in ((LogisticRegression(max_iter=5000), 1), (scaled, 0)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            LastLayerGradients(model).fit(X, y)
+        assert sum("Column 4 of X varies" in str(w.message) for w in caught) == (
+            n_warnings
+        )
+
+
+class Tempered(nn.Module):
+    """CLIP's head, whose temperature numpy makes float64."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(8, 16), nn.Linear(16, 3, bias=False)
+        self.scale = nn.Parameter(torch.tensor(np.log(1 / 0.07)))
+
+    def forward(self, x):
+        return self.head(nn.functional.normalize(self.body(x))) * self.scale.exp()
+
+
+def test_a_single_number_does_not_decide_the_precision_of_inputs():
+    module, x = Tempered(), torch.randn(60, 8)
+    errors = LogitGradients(module)(x, np.arange(60) % 3)
+    with torch.no_grad():
+        expected = module(x).softmax(dim=1) - torch.eye(3)[torch.arange(60) % 3]
+    np.testing.assert_allclose(errors, expected, atol=1e-6)

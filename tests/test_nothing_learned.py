@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 from skorch import NeuralNetClassifier
+from skorch.callbacks import EarlyStopping
 from torch import nn
 
 from epic_sklearn import EPICCallback, EPICClassifier, EPICFilter
@@ -151,3 +152,17 @@ def test_equal_probabilities_are_no_knowledge_of_the_label():
     with pytest.warns(UserWarning, match="next to nothing: it is right on 33.3%"):
         frame = EPICFilter().fit(X, y).to_frame()
     assert frame["predicted"].nunique() == 1
+
+
+@pytest.mark.parametrize("make", [classifier, skorch_net])
+def test_a_run_that_is_over_before_it_drops_says_so(make, data):
+    hard_to_please = {"threshold": 1e9, "threshold_mode": "abs"}
+    stop = EarlyStopping(monitor="train_loss", patience=2, **hard_to_please)
+    if make is classifier:
+        model = classifier(nn.Linear(2, 2), warmup=5, callbacks=[stop])
+    else:
+        model = skorch_net(nn.Linear(2, 2))
+        model.callbacks[0][1].set_params(warmup=5)
+        model.callbacks.append(("stop", stop))
+    with pytest.warns(UserWarning, match=r"ended after \d epochs, .* after 5 first"):
+        model.fit(*data)

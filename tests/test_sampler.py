@@ -23,7 +23,7 @@ from training_problem import (
     train_by_hand,
 )
 
-from epic_sklearn import EPICSubsetSampler
+from epic_sklearn import EPICSubsetSampler, LogitGradients
 from epic_sklearn.rules import IsolatedMedoids, Judgement, Rule
 
 
@@ -225,3 +225,37 @@ def test_a_loop_that_leaves_out_no_round_is_not_warned(every):
         warnings.simplefilter("error")
         for epoch in range(1, 8):
             sampler.step(epoch, gradients)
+
+
+def test_drops_by_a_net_that_knows_nothing_are_warned_of_at_once():
+    data = TensorDataset(torch.randn(90, 4), torch.arange(90) % 3)
+    sampler = EPICSubsetSampler(
+        data, rule=IsolatedMedoids(0.3), warmup=1, every=1, random_state=0
+    )
+    torch.manual_seed(0)
+    net = torch.nn.Linear(4, 3)
+    with pytest.warns(UserWarning, match="for good. The model has learned next to"):
+        sampler.step(1, LogitGradients(net)(data))  # counted from 1
+    assert not sampler.keep.all()
+
+
+def test_items_that_are_augmented_are_warned_of_in_an_own_loop():
+    data = Transformed(np.arange(60) % 4)
+    for source, n_warnings in ((data, 1), (data.targets % 2, 0)):
+        sampler = EPICSubsetSampler(source, warmup=1, every=1)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            sampler.step(0, None)
+        assert sum("differ from one reading" in str(w.message) for w in caught) == (
+            n_warnings
+        )
+
+
+def test_a_resumed_sampler_that_is_never_stepped_says_so():
+    labels = np.arange(60) % 3
+    state = EPICSubsetSampler(labels, warmup=1, every=5).state_dict()
+    sampler = EPICSubsetSampler(labels, warmup=1, every=5)
+    sampler.load_state_dict(state)
+    list(sampler)
+    with pytest.warns(UserWarning, match="not since it was loaded"):
+        list(sampler)

@@ -438,3 +438,19 @@ def test_examples_are_named_by_their_index(tmp_path, nets):
     assert "Example case 1" in page
     with pytest.raises(ValueError, match="in another order"):
         found.report(X, asked[::-1], tmp_path / "b.html")
+
+
+def test_weights_of_the_training_count_in_contributions():
+    X, y = load_iris(return_X_y=True)
+    X[0] = X[100]
+    weights = np.ones(150)
+    weights[0], weights[1:50:2] = 0, 3
+    model = LogisticRegression(max_iter=1000).fit(X, y, sample_weight=weights)
+    how = {"score": "contribution", "n_top": None}
+    plain = trace(model, X, y, X[[100]], [0], **how)
+    found = trace(model, X, y, X[[100]], [0], **how, sample_weight=weights)
+    given, weighed = plain.scores_by_row()[0], found.scores_by_row()[0]
+    np.testing.assert_allclose(weighed[1:50], (given * weights)[1:50])
+    assert np.isnan(weighed[0]) and 0 not in found.indices
+    with pytest.raises(ValueError, match="0 for every row that would be ranked"):
+        trace(model, X, y, X[[100]], [0], sample_weight=(y > 0).astype(float))

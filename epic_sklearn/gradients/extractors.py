@@ -32,7 +32,7 @@ from .modules import (
     warn_of_batch_statistics,
     warn_of_column_order,
 )
-from .tables import default_classifier
+from .tables import default_classifier, warn_of_one_wide_column
 
 
 def logit_gradients(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -194,6 +194,8 @@ class GradientExtractor(Parts, DocLinks, BaseEstimator):
         params = weights_to_last_step(classifier, fit_params)
         self.classifier_ = clone(classifier).fit(X, y, **params)
         self.classes_ = self.classifier_.classes_
+        if self._needs_layer and hasattr(self.classifier_, "coef_"):
+            warn_of_one_wide_column(X)  # which is that layer's input
         return self
 
     def compute(self, X: Any, y: ArrayLike | None = None) -> Gradients:

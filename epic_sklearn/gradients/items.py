@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import (
     DataLoader,
     Dataset,
     IterableDataset,
     Subset,
-    TensorDataset,
     default_collate,
 )
-
-from .._utils import warn_user
-from ..validation import digest, label_array
+from torch.utils.data.distributed import DistributedSampler
 
 # Options of a user's DataLoader that say how batches are made, not of which examples.
 WORKER_OPTIONS = (
@@ -119,6 +114,65 @@ def loader_options(
     return {name: getattr(data, name) for name in names}
 
 
+def refuse_subset(loader: DataLoader) -> None:
+    """Refuse a loader whose sampler visits some of its examples only.
+
+    All are taken, in their order; but of a sampler that itself says what it keeps,
+    and of one that visits a process's share.
+    """
+    if isinstance(loader.dataset, IterableDataset):
+        return
+    sampler: Any = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    n = n_items(loader)
+    visited = len(sampler) if hasattr(sampler, "__len__") else n
+    is_known = hasattr(sampler, "keep") or isinstance(sampler, DistributedSampler)
+    if visited != n and not is_known:
+        raise ValueError(
+            f"The loader's {type(sampler).__name__} visits {visited} examples, and its "
+            f"data set has {n}, which would all be taken. Give those that you mean: "
+            "DataLoader(Subset(dataset, rows), ...)."
+        )
+
+
+class InOrder:
+    """A collate function, with whose batches the items' order is checked.
+
+    A batch with other labels than its items, or of another number, is refused: which
+    row is whose would not be known.
+    """
+
+    keeps_order = True
+
+    def __init__(self, collate: Any) -> None:
+        self.collate = collate
+
+    def __call__(self, items: list[Any]) -> Any:
+        """Collate."""
+        batch = self.collate(items)
+        labels = inputs_and_labels(batch)[1]
+        own = [inputs_and_labels(item)[1] for item in items]
+        if labels is None or any(label is None for label in own):
+            return batch
+        found, given = (np.asarray(part) for part in (labels, own))
+        are_comparable = all(a.dtype.kind in "iub" for a in (found, given))
+        if len(found) != len(given) or (
+            are_comparable and not np.array_equal(found.ravel(), given.ravel())
+        ):
+            raise ValueError(
+                f"{self.collate!r} makes of items with the labels {own[:10]} a batch "
+                f"with {found.tolist()[:10]}: a collate function changes labels, or "
+                "orders or leaves out items, so that rows would be taken for others. "
+                "Let it keep items, their order and their labels."
+            )
+        return batch
+
+
+def in_order(collate: Any) -> Any:
+    """Check the order of a user's own collate function; see `InOrder`."""
+    is_safe = collate is default_collate or hasattr(collate, "keeps_order")
+    return collate if is_safe else InOrder(collate)
+
+
 def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
     """Batches of `data` in the order of its examples.
 
@@ -128,17 +182,21 @@ def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
     batch size among them.
     """
     if isinstance(data, DataLoader):
+        refuse_subset(data)
         options = loader_options(data)
         if isinstance(data.dataset, IterableDataset):  # workers would mix the order
             options = {"collate_fn": data.collate_fn}
         gives_batches = data.batch_sampler is None  # the data set itself
+        if not gives_batches:
+            options["collate_fn"] = in_order(data.collate_fn)
         options["batch_size"] = None if gives_batches else data.batch_size or batch_size
         data = data.dataset
     elif is_dataset(data):
         options = {"batch_size": batch_size}
     else:  # slices, not a collection of single items
         return data.split(batch_size)
-    data = as_tensors(data, options.get("collate_fn", default_collate))
+    collate = options.get("collate_fn", default_collate)
+    data = as_tensors(data, getattr(collate, "collate", collate))
     # A loader without a generator draws a seed from torch's global one.
     return DataLoader(data, generator=torch.Generator(), **options)
 
@@ -194,118 +252,6 @@ def take_items(data: Any, rows: np.ndarray) -> Any:
     return data.select(rows) if is_hugging_face(data) else Subset(data, rows.tolist())
 
 
-def in_memory(source: Any) -> Any:
-    """Give the examples of a data set that holds them as one array; others as is."""
-    if isinstance(source, DataLoader):
-        source = source.dataset
-    if type(source) is TensorDataset:  # not of subclasses, whose items may be others
-        return source.tensors[0]
-    return source.X if type(source) is SkorchDataset else source
-
-
-class _Read(NamedTuple):
-    """Labels of some items, their digest, and whether something else may be labels."""
-
-    labels: list[Any]
-    digest: str
-    is_ambiguous: bool
-
-
-def _read(items: list[Any]) -> _Read:
-    """Collate items to what is wanted of them, in the process that read them."""
-    inputs, labels = zip(*map(inputs_and_labels, items), strict=True)
-    parts = [x.values() if isinstance(x, Mapping) else [x] for x in inputs]
-    found = [y.tolist() if hasattr(y, "tolist") else y for y in labels]
-    more = items[0][2:] if isinstance(items[0], list | tuple) else ()
-    kinds = [np.asarray(part).dtype.kind for part in more if np.ndim(part) == 0]
-    name = digest(*itertools.chain.from_iterable(parts))
-    return _Read(found, name, any(kind in "iuU" for kind in kinds))
-
-
-def _read_all(data: Any, batch_size: int = 64) -> list[_Read]:
-    options = loader_options(data, WORKER_OPTIONS)
-    data = data.dataset if isinstance(data, DataLoader) else data
-    with kept_random():
-        return list(DataLoader(data, batch_size, collate_fn=_read, **options))
-
-
-def _warn_of_more_parts(data: Any) -> None:
-    warn_user(
-        f"The items of {type(data).__name__} have more than two parts, of which the "
-        "second is taken for the label. If it is another one: let items be (x, label), "
-        "or dictionaries that name it 'label'."
-    )
-
-
-def labels_and_digest(data: Any, given: Any = None) -> tuple[Any, str | None]:
-    """Labels that the items of a data set give, in its own order, and `digest_of` them.
-
-    Where labels are `given`, they are these, and items are not read.
-
-    Its attributes are not trusted: ``targets`` need not be what the items give
-    (torchvision's ``target_transform``), nor ``labels`` one an example. So each item
-    is read once, by the workers of a DataLoader; but for a ``TensorDataset`` and a
-    ``datasets.Dataset``, whose columns are what the items give. Of the latter the rest
-    is not read, and there is no digest.
-
-    Raises
-    ------
-    TypeError
-        If it has no items that could be numbered.
-    ValueError
-        If an item has no label, or there is not one `given` for each.
-    """
-    source: Any = data.dataset if isinstance(data, DataLoader) else data
-    refuse_iterable(source)
-    if given is not None:
-        if len(given) != n_items(data):
-            raise ValueError(f"X has {n_items(data)} items and y {len(given)} labels.")
-        return given, digest_of(data)
-    if type(source) is TensorDataset and len(source.tensors) > 1:
-        if any(not part.is_floating_point() for part in source.tensors[2:]):
-            _warn_of_more_parts(source)
-        return source.tensors[1].cpu().numpy(), digest_of(source)
-    if type(source) is SkorchDataset and source.y is not None:
-        y = source.y.cpu() if hasattr(source.y, "cpu") else source.y
-        return np.asarray(y), digest_of(source)
-    if is_hugging_face(source) and source.format["type"] != "custom":
-        columns = [name for name in LABEL_NAMES if name in source.column_names]
-        if columns:
-            return label_array(source.with_format(None)[columns[0]][:]), None
-    parts = _read_all(data)
-    if any(part.is_ambiguous for part in parts):
-        _warn_of_more_parts(source)
-    labels = [label for part in parts for label in part.labels]
-    if any(label is None for label in labels):
-        raise ValueError(
-            f"{type(source).__name__} gives no labels; its items must be (x, label) "
-            f"pairs or dictionaries with one of {LABEL_NAMES}, or inputs alone and the "
-            "labels be passed themselves."
-        )
-    return label_array(labels), digest(np.array([part.digest for part in parts]))
-
-
-def item_labels(data: Any) -> np.ndarray:
-    """Give the labels alone; see :func:`labels_and_digest`."""
-    return labels_and_digest(data)[0]
-
-
-def gives_the_same_twice(data: Any, n: int = 64) -> bool:
-    """Whether items from all over a data set, read again, are what they were."""
-    last = n_items(data) - 1
-    rows = np.unique(np.linspace(0, last, min(n, last + 1)).astype(int))
-    first, second = _read_all(take_items(data, np.tile(rows, 2)), len(rows))
-    return first.digest == second.digest
-
-
-def varies(data: Any) -> bool:
-    """Whether items are others each time that they are read, as augmented ones are.
-
-    A digest of them is then none of the data set.
-    """
-    return is_dataset(in_memory(data)) and not gives_the_same_twice(data)
-
-
 def items_of(
     data: Any, rows: list[int], collate: Any = default_collate
 ) -> Iterator[Any]:
@@ -329,14 +275,3 @@ def read_items(data: Any, rows: list[int]) -> Any:
     if not isinstance(data, DataLoader):
         return read
     return DataLoader(read, data.batch_size or 512, collate_fn=collate)
-
-
-def digest_of(source: Any) -> str | None:
-    """Name what the examples of a data set are; None where only its items tell."""
-    source = in_memory(source)
-    if is_dataset(source):
-        return None
-    if isinstance(source, dict):
-        return digest(*(source[name] for name in sorted(source)))
-    is_several = isinstance(source, list | tuple) and hasattr(source[0], "shape")
-    return digest(*source) if is_several else digest(source)

@@ -76,9 +76,9 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 def input_dtype(module: nn.Module) -> torch.dtype:
     """Precision of a module's input: its ``input_dtype`` or that of its weights."""
-    parameter = next(module.parameters(), None)
-    of_weights = torch.float32 if parameter is None else parameter.dtype
-    return getattr(module, "input_dtype", of_weights)
+    # A single number, such as CLIP's temperature, may be of another.
+    weights = (weight.dtype for weight in module.parameters() if weight.ndim)
+    return getattr(module, "input_dtype", next(weights, torch.float32))
 
 
 def to_module(module: nn.Module, x: Any) -> Any:

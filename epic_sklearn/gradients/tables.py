@@ -100,12 +100,11 @@ def default_classifier(X: Any) -> Any:
             )
         is_plain = values.dtype.kind != "f" or not np.isnan(values).any()
     if is_plain:
-        _warn_of_one_wide_column(X)
         return logistic
     return TableModel([("encode", table_encoder(X)), ("classify", logistic)])
 
 
-def _warn_of_one_wide_column(X: Any) -> None:
+def warn_of_one_wide_column(X: Any) -> None:
     """Say so where one column of plain numbers outweighs the others."""
     values = np.asarray(None if issparse(X) else X)
     if values.ndim != 2 or values.size == 0:

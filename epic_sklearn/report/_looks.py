@@ -12,7 +12,8 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from ..base import is_dataframe, take_rows
-from ..gradients.items import in_memory, inputs_and_labels, is_dataset, items_of
+from ..gradients.items import inputs_and_labels, is_dataset, items_of
+from ..gradients.labels import in_memory
 from ..validation import to_numpy
 from ._case import as_text, shortened
 

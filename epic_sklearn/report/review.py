@@ -18,14 +18,12 @@ from sklearn.utils.validation import check_is_fitted
 from ..base import is_dataframe
 from ..frames import RowsToFrame, index_of
 from ..gradients import EXTRACTORS, Gradients, check_gradients
-from ..gradients.items import (
+from ..gradients.items import is_dataset, n_items, take_items
+from ..gradients.labels import (
     digest_of,
     gives_the_same_twice,
     in_memory,
-    is_dataset,
     labels_and_digest,
-    n_items,
-    take_items,
 )
 from ..schedule import DropSchedule
 from ..validation import plain, refuse_other_order, to_numpy

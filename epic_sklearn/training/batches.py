@@ -21,9 +21,11 @@ from torch.utils.data import (
 )
 from torch.utils.data.distributed import DistributedSampler
 
+from .._utils import warn_user
 from ..base import check_weights
 from ..gradients.items import (
     as_tensors,
+    in_order,
     inputs_and_labels,
     like,
     loader_options,
@@ -74,7 +76,8 @@ class CodedItems(Dataset):
         self.options = loader_options(loader)
         self.items = as_tensors(loader.dataset, loader.collate_fn)
         self.labels, self.codes, self.weights = labels, codes, weights
-        self._collate, self.options["collate_fn"] = loader.collate_fn, self.collate
+        self._collate = in_order(loader.collate_fn)
+        self.options["collate_fn"] = self.collate
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -96,6 +99,17 @@ class CodedItems(Dataset):
         with_it = [part for part in (self.codes, self.weights) if part is not None]
         x = without_texts(x)  # of which skorch counts the letters
         return x, *(torch.as_tensor(part[list(rows)]) for part in with_it)
+
+    collate.keeps_order = True  # type: ignore[attr-defined]
+
+    def warn_of_more_parts(self) -> None:
+        """Warn of items that hold more than an input and its label, weights maybe."""
+        item = self.items[0]
+        if isinstance(item, list | tuple) and len(item) > 2:
+            warn_user(
+                f"Items have {len(item)} parts, of which only the first two, input and "
+                "label, are used. If there are weights among them, give sample_weight."
+            )
 
     @cached_property
     def _first(self) -> Any:

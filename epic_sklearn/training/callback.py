@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Sampler, Subset
 
 from .._utils import resolve_seed, warn_user
-from ..gradients.items import digest_of
+from ..gradients.labels import digest_of
 from ..validation import digest, to_numpy
 from .batches import logits_of_net, refuse_sampler, training_loader
 from .rounds import EPICRounds
@@ -112,11 +112,11 @@ DropSchedule
             _refuse_other_data(now, self._began_with_)
         _refuse_other_samplers(net)
         warmup = self.warmup
-        is_late = (1 if warmup is None else warmup) >= net.max_epochs
-        if is_late:  # training may go on
+        self._is_late_ = (1 if warmup is None else warmup) >= net.max_epochs
+        if self._is_late_:  # training may go on
             warmup = 1 if warmup is None else warmup
-        self._plan(warmup, None if is_late else net.max_epochs)
-        if len(net.history) == 0 and is_late:
+        self._plan(warmup, None if self._is_late_ else net.max_epochs)
+        if len(net.history) == 0 and self._is_late_:
             warn_user(
                 f"EPICCallback's warmup is {warmup} and the net's max_epochs "
                 f"{net.max_epochs}: nothing will be dropped unless training goes on by "
@@ -132,11 +132,12 @@ DropSchedule
         net.iterator_train__sampler = _LateSampler(self)
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Give the loader back as it was; warn if there was nothing to drop by."""
+        """Give the loader back as it was; warn of a run that dropped nothing."""
         vars(net).pop("iterator_train__sampler", None)
         vars(net).update(self._taken_over_ or {})
         self._taken_over_ = None
-        self._warn_if_nothing_learned()
+        if not self._is_late_ or self.rounds_:
+            self._warn_at_end(len(net.history))
 
     def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
         """Drop what the rule flags if a round is due."""

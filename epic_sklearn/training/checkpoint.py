@@ -19,7 +19,8 @@ from skorch.history import History
 from torch import nn
 from torch.utils._pytree import tree_map, tree_map_only
 
-from ..gradients.items import n_items, varies
+from ..gradients.items import n_items
+from ..gradients.labels import varies
 from ..validation import digest, plain
 from .batches import CodedItems
 

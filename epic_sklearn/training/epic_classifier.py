@@ -13,12 +13,13 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
-from .._utils import Parts, RandomState, warn_user
+from .._utils import Parts, RandomState
 from ..base import check_weights, take_rows
 from ..epochs import Epochs, Round
 from ..frames import index_of
 from ..gradients import EXTRACTORS
-from ..gradients.items import digest_of, is_dataset
+from ..gradients.items import is_dataset
+from ..gradients.labels import digest_of, warn_of_augmented
 from ..gradients.modules import warn_of_batch_statistics
 from ..report import Reviewable
 from ..rules import Rule, resolve_rule
@@ -29,7 +30,6 @@ from .net import (
     Extraction,
     first_two,
     gradients_for,
-    warn_of_augmented,
 )
 from .sampler import EPICSubsetSampler
 from .torch_classifier import TorchClassifier
@@ -191,14 +191,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         self.rule_ = schedule.rule
         self.rounds_: list[Round] = schedule.rounds
         self.rho_ = self.rounds_[-1].rho if self.rounds_ else 0.0
-        if not self.rounds_ or self.rounds_[-1].epoch < schedule.epochs.warmup:
-            warn_user(
-                f"A callback ended training after {len(self.history_)} epochs, and "
-                f"EPICClassifier was to drop after {schedule.epochs.warmup} first: "
-                "nothing was dropped."
-            )
-        else:
-            schedule.warn_if_nothing_learned(type(self).__name__)
+        schedule.warn_at_end(type(self).__name__, len(self.history_))
         return self
 
     def refit(
@@ -268,6 +261,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         how = {name: getattr(self, name) for name in SCHEDULE_CONSTRAINTS}
         how |= {"random_state": seed, "max_epochs": self.max_epochs}
         self._sampler = EPICSubsetSampler(labels, **how)
+        self._sampler._warns_at_once = False
         warn_of_batch_statistics(module)
         few = first_two(data)
         self._extraction = Extraction(self.rule, self.gradients, module, few)

@@ -116,9 +116,9 @@ verbose : see EPICCallback
         """Drop what the rule flags if a round is due."""
         self._round(int(state.epoch), *self._trained_)
 
-    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
-        """Warn of a run that dropped nothing with a model no better than chance."""
-        self._warn_if_nothing_learned()
+    def on_train_end(self, args: Any, state: Any, *rest: Any, **kwargs: Any) -> None:
+        """Warn of a run that ended before it dropped, or with a model at chance."""
+        self._warn_at_end(int(state.epoch))
 
 
 def _check_label_names(args: TrainingArguments, name: str) -> None:

@@ -140,9 +140,9 @@ random_state, verbose : see EPICCallback
             self._begin_anew(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Warn of a run that dropped nothing with a net no better than chance."""
+        """Warn of a run that ended before it dropped, or with a net at chance."""
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._warn_if_nothing_learned()
+            self._warn_at_end(trainer.current_epoch)
 
     def _put_into(self, trainer: Trainer) -> None:
         loader: Any = trainer.train_dataloader

@@ -17,7 +17,6 @@ from torch import nn
 from .._utils import warn_user
 from ..gradients import EXTRACTORS, GradientExtractor, Gradients
 from ..gradients.head import NoLastLayer
-from ..gradients.items import varies
 from ..gradients.modules import (
     apply,
     forward,
@@ -318,17 +317,6 @@ def _try_module(module: nn.Module, X: np.ndarray | CodedItems, n_classes: int) -
             "n_classes)."
         )
     refuse_probabilities(module, logits)
-
-
-def warn_of_augmented(name: str, data: Any, way_out: str) -> bool:
-    """Warn of a data set whose items are others at each reading; whether it is one."""
-    if is_augmented := varies(data):
-        warn_user(
-            f"{name}: the items of the data set differ from one reading to the next, "
-            "as augmented ones do, so rules judge gradients of random copies. "
-            f"{way_out}"
-        )
-    return is_augmented
 
 
 class EpochStart(Callback):

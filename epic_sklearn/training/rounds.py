@@ -21,13 +21,8 @@ from .._utils import RandomState
 from ..base import is_dataframe
 from ..epochs import Epochs, Round
 from ..gradients import EXTRACTORS, GradientExtractor, Gradients
-from ..gradients.items import (
-    inputs_and_labels,
-    is_dataset,
-    labels_and_digest,
-    like,
-    varies,
-)
+from ..gradients.items import inputs_and_labels, is_dataset, like
+from ..gradients.labels import labels_and_digest, varies, warn_of_augmented
 from ..gradients.modules import warn_of_batch_statistics
 from ..report import Case, Reviewable, probabilities_of
 from ..rules import Rule, resolve_rule
@@ -36,7 +31,6 @@ from .distributed import decide_once, place
 from .net import (
     Extraction,
     gradients_for,
-    warn_of_augmented,
 )
 from .sampler import EPICSubsetSampler
 
@@ -147,6 +141,7 @@ class EPICRounds(Reviewable, BaseEstimator):
         how |= {"warmup": self._epochs_.warmup, "every": self._epochs_.every}
         how["random_state"] = seed
         self.sampler_ = EPICSubsetSampler(labels, **how, **options)
+        self.sampler_._warns_at_once = False
         self._extraction = None
         if self.clean_dataset is not None:  # is what is judged, and shown
             seen = _check_clean(self.clean_dataset, dataset, self._schedule)
@@ -210,10 +205,10 @@ class EPICRounds(Reviewable, BaseEstimator):
         """Give what was trained, and a loader of what it was trained on."""
         return self._trained_
 
-    def _warn_if_nothing_learned(self) -> None:
-        """Warn of a run with a net no better than chance when it judged last."""
+    def _warn_at_end(self, n_epochs: int) -> None:
+        """Warn of a run that ended before it dropped, or with a net at chance."""
         if getattr(self, "sampler_", None) is not None:
-            self._schedule.warn_if_nothing_learned(type(self).__name__)
+            self._schedule.warn_at_end(type(self).__name__, n_epochs)
 
 
 def _items(dataset: Any) -> Any:

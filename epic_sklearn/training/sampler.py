@@ -11,17 +11,19 @@ from torch.utils.data import Sampler
 
 from .._utils import RandomState, resolve_seed, warn_user
 from ..epochs import Round
-from ..gradients.items import (
-    is_dataset,
-    labels_and_digest,
-    varies,
-)
+from ..gradients.items import is_dataset
+from ..gradients.labels import labels_and_digest, varies, warn_of_augmented
 from ..report import Reviewable
 from ..rules import Rule
 from ..schedule import DropSchedule
 from ..validation import label_array, to_numpy
 from .checkpoint import to_arrays, to_tensors
 from .distributed import decide_once, gather_gradients, place, rows_of_rank
+
+PLAIN = (
+    "Give this sampler, and what gradients are taken from, the same without it, in the "
+    "same order."
+)
 
 
 class EpochOrder(Sampler[int]):
@@ -155,6 +157,7 @@ see DropSchedule
     True
     """
 
+    _warns_at_once = True  # estimators and callbacks do at the end
     _way_back: ClassVar[str] = (
         "Give the file to `EPICSubsetSampler.apply_decisions` and go on: the sampler "
         "visits what is left. To train anew on it: "
@@ -200,7 +203,7 @@ see DropSchedule
         )
         self._data, self.schedule.seen = dataset_or_labels, seen
         super().__init__(len(self.schedule.codes), seed, shuffle, shard)
-        self._has_stepped = False
+        self._next, self._is_stepped = 0, False
 
     @property
     def keep(self) -> np.ndarray:
@@ -225,9 +228,10 @@ see DropSchedule
         :meth:`gradient_rows` only.
         """
         is_due = self.schedule.is_due(epoch)  # or no number of epochs: refused
+        if self._next == 0:
+            warn_of_augmented(type(self).__name__, self._data, PLAIN)
         self._warn_of_missed(epoch)
-        self.epoch = int(epoch)
-        self._has_stepped = True
+        self.epoch, self._next, self._is_stepped = int(epoch), int(epoch) + 1, True
         if not is_due:
             return None
         given = gradients() if callable(gradients) else gradients
@@ -238,12 +242,19 @@ see DropSchedule
             return self.schedule.state_dict()
 
         self.schedule.load_state_dict(decide_once(decide))
-        return self.rounds[-1]
+        record, nothing = self.rounds[-1], self.schedule.nothing_learned
+        if self._warns_at_once and record.n_dropped and nothing is not None:
+            warn_user(
+                f"EPICSubsetSampler dropped {record.n_dropped} examples for good. "
+                f"{nothing} Let the first round come later (warmup), and count the "
+                "epochs that are trained: 0 before the first."
+            )
+        return record
 
     def _warn_of_missed(self, epoch: int) -> None:
         """Warn of rounds between the last epoch that was begun and this one."""
-        begun = self.epoch + 1 if self._has_stepped else 0
-        if missed := [e for e in range(begun, int(epoch)) if self.schedule.is_due(e)]:
+        missed = [e for e in range(self._next, int(epoch)) if self.schedule.is_due(e)]
+        if missed:
             warn_user(
                 f"step({epoch}, gradients) was called and rounds were due after epochs "
                 f"{', '.join(map(str, missed))}: they are left out. Call it before "
@@ -251,10 +262,11 @@ see DropSchedule
             )
 
     def __iter__(self) -> Iterator[int]:
-        if self._n_passes == 1 and not self._has_stepped:
+        if self._n_passes == 1 and not self._is_stepped:
+            since = "was never called" if self._next == 0 else "not since it was loaded"
             warn_user(
                 "EPICSubsetSampler begins its second epoch and step(epoch, gradients) "
-                "was never called: nothing is dropped, and every epoch has the same "
+                f"{since}: nothing is dropped, and every epoch has the same "
                 "order. Call it before each epoch."
             )
         return super().__iter__()
@@ -307,5 +319,5 @@ see DropSchedule
         self._check_seen(state["seen"])
         self.schedule.load_state_dict(to_arrays(state["schedule"]))
         self.schedule.seen = self.schedule.seen or state["seen"]
-        self._has_stepped = True
         super().load_state_dict(state)
+        self._next, self._is_stepped, self._n_passes = self.epoch + 1, False, 0

@@ -23,8 +23,8 @@ from torch.utils.data import default_convert
 
 from .._utils import DocLinks, RandomState, resolve_seed, warn_user
 from ..base import refuse_lazy
-from ..gradients import items
-from ..gradients.items import is_dataset, kept_random, labels_and_digest
+from ..gradients.items import is_dataset, kept_random, refuse_items
+from ..gradients.labels import item_labels, labels_and_digest
 from ..gradients.modules import cast_for, forward
 from ..validation import (
     check_labels,
@@ -221,6 +221,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             data = CodedItems(X, of_items, codes, weights)
             with kept_random():
                 self._input_shape = data.shape[1:]
+                data.warn_of_more_parts()
         seed = resolve_seed(self.random_state)
         device = str(self.device)
         if device == "auto":
@@ -257,7 +258,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Give the accuracy on examples (n, ...); y None: on a data set's labels."""
-        y = items.item_labels(X) if y is None and is_dataset(X) else y
+        y = item_labels(X) if y is None and is_dataset(X) else y
         return super().score(X, y, sample_weight)
 
     def _module_input(self, X: Any) -> Any:
@@ -301,7 +302,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             refuse_loaders_sampler(X, type(self).__name__)
             labels, self._digest = labels_and_digest(X, y)
             return X, *check_labels(label_array(to_numpy(labels)))
-        items.refuse_items(X)
+        refuse_items(X)
         refuse_lazy(X=X, y=y)
         refuse_other_order(X=X, y=y)
         if y is not None:
