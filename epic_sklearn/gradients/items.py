@@ -187,8 +187,6 @@ def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
         if isinstance(data.dataset, IterableDataset):  # workers would mix the order
             options = {"collate_fn": data.collate_fn}
         gives_batches = data.batch_sampler is None  # the data set itself
-        if not gives_batches:
-            options["collate_fn"] = in_order(data.collate_fn)
         options["batch_size"] = None if gives_batches else data.batch_size or batch_size
         data = data.dataset
     elif is_dataset(data):
@@ -196,7 +194,9 @@ def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
     else:  # slices, not a collection of single items
         return data.split(batch_size)
     collate = options.get("collate_fn", default_collate)
-    data = as_tensors(data, getattr(collate, "collate", collate))
+    data = as_tensors(data, collate)
+    if options["batch_size"] is not None:
+        options["collate_fn"] = in_order(collate)
     # A loader without a generator draws a seed from torch's global one.
     return DataLoader(data, generator=torch.Generator(), **options)
 
