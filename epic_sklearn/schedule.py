@@ -300,10 +300,8 @@ class DropSchedule(RowsToFrame):
         """Warn of a run that ended too early, or whose net was at chance."""
         n, warmup = int((~self.keep).sum()), self.epochs.warmup
         if not self.rounds or self.rounds[-1].epoch < warmup:
-            warn_user(
-                f"Training ended after {n_epochs} epochs, and {name} was to drop "
-                f"after {warmup} first: nothing was dropped."
-            )
+            first = f"{name} was to drop after {warmup} first: nothing was dropped."
+            warn_user(f"Training ended after {n_epochs} epochs, and {first}")
         elif self.nothing_learned is not None:
             warn_user(
                 f"{name} dropped {f'{n} examples' if n else 'nothing'}. {self.nothing_learned} So it was when it "
