@@ -56,8 +56,9 @@ from .sampler import EpochOrder
 class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     """Train a torch module as a scikit-learn classifier.
 
-    Any labels, input cast to what the module takes (float32 as a rule), images as
-    arrays of shape (n, channels, height, width). The given module is never changed.
+    Any labels, images as arrays of shape (n, channels, height, width). Input is cast to
+    the precision of the module's weights, or to what it names as an attribute,
+    ``input_dtype = torch.float64`` for example. The given module is never changed.
     The training itself is skorch's.
 
     Parameters
