@@ -303,8 +303,9 @@ class DropSchedule(RowsToFrame):
             first = f"{name} was to drop after {warmup} first: nothing was dropped."
             warn_user(f"Training ended after {n_epochs} epochs, and {first}")
         elif self.nothing_learned is not None:
+            what = f"{name} dropped {f'{n} examples' if n else 'nothing'}."
             warn_user(
-                f"{name} dropped {f'{n} examples' if n else 'nothing'}. {self.nothing_learned} So it was when it "
+                f"{what} {self.nothing_learned} So it was when it "
                 f"judged them last, after {self.rounds[-1].epoch} epochs: if it "
                 "learned later, let the first round come later (warmup)."
             )

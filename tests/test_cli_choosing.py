@@ -35,6 +35,16 @@ def test_of_several_arrays_one_is_asked_for(folder, capsys, other, said):
     assert scan("two.npz", "--label", "y", "--exclude", "other") == 0
 
 
+def test_empty_labels_and_unusable_columns_are_named_in_one_error(folder, capsys):
+    rows = table()
+    rows.loc[3, "label"] = ""
+    rows.to_csv("t.csv", index=False)
+    assert scan("t.csv", "--label", "label") == 2
+    error = capsys.readouterr().err
+    assert "Label column 'label' is empty in line 5" in error
+    assert "4 columns cannot be used" in error
+
+
 def test_several_arrays_may_be_used(folder, capsys):
     X, y = poisoned_iris()
     np.savez("two.npz", a=X[:, :2], b=X[:, 2:], y=y)

@@ -24,6 +24,7 @@ from .values import (
     Reading,
     Unusable,
     as_option,
+    every,
     refuse_if,
     refusing,
     unknown,
@@ -157,10 +158,12 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
         raw = with_examples(raw, examples, o.label)
     numbers = o.decimal, o.thousands, o.missing, o.date_format
     how = Reading(*numbers, split_names(o.as_text, data), chosen, n)
-    labels = columns.check_labels(o.label, raw.pop(o.label), place, how)
-    asides = {name: raw.pop(name) for name in beside}
+    given, asides = raw.pop(o.label), {name: raw.pop(name) for name in beside}
     pictures = [values for values in raw.values() if np.ndim(values) == 4]
-    done = columns.type_columns(raw, how, place)
+    labels, done = every(  # so one look is enough
+        lambda: columns.check_labels(o.label, given, place, how),
+        lambda: columns.type_columns(raw, how, place),
+    )
     seen = [column for column in done if column.values is not None]
     if examples is not None:
         refuse_lacking(examples, [column.name for column in seen])

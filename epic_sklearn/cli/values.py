@@ -72,6 +72,18 @@ def refusing(before: str = "", after: str = "") -> Iterator[None]:
         raise Unusable(f"{before}{why}{after}") from error
 
 
+def every(*steps: Callable[[], Any]) -> list[Any]:
+    """Give what all steps give, or stop with what each says."""
+    results, problems = list[Any](), list[str]()
+    for step in steps:
+        try:
+            results.append(step())
+        except Unusable as error:
+            problems.append(error.message)
+    refuse_if(problems, "\n".join(problems))
+    return results
+
+
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Unusable:
     """Error for a name that is not there: the closest one, and all there are."""
     names = list(known)
