@@ -10,13 +10,11 @@ from torch import nn
 
 from epic_sklearn.attacks import (
     BullseyePolytope,
-    ConvexPolytope,
     FeatureCollision,
     LabelFlip,
 )
-from epic_sklearn.attacks.features import _nearest_combination
 
-ATTACKS = [BullseyePolytope, ConvexPolytope, FeatureCollision]
+ATTACKS = [BullseyePolytope, FeatureCollision]
 every_attack = pytest.mark.parametrize("attack_class", ATTACKS)
 
 
@@ -98,55 +96,6 @@ def test_bullseye_objective_is_the_normalised_distance_of_the_centre(extractor, 
             centre = extractor(torch.from_numpy(examples)).numpy().mean(0)
             expected = np.sum((phi_target - centre) ** 2) / np.sum(phi_target**2)
             assert loss == pytest.approx(expected, rel=1e-4)
-
-
-def test_convex_weights_are_those_of_the_nearest_point_of_the_hull():
-    rng = np.random.default_rng(0)
-    steps = np.linspace(0, 1, 201)
-    grid = [(a, b, 1 - a - b) for a in steps for b in steps if a + b <= 1]
-    for scale in (1e-9, 1.0, 1e9):
-        for shift in (0.0, 0.5, 3.0):
-            rows = scale * (rng.normal(size=(3, 2)) + shift)
-            weights = _nearest_combination(torch.from_numpy(rows)).numpy()
-            assert weights.min() >= 0
-            assert weights.sum() == pytest.approx(1)
-            best = np.linalg.norm(np.array(grid) @ rows, axis=1).min()
-            assert np.linalg.norm(weights @ rows) <= best * (1 + 1e-9)
-
-
-def test_convex_weights_exist_where_every_poison_is_on_the_target():
-    weights = _nearest_combination(torch.zeros(4, 3))
-    assert weights.min() >= 0
-    assert weights.sum() == pytest.approx(1)
-
-
-def test_convex_objective_is_half_the_distance_to_the_hull(extractor, data):
-    X, _, target = data
-    attack = ConvexPolytope(n_poisons=2, n_steps=30, random_state=0)
-    poisons = craft(attack, extractor, data)
-    extractor.eval()
-    with torch.no_grad():
-        phi_target = extractor(torch.from_numpy(target)[None])[0].numpy()
-        for examples, loss in (
-            (X[poisons.indices], poisons.loss[0]),
-            (poisons.examples, poisons.loss.min()),
-        ):
-            first, second = extractor(torch.from_numpy(examples)).numpy()
-            along = np.linspace(0, 1, 2001)[:, None]
-            distance = np.linalg.norm(
-                along * first + (1 - along) * second - phi_target, axis=1
-            ).min()
-            expected = distance**2 / 2 / np.sum(phi_target**2)
-            assert loss == pytest.approx(expected, rel=1e-3)
-
-
-def test_the_target_can_be_enclosed_off_centre(extractor, data):
-    # What tells the two polytopes apart: bullseye wants equal weights.
-    convex = craft(ConvexPolytope(n_poisons=5, random_state=0), extractor, data)
-    bullseye = craft(BullseyePolytope(n_poisons=5, random_state=0), extractor, data)
-    np.testing.assert_array_equal(convex.indices, bullseye.indices)
-    assert convex.loss[0] < bullseye.loss[0] / 2
-    assert convex.loss.min() < bullseye.loss.min() / 2
 
 
 def test_collision_objective_adds_the_weighted_distance_to_the_base(extractor, data):
@@ -418,13 +367,12 @@ def test_an_extractor_that_loses_the_batch_is_refused(data):
         craft(BullseyePolytope(), nn.Flatten(0), data)
 
 
-@pytest.mark.parametrize("attack_class", [BullseyePolytope, ConvexPolytope])
-def test_a_target_without_features_is_refused(attack_class, data):
+def test_a_target_without_features_is_refused(data):
     module = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     with pytest.raises(ValueError, match="maps the target to zeros"):
-        craft(attack_class(), module, data)
+        craft(BullseyePolytope(), module, data)
 
 
 def test_values_that_float32_cannot_hold_are_refused():

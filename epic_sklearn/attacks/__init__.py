@@ -2,7 +2,7 @@
 
 from .base import Attack
 from .data_alone import BadNets, LabelFlip, LookAlikes
-from .features import BullseyePolytope, ConvexPolytope, FeatureCollision
+from .features import BullseyePolytope, FeatureCollision
 from .gradient_matching import GradientMatching
 from .poisons import BackdoorPoisons, PatchTrigger, Poisons
 from .random_shift_flip import RandomShiftFlip
@@ -17,7 +17,6 @@ __all__ = [
     "BackdoorPoisons",
     "BadNets",
     "BullseyePolytope",
-    "ConvexPolytope",
     "FeatureCollision",
     "GradientMatching",
     "LabelFlip",
