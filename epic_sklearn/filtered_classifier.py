@@ -140,7 +140,10 @@ class FilteredClassifier(
             )
         if self.filter is not None:
             return self.filter
-        return EPICFilter(self.classifier if self._judges_by_itself() else None)
+        found = EPICFilter(self.classifier if self._judges_by_itself() else None)
+        if get_config()["enable_metadata_routing"]:  # as without it
+            found.set_fit_request(sample_weight=False)
+        return found
 
     def _judges_by_itself(self) -> bool:
         """Whether the default filter takes gradients of the classifier."""

@@ -66,7 +66,8 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
 
     ``fit_transform`` keeps the number of rows: an isolated row is replaced by
     the nearest kept row of its class in gradient space. ``transform`` gives new
-    rows back as they are.
+    rows back as they are. It belongs behind all columns, not into a ColumnTransformer
+    or FeatureUnion, which would put a part of one row beside that of another.
 
     Parameters
     ----------
@@ -94,11 +95,13 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
         Share of each class that is always kept. When reached, the least
         isolated examples are given back and one warning names the class.
     n_jobs : int, default=None
-        Classes worked on side by side.
+        Classes worked on side by side, by rules that can; the default asks all at
+        once.
     random_state : int, RandomState instance or None, default=None
         For rules that draw at random, as ``NeighborVotes`` does from 5,000 rows on,
         and the parts of classes above their `max_class_size`; there other seeds drop
-        partly other rows.
+        partly other rows. None draws anew each time, whatever numpy's global
+        generator is.
     verbose : int, default=0
         Above 0, progress bars and one line a round.
 

@@ -207,6 +207,13 @@ def _kept(fitted: Any, n: int) -> np.ndarray:
     return np.ones(n, dtype=bool)
 
 
+def _trained_by(defence: Any, model: Any) -> Any:
+    """Give what a defence trains in the end, without what it drops; else the model."""
+    if isinstance(defence, FilteredClassifier):
+        return model if defence.classifier is None else defence.classifier
+    return defence.undefended() if isinstance(defence, EPICClassifier) else model
+
+
 def _as_many_at_random(
     keep: np.ndarray, y: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
@@ -270,7 +277,8 @@ class AttackTrials:
         model, defences, random_state, verbose : see :func:`attack_report`
         controls : bool, default=True
             Whether to train on as many rows dropped at random as each defence
-            dropped, and on all but the poisons.
+            dropped, and on all but the poisons. Trained on the first is what a
+            FilteredClassifier or EPICClassifier trains itself, else `model`.
 
         Returns
         -------
@@ -316,7 +324,7 @@ class AttackTrials:
             yield done
             if controls and name != UNDEFENDED and not done[-1].all():
                 other = _as_many_at_random(done[-1], y, rng)
-                yield run(AT_RANDOM.format(name), plain, other)
+                yield run(AT_RANDOM.format(name), _trained_by(arm, plain), other)
         if controls:
             is_poison = np.isin(np.arange(len(y)), self.poisons[trial].indices)
             yield run(ORACLE, plain, ~is_poison)

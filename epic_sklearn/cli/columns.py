@@ -242,6 +242,24 @@ def check_labels(name: str, raw: Any, place: Place, how: Reading) -> np.ndarray:
     return np.array(texts, dtype=object)
 
 
+def notes_of_labels(
+    X: Any, names: list[str] | None, labels: np.ndarray, n: int
+) -> list[str]:
+    """Name columns whose values are the labels under other names, in n rows."""
+    codes, classes = pd.factorize(labels[:n])
+    notes, table = list[str](), pd.DataFrame(X).iloc[:n]
+    for name, (_, values) in zip(names or (), table.items(), strict=False):
+        of_values, known = pd.factorize(values)
+        n_pairs = len(np.unique(codes * (len(known) + 1) + of_values))
+        if len(known) == len(classes) == n_pairs:
+            notes.append(
+                f"Column {name!r} has one value for each class, in all of its rows: "
+                "the model reads the label from it, also where that is wrong. If it "
+                "is the label again, leave it out with --exclude."
+            )
+    return notes
+
+
 def notes_of_gaps(X: Any, names: list[str] | None, isolated: np.ndarray) -> list[str]:
     """Name columns whose missing values are what makes rows rare, and so isolated."""
     notes = list[str]()

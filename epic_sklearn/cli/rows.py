@@ -196,6 +196,7 @@ def notes_of(o: SimpleNamespace, rows: Rows, how: Reading) -> list[str]:
         )
     if rows.X is not None:
         notes += notes_of_copies(rows.X[:n], labels[:n], rows.place)
+        notes += columns.notes_of_labels(rows.X, rows.shown["feature_names"], labels, n)
     if o.id and (n_again := int(pd.Index(rows.asides[o.id])[:n].duplicated().sum())):
         notes.append(f"{n_again} rows repeat the --id of another; theirs say where.")
     unmet = [text for text in how.missing if text not in how.met]

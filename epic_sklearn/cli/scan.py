@@ -309,7 +309,8 @@ def fit(o: SimpleNamespace, rows: Rows, detector: EPICFilter) -> Scan:
     rows.notes += [text for text in said if text not in case.warnings]
     rows.notes += notes_of_gaps(rows.X, case.feature_names, ~detector.keep_)
     n_classes = len(case.schedule.classes)
-    if o.gradient_of == "logit" and n_classes <= 3:
+    reads_more = set(detector.rule_.needs) != {"errors"}  # where there is more
+    if o.gradient_of == "logit" and n_classes <= 3 and reads_more:
         here = "" if o.probabilities else "--gradient-of last_layer, or "
         rows.notes.append(
             f"With {n_classes} classes logit gradients lie close to a line or plane, "

@@ -6,7 +6,6 @@ from .extractors import (
     LastLayerInputGradients,
     LogitGradients,
     logit_gradients,
-    weights_to_last_step,
 )
 from .features import (
     Gradients,
@@ -15,7 +14,7 @@ from .features import (
     gradient_norm_change,
     mean_gradient,
 )
-from .last_layer import has_last_layer
+from .last_layer import has_last_layer, weights_to_last_step
 from .sources import EXTRACTORS, PrecomputedGradients, as_extractor
 from .tables import TableModel, default_classifier, table_encoder
 

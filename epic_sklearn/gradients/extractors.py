@@ -12,19 +12,24 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import softmax
-from sklearn import get_config
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.model_selection._search import BaseSearchCV
-from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from .._utils import DocLinks, Parts
 from ..validation import label_array
 from .features import Gradients, OuterProductGradients, check_gradients
-from .last_layer import final_model, last_layer, torch_module_of, unwrapped
+from .last_layer import (
+    final_model,
+    last_layer,
+    refuse_fit_params,
+    torch_module_of,
+    unwrapped,
+    weights_to_last_step,
+)
 from .modules import (
     LastLayer,
     forward,
@@ -32,7 +37,7 @@ from .modules import (
     warn_of_batch_statistics,
     warn_of_column_order,
 )
-from .tables import default_classifier, warn_of_one_wide_column
+from .tables import TableModel, default_classifier, warn_of_one_wide_column
 
 
 def logit_gradients(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -112,19 +117,6 @@ def _checked_labels(y: Any, of_items: np.ndarray | None) -> Any:
     return y
 
 
-def weights_to_last_step(classifier: Any, fit_params: dict[str, Any]) -> dict[str, Any]:
-    """Address weights, which a plain Pipeline does not take, to its last step."""
-    routes = get_config()["enable_metadata_routing"]
-    takes_none = isinstance(classifier, Pipeline) and not has_fit_parameter(
-        classifier, "sample_weight"
-    )
-    if not takes_none or routes or "sample_weight" not in fit_params:
-        return fit_params
-    others = {k: v for k, v in fit_params.items() if k != "sample_weight"}
-    last, _ = classifier.steps[-1]
-    return {**others, f"{last}__sample_weight": fit_params["sample_weight"]}
-
-
 class GradientExtractor(Parts, DocLinks, BaseEstimator):
     """Base of the extractors that take gradients from a model.
 
@@ -184,6 +176,7 @@ class GradientExtractor(Parts, DocLinks, BaseEstimator):
             ``predict_proba``.
         """
         if isinstance(self.classifier, nn.Module):
+            refuse_fit_params("a torch module", fit_params)
             warn_of_batch_statistics(self.classifier)
             self.classifier_, self.classes_ = self.classifier, np.unique(y)
             return self
@@ -194,8 +187,10 @@ class GradientExtractor(Parts, DocLinks, BaseEstimator):
         params = weights_to_last_step(classifier, fit_params)
         self.classifier_ = clone(classifier).fit(X, y, **params)
         self.classes_ = self.classifier_.classes_
-        if self._needs_layer and hasattr(self.classifier_, "coef_"):
-            warn_of_one_wide_column(X)  # which is that layer's input
+        # Where these are that layer's input: a TableModel standardises them.
+        is_default = self.classifier is None and not isinstance(classifier, TableModel)
+        if self._needs_layer and (is_default or hasattr(self.classifier_, "coef_")):
+            warn_of_one_wide_column(X)
         return self
 
     def compute(self, X: Any, y: ArrayLike | None = None) -> Gradients:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn import get_config
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
 from .modules import LastLayer, gives_last_layer
@@ -113,3 +115,25 @@ def _check_rows_are_classes(
             f"the weights of one logit for each of {n_classes} classes (those of an "
             "SVC are of pairs of classes); use LogitGradients."
         )
+
+
+def refuse_fit_params(what: str, fit_params: dict[str, Any]) -> None:
+    """Refuse weights for what is not trained: they would be ignored."""
+    if fit_params:
+        raise TypeError(
+            f"Gradients are those of {what}, which is not trained here and takes no "
+            f"{', '.join(fit_params)}; leave it out."
+        )
+
+
+def weights_to_last_step(classifier: Any, fit_params: dict[str, Any]) -> dict[str, Any]:
+    """Address weights, which a plain Pipeline does not take, to its last step."""
+    routes = get_config()["enable_metadata_routing"]
+    takes_none = isinstance(classifier, Pipeline) and not has_fit_parameter(
+        classifier, "sample_weight"
+    )
+    if not takes_none or routes or "sample_weight" not in fit_params:
+        return fit_params
+    others = {k: v for k, v in fit_params.items() if k != "sample_weight"}
+    last, _ = classifier.steps[-1]
+    return {**others, f"{last}__sample_weight": fit_params["sample_weight"]}

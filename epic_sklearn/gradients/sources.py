@@ -18,7 +18,7 @@ from .extractors import (
     LogitGradients,
 )
 from .features import Gradients, check_gradients
-from .last_layer import has_last_layer
+from .last_layer import has_last_layer, refuse_fit_params
 
 # What the parameter `gradients` of whatever trains may be.
 EXTRACTORS: dict[str, type[GradientExtractor]] = {
@@ -45,7 +45,8 @@ class PrecomputedGradients(DocLinks, BaseEstimator):
     gives: ClassVar[tuple[str, ...] | None] = None  # as X may be
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
-        """Do nothing."""
+        """Do nothing; weights, which would change nothing, are refused."""
+        refuse_fit_params("an array or function", fit_params)
         return self
 
     def compute(self, X: Any, y: ArrayLike) -> Gradients:

@@ -99,18 +99,18 @@ def default_classifier(X: Any) -> Any:
                 "LogisticRegression()) for example."
             )
         is_plain = values.dtype.kind != "f" or not np.isnan(values).any()
-    if is_plain:
-        return logistic
+    if is_plain:  # new rows may have gaps
+        return make_pipeline(SimpleImputer(keep_empty_features=True), logistic)
     return TableModel([("encode", table_encoder(X)), ("classify", logistic)])
 
 
 def warn_of_one_wide_column(X: Any) -> None:
     """Say so where one column of plain numbers outweighs the others."""
     values = np.asarray(None if issparse(X) else X)
-    if values.ndim != 2 or values.size == 0:
+    if values.ndim != 2 or values.size == 0 or values.dtype.kind not in NUMBERS:
         return
     some = values[:: max(1, len(values) // N_SPREAD)]  # X may be a memory map
-    spread = some.astype(np.float64).std(axis=0)
+    spread = np.nanstd(some.astype(np.float64), axis=0)
     widest, usual = spread.max(), np.median(spread)
     if widest > MUCH_WIDER * usual > 0:
         warn_user(

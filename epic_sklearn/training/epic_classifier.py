@@ -226,10 +226,17 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         kept = take_rows(seen, rows)
         weights = check_weights(sample_weight, X)
         weights = None if weights is None else weights[rows]
+        self.net_ = self.undefended().fit(kept, labels[rows], weights).net_
+        return self
+
+    def undefended(self) -> TorchClassifier:
+        """Give the classifier that trains as this one does, and drops nothing.
+
+        Its `checkpoint` is None: it is a run of its own.
+        """
         names = TorchClassifier().get_params(deep=False)
         settings = {name: getattr(self, name) for name in names} | {"checkpoint": None}
-        self.net_ = TorchClassifier(**settings).fit(kept, labels[rows], weights).net_
-        return self
+        return TorchClassifier(**settings)
 
     @property
     def _schedule(self) -> DropSchedule:  # type: ignore[override]
