@@ -1,11 +1,14 @@
 """One call that attacks a user's own model, with and without defences."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy.sparse import csr_array
 from scipy.stats import binomtest
+from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.ensemble import IsolationForest, RandomForestClassifier, VotingClassifier
@@ -373,3 +376,31 @@ def test_what_cannot_be_attacked_is_refused(case):
     given = {"model": LINEAR, "X": X, "y": y, "attack": LabelFlip(5), **changed}
     with pytest.raises((TypeError, ValueError), match=message):
         attack_report(random_state=0, **given)
+
+
+def test_the_control_trains_what_a_whole_defence_trains():
+    """Not the undefended model, or a better classifier would pass for a defence."""
+    shallow = {"max_epochs": 3, "random_state": 0}
+    defences = {
+        "bayes": FilteredClassifier(GaussianNB(), EPICFilter(rule=RandomDrop(0.05))),
+        "net": EPICClassifier(rule=RandomDrop(0.05), warmup=1, every=1, **shallow),
+    }
+    attack = LookAlikes(n_poisons=3, share=1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # three epochs teach little
+        report = attack_report(
+            *(KNeighborsClassifier(1), X[:200], y[:200], attack),
+            test=(X[200:], y[200:]),
+            defences=defences,
+            n_targets=2,
+            random_state=0,
+        )
+    plain = {"bayes": GaussianNB(), "net": TorchClassifier(**shallow)}
+    assert report.records[0]["n_success"] == 2
+    for name, model in plain.items():
+        control = f"as many as {name}, at random"
+        for i, poisons in enumerate(report.poisons):
+            rows, keep = poisons.insert_into(X[:200]), report.keep[control][i]
+            fitted = clone(model).fit(rows[keep], poisons.relabel(y[:200])[keep])
+            predicted = fitted.predict(poisons.target[None])[0]
+            assert report.outcomes[control][i]["predicted"] == predicted

@@ -117,3 +117,29 @@ def test_labels_that_read_as_missing_and_repeated_ids_are_noted(folder, capsys):
     assert any("3 rows repeat the --id of another" in note for note in notes)
     options = ["--label", "species", "--id", "id", "--missing", "NA"]
     assert scan("noted.csv", *options) == 2
+
+
+def test_columns_that_are_the_label_again_are_noted(folder, capsys):
+    frame = pd.read_csv("iris.csv")
+    classes = frame["species"].unique().tolist()
+    frame["again"] = frame["species"].map(classes.index)
+    frame["named"] = frame["species"].str.upper()
+    frame["nearly"] = frame["named"].where(frame.index > 0, classes[1].upper())
+    frame.to_csv("leak.csv", index=False)
+    assert scan("leak.csv", "--label", "species", "--json") == 0
+    notes = " ".join(json.loads(capsys.readouterr().out)["notes"])
+    assert "Column 'again' has one value for each class" in notes
+    assert "Column 'named' has one value for each class" in notes
+    assert "'nearly'" not in notes and "'petal" not in notes
+
+
+def test_only_rules_that_could_use_it_are_advised_of_the_last_layer(folder, capsys):
+    advised = {}
+    for rule in ("HighLoss", "LowConfidence", "IsolatedMedoids"):
+        assert scan("iris.csv", "--label", "species", "--rule", rule) == 0
+        advised[rule] = "Gradients of a last layer tell more" in capsys.readouterr().err
+    assert advised == {
+        "HighLoss": False,
+        "LowConfidence": False,
+        "IsolatedMedoids": True,
+    }

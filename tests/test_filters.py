@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.datasets import load_wine, make_blobs
+from sklearn.datasets import load_iris, load_wine, make_blobs
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from epic_sklearn import (
     EPICFilter,
     EPICResampler,
+    FilteredClassifier,
     LastLayerGradients,
     LastLayerInputGradients,
     LogitGradients,
@@ -475,3 +476,14 @@ def test_one_row_far_away_does_not_make_the_default_blind():
     with pytest.warns(UserWarning, match="Column 4 of X"):
         kept = EPICFilter(random_state=0).fit(X, y).keep_
     assert (~kept[wrong]).mean() > 0.7
+
+
+def test_new_rows_may_have_gaps_where_those_of_the_fit_had_none():
+    X, y = load_iris(return_X_y=True)
+    model = FilteredClassifier().fit(X, y)
+    gaps = X.copy()
+    gaps[0, 0] = np.nan
+    np.testing.assert_array_equal(model.predict(gaps)[1:], model.predict(X)[1:])
+    assert np.isfinite(model.predict_proba(gaps)).all()
+    alone = FilteredClassifier(LogisticRegression(max_iter=1000)).fit(X, y)
+    np.testing.assert_allclose(model.predict_proba(X), alone.predict_proba(X))

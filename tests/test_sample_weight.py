@@ -16,7 +16,13 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from epic_sklearn import EPICClassifier, EPICFilter, FilteredClassifier, TorchClassifier
+from epic_sklearn import (
+    EPICClassifier,
+    EPICFilter,
+    FilteredClassifier,
+    PrecomputedGradients,
+    TorchClassifier,
+)
 from epic_sklearn.rules import IsolatedMedoids
 
 X, Y = load_iris(return_X_y=True)
@@ -181,3 +187,21 @@ def test_weights_pass_through_a_pipeline_to_its_last_step():
     )
     np.testing.assert_allclose(model.predict_proba(X), alone.predict_proba(X))
     assert BaggingClassifier(model, 3, random_state=0).fit(X, y).score(X, y) > 0.9
+
+
+@pytest.mark.parametrize("kind", ["module", "array", "function"])
+def test_weights_of_what_is_not_trained_are_refused(kind):
+    net = nn.Linear(4, 3)
+    given = {"module": net, "array": PrecomputedGradients(), "function": lambda X, y: X}
+    with pytest.raises(TypeError, match="takes no sample_weight; leave it out"):
+        EPICFilter(given[kind]).fit(X, Y, sample_weight=WEIGHTS + 1)
+
+
+def test_weights_are_the_classifiers_where_the_filter_is_the_default():
+    weights = WEIGHTS + 1e-3
+    classifier = LogisticRegression(max_iter=1000)
+    plain = FilteredClassifier(classifier).fit(X, Y, sample_weight=weights)
+    with sklearn.config_context(enable_metadata_routing=True):
+        asking = clone(classifier).set_fit_request(sample_weight=True)
+        routed = FilteredClassifier(asking).fit(X, Y, sample_weight=weights)
+    np.testing.assert_array_equal(plain.predict_proba(X), routed.predict_proba(X))
