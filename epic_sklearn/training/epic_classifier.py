@@ -232,7 +232,16 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
     def undefended(self) -> TorchClassifier:
         """Give the classifier that trains as this one does, and drops nothing.
 
-        Its `checkpoint` is None: it is a run of its own.
+        Returns
+        -------
+        TorchClassifier
+            Not fitted; its `checkpoint` is None, since it is a run of its own.
+
+        Examples
+        --------
+        >>> from epic_sklearn import EPICClassifier
+        >>> EPICClassifier(warmup=2, max_epochs=9).undefended()
+        TorchClassifier(max_epochs=9)
         """
         names = TorchClassifier().get_params(deep=False)
         settings = {name: getattr(self, name) for name in names} | {"checkpoint": None}
