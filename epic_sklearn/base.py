@@ -121,7 +121,9 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
         return X[rows]
     if is_dataset(X):
         return take_items(X, rows)
-    return X.tocsr()[rows] if scipy.sparse.issparse(X) else _safe_indexing(X, rows)
+    if scipy.sparse.issparse(X):
+        return X.tocsr()[rows].asformat(X.format)
+    return _safe_indexing(X, rows)
 
 
 def check_weights(weights: ArrayLike | None, X: Any) -> np.ndarray | None:
