@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -47,12 +47,13 @@ from .validation import (
     to_numpy,
 )
 
-ALL_CERTAIN = (
-    "All gradients are 0: the model is certain of every row's own label, as a tree "
-    "grown to the end or one nearest neighbour is, so no row stands apart from its "
-    "class. Limit it (min_samples_leaf=5), take another model, or give "
+CERTAIN = (
+    "{:.0%} of the gradients are 0: the model is certain of these rows' own labels, as "
+    "a tree grown to the end or one nearest neighbour is, so hardly any stands apart "
+    "from its class. Limit it (min_samples_leaf=5), take another model, or give "
     "PrecomputedGradients of probabilities predicted out of fold (logit_gradients)."
 )
+NEARLY_ALL = 0.9  # share of gradients that are 0 from which it is said
 # Rows whose distances to a class are held at a time.
 ROWS_AT_A_TIME = 256
 
@@ -137,6 +138,15 @@ def check_weights(weights: ArrayLike | None, X: Any) -> np.ndarray | None:
     if not np.any(checked):
         raise ValueError("sample_weight is zero for every example.")
     return checked
+
+
+def refuse_lacking_params(had: Iterable[str], given: Iterable[str]) -> None:
+    """Refuse to fit again without what the fit had: the model would be another."""
+    if lacking := sorted(set(had) - set(given)):
+        raise ValueError(
+            f"The fit was given {', '.join(lacking)}; give it to refit, too, or fit "
+            "anew without it."
+        )
 
 
 def nearest_kept(
@@ -239,8 +249,10 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         self._set_results(schedule)
         if schedule.nothing_learned is not None:
             warn_user(schedule.nothing_learned)
-        if isinstance(gradients, np.ndarray) and not gradients.any():
-            warn_user(ALL_CERTAIN)
+        if isinstance(gradients, np.ndarray):
+            is_zero = ~gradients.any(axis=1)
+            if is_zero.mean() >= NEARLY_ALL:
+                warn_user(CERTAIN.format(is_zero.mean()))
         return X, gradients
 
     def _extractor(self, rule: Rule, few: Any = None) -> Any:
@@ -280,6 +292,7 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         return check_gradients(extractor.compute(X, labels), len(labels))
 
     def _set_results(self, schedule: DropSchedule) -> None:
+        self._params_of_fit = self.get_params(deep=False)
         self.rule_ = schedule.rule
         self.classes_ = schedule.classes
         self.keep_ = schedule.keep

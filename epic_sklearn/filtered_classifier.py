@@ -31,6 +31,7 @@ from .any_filter import keep_of, thawed, to_be_fitted
 from .base import (
     check_weights,
     is_text,
+    refuse_lacking_params,
     refuse_unlabelled,
     take_rows,
 )
@@ -194,6 +195,7 @@ class FilteredClassifier(
         weights = check_weights(sample_weight, X)
         if weights is not None:
             fit_params = {**fit_params, "sample_weight": weights}
+        self._was_given = tuple(fit_params)
         routed = self._route(fit_params)
         keep = self._fit_filter(X, y, routed.filter.fit)
         return self._fit_classifier(classifier, X, y, keep, routed.classifier.fit)
@@ -229,6 +231,7 @@ class FilteredClassifier(
         X = X if steps is None else seen
         if sample_weight is not None:
             fit_params["sample_weight"] = check_weights(sample_weight, X)
+        refuse_lacking_params(self._was_given, fit_params)
         params = self._route(fit_params).classifier.fit
         X, y, classifier = to_numpy(X), to_numpy(y), clone(self._classifier(X))
         return self._fit_classifier(classifier, X, y, detector.keep_, params)

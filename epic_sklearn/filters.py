@@ -35,7 +35,8 @@ class ReviewableDetector(Reviewable, BaseDetector):
         y : array-like of shape (n,)
             Labels: strings, integers or bools, at least two classes.
         sample_weight : array-like of shape (n,), optional
-            Passed to the extractor's classifier.
+            Passed to the extractor's classifier. Rules judge all rows alike, those of
+            weight 0, too.
 
         Returns
         -------

@@ -12,6 +12,7 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -677,10 +678,14 @@ def test_a_wide_column_is_warned_of_for_a_given_linear_model():
     X, y = load_iris(return_X_y=True)
     X = np.c_[X, np.random.default_rng(0).uniform(0, 9000, 150)]
     scaled = make_pipeline(StandardScaler(), LogisticRegression())
-    for model, n_warnings in ((LogisticRegression(max_iter=5000), 1), (scaled, 0)):
+    raw = LogisticRegression(max_iter=5000)
+    search = GridSearchCV(raw, {"C": [1.0]})
+    flat = np.c_[X[:, :4], X[:, 4], np.zeros((150, 9))]  # most columns constant
+    cases = ((raw, X, 1), (scaled, X, 0), (search, X, 1), (raw, flat, 1))
+    for model, rows, n_warnings in cases:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            LastLayerGradients(model).fit(X, y)
+            LastLayerGradients(model).fit(rows, y).compute(rows, y)
         assert sum("Column 4 of X varies" in str(w.message) for w in caught) == (
             n_warnings
         )

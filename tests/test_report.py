@@ -157,6 +157,13 @@ def test_the_page_says_which_rule_ran_and_with_which_settings(
     assert "<dt>n_rounds</dt><dd>1</dd>" in page
 
 
+def test_the_page_has_the_settings_of_the_fit_whatever_was_set_since(iris):
+    detector = EPICFilter(rule=IsolatedMedoids()).fit(*iris)
+    before = detector._case(*iris).settings
+    detector.set_params(n_rounds=7, min_class_fraction=0.9)
+    assert detector._case(*iris).settings == before
+
+
 def test_scores_that_would_all_read_the_same_are_ranks(tmp_path, iris):
     for score, name, texts in (
         (1.0, "Isolation rank", ["1", "1", "1", "4", "4", "4"]),

@@ -60,8 +60,11 @@ def test_a_model_that_memorised_its_rows_is_warned_of(model):
     X, y = load_iris(return_X_y=True)
     X += np.random.default_rng(0).normal(0, 1e-3, X.shape)  # no row comes twice
     y[:3] = 1
-    with pytest.warns(UserWarning, match="certain of every row's own label"):
+    with pytest.warns(UserWarning, match="100% of the gradients are 0"):
         assert EPICFilter(model).fit(X, y).keep_.all()
+    X[7], y[7] = X[8], 2  # nor one that comes twice, under another label
+    with pytest.warns(UserWarning, match="99% of the gradients are 0"):
+        assert EPICFilter(model).fit(X, y).keep_[:3].all()
     shallow = DecisionTreeClassifier(min_samples_leaf=5, random_state=0)
     assert not EPICFilter(shallow).fit(X, y).keep_[:3].any()
 

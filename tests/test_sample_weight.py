@@ -205,3 +205,15 @@ def test_weights_are_the_classifiers_where_the_filter_is_the_default():
         asking = clone(classifier).set_fit_request(sample_weight=True)
         routed = FilteredClassifier(asking).fit(X, Y, sample_weight=weights)
     np.testing.assert_array_equal(plain.predict_proba(X), routed.predict_proba(X))
+
+
+@pytest.mark.parametrize("kind", ["filtered", "net"])
+def test_a_refit_without_the_weights_of_the_fit_is_refused(kind):
+    weights = WEIGHTS + 1e-3
+    model = {
+        "filtered": FilteredClassifier(LogisticRegression(max_iter=1000)),
+        "net": EPICClassifier(max_epochs=8, warmup=3, random_state=0),
+    }[kind].fit(X, Y, sample_weight=weights)
+    with pytest.raises(ValueError, match="The fit was given sample_weight"):
+        model.refit(X, Y)
+    assert model.refit(X, Y, sample_weight=weights).score(X, Y) > 0.5

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.model_selection._search import BaseSearchCV
@@ -37,7 +38,7 @@ from .modules import (
     warn_of_batch_statistics,
     warn_of_column_order,
 )
-from .tables import TableModel, default_classifier, warn_of_one_wide_column
+from .tables import default_classifier, warn_of_one_wide_column
 
 
 def logit_gradients(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -187,10 +188,6 @@ class GradientExtractor(Parts, DocLinks, BaseEstimator):
         params = weights_to_last_step(classifier, fit_params)
         self.classifier_ = clone(classifier).fit(X, y, **params)
         self.classes_ = self.classifier_.classes_
-        # Where these are that layer's input: a TableModel standardises them.
-        is_default = self.classifier is None and not isinstance(classifier, TableModel)
-        if self._needs_layer and (is_default or hasattr(self.classifier_, "coef_")):
-            warn_of_one_wide_column(X)
         return self
 
     def compute(self, X: Any, y: ArrayLike | None = None) -> Gradients:
@@ -287,6 +284,8 @@ class GradientExtractor(Parts, DocLinks, BaseEstimator):
             probabilities = model.predict_proba(X)
             labels = y
             layer = last_layer(model, X) if with_inputs else None
+            if layer is not None and hasattr(model, "coef_") and not issparse(X):
+                warn_of_one_wide_column(layer.inputs)
         else:
             data = getattr(model, "_module_input", lambda X: X)(X)
             logits, labels, layer = forward(module, data, self.batch_size, with_inputs)

@@ -104,14 +104,11 @@ def default_classifier(X: Any) -> Any:
     return TableModel([("encode", table_encoder(X)), ("classify", logistic)])
 
 
-def warn_of_one_wide_column(X: Any) -> None:
-    """Say so where one column of plain numbers outweighs the others."""
-    values = np.asarray(None if issparse(X) else X)
-    if values.ndim != 2 or values.size == 0 or values.dtype.kind not in NUMBERS:
-        return
-    some = values[:: max(1, len(values) // N_SPREAD)]  # X may be a memory map
-    spread = np.nanstd(some.astype(np.float64), axis=0)
-    widest, usual = spread.max(), np.median(spread)
+def warn_of_one_wide_column(X: np.ndarray) -> None:
+    """Say so where one column of (n, d) numbers outweighs the others."""
+    some = X[:: max(1, len(X) // N_SPREAD)]
+    spread = some.astype(np.float64).std(axis=0)
+    widest, usual = spread.max(), np.median(spread[spread > 0]) if spread.any() else 0
     if widest > MUCH_WIDER * usual > 0:
         warn_user(
             f"Column {spread.argmax()} of X varies {widest / usual:.0f} times as much "

@@ -226,7 +226,8 @@ class Reviewable(RowsToFrame):
             given = gradients() if callable(gradients) else gradients
             gradients, probabilities = check_gradients(given, len(rows)), None
         get = getattr(self, "get_params", None)
-        settings = {} if get is None else get(deep=False)
+        now = {} if get is None else get(deep=False)
+        settings = dict(getattr(self, "_params_of_fit", now))  # set since, maybe
         of_rule = schedule.rule.get_params().items()
         settings["rule"] = type(schedule.rule).__name__
         epochs = asdict(schedule.epochs)

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
 from .._utils import Parts, RandomState
-from ..base import check_weights, take_rows
+from ..base import check_weights, refuse_lacking_params, take_rows
 from ..epochs import Epochs, Round
 from ..frames import index_of
 from ..gradients import EXTRACTORS
@@ -180,6 +180,8 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         of rows of weight 0 among them, have none.
         """
         super().fit(X, y, sample_weight)
+        self._had_weights = sample_weight is not None
+        self._params_of_fit = self.get_params(deep=False)
         schedule = self._schedule
         if not is_dataset(X):  # of which the items are read for their labels
             schedule.seen = digest_of(self._as_seen(X))
@@ -221,6 +223,8 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
             If X, y are not the rows of the fit.
         """
         self._check_judged()
+        if self._had_weights and sample_weight is None:
+            refuse_lacking_params(["sample_weight"], [])
         seen, labels = self._rows_of_the_fit(X, y, steps)
         rows = np.flatnonzero(self.keep_)
         kept = take_rows(seen, rows)
