@@ -336,11 +336,15 @@ def test_weights_go_only_where_they_are_requested(data, weights, seen):
         detector = EPICFilter(Recorder()).set_fit_request(sample_weight=False)
         classifier = Recorder().set_fit_request(sample_weight=True)
         FilteredClassifier(classifier, detector).fit(X, y, sample_weight=weights)
+        # The default filter, on which nobody could set a request, asks for none.
+        FilteredClassifier(classifier).fit(X, y, sample_weight=weights)
+        unsaid = FilteredClassifier(classifier, EPICFilter(Recorder()))
         with pytest.raises(ValueError, match="sample_weight"):
-            FilteredClassifier(classifier).fit(X, y, sample_weight=weights)
+            unsaid.fit(X, y, sample_weight=weights)
     keep = EPICFilter().fit(X, y).keep_
-    assert seen[0][2] is None
-    np.testing.assert_array_equal(seen[1][2], weights[keep])
+    for of_filter, of_classifier in (seen[:2], seen[2:4]):
+        assert of_filter[2] is None
+        np.testing.assert_array_equal(of_classifier[2], weights[keep])
 
 
 def test_weights_are_routed_through_a_pipeline_to_the_filter(data, weights, seen):
