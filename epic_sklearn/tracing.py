@@ -216,10 +216,7 @@ def trace(
     names = index_of(X), index_of(examples)
     rates, extractors = states_of(model, y, learning_rates)
     n_examples = _check_examples(X, examples)
-    if is_dataset(examples):
-        batches: Any = ordered_batches(examples, 512)
-        batches = [inputs_and_labels(batch)[0] for batch in batches]
-        examples = DataLoader(batches, batch_size=None)
+    examples = _inputs_of(examples)
     _try(extractors[-1], X, y, codes, len(classes))
     if labels is None:
         labels = _predict(extractors[-1], examples)
@@ -306,6 +303,14 @@ def _check_examples(X: Any, examples: Any) -> int:
     if not (n := _n_rows(examples)):
         raise ValueError("examples is empty: there is nothing to trace.")
     return n
+
+
+def _inputs_of(examples: Any) -> Any:
+    """Read the items of a data set once, without their labels; others as they are."""
+    if not is_dataset(examples):
+        return examples
+    batches = [inputs_and_labels(batch)[0] for batch in ordered_batches(examples, 512)]
+    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
 
 
 def _check_given(

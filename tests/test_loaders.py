@@ -72,6 +72,10 @@ def merged(items):
     return [(x, y // 2) for x, y in items]
 
 
+def softened(items):
+    return [(x, np.eye(3)[y].tolist()) for x, y in items]
+
+
 USES = {
     "train": lambda model, data: TorchClassifier(MeanNet, **SETTINGS).fit(data),
     "drop": lambda model, data: EPICClassifier(MeanNet, **SETTINGS).fit(data),
@@ -90,7 +94,7 @@ def model():
     return fitted
 
 
-@pytest.mark.parametrize("change", [longest_first, without_short, merged])
+@pytest.mark.parametrize("change", [longest_first, without_short, merged, softened])
 @pytest.mark.parametrize("use", USES)
 def test_a_collate_function_that_orders_or_leaves_out_items_is_refused(
     use, change, model

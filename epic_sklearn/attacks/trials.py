@@ -19,6 +19,7 @@ from .._utils import RandomState, resolve_seed
 from ..base import BaseDetector, take_rows
 from ..filtered_classifier import FilteredClassifier
 from ..frames import as_frame
+from ..gradients import default_classifier
 from ..metrics import clean_retention, equal_labels, poison_recall, wilson_interval
 from ..training import EPICCallback, EPICClassifier
 from .poisons import Poisons
@@ -207,10 +208,11 @@ def _kept(fitted: Any, n: int) -> np.ndarray:
     return np.ones(n, dtype=bool)
 
 
-def _trained_by(defence: Any, model: Any) -> Any:
+def _trained_by(defence: Any, model: Any, X: Any) -> Any:
     """Give what a defence trains in the end, without what it drops; else the model."""
     if isinstance(defence, FilteredClassifier):
-        return model if defence.classifier is None else defence.classifier
+        given = defence.classifier
+        return default_classifier(X) if given is None else given
     return defence.undefended() if isinstance(defence, EPICClassifier) else model
 
 
@@ -324,7 +326,7 @@ class AttackTrials:
             yield done
             if controls and name != UNDEFENDED and not done[-1].all():
                 other = _as_many_at_random(done[-1], y, rng)
-                yield run(AT_RANDOM.format(name), _trained_by(arm, plain), other)
+                yield run(AT_RANDOM.format(name), _trained_by(arm, plain, X), other)
         if controls:
             is_poison = np.isin(np.arange(len(y)), self.poisons[trial].indices)
             yield run(ORACLE, plain, ~is_poison)

@@ -138,6 +138,17 @@ def _one_behind(first: Any, more: Any) -> Any:
     return pd.Series([str(value) for value in (*first, *more)], dtype=object)
 
 
+def placing(data: Any, examples: Any, n: int) -> Place:
+    """Say where a person finds a row, of which examples stand behind the first n."""
+
+    def place(row: int) -> str:
+        if row < n:
+            return data.place(row)
+        return f"{examples.place(row - n)} of {examples.path.name}"
+
+    return place
+
+
 def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     """Read labels, the features typed as a table, and what is shown beside.
 
@@ -149,11 +160,7 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     n = n_rows(raw)
     refuse_if(not n, f"{data.path} has no rows.")
 
-    def place(row: int) -> str:
-        if row < n:
-            return data.place(row)
-        return f"{examples.place(row - n)} of {examples.path.name}"
-
+    place = placing(data, examples, n)
     if examples is not None:
         raw = with_examples(raw, examples, o.label)
     numbers = o.decimal, o.thousands, o.missing, o.date_format

@@ -153,11 +153,10 @@ class InOrder:
         own = [inputs_and_labels(item)[1] for item in items]
         if labels is None or any(label is None for label in own):
             return batch
-        found, given = (np.asarray(part) for part in (labels, own))
+        found, given = (np.asarray(part).ravel() for part in (labels, own))
         are_comparable = all(a.dtype.kind in "iub" for a in (found, given))
-        if len(found) != len(given) or (
-            are_comparable and not np.array_equal(found.ravel(), given.ravel())
-        ):
+        is_other = are_comparable and not np.array_equal(found, given)
+        if found.size != given.size or is_other:
             raise ValueError(
                 f"{self.collate!r} makes of items with the labels {own[:10]} a batch "
                 f"with {found.tolist()[:10]}: a collate function changes labels, or "
