@@ -18,6 +18,7 @@ from epic_sklearn.rules import IsolatedMedoids, NeighborVotes, RandomDrop
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -241,7 +242,9 @@ def test_pointing_shows_the_example_and_a_click_opens_it(visit, iris_page):
     canvas = one(browser, "#space")
     canvas.send_keys(Keys.ARROW_RIGHT)
     tooltip = one(browser, "#tooltip")
-    assert tooltip.is_displayed() and "versicolor" in tooltip.text
+    # On a busy machine the page is drawn later than the key is sent.
+    WebDriverWait(browser, 20).until(lambda _: tooltip.is_displayed())
+    assert "versicolor" in tooltip.text
     assert "nearest kept" in tooltip.text  # its differences
     row = tooltip.text.split()[1]
     canvas.send_keys(Keys.ENTER)
