@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from cli_runs import SPECIES, mask_of, poisoned_iris, scan, write_iris
+from cli_runs import SPECIES, mask_of, poisoned_iris, scan, write, write_iris
 
 
 @pytest.fixture
@@ -143,3 +143,13 @@ def test_only_rules_that_could_use_it_are_advised_of_the_last_layer(folder, caps
         "LowConfidence": False,
         "IsolatedMedoids": True,
     }
+
+
+def test_rows_named_as_equal_bear_the_labels_that_are_said(folder, capsys):
+    rows = "1,1,a\n1,1,b\n1,1,a\n1,1,b\n"
+    rest = "".join(f"{i},{i * 7 % 13},{'ab'[i % 2]}\n" for i in range(2, 58))
+    write("equal.csv", f"u,v,label\n{rows}{rest}")
+    assert scan("equal.csv", "--label", "label", "--json") == 0
+    notes = " ".join(json.loads(capsys.readouterr().out)["notes"])
+    assert "under different labels, such as line 2 and line 3." in notes
+    assert "under the same label, such as line 2 and line 4." in notes

@@ -257,5 +257,5 @@ def test_a_resumed_sampler_that_is_never_stepped_says_so():
     sampler = EPICSubsetSampler(labels, warmup=1, every=5)
     sampler.load_state_dict(state)
     list(sampler)
-    with pytest.warns(UserWarning, match="not since it was loaded"):
+    with pytest.warns(UserWarning, match="was never called since it was loaded"):
         list(sampler)

@@ -235,12 +235,13 @@ def notes_of_copies(X: Any, labels: np.ndarray, place: Place) -> list[str]:
     distinct, copies = rows.drop_duplicates(), rows[rows.duplicated(keep=False)]
     torn = distinct[distinct.duplicated("X", keep=False)]
     notes = list[str]()
-    for found, n, label in (
-        (torn, rows["X"].isin(torn["X"]).sum(), "different labels"),
-        (copies, len(copies), "the same label"),
+    for found, by, n, label in (
+        (torn, ["X"], rows["X"].isin(torn["X"]).sum(), "different labels"),
+        (copies, ["X", "y"], len(copies), "the same label"),
     ):
         if n:
-            alike = found.index[found["X"] == found["X"].iloc[0]][:2].tolist()
+            first = found[by].iloc[0]
+            alike = found.index[(found[by] == first).all(axis=1)][:2].tolist()
             pair = " and ".join(map(place, alike))
             what = f"another in all that the model sees, under {label}"
             notes.append(f"{n:,} rows equal {what}, such as {pair}.")

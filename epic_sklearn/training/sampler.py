@@ -263,10 +263,10 @@ see DropSchedule
 
     def __iter__(self) -> Iterator[int]:
         if self._n_passes == 1 and not self._is_stepped:
-            since = "was never called" if self._next == 0 else "not since it was loaded"
+            since = "" if self._next == 0 else " since it was loaded"
             warn_user(
                 "EPICSubsetSampler begins its second epoch and step(epoch, gradients) "
-                f"{since}: nothing is dropped, and every epoch has the same "
+                f"was never called{since}: nothing is dropped, and every epoch has the same "
                 "order. Call it before each epoch."
             )
         return super().__iter__()
