@@ -266,8 +266,8 @@ see DropSchedule
             since = "" if self._next == 0 else " since it was loaded"
             warn_user(
                 "EPICSubsetSampler begins its second epoch and step(epoch, gradients) "
-                f"was never called{since}: nothing is dropped, and every epoch has the same "
-                "order. Call it before each epoch."
+                f"was never called{since}: nothing is dropped, and every epoch has the "
+                "same order. Call it before each epoch."
             )
         return super().__iter__()
 
