@@ -166,3 +166,17 @@ def test_a_run_that_is_over_before_it_drops_says_so(make, data):
         model.callbacks.append(("stop", stop))
     with pytest.warns(UserWarning, match=r"ended after \d epochs, .* after 5 first"):
         model.fit(*data)
+
+
+def test_a_training_that_goes_on_is_not_said_to_be_over(data):
+    net = skorch_net(nn.Linear(2, 2))
+    net.callbacks[0][1].set_params(warmup=4)
+    net.set_params(max_epochs=1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(7):
+            net.partial_fit(*data)
+    said = [str(warning.message) for warning in caught]
+    assert not any("Training ended after" in text for text in said)
+    epic = dict(net.callbacks_)["epic"]
+    assert [record.epoch for record in epic.rounds_][-1] == 6

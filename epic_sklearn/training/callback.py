@@ -136,7 +136,8 @@ DropSchedule
         vars(net).pop("iterator_train__sampler", None)
         vars(net).update(self._taken_over_ or {})
         self._taken_over_ = None
-        if not self._is_late_ or self.rounds_:
+        # A training that was planned to go on is not over before it dropped.
+        if not self._is_late_ or len(net.history) > self._epochs_.warmup:
             self._warn_at_end(len(net.history))
 
     def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
