@@ -41,6 +41,9 @@ def two_classes(**columns):
         ([*map(str, range(110)), *(f"c{i}" for i in range(10))], "'c4' and 5 more"),
         ([f"<0.{i}" for i in range(10, 60)] + ["1.5"] * 9, "written as text, such as"),
         ([f"{i}.5-" for i in range(50)] + ["7"], "written as text, such as '0.5-'"),
+        ([f"${i}.47" for i in range(50)] + ["n/k"], r"such as '\$0.47', and 'n/k':"),
+        ([f"{i}.47kg" for i in range(50)], "written as text, such as '0.47kg'"),
+        ([f"{i},5 EUR" for i in range(50)], "written as text, such as '0,5 EUR'"),
         ([f"({i})" for i in range(50)], r"written as text, such as '\(0\)'"),
         ([f"\u2212{i}" for i in range(50)] + ["7"], "written as text"),
         (["850", "920", "1.234", "2.105"], "--thousands . if it marks thousands"),
@@ -56,6 +59,9 @@ def test_what_can_be_meant_in_several_ways_is_asked(values, message):
 
 def test_few_numbers_and_texts_are_a_category():
     assert column(["0", "1", "2", "3+"] * 9).what == "category, 4 different"
+    assert column(["5kg", "10kg", "20kg"] * 9).what == "category, 3 different"
+    mixed = [f"{i}{'abc'[i % 3]}" for i in range(50)]  # no unit
+    assert column(mixed).what.startswith("left out: an id")
 
 
 def test_the_answers_are_taken():
@@ -133,6 +139,10 @@ def test_numbers_of_any_file_may_be_gaps_or_text(capsys, suffix):
     if suffix == "parquet":
         assert found["columns"]["wide"] == found["columns"]["is_old"] == "number"
     assert "--missing quatsch occurs in no column of the model." in found["notes"]
+    assert not any("--text" in note for note in found["notes"])
+    assert scan(f"d.{suffix}", *options, "--exclude", "ward") == 0
+    note = "--text 'ward' names no column of the model."
+    assert note in json.loads(capsys.readouterr().out)["notes"]
 
 
 def test_the_index_of_a_parquet_file_may_name_its_rows(capsys):
@@ -156,8 +166,19 @@ def test_a_quote_that_swallows_rows_is_refused(capsys):
     write("stray.csv", "\n".join(["a;y;note", *lines]))
     message = refused(capsys, "stray.csv", "--separator", ";", "--label", "y")
     assert "line 22: the field 'note' goes on for 25 lines" in message
-    lines[20], lines[44] = '3;u;"two\nlines; so"', lines[43]
-    write("notes.csv", "\n".join(["a;y;note", *lines]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '3;u;"two\nlines; so"',
+        '3;u;"Dear all;\nno; really; no.\nBye"',  # an inner line of three fields
+        '3;u;"no line before\nis; for; one\n3;u;that ends so"',
+    ],
+)
+def test_texts_of_several_lines_are_no_rows(text):
+    lines = [f"{i % 7};{'uv'[i % 2]};fine" for i in range(60)]
+    write("notes.csv", "\n".join(["a;y;note", *lines, text]))
     assert scan("notes.csv", "--separator", ";", "--label", "y") == 0
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from ..report import shortened
 from .values import (
     LARGEST_WHOLE,
+    MANY,
     N_SHOWN,
     NAN,
     Place,
@@ -31,7 +32,6 @@ from .values import (
 QUOTED = re.compile(r"'[^']*'")
 WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")  # a label that is a number, in 64 bits
 MANY_GAPS = 5  # isolated rows from which it is worth a note
-MANY = 40  # different texts, from which skrub takes a column as free text
 NEARLY_ALL = 0.95  # share of different texts from which they are an id
 # Where nobody gave a name: R's and pandas' index, pandas' index read back.
 NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")

@@ -17,7 +17,7 @@ from .. import report
 from ..gradients import logit_gradients
 from . import columns, tables
 from .columns import Column
-from .tables import Raw, n_rows
+from .tables import Raw
 from .values import (
     MISSING,
     Place,
@@ -100,6 +100,11 @@ def names_chosen(
     refuse_if(is_both, f"{o.label!r} is the label; it cannot be a feature or id, too.")
     beside.pop(o.label, None)
     return chosen, beside
+
+
+def n_rows(raw: Raw) -> int:
+    """Count rows by the first column that can be read."""
+    return next((len(v) for v in raw.values() if not isinstance(v, Unusable)), 0)
 
 
 def refuse_lacking(examples: Any, names: Iterable[str]) -> None:
@@ -208,6 +213,9 @@ def notes_of(o: SimpleNamespace, rows: Rows, how: Reading) -> list[str]:
         notes.append(f"{n_again} rows repeat the --id of another; theirs say where.")
     unmet = [text for text in how.missing if text not in how.met]
     notes += [f"--missing {text} occurs in no column of the model." for text in unmet]
+    seen = {name for name, _ in rows.shown["columns"]} - set(rows.beside)
+    unseen = [name for name in how.as_text if name not in seen]
+    notes += [f"--text {name!r} names no column of the model." for name in unseen]
     if how.date_format and how.date_format not in how.met:
         notes.append(f"--date-format {how.date_format} fits no column of the model.")
     notes += [

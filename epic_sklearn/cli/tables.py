@@ -20,13 +20,7 @@ import numpy as np
 import pandas as pd
 
 from .columns import are_names
-from .values import (
-    Unusable,
-    as_numbers,
-    as_option,
-    refuse_if,
-    refusing,
-)
+from .values import Unusable, as_numbers, as_option, refuse_if, refusing
 
 CHUNK = 10_000  # records held as Python strings at a time
 LINES = [s + gz for s in (".csv", ".tsv", ".jsonl", ".ndjson") for gz in ("", ".gz")]
@@ -175,18 +169,32 @@ class LinesFile(Table):
                 f"{len(self.names)} (separator {self._separator!r})."
             )
         for name, text in zip(self.names, record, strict=True):
-            if "\n" in text and self._holds_rows(text):
+            if "\n" in text and self._holds_rows(text, record):
                 raise Unusable(
                     f"{self.path}, line {line}: the field {name!r} goes on for "
-                    f"{text.count(chr(10)) + 1} lines, some of them rows themselves: "
-                    "mend the quote at its start, which was left open or is none."
+                    f"{text.count(chr(10)) + 1} lines that look like rows themselves: "
+                    "mend the quote at its start, which was left open or is none. If "
+                    "it is one text, give the file as .jsonl or .parquet."
                 )
         return record
 
-    def _holds_rows(self, text: str) -> bool:
-        """Whether a line inside a field has as many fields as a row."""
-        n_marks, inside = len(self.names) - 1, text.splitlines()[1:-1]
-        return n_marks > 0 and any(x.count(self._separator) == n_marks for x in inside)
+    def _holds_rows(self, text: str, record: list[str]) -> bool:
+        """Whether the lines of a field are rows, but for a quote before and behind.
+
+        Of such a field the first line has what follows the field in a row, and the
+        last one what stands before it.
+        """
+        first, *inside, last = text.split("\n")
+        n_marks, before = len(record) - 1, record.index(text)
+        marks = [line.count(self._separator) for line in (last, *inside, first)]
+        if marks != [before, *[n_marks] * len(inside), n_marks - before] or not inside:
+            return False
+        numbers = np.flatnonzero(~np.isnan(as_numbers(record)))
+        rows = [line.split(self._separator) for line in inside]
+        fields = [row[j].strip() for row in rows for j in numbers]
+        return (
+            n_marks > 0 and not np.isnan(as_numbers([x or "0" for x in fields])).any()
+        )
 
     def _check_header(self, first: list[str]) -> None:
         """Refuse a first line that can be a row of data, such as the next one is."""
@@ -223,9 +231,10 @@ class LinesFile(Table):
             raise Unusable(f"--encoding: {error}.") from error
         except UnicodeError as error:
             name = (self._encoding or "utf-8").upper()
-            why = f"{getattr(error, 'reason', error)}; give --encoding, such as latin-1"
             raise Unusable(
-                f"{self.path}{self._undecodable()} is not {name} text: {why}, utf-16."
+                f"{self.path}{self._undecodable()} is not {name} text: "
+                f"{getattr(error, 'reason', error)}; give --encoding, such as latin-1, "
+                "utf-16."
             ) from error
         except (csv.Error, ValueError, RecursionError, EOFError, *GZIP) as error:
             asks = " (is a quote left open)" * isinstance(error, csv.Error)
@@ -386,8 +395,3 @@ def open_table(path: Path, separator: str | None, encoding: str | None) -> Any:
     if suffix in LINES:
         return LinesFile(path, separator, encoding)
     return ParquetFile(path) if suffix == ".parquet" else NpzFile(path)
-
-
-def n_rows(raw: Raw) -> int:
-    """Count rows by the first column that can be read."""
-    return next((len(v) for v in raw.values() if not isinstance(v, Unusable)), 0)

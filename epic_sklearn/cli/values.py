@@ -22,6 +22,7 @@ N_SHOWN = 20
 LARGEST_WHOLE = 2**53  # floats tell whole numbers apart up to here
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "<NA>", "NaT")
 NAN = re.compile(r"[-+]?nan", re.IGNORECASE)
+MANY = 40  # different texts, from which skrub takes a column as free text
 MOST = 0.75  # share of different texts from which the others are asked about
 CODE = re.compile(r"\s*(0\d+|\d+[eE]\d+)\s*")  # 00714, 1E05: a customer, a diagnosis
 LONG = re.compile(r"\s*\d{8,}\s*")  # 20210419, 9783161484100
@@ -31,6 +32,8 @@ ODD = re.compile(
     r"\s*[-+\u2212(<>\u2264\u2265~]*\s?([$£€]\s?)?"
     r"(\d[\d., '\u00a0\u2019\u202f]*\s?[-)%$£€]?|\d{1,2}:\d\d(:\d\d([.,]\d+)?)?)\s*"
 )
+# With one unit: 30.47kg, 12 EUR. Of few different ones it is a category, as in 5XL.
+UNIT = re.compile(r"\s*[-+\u2212]?\d[\d., ]*\s?([A-Za-z\u00b5\u00b0/]{1,4})\s*")
 # One point before three digits: thousands, where others have none.
 POINTED = re.compile(r"\s*[-+]?[1-9]\d{0,2}\.\d{3}\s*")
 DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ]\d{1,2}:\d\d.*)?")
@@ -249,12 +252,25 @@ def refuse_few(kind: str, texts: Sequence[str]) -> None:
     )
 
 
+def odd_numbers(texts: list[str]) -> dict[str, None]:
+    """Texts that are numbers in another way, or many with the same unit."""
+    odd = dict.fromkeys(filter(ODD.fullmatch, texts))
+    units = {text: found[1] for text in texts if (found := UNIT.fullmatch(text))}
+    if len(units) > MANY and len(set(units.values())) == 1:
+        odd |= dict.fromkeys(units)
+    return odd
+
+
 def refuse_odd(filled: list[str], how: Reading) -> None:
     """Refuse texts that are numbers in another way, or numbers but for a few."""
     texts = list(compress(filled, np.isnan(as_numbers(filled, *how.marks))))
     if all(text.strip().lstrip("+-").isdigit() for text in texts):
         raise beyond_floats(texts[0])
-    if all(ODD.fullmatch(text) for text in texts):
+    odd = odd_numbers(texts)
+    others = [text for text in texts if text not in odd]
+    is_few = len(others) <= max(5, (1 - MOST) * len(filled))
+    is_few = is_few and len(filled) - len(others) > 5  # of fewer it is a category
+    if odd and (is_few or not others):
         ways = [
             f"--decimal {d}" + (f" --thousands {shlex.quote(t)}" if t else "")
             for d, t in WAYS
@@ -264,13 +280,14 @@ def refuse_odd(filled: list[str], how: Reading) -> None:
         ]
         ways = list(dict.fromkeys(ways))
         give = f"give {' or '.join(ways)} or " if ways else ""
+        beside = f", and {shortened(others[0], 40)!r}" if others else ""
         raise Unusable(
             "holds numbers or times that are written as text, such as "
-            f"{texts[0]!r}: {give}write them as plain numbers, or {AS_TEXT}"
+            f"{next(iter(odd))!r}{beside}: {give}write them as plain numbers, or "
+            f"{AS_TEXT}"
         )
-    is_few = len(texts) <= max(5, (1 - MOST) * len(filled))
-    if is_few and len(filled) - len(texts) > 5:  # of fewer it is a category
-        refuse_few("numbers", texts)
+    if is_few:
+        refuse_few("numbers", others)
 
 
 def refuse_thousands(filled: list[str], how: Reading) -> None:
