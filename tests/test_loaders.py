@@ -103,6 +103,55 @@ def test_a_collate_function_that_orders_or_leaves_out_items_is_refused(
         USES[use](model, loader(change))
 
 
+class Votes(Sequences):
+    """Items whose label is named otherwise, of rows that are in order of class."""
+
+    def __getitem__(self, i):
+        x, y = super().__getitem__(np.argsort(Y, kind="stable")[i])
+        return {"x": x, "vote": torch.tensor(float(y))}
+
+
+def padded(items, order=lambda items: items, noise=0.0):
+    items = order(items)
+    x = nn.utils.rnn.pad_sequence([item["x"] for item in items], batch_first=True)
+    x = x + noise * torch.rand(x.shape)
+    return {"x": x, "vote": torch.stack([item["vote"] for item in items])}
+
+
+def test_order_is_known_without_labels_too(model):
+    def predict(**how):
+        data = DataLoader(Votes(), 16, collate_fn=partial(padded, **how))
+        return LogitGradients(NamedNet(model.module_))(data, np.sort(Y))
+
+    with pytest.raises(ValueError, match="is in another order when the items are"):
+        predict(order=lambda items: sorted(items, key=lambda item: -len(item["x"])))
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    found = predict(order=lambda items: items[::-1], noise=1e-4)  # random: not known
+    assert torch.rand(1) == expected and len(found) == N
+    predict()
+
+
+class NamedNet(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x, vote):
+        return self.net(x)
+
+
+def test_a_batch_of_three_parts_is_explained(model):
+    def with_lengths(items):
+        x, y = pad(items)
+        return x, torch.tensor([len(item[0]) for item in items]), y
+
+    data = DataLoader(Sequences(), 16, collate_fn=with_lengths)
+    with pytest.raises(ValueError, match="second part of a batch is taken for the lab"):
+        model.predict(data)
+
+
 def test_a_collate_function_that_encodes_texts_is_none_of_these():
     names = np.array(["a", "b", "c"])
 

@@ -134,34 +134,79 @@ def refuse_subset(loader: DataLoader) -> None:
         )
 
 
+def _parts(batch: Any, n: int) -> Iterator[torch.Tensor]:
+    """Numbers in a batch that have one row for each of n items."""
+    if isinstance(batch, Mapping | list | tuple):
+        for part in batch.values() if isinstance(batch, Mapping) else batch:
+            yield from _parts(part, n)
+    elif isinstance(batch, np.ndarray) and batch.dtype.kind in "fiub":
+        yield from _parts(torch.tensor(batch), n)
+    elif torch.is_tensor(batch) and not batch.is_nested and batch.shape[:1] == (n,):
+        yield batch.to_dense()
+
+
+def _are_same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return torch.allclose(a, b, equal_nan=True) if a.is_floating_point() else a.equal(b)
+
+
 class InOrder:
     """A collate function, with whose batches the items' order is checked.
 
     A batch with other labels than its items, or of another number, is refused: which
-    row is whose would not be known.
+    row is whose would not be known. So is one in which no row moves when items do.
     """
 
     keeps_order = True
 
     def __init__(self, collate: Any) -> None:
         self.collate = collate
+        self._is_tried = False
+
+    def _try(self, items: list[Any]) -> None:
+        """Collate items forwards and backwards; where that is random, nothing tells."""
+        self._is_tried, n = True, len(items)
+        with kept_random():
+            batches = map(self.collate, (items, items, items[::-1]))
+            first, again, turned = (list(_parts(batch, n)) for batch in batches)
+        if not len(first) == len(again) == len(turned):
+            return
+        is_random = not all(map(_are_same, first, again))
+        telling = [j for j, a in enumerate(first) if not _are_same(a, a.flip(0))]
+        moves = any(_are_same(turned[j], first[j].flip(0)) for j in telling)
+        if telling and not is_random and not moves:
+            raise ValueError(
+                f"{self.collate!r} makes of {n} items a batch in which none of the "
+                "parts that have one row an item is in another order when the items "
+                "are: a collate function orders them, so that rows would be taken for "
+                "others. Let it keep items, their order and their labels."
+            )
 
     def __call__(self, items: list[Any]) -> Any:
         """Collate."""
+        if len(items) > 1 and not self._is_tried:
+            self._try(items)
         batch = self.collate(items)
         labels = inputs_and_labels(batch)[1]
         own = [inputs_and_labels(item)[1] for item in items]
         if labels is None or any(label is None for label in own):
             return batch
+        labels = labels.cpu() if torch.is_tensor(labels) else labels
         found, given = (np.asarray(part).ravel() for part in (labels, own))
         are_comparable = all(a.dtype.kind in "iub" for a in (found, given))
         is_other = are_comparable and not np.array_equal(found, given)
         if found.size != given.size or is_other:
+            is_long = isinstance(batch, list | tuple) and len(batch) > 2
+            second = (
+                " The second part of a batch is taken for the labels, and its first "
+                "is all that the module gets: a dictionary, if that is several."
+            ) * is_long
             raise ValueError(
                 f"{self.collate!r} makes of items with the labels {own[:10]} a batch "
                 f"with {found.tolist()[:10]}: a collate function changes labels, or "
                 "orders or leaves out items, so that rows would be taken for others. "
-                "Let it keep items, their order and their labels."
+                f"Let it keep items, their order and their labels.{second}"
             )
         return batch
 
