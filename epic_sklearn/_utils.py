@@ -18,12 +18,6 @@ def resolve_seed(random_state: RandomState) -> int:
 
     None takes entropy from the operating system instead of numpy's global
     generator, so that neither the caller's random numbers nor ours change.
-
-    Examples
-    --------
-    >>> from epic_sklearn._utils import resolve_seed
-    >>> resolve_seed(7)
-    7
     """
     if random_state is None:
         return int(np.random.SeedSequence().generate_state(1)[0] % (2**31 - 1))
@@ -164,16 +158,6 @@ def learned_nothing(
     Chance is to name the most frequent class always. Such a model gives the examples
     of a class nearly the same gradient, or random ones. Of probabilities (n, C) and the
     column of each label (n,); `surely`: only of what is certain.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn._utils import learned_nothing
-    >>> codes = np.arange(90) % 3
-    >>> learned_nothing(np.eye(3)[codes], codes) is None
-    True
-    >>> learned_nothing(np.full((90, 3), 1 / 3), codes)[:68]
-    'The model has learned next to nothing: it is right on 33.3% of its o'
     """
     above, errors, below = SURELY_CHANCE if surely else NEARLY_CHANCE
     n = len(codes)

@@ -28,15 +28,7 @@ def thawed(given: Any) -> Any:
 
 
 def to_be_fitted(given: Any, X: Any, y: ArrayLike) -> Any:
-    """Clone a filter; a frozen one is refused other rows, which it knows by number.
-
-    Raises
-    ------
-    TypeError
-        If a rule is given.
-    ValueError
-        If X, y are not what a frozen filter was fitted on.
-    """
+    """Clone a filter; a frozen one is refused other rows, which it knows by number."""
     if hasattr(given, "judge"):
         raise TypeError(f"filter is the rule {given!r}; give EPICFilter(rule=...).")
     held = thawed(given)

@@ -83,15 +83,7 @@ INTO_MEMORY = {"dask": "compute()", "polars": "collect()", "pyarrow": "to_pandas
 
 
 def refuse_lazy(**given: Any) -> None:
-    """Refuse frames whose rows cannot be taken, lazy ones and Arrow tables, and masks.
-
-    Raises
-    ------
-    TypeError
-        Which says how to bring the rows into memory.
-    ValueError
-        Of a masked array.
-    """
+    """Refuse masked arrays, and what gives no rows: lazy frames and Arrow tables."""
     refuse_masked(**given)
     for name, value in given.items():
         library, kind = type(value).__module__.partition(".")[0], type(value).__name__

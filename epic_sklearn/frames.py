@@ -32,13 +32,6 @@ def model_probabilities(
 
     Softmax minus one-hot does: a row sums to 0 and is negative in its label's column
     alone.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.frames import model_probabilities
-    >>> model_probabilities(np.array([[0.75, -0.75]]), np.array([1]), 2)
-    array([[0.75, 0.25]])
     """
     outer = isinstance(gradients, OuterProductGradients)
     errors: Any = gradients.errors if outer else gradients  # type: ignore[union-attr]

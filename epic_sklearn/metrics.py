@@ -100,14 +100,7 @@ def attack_success_rate(y_pred: npt.ArrayLike, adversarial_label: Any) -> float:
 
 
 def wilson_interval(n_success: int, n_trials: int) -> tuple[float, float]:
-    """Wilson's 95% confidence interval of a proportion.
-
-    Examples
-    --------
-    >>> from epic_sklearn.metrics import wilson_interval
-    >>> [round(end, 2) for end in wilson_interval(9, 10)]
-    [0.6, 0.98]
-    """
+    """Wilson's 95% confidence interval of a proportion."""
     low, high = binomtest(n_success, n_trials).proportion_ci(method="wilson")
     return float(low), float(high)
 

@@ -22,28 +22,9 @@ class GradientPlane:
     """The plane in which gradients vary most: their first two components.
 
     Works on inner products, so that outer products are never built and the
-    width of the gradients does not matter.
-
-    Parameters
-    ----------
-    gradients : ndarray of shape (n, d) or OuterProductGradients
-        What the plane is fitted to; of more than 1,000 a random part.
-    metric : {"euclidean", "cosine"}, default="euclidean"
-        With "cosine" the plane is that of their directions.
-
-    Attributes
-    ----------
-    explained_variance_ratio : ndarray of shape (2,)
-        Share of the variance along each axis; (1, 0) where nothing varies.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.projection import GradientPlane
-    >>> gradients = np.array([[1.0, 0.0, 7.0], [3.0, 0.0, 7.0], [5.0, 0.0, 7.0]])
-    >>> plane = GradientPlane(gradients)
-    >>> np.abs(plane.project(gradients)[:, 0]).round(6)
-    array([2., 0., 2.])
+    width of the gradients does not matter. Of more than 1,000 gradients it is fitted to
+    a random part, with the metric "cosine" to their directions.
+    `explained_variance_ratio` is the share along each axis; (1, 0) if nothing varies.
     """
 
     def __init__(self, gradients: Gradients, metric: str = "euclidean") -> None:
@@ -70,18 +51,7 @@ class GradientPlane:
         return OuterProductGradients(*scaled) if len(scaled) == 2 else scaled[0]
 
     def project(self, gradients: Gradients) -> np.ndarray:
-        """Coordinates in the plane.
-
-        Parameters
-        ----------
-        gradients : ndarray of shape (k, d) or OuterProductGradients
-            Gradients like those that the plane was fitted to.
-
-        Returns
-        -------
-        ndarray of shape (k, 2)
-            In the gradients' own unit; with "cosine" of vectors of length 1.
-        """
+        """Coordinates (k, 2) in the gradients' unit; with "cosine" of unit vectors."""
         points = np.zeros((len(gradients), 2))
         if self._pca is None:
             return points

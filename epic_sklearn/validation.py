@@ -58,16 +58,6 @@ def digest(*given: Any) -> str:
     """Name what arrays, dataframes, tensors and sparse matrices hold, by SHA-256.
 
     Values count and their order, not how they are stored: 1 is 1.0 everywhere.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.validation import digest
-    >>> rows = np.arange(6).reshape(3, 2)
-    >>> digest(rows) == digest(rows.astype(np.float32))
-    True
-    >>> digest(rows) == digest(rows[::-1])
-    False
     """
     found = hashlib.sha256()
     for part in (part for value in given for part in _parts(value)):
@@ -89,14 +79,7 @@ def digest(*given: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a parameter as a value that can be saved and compared.
-
-    Examples
-    --------
-    >>> from epic_sklearn.validation import plain
-    >>> plain(0.5), plain((3, 4)), plain(len)
-    (0.5, '[3, 4]', 'len')
-    """
+    """Return a parameter as a value that can be saved and compared."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, np.ndarray):
@@ -134,12 +117,6 @@ def refuse_other_order(**given: Any) -> None:
 
     Rows are matched by position, as everywhere in scikit-learn; an index that
     holds the same labels in another order says that this would be wrong.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from epic_sklearn.validation import refuse_other_order
-    >>> refuse_other_order(X=pd.DataFrame({"a": [1, 2]}), y=pd.Series([0, 1]))
     """
     first, known = "", None
     for name, value in given.items():
@@ -163,14 +140,7 @@ def refuse_other_order(**given: Any) -> None:
 
 
 def label_array(labels: Any) -> np.ndarray:
-    """Labels as an array; numbers are never turned into texts.
-
-    Raises
-    ------
-    ValueError
-        If values are masked, there is not one an example, or a list mixes texts with
-        anything else, which numpy would make texts: 1 and "1" would become one class.
-    """
+    """Labels as an array; numbers beside texts are refused: 1 and "1" would be one."""
     refuse_masked(y=labels)
     try:
         array = np.asarray(labels)
@@ -205,15 +175,7 @@ def _spelling(label: str) -> str:
 
 
 def spelled_alike(labels: np.ndarray) -> str | None:
-    """Say which classes look like one class written in several ways.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.validation import spelled_alike
-    >>> spelled_alike(np.array(["cat", "Cat ", "dog"]))[61:91]
-    "'Cat ' (1 row), 'cat' (1 row)."
-    """
+    """Say which classes look like one class written in several ways."""
     if labels.dtype.kind not in "OU":
         return None
     alike = defaultdict(list)
@@ -231,17 +193,7 @@ def spelled_alike(labels: np.ndarray) -> str | None:
 
 
 def too_small(labels: np.ndarray) -> str | None:
-    """Say which classes have too few examples to judge, whatever the rule.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.validation import too_small
-    >>> too_small(np.repeat(["a", "b"], [90, 2]))[:46]
-    "Classes too small to judge: 'b' (2 examples). "
-    >>> too_small(np.repeat([0, 1], [11, 11])) is None
-    True
-    """
+    """Say which classes have too few examples to judge, whatever the rule."""
     sizes = sorted(Counter(labels.tolist()).items(), key=lambda pair: pair[1])
     small = [f"{c!r} ({n} example{'s' * (n > 1)})" for c, n in sizes if n < FEWEST]
     if not small:
@@ -266,14 +218,7 @@ def warn_of_classes(labels: np.ndarray) -> None:
 
 
 def check_labels(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted classes and the code of each label; at least two classes.
-
-    Raises
-    ------
-    ValueError
-        If there are no labels, fewer than two classes, one is missing, they are
-        real numbers, or of types that cannot be compared.
-    """
+    """Sorted classes and the code of each label; at least two classes."""
     array = column_or_1d(label_array(labels))
     if len(array) == 0:
         raise ValueError("There are no labels: y is empty.")

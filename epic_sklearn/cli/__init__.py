@@ -11,25 +11,7 @@ NEEDED = ("click", "rich", "pandas", "skrub")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments; default: those of the process.
-
-    Returns
-    -------
-    int
-        Exit status: 0; 1 where ``--fail-on-isolated`` finds one; 2 where an argument
-        or a file cannot be used, or what it needs is missing; 130 where interrupted.
-
-    Examples
-    --------
-    >>> from epic_sklearn.cli import main
-    >>> main(["scan", "no_such_file.csv", "--label", "y"])
-    2
-    """
+    """Run a command of `argv`, or of the process; the exit status, as help tells it."""
     missing = " and ".join(name for name in NEEDED if find_spec(name) is None)
     if missing:
         install = "pip install 'epic-sklearn[cli]'"

@@ -360,7 +360,4 @@ def from_elsewhere(path: Path, rows: Rows) -> None:
         rows.X = logit_gradients(matrix, places[codes])
     if given is None:
         _refuse_other_order(path, matrix, codes, texts)
-    of_columns = np.array(names, dtype=object)  # more than there are labels, maybe
-    of_columns[places] = classes
-    rows.shown["probabilities"] = matrix, of_columns
     rows.shown["feature_names"] = [f"gradient {name}" for name in names]

@@ -123,12 +123,6 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
     """Validate gradient features: numeric, finite, one row an example, else ValueError.
 
     Returns them as an array (n_examples, d) or outer products, float32 or wider.
-
-    Examples
-    --------
-    >>> from epic_sklearn.gradients import check_gradients
-    >>> check_gradients([[1, 2]], 1)
-    array([[1., 2.]])
     """
     checked: Gradients
     factors: tuple[np.ndarray, ...]
@@ -198,13 +192,6 @@ def gradient_norm_change(gradients: Gradients, keep: np.ndarray) -> float:
     is small against the norm itself.
 
     In the gradients' own unit; `keep` (n,) must keep at least one example.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.gradients import gradient_norm_change
-    >>> gradient_norm_change(np.array([[1.0], [3.0]]), np.array([True, False]))
-    1.0
     """
     if keep.all():
         return 0.0

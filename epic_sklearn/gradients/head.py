@@ -55,12 +55,6 @@ class Head:
     That one need not be registered last. A logarithm of the softmax may follow, which
     is other logits of the same probabilities. Of a layer with an output for each token,
     of which the module takes one, as decoders do, it is the input of that token.
-
-    Raises
-    ------
-    NoLastLayer
-        If the module has no linear layer, or none whose output is the module's and
-        its input times its weight.
     """
 
     def __init__(self, module: nn.Module) -> None:

@@ -80,13 +80,6 @@ def labels_and_digest(data: Any, given: Any = None) -> tuple[Any, str | None]:
     is read once, by the workers of a DataLoader; but for a ``TensorDataset`` and a
     ``datasets.Dataset``, whose columns are what the items give. Of the latter the rest
     is not read, and there is no digest.
-
-    Raises
-    ------
-    TypeError
-        If it has no items that could be numbered.
-    ValueError
-        If an item has no label, or there is not one `given` for each.
     """
     source: Any = data
     if isinstance(data, DataLoader):

@@ -64,13 +64,7 @@ def has_last_layer(model: Any, few: Any = None) -> bool:
 
 
 def last_layer(model: Any, X: Any) -> LastLayer:
-    """Read the last layer of a scikit-learn model.
-
-    Raises
-    ------
-    TypeError
-        If the model has none that can be read.
-    """
+    """Read the last layer of a scikit-learn model."""
     inputs = X.toarray() if hasattr(X, "toarray") else np.asarray(X)
     if inputs.dtype not in (np.float32, np.float64):
         inputs = inputs.astype(np.float64)

@@ -143,12 +143,8 @@ def apply(module: nn.Module, x: Any) -> torch.Tensor:
 def cast_for(module: nn.Module, X: Any) -> np.ndarray:
     """Cast an array or dataframe to what a module takes, float32 as a rule.
 
-    Raises
-    ------
-    ValueError
-        If it does not hold real numbers, or the cast takes from a feature what
-        tells its values apart: its steps are then more than a tenth of the range of
-        the middle half of the values.
+    Refused where that takes from a feature what tells its values apart: its steps are
+    then more than a tenth of the range of the middle half of the values.
     """
     checks = {"allow_nd": True, "ensure_2d": False, "ensure_all_finite": False}
     X = check_array(X, input_name="X", **checks)
@@ -204,12 +200,6 @@ def forward(
     Of an array, tensor, Dataset or DataLoader. Returns logits (n, C), float64; the
     labels (n,) that the data set gives, or None; and, asked for `with_inputs`, the
     last layer's inputs and weight, float32 unless they are float64, else None.
-
-    Raises
-    ------
-    ValueError
-        If the output is not one row of at least two logits an example, or,
-        asked for inputs, if it is not a linear layer's output.
     """
     if not (isinstance(data, torch.Tensor) or is_dataset(data)):
         data = torch.from_numpy(cast_for(module, data))

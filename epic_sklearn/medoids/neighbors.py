@@ -34,23 +34,6 @@ def nearest_neighbors(
     small: neighbours are looked for in the cells of four random projection trees
     (Dasgupta and Freund, 2008) of at most a quarter of this size, drawn by `seed`.
     None: always exact. Above 0, `verbose` shows a progress bar.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.medoids import nearest_neighbors
-    >>> features = np.array([[2.0, 0.0], [0.0, 1.0], [-3.0, 0.0], [1.0, 1.0]])
-    >>> distances, neighbors = nearest_neighbors(features, np.array([0, 0, 0, 1]), 2)
-    >>> distances.round(2)
-    array([[1.41, 2.  ],
-           [1.41, 1.41],
-           [1.41, 2.  ],
-           [ inf,  inf]])
-    >>> neighbors
-    array([[ 1,  2],
-           [ 0,  2],
-           [ 1,  0],
-           [-1, -1]])
     """
     distances = np.full((len(codes), k), np.inf)
     neighbors = np.full((len(codes), k), -1)
@@ -114,33 +97,11 @@ def within(points: Array, k: int) -> tuple[Array, Array]:
 def neighbor_votes(
     points: Array, codes: Array, k: Array, voters: Array | None = None
 ) -> tuple[Array, Array]:
-    """Count the votes of each row's k nearest others, by Euclidean distance.
+    """Count the votes (n,) of each row's k nearest others, by Euclidean distance.
 
-    Those that are as near as the k-th share what votes are left: ties have no order.
-
-    Parameters
-    ----------
-    points : ndarray of shape (n, d)
-        Features of the rows.
-    codes : ndarray of shape (n,), int
-        Class of each, 0, 1, ...
-    k : ndarray of shape (n,), int
-        Neighbours of each, below the number of voters; 0: not asked, no votes.
-    voters : ndarray of shape (m,), int, optional
-        Rows that may be neighbours. None: all.
-
-    Returns
-    -------
-    own, other : ndarray of shape (n,), float64
-        Votes for the row's class, and for the other one that has most.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from epic_sklearn.medoids import neighbor_votes
-    >>> points = np.array([[0.0], [1.0], [2.0], [2.1], [9.0]])
-    >>> neighbor_votes(points, np.array([0, 1, 0, 0, 2]), np.full(5, 2))
-    (array([1., 0., 1., 1., 0.]), array([1., 2., 1., 1., 2.]))
+    Of those for the row's own class, and for the other class that has most. `k` (n,) is
+    below the number of voters, which are all rows or some; where it is 0 there are no
+    votes. Those that are as near as the k-th share what is left: ties have no order.
     """
     voters = np.arange(len(codes)) if voters is None else voters
     mean, labels = points.mean(axis=0), codes[voters]  # far from 0 digits are lost

@@ -11,6 +11,7 @@ import scipy.sparse
 from scipy.stats import rankdata
 from sklearn.preprocessing import StandardScaler
 
+from .._utils import likeliest
 from ..base import is_dataframe, is_text, nearest_kept, take_rows
 from ..gradients.items import is_dataset
 from ..projection import GradientPlane
@@ -269,20 +270,6 @@ def _details(details: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any
     return columns
 
 
-def _labels_and_predictions(
-    case: Case, rows: np.ndarray
-) -> tuple[list[str], list[int] | None]:
-    """Texts of all labels, and the number among them of each row's prediction."""
-    labels = case.schedule.classes.tolist()
-    if case.probabilities is None:
-        return list(map(shortened, labels)), None
-    probabilities, columns = case.probabilities
-    known = {label: i for i, label in enumerate(labels)}
-    predictions = columns[probabilities[rows].argmax(axis=1)].tolist()
-    codes = [known.setdefault(label, len(known)) for label in predictions]
-    return list(map(shortened, known)), codes
-
-
 def _names(case: Case, rows: np.ndarray) -> dict[str, Any]:
     """Say what rows are called, and name those that have more than a number."""
     index = case.index
@@ -305,12 +292,13 @@ def _texts(asides: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any]]:
 
 
 def _table(case: Case, flagged: np.ndarray, near: np.ndarray) -> dict[str, Any]:
-    """Columns of the table of flagged rows, but for predictions and differences."""
-    schedule, rows = case.schedule, case.rows
+    """Columns of the table of flagged rows, but for differences."""
+    schedule, rows, known = case.schedule, case.rows, case.probabilities
     dropped, keep = schedule.dropped_at_epoch[flagged], schedule.keep[flagged]
     return {
         "row": rows[flagged].tolist(),
         "label": schedule.codes[flagged].tolist(),
+        "prediction": None if known is None else likeliest(known[flagged]).tolist(),
         "score": schedule.isolation_score[flagged].tolist(),
         "details": _details(schedule.details, flagged),
         "round": dropped.tolist(),
@@ -329,13 +317,11 @@ def page_data(case: Case, shown: Shown, span: Any) -> dict[str, Any]:
     asides = {**({"Text": X} if is_text(X) else long), **case.asides}
     table, pairs = _table(case, flagged, near), (X, rows[flagged], rows[near])
     table["differences"] = differences(*pairs) if names else None
-    labels, table["prediction"] = _labels_and_predictions(case, flagged)
     scores = schedule.isolation_score[flagged]
     score_name, table["scoreTexts"] = shown_scores(scores)
     return {
         "fit": fit_id(schedule),
-        "labels": labels,
-        "nClasses": len(schedule.classes),
+        "labels": list(map(shortened, schedule.classes.tolist())),
         "features": names or None,
         "scoreName": score_name,
         "clock": schedule.clock,

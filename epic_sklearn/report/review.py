@@ -27,11 +27,10 @@ from ..gradients.labels import (
 )
 from ..schedule import DropSchedule
 from ..validation import plain, refuse_other_order, to_numpy
-from ._case import Case, probabilities_of
+from ._case import Case
 from ._decisions import read_decisions
 from ._pages import check_path, write_page
 
-Probabilities = tuple[np.ndarray, np.ndarray] | None
 # Parameters that do not decide what is flagged.
 NOT_SHOWN = (
     *("on_isolated", "n_jobs", "verbose", "callbacks", "checkpoint", "device"),
@@ -207,13 +206,12 @@ class Reviewable(RowsToFrame):
         """Rows as the fit saw them, checked as there."""
         return X
 
-    def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Probabilities]:
-        """Gradients of the judged rows, and where there is a model what it predicts."""
+    def _look(self, seen: Any, labels: np.ndarray) -> Gradients:
+        """Gradients of the judged rows, by the model as it is now."""
         extractor = getattr(self, "extractor_", None)
         if extractor is None:
             raise ValueError(f"{type(self).__name__} has no net: give gradients.")
-        gradients = check_gradients(extractor.compute(seen, labels), len(labels))
-        return gradients, probabilities_of(extractor, seen, labels, gradients)
+        return extractor.compute(seen, labels)
 
     def _case(self, X: Any, y: Any, steps: Any = None, gradients: Any = None) -> Case:
         """Look at the rows of the fit again; refuse others before any work."""
@@ -221,10 +219,9 @@ class Reviewable(RowsToFrame):
         schedule, (rows, n) = self._schedule, self._judged()
         seen, labels = self._rows_of_the_fit(X, y, steps)
         if gradients is None:
-            gradients, probabilities = self._look(seen, labels)
-        else:
-            given = gradients() if callable(gradients) else gradients
-            gradients, probabilities = check_gradients(given, len(rows)), None
+            gradients = self._look(seen, labels)
+        elif callable(gradients):
+            gradients = gradients()
         get = getattr(self, "get_params", None)
         now = {} if get is None else get(deep=False)
         settings = dict(getattr(self, "_params_of_fit", now))  # set since, maybe
@@ -243,8 +240,7 @@ class Reviewable(RowsToFrame):
             rows,
             n,
             shown,
-            gradients,
-            probabilities,
+            check_gradients(gradients, len(rows)),
             {k: plain(v) for k, v in settings.items() if k not in NOT_SHOWN},
             self._way_back,
             index=getattr(shown if is_dataframe(shown) else schedule, "index", None),

@@ -91,11 +91,6 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
     EPICCallback : For your own skorch net.
     EPICSubsetSampler : For your own torch loop.
 
-    References
-    ----------
-    Yang, Liu, Mirzasoleiman: Not All Poisons are Created Equal: Robust Training
-    against Data Poisoning, ICML 2022.
-
     Examples
     --------
     >>> from sklearn.datasets import load_iris

@@ -24,7 +24,7 @@ from ..gradients import EXTRACTORS, GradientExtractor, Gradients
 from ..gradients.items import inputs_and_labels, is_dataset, like
 from ..gradients.labels import labels_and_digest, varies, warn_of_augmented
 from ..gradients.modules import warn_of_batch_statistics
-from ..report import Case, Reviewable, probabilities_of
+from ..report import Case, Reviewable
 from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule
 from .distributed import decide_once, place
@@ -188,10 +188,9 @@ class EPICRounds(Reviewable, BaseEstimator):
     def _labels(self) -> np.ndarray:
         return self._schedule.classes[self._schedule.codes]
 
-    def _look(self, seen: Any, labels: np.ndarray) -> tuple[Gradients, Any]:
+    def _look(self, seen: Any, labels: np.ndarray) -> Gradients:
         module, loader = self._net_and_batches(seen, labels)
-        extractor, found = self._extract(module, loader, np.arange(self._bound.n))
-        return found, probabilities_of(extractor, loader, self._labels(), found)
+        return self._extract(module, loader, np.arange(self._bound.n))[1]
 
     def _case(self, X: Any, y: Any, *args: Any) -> Case:
         if y is None and (X is None or is_dataframe(X)):

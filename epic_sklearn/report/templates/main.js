@@ -36,7 +36,7 @@ function markAll(word) {
 
 function startFilters() {
   byId("filter-label").append(make("option", { value: "" }, "all"));
-  data.labels.slice(0, data.nClasses).forEach((label, code) => {
+  data.labels.forEach((label, code) => {
     byId("filter-label").append(make("option", { value: code }, label));
   });
   byId("filter-wrong-box").hidden = table.prediction === null;
