@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier
@@ -77,6 +78,51 @@ def test_a_rule_may_change_its_memory_in_place():
         if epoch == 1:
             gradients[:] = -gradients
     np.testing.assert_array_equal(schedule.isolation_score, [6.0, 4.5, 3.0, 1.5])
+
+
+def test_what_memory_holds_at_first_is_what_it_keeps():
+    memory = rules.Memory(np.ones(3, dtype=bool))
+    default = np.zeros(1)
+    for n_rounds in (1, 2):
+        count = memory.setdefault("rounds", default)
+        count += 1
+        assert memory["rounds"] == [n_rounds]
+    assert default == [0]
+
+
+@pytest.mark.parametrize("needs", [("errors",), ("errors", "inputs")])
+def test_columns_of_errors_are_the_codes_of_labels(needs):
+    """Also where a model knows labels that the data lack."""
+
+    class Loss(Rule):
+        def judge(self, gradients, codes, memory):
+            errors = getattr(gradients, "errors", gradients)
+            own = errors[np.arange(len(codes)), codes]
+            np.testing.assert_array_equal(own, errors.min(axis=1))
+            return rules.Judgement(-own, own < -0.9)
+
+    Loss.needs = needs
+    X, y = make_blobs(120, centers=6, random_state=0)
+    X += np.random.default_rng(0).normal(scale=3.0, size=X.shape)
+    model = FrozenEstimator(LogisticRegression(max_iter=500).fit(X, y))
+    for rows in (y >= 0, y > 0, (y == 1) | (y == 4)):
+        detector = EPICFilter(model, rule=Loss()).fit(X[rows], y[rows])
+        assert 0 < detector.keep_.mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("prefers", "logits", "None or of"),
+        ("watches", 2.0, "a share, from 0 to 1"),
+        ("watches", -1.0, "a share"),
+        ("metric", "l1", "one of .'euclidean'"),
+    ],
+)
+def test_what_a_rules_class_says_is_checked(name, value, wanted):
+    rule = type("Own", (Growing,), {name: value})()
+    with pytest.raises(ValueError, match=f"Own.{name} is .*{wanted}"):
+        rules.resolve_rule(rule)
 
 
 def test_all_rules_are_here():

@@ -172,7 +172,11 @@ class Attack(DocLinks, BaseEstimator):
     """Base class of all attacks: an estimator whose parameters are its fields.
 
     One of your own has a method ``craft(X, y, target, adversarial_label, *,
-    target_label=None)`` that returns :class:`Poisons`.
+    target_label=None)`` that returns :class:`Poisons`. With the class attribute ``sees
+    = "model"`` that gets the model, fitted on clean rows, before `X`; with
+    ``"features"`` the frozen net that gives the features. Of a dataframe `target` is a
+    frame of one row. What :func:`epic_sklearn.attack_report` hands over is a copy, or
+    cannot be written to.
 
     Parameters
     ----------
@@ -192,6 +196,8 @@ class Attack(DocLinks, BaseEstimator):
         "n_poisons": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
+
+    sees: ClassVar[str | None] = None
 
     n_poisons: int = 50
     _: KW_ONLY

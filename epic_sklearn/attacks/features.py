@@ -54,6 +54,8 @@ def features_of(module: nn.Module, X: Array) -> npt.NDArray[np.float32]:
 class FeatureAttack(PerturbingAttack, ABC):
     """Base class of the attacks that imitate a target's features, by `_loss`."""
 
+    sees = "features"
+
     @abstractmethod
     def _loss(self, features: Tensor, target: Tensor, change: Tensor) -> Tensor:
         """Return what to minimise, for all poisons together or for each.

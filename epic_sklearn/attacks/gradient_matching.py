@@ -40,6 +40,7 @@ class GradientAttack(PerturbingAttack):
         "batch_size": [Interval(Integral, 1, None, closed="left")],
     }
     _signed = True
+    sees = "model"
 
     n_poisons: int = 50
     eps: float = 16 / 255

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
 import torch
 
 from .._utils import RandomState, resolve_seed
@@ -203,6 +204,28 @@ class Poisons:
     target: npt.NDArray[Any] = field(repr=False)
     adversarial_label: Any
     loss: npt.NDArray[np.float64] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse rows that are no numbers, one an example, each once."""
+        indices = np.asarray(to_numpy(self.indices))
+        if indices.ndim != 1 or indices.dtype.kind not in "iu" or not len(indices):
+            raise ValueError(
+                f"indices is an array of {indices.dtype} of shape {indices.shape}; "
+                "give the numbers of the rows that the poisons replace, at least one "
+                "(of a mask: np.flatnonzero(mask))."
+            )
+        if len(np.unique(indices)) < len(indices):
+            raise ValueError("indices has rows that several poisons replace; give one.")
+        given = self.examples
+        as_is = hasattr(given, "iloc") or scipy.sparse.issparse(given)
+        examples = given if as_is else np.asarray(to_numpy(given))
+        if examples.shape[:1] != indices.shape:
+            raise ValueError(
+                f"examples has shape {examples.shape}, and indices names "
+                f"{len(indices)} rows; give one poison a row."
+            )
+        object.__setattr__(self, "indices", indices.astype(np.int64))
+        object.__setattr__(self, "examples", examples)
 
     def _check_rows(self, name: str, n_rows: int) -> None:
         if n_rows <= self.indices.max() or self.indices.min() < 0:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -21,16 +22,19 @@ from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed
 from ..base import is_text, refuse_lazy, take_rows
+from ..gradients.features import read_only
 from ..gradients.items import is_dataset, refuse_items
 from ..gradients.last_layer import final_model
 from ..gradients.modules import Body
 from ..metrics import equal_labels
 from ..training import TorchClassifier
 from ..validation import check_labels, label_array, refuse_other_order, to_numpy
-from .base import PerturbingAttack, check_examples
+from .arms import arms_of, fit_copy
+from .base import PerturbingAttack, check_examples, rows_of_label
 from .data_alone import LabelFlip, LookAlikes
-from .features import FeatureAttack, features_of
-from .trials import AttackReport, AttackTrials, arms_of, fit_copy
+from .features import features_of
+from .poisons import Poisons
+from .trials import AttackReport, AttackTrials
 
 # Values of a text's or table's encoded rows that are held at a time.
 MOST_VALUES = 2**28
@@ -56,16 +60,17 @@ def attack_report(
     test: tuple[Any, Any] | None = None,
     feature_extractor: nn.Module | None = None,
     n_targets: int = 10,
+    adversarial_label: Any = None,
     random_state: RandomState = None,
     verbose: int = 0,
 ) -> AttackReport:
     """Attack a model of yours on a copy of its data, with and without defences.
 
     The model is fitted on the data as they are. Targets are drawn from test rows
-    that it reads rightly; the label that the attack wants for one is the model's
-    second guess. For each, poisons are put into a copy of the training set, and
-    the model is trained anew: without a defence, with each, on as many rows of each
-    class dropped at random as each dropped, and on all but the poisons.
+    that it reads rightly, of other labels than the attack wants. For each, poisons
+    are put into a copy of the training set, and the model is trained anew: without a
+    defence, with each, on as many rows of each class dropped at random as each dropped,
+    and on all but the poisons.
 
     Parameters
     ----------
@@ -93,6 +98,9 @@ def attack_report(
         defences are trained on.
     n_targets : int, default=10
         How many; each has poisons of its own.
+    adversarial_label : label, default=None
+        What the attack wants every target to be read as. None: for each the model's
+        second guess, as a rule the easiest.
     random_state : int, RandomState instance or None, default=None
         Draws the split, the targets and the poisons, and stands in where an
         estimator's own is None.
@@ -127,7 +135,7 @@ def attack_report(
     seed = resolve_seed(random_state)
     model, extractor = _victim(model, attack, feature_extractor)
     arms_of(model, defences)  # refuses what is no defence
-    X, y, X_test, y_test = _split(X, y, test, seed)
+    X, y, X_test, y_test, train = _split(X, y, test, seed)
     if isinstance(attack, PerturbingAttack):
         check_examples(X, attack.clip)
     if isinstance(attack, LookAlikes) and (is_text(X) or scipy.sparse.issparse(X)):
@@ -143,29 +151,62 @@ def attack_report(
     seen, seen_test = see(X), see(X_test)
     fitted = fit_copy(model, seen, y, seed)
     rows, wanted = _choose_targets(
-        fitted, seen_test, y_test, y, attack, n_targets, seed
+        fitted, seen_test, y_test, y, attack, n_targets, adversarial_label, seed
     )
     flips = isinstance(attack, LabelFlip)
+    parts: Any = (X, y, X_test)
     if flips:
-        X, X_test = _numbers_of(fitted, seen), _numbers_of(fitted, seen_test)
+        parts = (_numbers_of(fitted, seen), y, _numbers_of(fitted, seen_test))
     source = _source(attack, fitted, extractor)
     poisons = []
     for i, row in enumerate(tqdm(rows, desc="craft", disable=not verbose)):
         one = clone(attack).set_params(random_state=seed + i)
-        target = X_test.iloc[[row]] if hasattr(X_test, "iloc") else X_test[row]
-        given = (*source, X, y, target, wanted[i])
-        poisons.append(one.craft(*given, target_label=y_test[row]))
+        given = (*source, *parts[:2], _example(parts[2], row))
+        made = _craft(one, given, wanted[i], y_test[row])
+        if flips:  # by distances elsewhere; it leaves the examples as they are
+            bases, target = take_rows(X, made.indices), _example(X_test, row)
+            made = replace(made, examples=bases, target=target)
+        poisons.append(made)
     examples = [None if flips else see(each.examples) for each in poisons]
     targets = [take_rows(seen_test, rows[i : i + 1]) for i in range(n_targets)]
-    trials = AttackTrials(seen, y, seen_test, y_test, poisons, examples, targets)
+    clean = (seen, y, seen_test, y_test)
+    trials = AttackTrials(*clean, poisons, examples, targets, rows=train)
     return trials.report(model, defences, random_state=seed, verbose=verbose)
+
+
+def _lent(X: Any) -> Any:
+    """Give what an attack cannot change: a view to read only, or a copy."""
+    if isinstance(X, np.ndarray):
+        return read_only(X)
+    return X.copy() if hasattr(X, "copy") else X
+
+
+def _example(X: Any, row: int) -> Any:
+    """One example; of a frame, a frame of one row."""
+    return X.iloc[[row]] if hasattr(X, "iloc") else X[row]
+
+
+def _craft(attack: Any, given: Sequence[Any], wanted: Any, label: Any) -> Poisons:
+    """Make the poisons for one target, the last of what is given."""
+    try:
+        made = attack.craft(*map(_lent, given), wanted, target_label=label)
+    except Exception as error:
+        error.add_note(f"In attack_report, while {attack!r} made poisons.")
+        raise
+    if not isinstance(made, Poisons):
+        raise TypeError(
+            f"{type(attack).__name__}.craft gave a {type(made).__name__}; let it "
+            "return Poisons(examples, indices, target, adversarial_label, loss)."
+        )
+    return made
 
 
 def _source(attack: Any, fitted: Any, extractor: nn.Module | None) -> list[Any]:
     """Give what an attack looks through: a net's body, a fitted model or nothing."""
-    if isinstance(attack, FeatureAttack):
+    sees = getattr(attack, "sees", None)
+    if sees == "features":
         return [Body(fitted.module_) if extractor is None else extractor]
-    return [fitted] if isinstance(attack, PerturbingAttack) else []
+    return [fitted] if sees == "model" else []
 
 
 def _victim(
@@ -194,7 +235,7 @@ def _victim(
             "trained torch.nn.Module."
         )
     is_torch = isinstance(model, TorchClassifier | NeuralNet)
-    on_features = isinstance(attack, FeatureAttack)
+    on_features = getattr(attack, "sees", None) == "features"
     if on_features and extractor is None and not is_torch:
         raise TypeError(
             f"{type(attack).__name__} needs a torch module to look through, and model "
@@ -210,8 +251,8 @@ def _victim(
     return model, extractor
 
 
-def _split(X: Any, y: Any, test: Any, seed: int) -> tuple[Any, Any, Any, Any]:
-    """Check the data; training and test part."""
+def _split(X: Any, y: Any, test: Any, seed: int) -> tuple[Any, Any, Any, Any, Any]:
+    """Check the data; training and test part, and which rows are the training part."""
     refuse_items(X)
     if is_dataset(X):
         raise TypeError(f"X is a {type(X).__name__}; give arrays or a frame, X and y.")
@@ -232,6 +273,7 @@ def _split(X: Any, y: Any, test: Any, seed: int) -> tuple[Any, Any, Any, Any]:
             )
         parts += [rows, labels]
     check_labels(parts[1])
+    train = np.arange(len(parts[1]))
     if test is None:
         labels, sizes = np.unique(parts[1], return_counts=True)
         if sizes.min() < 2:
@@ -240,11 +282,11 @@ def _split(X: Any, y: Any, test: Any, seed: int) -> tuple[Any, Any, Any, Any]:
                 "cannot be both trained on and tested: leave them out, or give test="
                 "(X_test, y_test)."
             )
-        X, X_test, y, y_test = train_test_split(
-            *parts, stratify=parts[1], random_state=seed
+        X, X_test, y, y_test, train, _ = train_test_split(
+            *parts, train, stratify=parts[1], random_state=seed
         )
-        return X, y, X_test, y_test
-    return parts[0], parts[1], parts[2], parts[3]
+        return X, y, X_test, y_test, train
+    return parts[0], parts[1], parts[2], parts[3], train
 
 
 def _choose_targets(
@@ -254,27 +296,32 @@ def _choose_targets(
     y_train: np.ndarray,
     attack: Any,
     n_targets: int,
+    adversarial_label: Any,
     seed: int,
 ) -> tuple[np.ndarray, list[Any]]:
     """Rows of the test set to attack, and the label that is wanted for each."""
     rng, counts = np.random.default_rng(seed), Counter(y_train.tolist())
-    second, predicted = _second_guess(fitted, X_test, rng), fitted.predict(X_test)
+    wanted, predicted = _second_guess(fitted, X_test, rng), fitted.predict(X_test)
+    if adversarial_label is not None:
+        known = rows_of_label(y_train, adversarial_label, len(y_train))
+        wanted = np.repeat(y_train[known[:1]], len(y_test))
     is_right = equal_labels(predicted, y_test, "predicted", "y_test")
-    n_bases = np.array([counts[label] for label in second.tolist()])
+    n_bases = np.array([counts[label] for label in wanted.tolist()])
     if isinstance(attack, LabelFlip):
         n_bases = len(y_train) - n_bases
     enough = n_bases > attack.n_poisons
-    rows = np.flatnonzero(is_right & enough & (second != predicted))
+    rows = np.flatnonzero(is_right & enough & (wanted != predicted))
     if len(rows) < n_targets:
         raise ValueError(
             f"n_targets is {n_targets}, and {len(rows)} of {len(y_test)} test rows can "
             f"be attacked: the model, fitted on clean rows, reads {is_right.sum()} "
             "rightly, and more rows than "
-            f"n_poisons={attack.n_poisons} must bear its second guess (LabelFlip: any "
-            "other label). Ask for fewer, or give more test rows."
+            f"n_poisons={attack.n_poisons} must bear adversarial_label, by default its "
+            "second guess (LabelFlip: any other label). Ask for fewer, or give more "
+            "test rows."
         )
     rows = rng.choice(rows, n_targets, replace=False)
-    return rows, second[rows].tolist()
+    return rows, wanted[rows].tolist()
 
 
 def _second_guess(fitted: Any, X: Any, rng: np.random.Generator) -> np.ndarray:

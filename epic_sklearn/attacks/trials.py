@@ -5,33 +5,36 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
-from sklearn.base import clone
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed
-from ..base import BaseDetector, take_rows
-from ..filtered_classifier import FilteredClassifier
+from ..base import take_rows
 from ..frames import as_frame
-from ..gradients import default_classifier
 from ..metrics import clean_retention, equal_labels, poison_recall, wilson_interval
-from ..training import EPICCallback, EPICClassifier
+from ..validation import to_numpy
+from .arms import (
+    AT_RANDOM,
+    ORACLE,
+    UNDEFENDED,
+    arms_of,
+    as_many_at_random,
+    fit_copy,
+    kept,
+    trained_by,
+)
 from .poisons import Poisons
 
-UNDEFENDED, ORACLE = "undefended", "poisons alone dropped"
-AT_RANDOM = "as many as {}, at random"
 NOTHING_SHOWN = (
     "The attack succeeds on no target without a defence either, so this says nothing "
     "of defences: give it more poisons, a larger eps, or more targets."
 )
 SHARES = ("clean_accuracy", "poisons_left", "clean_lost")
-DROPS = (BaseDetector, FilteredClassifier, EPICClassifier, EPICCallback)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +54,15 @@ class AttackReport:
         By name, the training rows that were kept.
     poisons : list of Poisons
         One attack a target.
+    rows : ndarray of shape (n,), int
+        Which rows of the data that were given were trained on; `keep` and the
+        poisons' `indices` count these. All rows, if there was a test set.
     """
 
     outcomes: dict[str, list[dict[str, Any]]]
     keep: dict[str, np.ndarray]
     poisons: list[Poisons]
+    rows: np.ndarray
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -106,125 +113,10 @@ class AttackReport:
         return "\n".join(lines)
 
 
-def _callbacks_of(model: Any) -> list[Any]:
-    """Callbacks that a skorch net was given, without their names."""
-    given = getattr(model, "callbacks", None)
-    entries = given if isinstance(given, list) else []
-    return [entry[1] if isinstance(entry, tuple) else entry for entry in entries]
-
-
-def fit_copy(estimator: Any, X: Any, y: np.ndarray, seed: int) -> Any:
-    """Fit a clone; whatever has no `random_state` of its own follows `seed`.
-
-    So does torch's global generator, from which skorch's nets draw: fork it before.
-    """
-    estimator = clone(estimator)
-    # A net that is not initialised does not tell its callbacks' parameters.
-    for part in (estimator, *_callbacks_of(estimator)):
-        params = part.get_params() if hasattr(part, "get_params") else {}
-        for name, value in params.items():
-            if value is None and name.rpartition("__")[2] == "random_state":
-                part.set_params(**{name: seed})
-    torch.manual_seed(seed)
-    return estimator.fit(X, y)
-
-
-def arms_of(model: Any, defences: Any) -> dict[str, Any]:
-    """Name the estimators to fit: the one without a defence, and those with one."""
-    if part := _what_drops(model):
-        raise TypeError(
-            f"model is or holds {part}, which drops rows: there would be no undefended "
-            "model to compare with. Give the model without it, and the whole as one of "
-            "the defences."
-        )
-    if not isinstance(defences, Mapping | None):
-        raise TypeError(
-            f"defences is {defences!r}; give a dict of filters and classifiers by name."
-        )
-    names = [str(name) for name in defences or {}]
-    taken = {UNDEFENDED, ORACLE, *map(AT_RANDOM.format, names)} & set(names)
-    taken |= {name for name in names if names.count(name) > 1}
-    if taken:
-        raise ValueError(
-            f"two rows of the report would have the same name, {taken}; give these "
-            "defences other names."
-        )
-    _refuse_frozen("model", model)
-    arms = {UNDEFENDED: model}
-    for name, given in zip(names, (defences or {}).values(), strict=True):
-        is_estimator = hasattr(given, "fit") and not isinstance(given, type)
-        if hasattr(given, "judge") or not is_estimator:
-            raise TypeError(
-                f"the defence {name!r} is {given!r}; give a filter, such as "
-                "EPICFilter(rule=...), or a classifier that defends itself."
-            )
-        predicts = hasattr(given, "predict") and not hasattr(given, "fit_predict")
-        if predicts:
-            _refuse_frozen(f"the defence {name!r}", given)
-        arms[name] = given if predicts else FilteredClassifier(model, given)
-    return arms
-
-
-def _refuse_frozen(what: str, estimator: Any) -> None:
-    """Refuse a classifier that would not be trained, so never see a poison."""
-    part = estimator
-    while part is not None:
-        if isinstance(part, FrozenEstimator):
-            raise TypeError(
-                f"{what} predicts by {part!r}, which is not trained again: no poison "
-                "could change it. Give it without FrozenEstimator."
-            )
-        inside = getattr(part, "classifier", getattr(part, "estimator", None))
-        part = part.steps[-1][1] if isinstance(part, Pipeline) else inside
-
-
-def _what_drops(estimator: Any) -> str | None:
-    """Name what drops rows, be it the estimator or one of its parts."""
-    has_parts = hasattr(estimator, "get_params")
-    parts = [estimator, *(estimator.get_params().values() if has_parts else ())]
-    parts += [callback for part in parts for callback in _callbacks_of(part)]
-    return next(
-        (type(part).__name__ for part in parts if isinstance(part, DROPS)), None
-    )
-
-
-def _kept(fitted: Any, n: int) -> np.ndarray:
-    """Rows (n,) that a fitted estimator kept: all, if nothing in it drops any."""
-    fitted = getattr(fitted, "best_estimator_", fitted)
-    parts = [fitted]
-    if isinstance(fitted, Pipeline):
-        parts += fitted.named_steps.values()
-    parts += [entry for part in parts for _, entry in getattr(part, "callbacks_", ())]
-    for part in parts:
-        keep = getattr(part, "keep_", None)
-        if keep is not None and np.shape(keep) == (n,):
-            return np.asarray(keep)
-    if dropping := _what_drops(fitted):
-        raise TypeError(
-            f"{type(fitted).__name__} holds {dropping} and does not say which rows it "
-            f"kept, so that nothing could be counted; give the {dropping} itself as "
-            "the defence, in a pipeline or search if need be."
-        )
-    return np.ones(n, dtype=bool)
-
-
-def _trained_by(defence: Any, model: Any, X: Any) -> Any:
-    """Give what a defence trains in the end, without what it drops; else the model."""
-    if isinstance(defence, FilteredClassifier):
-        given = defence.classifier
-        return default_classifier(X) if given is None else given
-    return defence.undefended() if isinstance(defence, EPICClassifier) else model
-
-
-def _as_many_at_random(
-    keep: np.ndarray, y: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Mask (n,) that drops as many rows of each class, drawn at random."""
-    other = np.ones_like(keep)
-    for label in np.unique(y):
-        rows = np.flatnonzero(y == label)
-        other[rng.choice(rows, int((~keep[rows]).sum()), replace=False)] = False
-    return other
+def _flat(target: Any) -> np.ndarray:
+    """Values of one example, whatever its shape."""
+    dense = target.toarray() if scipy.sparse.issparse(target) else to_numpy(target)
+    return np.asarray(dense).ravel()
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,6 +136,13 @@ class AttackTrials:
         labels.
     targets : list
         Each target as models take it, one row.
+    rows : ndarray of shape (n,), int, or None, default=None
+        Numbers of the training rows, where they are some of others. None: 0, 1, ...
+
+    Raises
+    ------
+    ValueError
+        If these lists do not fit together, or a trial changes nothing.
     """
 
     X: Any
@@ -253,6 +152,28 @@ class AttackTrials:
     poisons: list[Poisons]
     examples: list[Any]
     targets: list[Any]
+    rows: np.ndarray | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Refuse lists of other lengths, in other orders, and poisons that are none."""
+        lengths = [len(part) for part in (self.poisons, self.examples, self.targets)]
+        if len(set(lengths)) > 1 or not self.poisons:
+            names = "poisons, examples and targets"
+            raise ValueError(f"{names} have the lengths {lengths}; give one a target.")
+        own = [_flat(poisons.target) for poisons in self.poisons]
+        for i, target in enumerate(self.targets):
+            flat, shape = _flat(target), np.shape(target)
+            if shape[:1] != (1,):
+                raise ValueError(f"targets[{i}] has shape {shape}; give X_test[[row]].")
+            same = [j for j, other in enumerate(own) if np.array_equal(flat, other)]
+            if same and i not in same:
+                raise ValueError(f"targets[{i}] is the target of poisons[{same[0]}].")
+            is_same = np.array_equal(self.poisons[i].relabel(self.y), self.y)
+            if self.examples[i] is None and is_same:
+                raise ValueError(
+                    f"examples[{i}] is None, and poisons[{i}] changes no label, so "
+                    "nothing would be poisoned; give the poisons' examples."
+                )
 
     def poisoned(self, trial: int) -> tuple[Any, np.ndarray]:
         """Training set (X, y) with the poisons of one trial in place."""
@@ -295,10 +216,15 @@ class AttackTrials:
                 outcomes[name].append(outcome)
                 keeps[name].append(keep)
         order = sorted(outcomes, key=[*arms, *outcomes].index)
+        for name in arms:  # of what never drops, nothing is there to be compared
+            if AT_RANDOM.format(name) in order and np.all(keeps[name]):
+                order.remove(AT_RANDOM.format(name))
+        rows = np.arange(len(self.y)) if self.rows is None else self.rows
         return AttackReport(
             {name: outcomes[name] for name in order},
             {name: np.array(keeps[name]) for name in order},
             self.poisons,
+            rows,
         )
 
     def _trial(
@@ -318,15 +244,20 @@ class AttackTrials:
                 error.add_note(f"In attack_report, while fitting {name!r}: {arm!r}.")
                 raise
             seconds = time.perf_counter() - start
-            keep = _kept(fitted, len(y)) if given is None else given
+            keep = kept(fitted, len(y)) if given is None else given
             return name, self._judge(trial, fitted, keep, seconds), keep
 
+        yield (undefended := run(UNDEFENDED, plain))
         for name, arm in arms.items():
-            done = run(name, arm)
-            yield done
-            if controls and name != UNDEFENDED and not done[-1].all():
-                other = _as_many_at_random(done[-1], y, rng)
-                yield run(AT_RANDOM.format(name), _trained_by(arm, plain, X), other)
+            if name == UNDEFENDED:
+                continue
+            yield (done := run(name, arm))
+            control, keep = AT_RANDOM.format(name), done[-1]
+            trained = trained_by(arm, plain, X)
+            if controls and keep.all():  # what is trained on all rows is known
+                yield control, *(undefended if trained is plain else done)[1:]
+            elif controls:
+                yield run(control, trained, as_many_at_random(keep, y, rng))
         if controls:
             is_poison = np.isin(np.arange(len(y)), self.poisons[trial].indices)
             yield run(ORACLE, plain, ~is_poison)

@@ -6,6 +6,8 @@ from typing import Any
 
 from sklearn.base import clone
 
+from ..gradients import EXTRACTORS
+from ..medoids import METRICS
 from .activation_clustering import ActivationClustering
 from .base import Judgement, Memory, Rule
 from .deep_knn import DeepKNN
@@ -50,4 +52,14 @@ def resolve_rule(given: Any) -> Rule:
     rule = clone(given)
     if hasattr(rule, "_parameter_constraints"):
         rule._validate_params()
+    for name, fits, wanted in (
+        ("prefers", rule.prefers in (None, *EXTRACTORS), f"None or of {[*EXTRACTORS]}"),
+        ("metric", rule.metric in METRICS, f"one of {METRICS}"),
+        ("watches", 0 <= rule.watches <= 1, "a share, from 0 to 1"),
+    ):
+        if not fits:
+            raise ValueError(
+                f"{type(rule).__name__}.{name} is {getattr(rule, name)!r}; it must be "
+                f"{wanted}."
+            )
     return rule

@@ -89,6 +89,12 @@ class Memory(UserDict[str, np.ndarray]):
             )
         super().__setitem__(name, array)
 
+    def setdefault(self, name: str, default: Any = None) -> np.ndarray:
+        """Give what is remembered, at first the copy of `default` that is kept."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
 
 class Rule(DocLinks, BaseEstimator):
     """Base of the rules: a subclass implements :meth:`judge`, and that is all.
@@ -102,7 +108,8 @@ class Rule(DocLinks, BaseEstimator):
     - ``needs``: what `judge` reads. ``("errors",)`` gets softmax minus one-hot,
       (n, C); ``("inputs",)`` the input of the last layer, (n, H); both of them
       OuterProductGradients; ``()``, the default, whatever gradients there are.
-      What does not have it is refused before any work.
+      What does not have it is refused before any work. Column j of the errors is that
+      of class j; a model that knows more classes has those behind.
     - ``flags``, ``score_is``, ``to_drop_less``: what a flagged example is, what
       the score says, and how to drop less, in words, for warnings and the audit
       page.
@@ -196,7 +203,7 @@ def what_it_needs(rule: Rule, gradients: Gradients, codes: np.ndarray) -> Gradie
     else:
         errors = inputs = gradients
     if needs == {"errors"}:
-        return _proved_errors(errors, codes, rule)
+        return _in_order_of_codes(_proved_errors(errors, codes, rule), codes)
     if needs == {"inputs"}:
         return inputs
     if needs and not isinstance(gradients, OuterProductGradients):
@@ -207,6 +214,8 @@ def what_it_needs(rule: Rule, gradients: Gradients, codes: np.ndarray) -> Gradie
             "LastLayerGradients(classifier), and DropSchedule or EPICSubsetSampler "
             "OuterProductGradients."
         )
+    if needs:
+        return OuterProductGradients(_in_order_of_codes(errors, codes), inputs)
     return gradients
 
 
@@ -259,6 +268,25 @@ def _proved_errors(errors: np.ndarray, codes: np.ndarray, rule: Rule) -> np.ndar
             "logit_gradients(probabilities, codes)."
         )
     return errors
+
+
+def _in_order_of_codes(errors: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Let column j be that of class j; of labels that no row bears they come last.
+
+    A net may know more classes than its data have. Rows are negative in the column of
+    their label; where those of a class do not tell, all stays as it is.
+    """
+    n_classes = int(codes.max()) + 1
+    if errors.shape[1] <= n_classes:
+        return errors
+    column, is_error, surely = label_columns(errors)
+    of_class = np.full(n_classes, -1)
+    of_class[codes[surely & is_error]] = column[surely & is_error]
+    if of_class.min() < 0 or len(np.unique(of_class)) < n_classes:
+        return errors
+    others = np.setdiff1d(np.arange(errors.shape[1]), of_class)
+    order = np.concatenate([of_class, others])
+    return errors if (order == np.arange(len(order))).all() else errors[:, order]
 
 
 # Kinds of arrays that the parts of an answer may be.
