@@ -10,7 +10,6 @@ go to the folder ``results`` beside the page, and begin with its name.
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import textwrap
 from dataclasses import dataclass
@@ -165,7 +164,7 @@ def those_that_matter(rows: list[Row]) -> tuple[list[Row], list[Row]]:
 
 
 def draw(rows: list[Row], title: str, path: Path) -> None:
-    """Draw success against accuracy; the area of a marker grows with its time."""
+    """Draw success against accuracy."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -179,10 +178,7 @@ def draw(rows: list[Row], title: str, path: Path) -> None:
         "attack_success": [row.successes / row.n for row in rows],
         "clean_accuracy": [row.accuracy for row in rows],
         "n_trials": [row.n for row in rows],
-        "seconds": [row.seconds for row in rows],
     }
-    if not all(math.isfinite(row.seconds) for row in rows):
-        del columns["seconds"]
     display = TradeoffDisplay.from_predictions(columns)
     display.ax_.plot(
         [row.accuracy for row in others],

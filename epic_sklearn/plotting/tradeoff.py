@@ -29,9 +29,7 @@ QUANTITIES = {
     "clean_accuracy": "clean accuracy (higher is better)",
     "clean_lost": "clean examples lost (lower is better)",
 }
-# Marker areas, in points squared: without a time, and from none to the longest. The
-# largest still fits its line of the legend.
-AREA, SMALLEST, LARGEST = 80.0, 40.0, 200.0
+MARKER = 9  # points
 
 
 @dataclass(eq=False, repr=False)
@@ -56,8 +54,6 @@ class TradeoffDisplay:
         What they are; see :meth:`from_predictions`.
     intervals : ndarray of shape (n_defences, 2), default=None
         Lower and upper end of y's confidence interval.
-    seconds : ndarray of shape (n_defences,), default=None
-        Time each takes: the marker's area grows with it.
 
     Attributes
     ----------
@@ -88,7 +84,6 @@ class TradeoffDisplay:
     y_name: str = "attack_success"
     _: KW_ONLY
     intervals: np.ndarray | None = None
-    seconds: np.ndarray | None = None
 
     @classmethod
     def from_report(
@@ -140,10 +135,9 @@ class TradeoffDisplay:
             Columns, or one dict a defence, with ``"name"``, the quantities
             named by `x` and `y` as fractions in [0, 1], and where known
             ``"n_trials"``, the number of targets (or poisons) that `y` is a
-            fraction of: then each marker gets Wilson's 95% confidence interval;
-            ``"seconds"``, the time it took: then the marker's area grows with
-            it. A ValueError is raised if a column is missing, of another length,
-            or out of range.
+            fraction of: then each marker gets Wilson's 95% confidence interval. A
+            ValueError is raised if a column is missing, of another length, or out of
+            range.
         x : {"clean_accuracy", "clean_lost"}, default="clean_accuracy"
             What the defence costs.
         y : {"attack_success", "poisons_left"}, default="attack_success"
@@ -166,44 +160,31 @@ class TradeoffDisplay:
                     "percentages by 100."
                 )
         xs, ys = frame[[x, y]].to_numpy(dtype=np.float64).T
-        intervals = seconds = None
+        intervals = None
         if "n_trials" in frame:
             pairs = zip(ys, frame["n_trials"].tolist(), strict=True)
             ends = [wilson_interval(round(rate * n), n) for rate, n in pairs]
             intervals = np.array(ends)
-        if "seconds" in frame:
-            seconds = frame["seconds"].to_numpy(dtype=np.float64)
         names = list(map(str, frame["name"]))
-        how: Any = {"intervals": intervals, "seconds": seconds}
-        return cls(names, xs, ys, x, y, **how).plot(ax=ax)
+        return cls(names, xs, ys, x, y, intervals=intervals).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> TradeoffDisplay:
         """Draw, on `ax` or in a new figure, and return the display."""
-        names = [shorten(name, 32) for name in self.names]
-        areas, title = np.full(len(names), AREA), None
-        if self.seconds is not None:
-            title, longest = "larger marker: more time", max(self.seconds)
-            areas = SMALLEST + (LARGEST - SMALLEST) * self.seconds / (longest or 1.0)
-            form = ".2g" if longest < 10 else ",.0f"
-            pairs = zip(names, self.seconds, strict=True)
-            names = [f"{name} ({seconds:{form}} s)" for name, seconds in pairs]
         self.figure_, (self.ax_,) = axes_to_draw_on(ax, (WITH_LEGEND, 4.4))
-        self.markers_ = list(map(self._draw, range(len(names)), names, areas.tolist()))
+        self.markers_ = list(map(self._draw, range(len(self.names))))
         self._name_axes()
         self.legend_ = legend_outside(
-            self.figure_, self.ax_, ax is None, handles=self.markers_, title=title
+            self.figure_, self.ax_, ax is None, handles=self.markers_
         )
         return self
 
-    def _draw(self, i: int, name: str, area: float) -> Any:
+    def _draw(self, i: int) -> Any:
         style, x, y = series_style(i), self.x[i], self.y[i]
         line = {"color": style["color"], "alpha": 0.7, "zorder": 2}
         if self.intervals is not None:
             self.ax_.vlines(x, *self.intervals[i], **line)
-        style["linestyle"] = "none"
-        # Small markers lie on large ones, so that none is hidden. Their line is seen in
-        # the legend only.
-        style.update(markersize=area**0.5, zorder=4 - area / LARGEST, label=name)
+        style |= {"linestyle": "none", "markersize": MARKER, "zorder": 3}
+        style["label"] = shorten(self.names[i], 32)
         return self.ax_.plot(x, y, clip_on=False, **style)[0]
 
     def _name_axes(self) -> None:
