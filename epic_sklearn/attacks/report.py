@@ -121,16 +121,16 @@ def attack_report(
 
     Examples
     --------
-    >>> from sklearn.datasets import load_breast_cancer
-    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.neighbors import KNeighborsClassifier
     >>> from epic_sklearn import EPICFilter, attack_report
     >>> from epic_sklearn.attacks import LookAlikes
-    >>> from epic_sklearn.rules import DeepKNN
-    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> X, y = load_iris(return_X_y=True)
     >>> report = attack_report(
-    ...     RandomForestClassifier(20), X, y, LookAlikes(n_poisons=10),
-    ...     defences={"deep k-NN": EPICFilter(rule=DeepKNN())},
-    ...     n_targets=3, random_state=0)  # doctest: +SKIP
+    ...     KNeighborsClassifier(1), X, y, LookAlikes(n_poisons=3, share=1.0),
+    ...     defences={"EPIC": EPICFilter()}, n_targets=5, random_state=0)
+    >>> [record["n_success"] for record in report.records]
+    [5, 0, 4, 0]
     """
     seed = resolve_seed(random_state)
     model, extractor = _victim(model, attack, feature_extractor)
