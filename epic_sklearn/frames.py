@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
-
-from .gradients import Gradients, OuterProductGradients
 
 
 def as_frame(columns: Any, index: Any = None) -> Any:
@@ -23,25 +20,6 @@ def as_frame(columns: Any, index: Any = None) -> Any:
 def index_of(*given: Any) -> Any:
     """Index of the first pandas object, or None."""
     return next((part.index for part in given if hasattr(part, "iloc")), None)
-
-
-def model_probabilities(
-    gradients: Gradients, codes: np.ndarray, n_classes: int
-) -> np.ndarray | None:
-    """Probabilities (n, C) that a model gave, of gradients that hold them, or None.
-
-    Softmax minus one-hot does: a row sums to 0 and is negative in its label's column
-    alone.
-    """
-    outer = isinstance(gradients, OuterProductGradients)
-    errors: Any = gradients.errors if outer else gradients  # type: ignore[union-attr]
-    if errors.shape[1] != n_classes:
-        return None
-    probabilities = np.array(errors, dtype=np.float64)
-    probabilities[np.arange(len(codes)), codes] += 1
-    sums = probabilities.sum(axis=1)
-    is_right = probabilities.min() >= -1e-6 and np.allclose(sums, 1, rtol=0, atol=1e-3)
-    return probabilities if is_right else None
 
 
 class RowsToFrame:

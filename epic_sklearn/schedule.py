@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from ._utils import RandomState, learned_nothing, likeliest, resolve_seed, warn_user
+from ._utils import RandomState, resolve_seed, warn_user
 from .epochs import EPOCH_CONSTRAINTS, Epochs, Round
-from .frames import RowsToFrame, index_of, model_probabilities
+from .frames import RowsToFrame, index_of
 from .gradients import Gradients, check_gradients, gradient_norm_change
 from .gradients.features import read_only
+from .learned import likeliest, model_probabilities, nothing_learned
 from .rules import Judgement, Memory, Rule, resolve_rule
 from .rules.base import check_judgement, refuse_shuffled, what_it_needs
 from .validation import (
@@ -288,13 +289,12 @@ class DropSchedule(RowsToFrame):
 
     def _look_at_model(self, gradients: Gradients) -> None:
         """Note what the model takes the rows for, if its gradients tell."""
-        found = model_probabilities(gradients, self.codes, len(self.classes))
-        self.predictions = self.nothing_learned = None
-        if found is not None:
-            predicted = likeliest(found)
-            self.predictions = predicted, found[np.arange(len(found)), predicted]
-            surely = self.clock == "epoch"  # a net that still trains may learn yet
-            self.nothing_learned = learned_nothing(found, self.codes, surely=surely)
+        how, surely = (gradients, self.codes, len(self.classes)), self.clock == "epoch"
+        self.nothing_learned = nothing_learned(*how, surely=surely)  # it may yet
+        self.predictions, known = None, model_probabilities(*how)
+        if known is not None:
+            predicted = likeliest(known)
+            self.predictions = predicted, known[np.arange(len(known)), predicted]
 
     def warn_at_end(self, name: str, n_epochs: int) -> None:
         """Warn of a run that ended too early, or whose net was at chance."""

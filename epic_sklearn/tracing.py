@@ -18,9 +18,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ._utils import learned_nothing, warn_user
+from ._utils import warn_user
 from .base import check_weights, refuse_lazy, take_rows
-from .frames import as_frame, index_of, model_probabilities
+from .frames import as_frame, index_of
 from .gradients import Gradients, check_gradients
 from .gradients.features import inner_products, unit_gradients
 from .gradients.items import (
@@ -32,6 +32,7 @@ from .gradients.items import (
 )
 from .gradients.labels import item_labels
 from .gradients.modules import forward
+from .learned import nothing_learned
 from .report import write_trace
 from .training.remember import states_of
 from .validation import check_labels, label_array, refuse_other_order, to_numpy
@@ -361,8 +362,7 @@ def _try(extractor: Any, X: Any, y: Any, codes: np.ndarray, n_classes: int) -> N
     """Take a few gradients: what is wrong shows at once, and a model at chance."""
     few = np.unique(np.linspace(0, len(y) - 1, FEW).astype(int))
     gradients = _compute(extractor, _take(X, few), y[few], False)
-    found = model_probabilities(gradients, codes[few], n_classes)
-    if found is not None and (nothing := learned_nothing(found, codes[few])):
+    if nothing := nothing_learned(gradients, codes[few], n_classes):
         warn_user(nothing)
 
 

@@ -164,10 +164,11 @@ def label_array(labels: Any) -> np.ndarray:
 
 
 def _spelling(label: str) -> str:
-    """Reduce a label to its sense: no case, blanks, Unicode form, hidden marks."""
+    """Reduce a label to its sense: no case, blanks, Unicode form; yes is true is 1."""
     plain = unicodedata.normalize("NFKC", label).casefold()
     seen = (c for c in plain if unicodedata.category(c) != "Cf" and not c.isspace())
     text = unicodedata.normalize("NFKC", "".join(seen))
+    text = {"true": "1", "yes": "1", "false": "0", "no": "0"}.get(text, text)
     try:
         return repr(float(text))  # 1 and 1.0, of a column read in two ways
     except ValueError:
@@ -186,7 +187,7 @@ def spelled_alike(labels: np.ndarray) -> str | None:
     if not groups:
         return None
     return (
-        f"Classes differ only in blanks, case, Unicode or number form: "
+        "Classes differ only in blanks, case, Unicode or number form: "
         f"{'; '.join(groups)}. "
         "If they are one class, write it in one way: each is judged by itself."
     )

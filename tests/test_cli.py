@@ -34,7 +34,7 @@ from epic_sklearn import (
     logit_gradients,
 )
 from epic_sklearn import PrecomputedGradients as Precomputed
-from epic_sklearn.cli import main, tables
+from epic_sklearn.cli import lines, main, tables
 from epic_sklearn.cli import scan as work
 from epic_sklearn.cli.commands import cli
 from epic_sklearn.report import fit_id
@@ -103,7 +103,7 @@ def test_another_model_gives_the_same_twice(folder, capsys):
 
 
 def test_text_columns_are_encoded_by_skrub(folder, capsys, monkeypatch):
-    monkeypatch.setattr(tables, "CHUNK", 7)  # text that shows in a later chunk
+    monkeypatch.setattr(lines, "CHUNK", 7)  # text that shows in a later chunk
     X, y = poisoned_iris()
     frame = pd.DataFrame(X, columns=["a", "b", "c", "d"])
     frame["colour"] = ["1"] * 100 + ["red", ""] * 25

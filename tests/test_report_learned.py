@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from epic_sklearn import EPICFilter, PrecomputedGradients
-from epic_sklearn._utils import learned_nothing
+from epic_sklearn.learned import learned_nothing
 from epic_sklearn.rules import IsolatedMedoids
 
 

@@ -77,6 +77,7 @@ def text_column(
     if not filled:
         return Column(name, None, "left out: empty")
     if not is_category and name not in how.as_text:
+        how = how.of(name)
         values, what, written = as_values(filled, how)
         if values is not None:
             gap = np.array(["NaT" if written else "nan"], values.dtype)
@@ -154,6 +155,9 @@ def typed(name: str, raw: Any, how: Reading, place: Place) -> Column:
     """Type what a file holds; an index is left out, infinite numbers are refused."""
     if isinstance(raw, Unusable):
         raise raw
+    is_nested = name in how.nested and name not in how.as_text
+    way_out = "give a column for each of their parts"
+    refuse_if(is_nested, f"holds lists or objects: {way_out}")
     if name in how.as_text and isinstance(raw, np.ndarray) and raw.ndim == 1:
         raw = as_texts(raw)
     if isinstance(raw, np.ndarray):

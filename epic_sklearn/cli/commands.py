@@ -59,10 +59,14 @@ READING = [
     option("--text as_text", "Columns to read as text, whatever they look like.",
            **NAMES),
     option("--separator", "Of CSV fields: one character, or 'tab'."),
+    option("--header", "Line on which the names of columns stand, if not the first; "
+           "those above it are kept.", type=click.IntRange(1)),
     option("--decimal", "What stands before the decimals in text (default: a point).",
            type=click.Choice([".", ","])),
     option("--thousands", "What groups the digits in text.",
            type=click.Choice([",", ".", "'", " "])),
+    option("--plain", "Columns of numbers with points, whatever these two say.",
+           **NAMES),
     option("--missing", "Stands for a missing value, as nothing, NA, nan and null do.",
            multiple=True, metavar="TEXT"),
     option("--date-format", "How dates are written if that is unsure: %d/%m/%Y."),
@@ -183,7 +187,7 @@ def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
     else:
         say_notes(found.rows.notes)
         say(found.as_tables())
-    return int(fail_on_isolated and found.has_undecided)
+    return int(fail_on_isolated and bool(found.n_undecided))
 
 
 @cli.command(

@@ -169,7 +169,8 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     if examples is not None:
         raw = with_examples(raw, examples, o.label)
     numbers = o.decimal, o.thousands, o.missing, o.date_format
-    how = Reading(*numbers, split_names(o.as_text, data), chosen, n)
+    kinds = {*data.plain, *split_names(o.plain, data)}, data.nested
+    how = Reading(*numbers, split_names(o.as_text, data), chosen, n, *kinds)
     given, asides = raw.pop(o.label), {name: raw.pop(name) for name in beside}
     pictures = [values for values in raw.values() if np.ndim(values) == 4]
     labels, done = every(  # so one look is enough
@@ -182,13 +183,16 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     X, names = _join(seen)
     more, images = _left_out(asides, beside, len(labels if X is None else X))
     asides = {c.name: c.aside for c in done + more if c.aside is not None}
+    unused = [k for k in data.known if k not in (*data.names, *chosen, *beside)]
+    unused = [k for k in unused if not columns.NAMELESS.fullmatch(k)]
+    indexes = [(k, "left out: the index (--id or --features)") for k in unused]
     shown = {
         "title": data.path.name,
         "images": images,
         "feature_names": names,
         "index": names_of(asides[o.id], o.id, place, n) if o.id else data.index,
         "asides": {name: texts for name, texts in asides.items() if name != o.id},
-        "columns": [(column.name, column.what) for column in done + more],
+        "columns": [(c.name, c.what) for c in done + more] + indexes,
     }
     if pictures and images is None:
         shown |= {"X": pictures[0], "feature_names": None}

@@ -30,8 +30,9 @@ from ..gradients import EXTRACTORS, PrecomputedGradients, TableModel, table_enco
 from ..report import all_or_none, check_path, stand_out, write_page
 from ..rules.base import Rule, preferred_gradients, refuse_what_lacks
 from .columns import notes_of_gaps
+from .lines import open_table
 from .rows import Rows, from_elsewhere, read
-from .tables import LINES, format_of, open_table
+from .tables import LINES, format_of
 from .values import Unusable, refuse_if, refusing, unknown
 
 WAY_BACK = (
@@ -62,8 +63,10 @@ def check_files(o: SimpleNamespace) -> None:
     refuse_if(not is_one, f"--separator {o.separator!r}: give one character, or 'tab'.")
     is_same = o.decimal is not None and o.decimal == o.thousands
     refuse_if(is_same, "--decimal and --thousands are the same.")
-    unused = (o.separator or o.encoding) and format_of(o.data) not in LINES
-    refuse_if(unused, f"--separator and --encoding are for text; {o.data} is none.")
+    of_lines, is_lines = o.separator or o.encoding or o.header, format_of(o.data)
+    unused = of_lines and is_lines not in LINES
+    options = "--separator, --encoding and --header"
+    refuse_if(unused, f"{options} are for text; {o.data} is none.")
     names = ("data", "examples", "probabilities", "decisions")
     inputs = [getattr(o, name, None) for name in names]
     taken = {path.resolve(): f"the input {path}" for path in inputs if path}
@@ -195,10 +198,10 @@ class Scan:
         return rows[np.argsort(-score[rows], kind="stable")][:N_SUSPICIOUS].tolist()
 
     @property
-    def has_undecided(self) -> bool:
-        """Whether a row is isolated on which no decision was given."""
+    def n_undecided(self) -> int:
+        """Rows that are isolated and on which no decision was given."""
         detector = self.detector
-        return not (detector.keep_ | detector._schedule.decided).all()
+        return int((~(detector.keep_ | detector._schedule.decided)).sum())
 
     def as_json(self) -> str:
         """One line of JSON."""
@@ -328,10 +331,16 @@ def scan(o: SimpleNamespace) -> Scan:
     before = o.data.stat()
     if o.verbose:
         click.echo(f"Reading {o.data.name}", err=True)
-    rows = read(o, open_table(o.data, o.separator, o.encoding))
+    rows = read(o, open_table(o.data, o))
     found = fit(o, rows, make_filter(o, rule, rows))
     after = o.data.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise Unusable(f"{o.data} changed while it was looked at; try again.")
     found.write()
+    if o.decisions is not None and (n := found.n_undecided):
+        n_decided = int(found.detector._schedule.decided.sum())
+        rows.notes.append(
+            f"{n_decided} rows are decided; {n} others are isolated and not marked: "
+            "they are left out, too. To keep them, mark them so."
+        )
     return found

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..report import all_or_none
 from ..tracing import Trace, trace
+from .lines import open_table
 from .rows import Rows, read
 from .scan import (
     N_SUSPICIOUS,
@@ -21,7 +22,6 @@ from .scan import (
     make_model,
     noting,
 )
-from .tables import open_table
 from .values import Unusable, refuse_if
 
 WAY_ON = (
@@ -35,7 +35,7 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
     refuse_if((o.drop is None) != (o.out is None), "--drop and --out go together.")
     check_files(o)
     o.probabilities, o.needs_features = None, True
-    files = (open_table(p, o.separator, o.encoding) for p in (o.data, o.examples))
+    files = (open_table(path, o) for path in (o.data, o.examples))
     rows = read(o, *files)
     model, n = make_model(o, rows), rows.n
     (X, asked), (y, labels) = ((part[:n], part[n:]) for part in (rows.X, rows.labels))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from difflib import get_close_matches
 from itertools import compress
@@ -37,11 +37,15 @@ UNIT = re.compile(r"\s*[-+\u2212]?\d[\d., ]*\s?([A-Za-z\u00b5\u00b0/]{1,4})\s*")
 # One point before three digits: thousands, where others have none.
 POINTED = re.compile(r"\s*[-+]?[1-9]\d{0,2}\.\d{3}\s*")
 DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ]\d{1,2}:\d\d.*)?")
-# 1-Jan-2021, 1 January 2021, Jan 1, 2021; months by their English names, as a rule.
+# 1-Jan-2021, 1. Januar 2021, Jan 1, 2021; months by their English names, as a rule.
 NAMED = re.compile(
-    r"(\d{1,2}([- ])[A-Za-z]{3,9}\2|[A-Za-z]{3,9} \d{1,2}, )\d{4}( \d{1,2}:\d\d.*)?"
+    r"(\d{1,2}(\.? |-)[^\W\d_]{3,10}\.?[- ]|[^\W\d_]{3,10} \d{1,2},? )\d{4}"
+    r"( \d{1,2}:\d\d.*)?"
 )
-NAMED_DATES = ("%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y")
+NAMED_DATES = (
+    *("%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%d. %b %Y", "%d. %B %Y"),
+    *("%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y"),
+)
 DATES = ("%d-%m-%Y", "%m-%d-%Y", "%Y-%m-%d", "%d-%m-%y", "%m-%d-%y")
 TIMES = ("", " %H:%M", " %H:%M:%S")
 # --decimal and --thousands that are proposed where they would do.
@@ -114,6 +118,8 @@ class Reading:
     as_text: tuple[str, ...] = ()
     features: tuple[str, ...] = ()  # used even if they look like ids
     n: int | None = None  # rows that decide; behind them stand examples
+    plain: Collection[str] = ()  # columns of numbers that are no texts
+    nested: Collection[str] = ()  # columns of lists or objects
     met: set[str] = field(default_factory=set)  # of `missing` and formats of dates
     notes: list[str] = field(default_factory=list)
 
@@ -122,6 +128,11 @@ class Reading:
         """What stands before decimals, and what groups digits."""
         usual = "," if self.thousands == "." else "."
         return self.decimal or usual, self.thousands
+
+    def of(self, name: str) -> Reading:
+        """How a column is read, whose numbers may be plain whatever others are."""
+        is_plain = name in self.plain
+        return replace(self, decimal=".", thousands=None) if is_plain else self
 
     def is_gap(self, text: str, name: str = "") -> bool:
         """Whether a text stands for a missing value; -999.0 does as -999 does.
@@ -194,6 +205,7 @@ def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
         missed = np.flatnonzero(np.isnat(found))
         others = min(others, missed, key=len)
         if len(missed) == 0:
+            fits = [fit for fit in fits if (fit[0] != found).any()]  # May: %b and %B
             fits.append((found, how))
             if how in (given, "ISO8601"):
                 break
@@ -221,7 +233,7 @@ def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
 def _refuse_dates(texts: Sequence[str], others: list[int], given: str | None) -> None:
     """Refuse dates that are in no one format, by those that miss the likeliest."""
     wrong = [texts[row] for row in others]
-    if all(map(DATE.fullmatch, texts)):
+    if all(DATE.fullmatch(text) or NAMED.fullmatch(text) for text in texts):
         known = [text for text in texts if text not in set(wrong)] or texts
         raise Unusable(
             f"holds dates in no one format that is known, such as {known[0]!r} and "
@@ -279,6 +291,8 @@ def refuse_odd(filled: list[str], how: Reading) -> None:
             and not np.isnan(as_numbers(filled, d, t)).any()
         ]
         ways = list(dict.fromkeys(ways))
+        if how.marks != (".", None) and not np.isnan(as_numbers(filled)).any():
+            ways[0] += " (--plain for this column alone)"
         give = f"give {' or '.join(ways)} or " if ways else ""
         beside = f", and {shortened(others[0], 40)!r}" if others else ""
         raise Unusable(
@@ -312,7 +326,11 @@ def as_values(filled: list[str], how: Reading) -> tuple[Any, str, str]:
     if not are_dates and not np.isnan(numbers).any():
         refuse_thousands(filled, how)
         is_code = any(map(CODE.fullmatch, filled)) or all(map(LONG.fullmatch, filled))
-        return numbers, "number" + ", or a code? --text reads it so" * is_code, ""
+        what = "number" + ", or a code? --text reads it so" * is_code
+        for text, number in zip(filled, numbers.tolist(), strict=True):
+            if how.thousands and number != as_number(text) == as_number(text):
+                return numbers, f"{what}, {text} is {number:.15g}", ""
+        return numbers, what, ""
     values, written = as_dates(filled, how.date_format)
     how.met.add(written)
     is_moved = any(map(ZONE.search, filled))

@@ -32,10 +32,14 @@ LOADER_OPTIONS = (*WORKER_OPTIONS, "collate_fn", "pin_memory")
 LABEL_NAMES = ("labels", "label", "label_ids")
 
 
+def _is_of(X: Any, module: str, name: str) -> bool:
+    kinds = {(kind.__module__, kind.__name__) for kind in type(X).__mro__}
+    return (module, name) in kinds
+
+
 def is_hugging_face(X: Any) -> bool:
     """Whether X is a Dataset of Hugging Face, which is none of torch's."""
-    kinds = {(kind.__module__, kind.__name__) for kind in type(X).__mro__}
-    return ("datasets.arrow_dataset", "Dataset") in kinds
+    return _is_of(X, "datasets.arrow_dataset", "Dataset")
 
 
 def as_tensors(data: Any, collate: Any = default_collate) -> Any:
@@ -56,7 +60,8 @@ def is_dataset(X: Any) -> bool:
 
 def refuse_iterable(data: Any) -> None:
     """Refuse a data set whose examples come one after the other, with TypeError."""
-    if isinstance(data, IterableDataset):
+    streams = _is_of(data, "datasets.iterable_dataset", "IterableDataset")
+    if isinstance(data, IterableDataset) or streams:
         raise TypeError(
             f"{type(data).__name__} is an IterableDataset, whose examples have no "
             "numbers that could be left out; give a data set with __getitem__ and "
@@ -96,8 +101,11 @@ def kept_random(devices: Iterable[Any] = ()) -> Iterator[None]:
 
 
 def size_of(x: Any) -> int:
-    """Examples in a batch."""
-    return len(next(iter(x.values())) if isinstance(x, Mapping) else x)
+    """Examples in a batch, of a dictionary or several parts in the first."""
+    if isinstance(x, Mapping):
+        return size_of(next(iter(x.values())))
+    is_several = isinstance(x, list | tuple) and len(x) and not isinstance(x[0], str)
+    return size_of(x[0]) if is_several else len(x)
 
 
 def loader_options(
@@ -236,7 +244,8 @@ def ordered_batches(data: Any, batch_size: int) -> Iterable[Any]:
     elif is_dataset(data):
         options = {"batch_size": batch_size}
     else:  # slices, not a collection of single items
-        return data.split(batch_size)
+        # Copies: a module may work in place, and a tensor be the user's own memory.
+        return (part.clone() for part in data.split(batch_size))
     collate = options.get("collate_fn", default_collate)
     data = as_tensors(data, collate)
     if options["batch_size"] is not None:

@@ -85,6 +85,8 @@ def to_module(module: nn.Module, x: Any) -> Any:
     """Move a batch to the module's device, and real numbers to its precision."""
     if isinstance(x, Mapping):
         return {name: to_module(module, part) for name, part in x.items()}
+    if type(x) in (list, tuple):
+        return [to_module(module, part) for part in x]
     if not isinstance(x, torch.Tensor):
         return x
     parameter = next(module.parameters(), None)
@@ -126,10 +128,13 @@ def apply(module: nn.Module, x: Any) -> torch.Tensor:
         return logits_of(module(**x) if isinstance(x, Mapping) else module(x))
     except Exception as error:
         if names:
+            unknown = [name for name in names if name not in known]
             error.add_note(
                 f"Items are dictionaries: their entries but the label, {names}, are "
                 f"keyword arguments of {type(module).__name__}.forward, a single one "
-                "its argument. Let forward take these."
+                "its argument."
+                + f" It does not name {unknown}: leave them out, or let it take them."
+                * bool(unknown)
             )
         elif isinstance(x, list | tuple):
             error.add_note(

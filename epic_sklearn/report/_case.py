@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .._utils import learned_nothing
-from ..frames import model_probabilities
 from ..gradients import Gradients, gradient_norm_change
+from ..learned import model_probabilities, nothing_learned
 from ..schedule import DropSchedule
 from ..validation import class_warnings, is_missing
 
@@ -73,8 +72,8 @@ class Case:
     @cached_property
     def warnings(self) -> list[str]:
         """What makes the result worth little: of the model, and of the classes."""
-        codes, known = self.schedule.codes, self.probabilities
-        nothing = None if known is None else learned_nothing(known, codes)
+        codes, n_classes = self.schedule.codes, len(self.schedule.classes)
+        nothing = nothing_learned(self.gradients, codes, n_classes)
         of_classes = class_warnings(self.schedule.classes[codes])
         return [nothing, *of_classes] if nothing else of_classes
 

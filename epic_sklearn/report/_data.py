@@ -11,9 +11,9 @@ import scipy.sparse
 from scipy.stats import rankdata
 from sklearn.preprocessing import StandardScaler
 
-from .._utils import likeliest
 from ..base import is_dataframe, is_text, nearest_kept, take_rows
 from ..gradients.items import is_dataset
+from ..learned import likeliest
 from ..projection import GradientPlane
 from ..validation import is_missing
 from ._case import Case, as_text, shortened
@@ -175,8 +175,11 @@ def stand_out(case: Case, rows: np.ndarray, n: int = 2) -> list[str]:
     if names is None:
         return texts
     for name, column in list(long.items())[:1]:
-        values = np.asarray(take_rows(column, rows)).tolist()
-        texts = [f"{name} {shortened(value, 40)}" for value in values]
+        pairs = zip(take_rows(column, rows), take_rows(column, near), strict=True)
+        texts = [
+            f"{name} {shortened(a, 40)}" + f" ({shortened(b, 40)})" * (a != b)
+            for a, b in pairs
+        ]
     found = []
     for pair, text in zip(differences(X, rows, near), texts, strict=True):
         largest = list(zip(pair[::4], pair[1::4], pair[2::4], strict=True))[:n]
@@ -327,6 +330,7 @@ def page_data(case: Case, shown: Shown, span: Any) -> dict[str, Any]:
         "clock": schedule.clock,
         **_names(case, np.unique(np.concatenate([needed, *shown.kept]))),
         "asides": _texts(asides, rows[needed]),
+        "hasTexts": bool(long),
         "table": table,
         "spaces": _gradient_space(case, shown),
         "thumbnails": thumbnails(shown.images, span) if shown.images else None,

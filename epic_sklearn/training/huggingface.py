@@ -92,11 +92,11 @@ verbose : see EPICCallback
                 "anyway."
             )
         self._check_parameters()
+        option = " (see train_sampling_strategy of TrainingArguments)"
+        batches, options = take_over(train_dataloader, name, option)
         self._trained_ = model, _of_all(train_dataloader, args)
         self._plan(self.warmup, state.num_train_epochs)
         _check_label_names(args, name)
-        option = " (see train_sampling_strategy of TrainingArguments)"
-        batches, options = take_over(train_dataloader, name, option)
         seed = args.seed if args.data_seed is None else args.data_seed
         if self.random_state is not None:
             seed = resolve_seed(self.random_state)

@@ -147,7 +147,14 @@ class LogitNet(NeuralNetClassifier):
 
     def infer(self, x: Any, **fit_params: Any) -> torch.Tensor:
         """Call the module on a batch, cast and moved to where it is."""
-        return apply(self.module_, x.x if isinstance(x, Weighted) else x)
+        output = apply(self.module_, x.x if isinstance(x, Weighted) else x)
+        if not torch.is_tensor(output):
+            raise TypeError(
+                f"{type(self.module_).__name__} gave a {type(output).__name__} in "
+                f"{'training' if self.module_.training else 'evaluation'} mode; it "
+                "must give logits, or name them so: an entry or attribute 'logits'."
+            )
+        return output
 
     def fit_loop(self, X: Any, *args: Any, **kwargs: Any) -> Any:
         """Train on fewer threads of torch where more would be slower."""
@@ -163,15 +170,18 @@ class LogitNet(NeuralNetClassifier):
 
     def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, **kwargs: Any) -> Any:
         """Mean of the losses, weighted where the batch says how."""
+        loss = self.criterion_
         if not isinstance(X, Weighted):
-            return super().get_loss(y_pred, y_true, X, **kwargs)
+            if loss.weight is None and loss.ignore_index < 0:
+                return super().get_loss(y_pred, y_true, X, **kwargs)
+            X = Weighted(X, torch.ones(len(y_true)))  # some classes may weigh nothing
         codes, weights = y_true.to(y_pred.device), X.weights.to(y_pred)
         # As torch's own mean has it.
-        total = weights * (codes != self.criterion_.ignore_index)
-        if self.criterion_.weight is not None:
-            total = total * self.criterion_.weight[codes]
+        total = weights * (codes != loss.ignore_index)
+        if loss.weight is not None:
+            total = total * loss.weight[codes]
         smallest = torch.finfo(total.dtype).tiny  # all may weigh nothing
-        losses = losses_of(self.criterion_, y_pred, codes)
+        losses = losses_of(loss, y_pred, codes)
         return (weights * losses).sum() / total.sum().clamp_min(smallest)
 
 

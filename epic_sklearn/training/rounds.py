@@ -130,16 +130,17 @@ class EPICRounds(Reviewable, BaseEstimator):
         gradients_for(self.rule, self.gradients)
 
     def _plan(self, warmup: int | None, max_epochs: int | None) -> None:
+        """Say when rounds come, or refuse it; what follows from the length may grow."""
         rule = resolve_rule(self.rule)
         self._epochs_ = Epochs.of(rule, warmup, self.every, self.stop, max_epochs)
+        self._planned_ = {"warmup": warmup, "max_epochs": max_epochs}
 
     def _begin(self, dataset: Any, seed: int, **options: Any) -> EPICSubsetSampler:
         """Make the sampler for a training set."""
         labels, seen = decide_once(lambda: labels_and_digest(_items(dataset)))
         self._rows_, self._n_rows_ = np.arange(len(labels)), len(labels)
         how = {name: getattr(self, name) for name in SCHEDULE_CONSTRAINTS}
-        how |= {"warmup": self._epochs_.warmup, "every": self._epochs_.every}
-        how["random_state"] = seed
+        how |= {**self._planned_, "random_state": seed}
         self.sampler_ = EPICSubsetSampler(labels, **how, **options)
         self.sampler_._warns_at_once = False
         self._extraction = None

@@ -124,8 +124,8 @@ see DropSchedule
     batch: with batch norm, which fails on a batch of one, pass
     ``drop_last=True`` to the loader.
 
-    Under ``torch.distributed`` give every process the same integer
-    `random_state`. What to drop is decided on rank 0 for all.
+    Under ``torch.distributed`` rank 0 decides what to drop, and gives its seed to the
+    others in the first :meth:`step`.
 
     Examples
     --------
@@ -231,6 +231,8 @@ see DropSchedule
         if self._next == 0:
             warn_of_augmented(type(self).__name__, self._data, PLAIN)
         self._warn_of_missed(epoch)
+        if not self._is_stepped:
+            self.seed = decide_once(lambda: self.seed)
         self.epoch, self._next, self._is_stepped = int(epoch), int(epoch) + 1, True
         if not is_due:
             return None

@@ -37,7 +37,10 @@ function plainTable(names, lines) {
 
 function differenceTable(i) {
   const found = differencesOf(i);
-  if (!found.length) return make("p", { class: "muted" }, "No feature differs.");
+  if (!found.length) {
+    const text = data.hasTexts ? "Only in their texts, above." : "No feature differs.";
+    return make("p", { class: "muted" }, text);
+  }
   return plainTable(["Feature", "This", "Nearest kept", "Gap (sd)"],
     found.map(([name, ours, theirs, gap]) => [name, ours, theirs, gap.toFixed(1)]));
 }
