@@ -174,3 +174,38 @@ def test_an_open_quote_is_where_it_opens(capsys):
 def test_an_array_of_json_is_none_of_lines(capsys):
     TABLE.to_json("d.jsonl", orient="records")
     assert "a JSON array" in refused(capsys, "d.jsonl", "--label", "y")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "npz"])
+def test_rows_without_a_label_may_be_left_out(capsys, suffix):
+    frame = TABLE.assign(y=TABLE["y"].mask(np.arange(N) % 7 == 3, ""))
+    labelled = frame[frame["y"] != ""].reset_index(drop=True)
+    for name, part in (("d", frame), ("l", labelled)):
+        if suffix == "csv":
+            part.to_csv(f"{name}.csv", index=False)
+        elif suffix == "jsonl":
+            part.to_json(f"{name}.jsonl", orient="records", lines=True)
+        elif suffix == "parquet":
+            pytest.importorskip("pyarrow")
+            part.to_parquet(f"{name}.parquet")
+        else:
+            X, y = part[["a", "b"]].to_numpy(), part["y"].to_numpy(dtype=str)
+            np.savez(f"{name}.npz", X=X, y=y)
+    how = ["--label", "y", "--set", "cutoff=1.2"]
+    assert "give --skip-unlabelled" in refused(capsys, f"d.{suffix}", *how)
+    options = ["--mask", "mask.csv", "--out", f"k.{suffix}", "--json"]
+    assert scan(f"d.{suffix}", *how, *options, "--skip-unlabelled") == 0
+    found, mask = json.loads(capsys.readouterr().out), mask_of()
+    assert f"{N - len(labelled)} rows without a label are left out." in found["notes"]
+    assert kept(f"l.{suffix}", *how) == mask["kept"].tolist()
+    assert (frame["y"][mask["row"]] == mask["label"].to_numpy()).all()
+    assert set(found["suspicious"]) <= set(mask["row"])
+    if suffix == "csv":
+        lines, rows = read("d.csv").splitlines(), mask["row"][mask["kept"]]
+        expected = [lines[0], *(lines[1 + row] for row in rows)]
+        assert read("k.csv").splitlines() == expected
+    elif suffix == "npz":
+        rows = mask["row"][mask["kept"]]
+        np.testing.assert_array_equal(
+            np.load("k.npz")["X"], frame[["a", "b"]].loc[rows]
+        )

@@ -51,6 +51,11 @@ def work(rank, folder):
     whole = make_sampler(shard=False)
     whole.step(0, None)
     assert sorted(whole) == list(range(N)) and len(whole) == N
+    unseeded = EPICSubsetSampler(labels(), warmup=9, every=1)  # a seed of its own
+    unseeded.step(0, None)
+    shares = [None, None]
+    dist.all_gather_object(shares, list(unseeded))
+    assert set(shares[0]) | set(shares[1]) == set(range(N))
     everything = gather_gradients(np.arange(N)[sampler.gradient_rows(), None], N)
     np.testing.assert_array_equal(everything[:, 0], np.arange(N))
     with pytest.raises(ValueError, match="refused on rank 0"):

@@ -221,6 +221,15 @@ def test_what_cannot_work_is_refused_before_training(tmp_path, epic, changes, me
     assert trainer.state.global_step == 0
 
 
+def test_a_stream_of_examples_is_refused_before_training(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    rows = {"input_ids": [[1] * N_TOKENS] * 9, "labels": [0, 1, 2] * 3}
+    data = datasets.Dataset.from_dict(rows).to_iterable_dataset()
+    trainer = make_trainer(tmp_path, EPICTrainerCallback(), data=data, max_steps=4)
+    with pytest.raises(TypeError, match="an IterableDataset, whose examples have no"):
+        trainer.train()
+
+
 def work(rank, folder, port):
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2",

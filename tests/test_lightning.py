@@ -127,6 +127,20 @@ def test_resuming_keeps_what_was_dropped(tmp_path, cut):
         fit(tmp_path, make_epic(every=1), ckpt_path=tmp_path / "cut.ckpt")
 
 
+def test_a_longer_training_goes_on_with_the_rounds_that_followed(tmp_path):
+    free = {"warmup": None, "every": None, "stop": None}
+    first, resumed = make_epic(**free), make_epic(**free)
+    trainer, net = fit(tmp_path, first, max_epochs=4)
+    trainer.save_checkpoint(tmp_path / "cut.ckpt")
+    with pytest.warns(UserWarning, match="of another length"):
+        fit(tmp_path, resumed, max_epochs=8, ckpt_path=tmp_path / "cut.ckpt")
+    assert resumed.sampler_.schedule.epochs.warmup == 1
+    assert [r.epoch for r in resumed.rounds_][-1] == 7
+    trainer.fit_loop.max_epochs = 6
+    with pytest.warns(UserWarning, match="of another length"):
+        trainer.fit(net, DataLoader(Rows(), batch_size=32, shuffle=True))
+
+
 @pytest.mark.parametrize("cut", [2, 3, 4])
 def test_a_checkpoint_of_an_epochs_last_step_skips_no_round(tmp_path, cut):
     straight, resumed = make_epic(), make_epic(random_state=9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -207,6 +208,12 @@ def type_columns(raw: dict[str, Any], how: Reading, place: Place) -> list[Column
     raise Unusable("\n  ".join(lines) + f"\nLeave them {leave_out} them.")
 
 
+def is_no_label(value: Any, gaps: Sequence[str]) -> bool:
+    """Whether a label is missing; NA may be a class."""
+    text = str(value).strip()
+    return text in ("", *gaps) or bool(NAN.fullmatch(text))
+
+
 def check_labels(name: str, raw: Any, place: Place, how: Reading) -> np.ndarray:
     """Turn labels, as a file holds them, into an array that scikit-learn takes."""
     if isinstance(raw, Unusable):
@@ -218,19 +225,15 @@ def check_labels(name: str, raw: Any, place: Place, how: Reading) -> np.ndarray:
     labels = raw.tolist()
     # A number is a class by its text, 2.0 by that of 2.
     texts = [x if isinstance(x, str) else str(x).removesuffix(".0") for x in labels]
-    gaps = ("", *how.missing)  # NA may be a class
-    empty = [
-        row
-        for row, text in enumerate(texts)
-        if text.strip() in gaps or NAN.fullmatch(text.strip())
-    ]
+    empty = [row for row, text in enumerate(texts) if is_no_label(text, how.missing)]
     if empty:
         where = ", ".join(map(place, empty[:N_SHOWN]))
         where += f" and {len(empty) - N_SHOWN} more" * (len(empty) > N_SHOWN)
         gap = texts[empty[0]].strip()
         what = f"{gap!r}, which is no label," if gap else "empty"
         raise Unusable(
-            f"Label column {name!r} is {what} in {where}; label or drop these rows."
+            f"Label column {name!r} is {what} in {where}; label or drop these rows, or "
+            "give --skip-unlabelled."
         )
     different = set(texts)
     if 2 * len(different) > max(len(labels), 4):

@@ -49,6 +49,8 @@ SEED = option("--seed", "Random seed.", type=click.IntRange(0, 2**32 - 1), defau
 # Of all commands that read tables, and of each.
 READING = [
     option("--label", "Column (in .npz: array) of the classes.", required=True),
+    option("--skip-unlabelled", "Leave rows without a label out, of --out, too.",
+           is_flag=True),
     option("--features", "Columns or arrays to use (default: all but the label). A "
            "name with a comma is given alone; the option may be repeated.", **NAMES),
     option("--exclude", "Columns or arrays to leave out of the model. The page shows "

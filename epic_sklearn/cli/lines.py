@@ -85,13 +85,13 @@ class LinesFile(Table):
             lines += [line for line, _ in chunk]
             table = pd.DataFrame(rows, columns=self.names, dtype="str")
             parts.append(table[list(names)])
-        self.index = pd.Index(lines, name="Line")
+        self.index = self._lines = pd.Index(lines, name="Line")
         table = pd.concat(parts, ignore_index=True)
         return {name: table[name] for name in names}
 
     def write_rows(self, keep: np.ndarray, path: Path, cut: Collection[str]) -> None:
         """Copy the lines of the header and of kept rows (up to the next) as is."""
-        first = [1, *self.index]
+        first = [1, *self._lines]
         before_last = np.repeat([True, *keep[:-1]], np.diff(first)).tolist()
         is_kept = itertools.chain(before_last, itertools.repeat(keep[-1]))
         encoding = self._encoding or "utf-8"  # the mark at its start is copied, too

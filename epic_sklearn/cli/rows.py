@@ -107,6 +107,24 @@ def n_rows(raw: Raw) -> int:
     return next((len(v) for v in raw.values() if not isinstance(v, Unusable)), 0)
 
 
+def labelled_rows(raw: Raw, data: Any, o: SimpleNamespace) -> Raw:
+    """Leave out the rows without a label."""
+    labels, n = raw[o.label], n_rows(raw)
+    if isinstance(labels, Unusable) or np.shape(labels)[:1] != (n,):
+        return raw  # which is refused
+    has_label = np.array([not columns.is_no_label(v, o.missing) for v in labels])
+    refuse_if(not has_label.any(), f"No row has a label in {o.label!r}.")
+    data.look_at(has_label)
+    return {
+        name: pd.Series(values[has_label], dtype=values.dtype).reset_index(drop=True)
+        if isinstance(values, pd.Series)
+        else values[has_label]
+        if np.shape(values)[:1] == (n,)
+        else values
+        for name, values in raw.items()
+    }
+
+
 def refuse_lacking(examples: Any, names: Iterable[str]) -> None:
     """Refuse examples without a column that the model uses."""
     for name in names:
@@ -162,8 +180,10 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     chosen, beside = names_chosen(o, data)
     used = data.features(o.label, chosen, beside) if o.needs_features else []
     raw = data.read([o.label, *([] if o.probabilities else used), *beside])
+    refuse_if(not n_rows(raw), f"{data.path} has no rows.")
+    if o.skip_unlabelled:
+        raw = labelled_rows(raw, data, o)
     n = n_rows(raw)
-    refuse_if(not n, f"{data.path} has no rows.")
 
     place = placing(data, examples, n)
     if examples is not None:
@@ -205,6 +225,8 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
 def notes_of(o: SimpleNamespace, rows: Rows, how: Reading) -> list[str]:
     """Say what is odd in the rows, and which options changed nothing."""
     n, labels, notes = rows.n, rows.labels, list[str]()
+    if rows.data.rows is not None and (n_left := rows.data.n - n):
+        notes.append(f"{n_left} rows without a label are left out.")
     if o.out and (whole := rows.data.left_whole(o.label, rows.cut)):
         notes.append(
             f"--out writes {', '.join(map(repr, whole))} whole: nothing says that "

@@ -192,6 +192,12 @@ class Scan:
     seconds: float
 
     @property
+    def numbers(self) -> np.ndarray:
+        """Numbers of the rows in the file, from 0."""
+        given = self.rows.data.rows
+        return np.arange(len(self.rows.labels)) if given is None else given
+
+    @property
     def suspicious(self) -> list[int]:
         """The isolated rows of highest score."""
         rows, score = self.detector.isolated_indices_, self.detector.isolation_score_
@@ -212,7 +218,7 @@ class Scan:
             {
                 **in_all,
                 "classes": classes,
-                "suspicious": self.suspicious,
+                "suspicious": self.numbers[self.suspicious].tolist(),
                 "suspicious_at": self.rows.called(self.suspicious),
                 "rho": self.case.rho,
                 "rounds": len(self.detector.rounds_),
@@ -263,12 +269,13 @@ class Scan:
         o, rows, detector = self.options, self.rows, self.detector
         with all_or_none(o.outputs) as paths:
             if "out" in paths:
-                rows.data.write_rows(detector.keep_, paths["out"], rows.cut)
+                keep = rows.data.keep_of_all(detector.keep_)
+                rows.data.write_rows(keep, paths["out"], rows.cut)
             if "mask" in paths:
                 index = rows.data.index
                 named = {} if index is None else {index.name.lower(): index}
                 columns = {
-                    "row": np.arange(len(rows.labels)),
+                    "row": self.numbers,
                     **named,
                     "kept": detector.keep_,
                     "isolation_score": detector.isolation_score_,
