@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.stats import norm, rankdata
 from sklearn.datasets import load_digits, load_iris
+from sklearn.linear_model import LogisticRegression
 
 from epic_sklearn import (
     DropSchedule,
@@ -50,8 +51,13 @@ def naive_score(gradients, codes):
     for i, own in enumerate(points):
         k = min(200, (codes == codes[i]).sum() // 3)
         order = np.argsort(np.linalg.norm(points - own, axis=1))
-        votes = np.bincount(codes[order[1 : k + 1]], minlength=codes.max() + 1)
-        share.append(np.delete(votes, codes[i]).max() / k)
+        rarest = np.bincount(codes).min()
+        asked = [k, max(3, rarest // 3)] if 2 * rarest < k else [k]
+        shares = []
+        for n in asked:
+            votes = np.bincount(codes[order[1 : n + 1]], minlength=codes.max() + 1)
+            shares.append(np.delete(votes, codes[i]).max() / n)
+        share.append(max(shares))
     share = np.array(share)
     for code in np.unique(codes):
         rows, geometry, s = np.flatnonzero(codes == code), [], []
@@ -82,6 +88,20 @@ def test_score_is_that_of_the_naive_loop(n_per_class):
     found = judged(gradients, codes).score
     np.testing.assert_allclose(found, naive_score(gradients, codes), atol=1e-5)
     assert len(set(found.round(3))) > n_per_class
+
+
+def test_a_rare_class_is_not_outvoted_by_its_size():
+    gradients, codes = near_classes(n_per_class=90)
+    rows = np.concatenate([np.arange(180), np.arange(180, 193)])
+    some, codes = gradients[rows], codes[rows]
+    found = judged(some, codes).score
+    np.testing.assert_allclose(found, naive_score(some, codes), atol=1e-5)
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [600, 20])
+    X = rng.normal(size=(620, 5)) + 4 * np.eye(2, 5)[y]
+    y[-3:] = 0  # rare rows that bear the frequent label
+    model = EPICFilter(LogisticRegression(), random_state=0).fit(X, y)
+    assert not model.keep_[-3:].any() and model.keep_.mean() > 0.95
 
 
 def test_score_belongs_to_the_row_whatever_order_scale_and_precision():

@@ -23,6 +23,9 @@ from .base import Judgement, Memory, Rule
 # Neighbours that vote, more than there are poisons in a group; of a class of fewer
 # than 600, a third.
 N_VOTES, SHARE_OF_VOTES = 200, 3
+# A class that has less than half as many rows as neighbours vote cannot outvote others:
+# then a third of its rows vote, too, but no fewer than this.
+FEWEST_VOTES = 3
 # Of more rows a random part votes: a share needs no more. Some of each class.
 N_VOTERS, N_VOTERS_A_CLASS = 5000, 20
 # Colliding groups of up to as many examples are seen as groups; of a class of fewer
@@ -56,9 +59,10 @@ class NeighborVotes(Rule):
     s is the share of an example's neighbours, of all classes, that the most
     frequent other class has, averaged with the mean share of its k nearest of the
     same class; neighbours are the 200 nearest, or a third of a class of fewer than
-    600. It is large where the model sees in the example another class than its
-    label: there poisons lie that work, and near to each other, where what is merely
-    hard lies alone. q are normal scores: rank r (from 1) among the n of a class
+    600. Where the rarest class has less than half as many rows as these, its share of
+    the nearest, a third as many as it has rows, counts if it is larger. s is large
+    where the model sees in the example another class than its label: there poisons
+    lie that work, and near to each other, where what is merely hard lies alone. q are normal scores: rank r (from 1) among the n of a class
     becomes the (r - 1/2) / n quantile of the standard normal distribution. They
     count in full where half of the neighbours are of one other class, and little
     where hardly any are: classes that lie apart lose little.
@@ -200,8 +204,14 @@ def share_of_another_class(
         sizes = np.bincount(codes[voters], minlength=len(sizes))
     most = min(N_VOTES, len(voters) - 1)
     k = (sizes // SHARE_OF_VOTES).clip(1, most)[codes] * is_judged
+    rarest = sizes[np.unique(codes[is_judged])].min()
+    few = np.where(2 * rarest < k, max(FEWEST_VOTES, rarest // SHARE_OF_VOTES), 0)
     points = directions([inputs])[0].astype(np.float32, copy=False)
-    return (neighbor_votes(points, codes, k, voters)[1] / k.clip(1))[is_judged]
+    shares = [
+        neighbor_votes(points, codes, asked, voters)[1] / asked.clip(1)
+        for asked in ((k, few) if few.any() else (k,))
+    ]
+    return np.max(shares, axis=0)[is_judged]
 
 
 def with_neighbors(
