@@ -62,10 +62,12 @@ class NeighborVotes(Rule):
     600. Where the rarest class has less than half as many rows as these, its share of
     the nearest, a third as many as it has rows, counts if it is larger. s is large
     where the model sees in the example another class than its label: there poisons
-    lie that work, and near to each other, where what is merely hard lies alone. q are normal scores: rank r (from 1) among the n of a class
-    becomes the (r - 1/2) / n quantile of the standard normal distribution. They
-    count in full where half of the neighbours are of one other class, and little
-    where hardly any are: classes that lie apart lose little.
+    lie that work, and near to each other, where what is merely hard lies alone.
+
+    q are normal scores: rank r (from 1) among the n of a class becomes the
+    (r - 1/2) / n quantile of the standard normal distribution. They count in full
+    where half of the neighbours are of one other class, and little where hardly any
+    are: classes that lie apart lose little.
 
     z is the geometry in the class, of ``log(d_k * d_k / d_1)``. Here d_k is the
     distance to the last of the k nearest of the class (10, or a sixth where it has
