@@ -209,3 +209,13 @@ def test_rows_without_a_label_may_be_left_out(capsys, suffix):
         np.testing.assert_array_equal(
             np.load("k.npz")["X"], frame[["a", "b"]].loc[rows]
         )
+
+
+def test_probabilities_are_of_all_rows(capsys):
+    y = TABLE["y"].mask(np.arange(N) % 7 == 3, "")
+    TABLE.assign(y=y).to_csv("d.csv", index=False)
+    p = np.clip(0.5 + TABLE["a"].to_numpy(), 0.01, 0.99)
+    np.save("p.npy", np.column_stack([p, 1 - p]))
+    how = ["--label", "y", "--probabilities", "p.npy", "--skip-unlabelled"]
+    assert scan("d.csv", *how, "--mask", "mask.csv") == 0
+    assert len(mask_of()) == (y != "").sum()

@@ -136,6 +136,8 @@ def attack_report(
     model, extractor = _victim(model, attack, feature_extractor)
     arms_of(model, defences)  # refuses what is no defence
     X, y, X_test, y_test, train = _split(X, y, test, seed)
+    if adversarial_label is not None:
+        rows_of_label(y, adversarial_label, len(y))  # refuses one that is none
     if isinstance(attack, PerturbingAttack):
         check_examples(X, attack.clip)
     if isinstance(attack, LookAlikes) and (is_text(X) or scipy.sparse.issparse(X)):

@@ -231,6 +231,8 @@ class LinesFile(Table):
 class _Written(str):
     """A number of JSON as it is written."""
 
+    __slots__ = ()
+
 
 def open_table(path: Path, o: Any) -> Any:
     """Open a file of rows by its suffix, lines as the options say."""

@@ -373,7 +373,10 @@ def from_elsewhere(path: Path, rows: Rows) -> None:
     """Let gradients by the probabilities in a file be the table."""
     classes, codes = np.unique(rows.labels, return_inverse=True)
     texts = [str(each) for each in classes.tolist()]
-    matrix, given = _read_matrix(path, len(rows.labels))
+    some = rows.data.rows  # of all rows, if some have no label
+    n = len(rows.labels) if some is None else rows.data.n
+    matrix, given = _read_matrix(path, n)
+    matrix = matrix if some is None else matrix[some]
     names = texts if given is None else given
     if not set(texts) <= set(names) or len(names) != matrix.shape[1]:
         how = "without names" if given is None else f"named {given[:20]}"
