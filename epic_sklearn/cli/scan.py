@@ -63,10 +63,11 @@ def check_files(o: SimpleNamespace) -> None:
     refuse_if(not is_one, f"--separator {o.separator!r}: give one character, or 'tab'.")
     is_same = o.decimal is not None and o.decimal == o.thousands
     refuse_if(is_same, "--decimal and --thousands are the same.")
-    of_lines, is_lines = o.separator or o.encoding or o.header, format_of(o.data)
-    unused = of_lines and is_lines not in LINES
-    options = "--separator, --encoding and --header"
-    refuse_if(unused, f"{options} are for text; {o.data} is none.")
+    is_asked = o.separator or o.encoding or o.header
+    refuse_if(
+        is_asked and format_of(o.data) not in LINES,
+        f"--separator, --encoding and --header are for text; {o.data} is none.",
+    )
     names = ("data", "examples", "probabilities", "decisions")
     inputs = [getattr(o, name, None) for name in names]
     taken = {path.resolve(): f"the input {path}" for path in inputs if path}
