@@ -48,8 +48,13 @@ function pairOf(i) {
 }
 
 function differenceText(i) {
-  return clamped(differencesOf(i).slice(0, 3)
-    .map(([name, ours, theirs]) => `${name} ${ours} (${theirs})`).join(", "));
+  const found = differencesOf(i).slice(0, 3)
+    .map(([name, ours, theirs]) => `${name} ${ours} (${theirs})`);
+  if (!found.length && data.hasTexts) {
+    const { name, values } = data.asides[0];
+    found.push(`${name} ${values[table.row[i]]}`);
+  }
+  return clamped(found.join(", "));
 }
 
 function clamped(text) {
