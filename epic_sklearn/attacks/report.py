@@ -138,14 +138,7 @@ def attack_report(
     X, y, X_test, y_test, train = _split(X, y, test, seed)
     if adversarial_label is not None:
         rows_of_label(y, adversarial_label, len(y))  # refuses one that is none
-    if isinstance(attack, PerturbingAttack):
-        check_examples(X, attack.clip)
-    if isinstance(attack, LookAlikes) and (is_text(X) or scipy.sparse.issparse(X)):
-        raise TypeError(
-            f"LookAlikes moves rows of arrays and dataframes, and X is a "
-            f"{type(X).__name__} of {'text' if is_text(X) else 'sparse rows'}; attack "
-            "with LabelFlip."
-        )
+    _refuse_rows(attack, X)
 
     def see(X: Any) -> Any:
         return X if extractor is None else features_of(extractor, X)
@@ -174,6 +167,18 @@ def attack_report(
     clean = (seen, y, seen_test, y_test)
     trials = AttackTrials(*clean, poisons, examples, targets, rows=train)
     return trials.report(model, defences, random_state=seed, verbose=verbose)
+
+
+def _refuse_rows(attack: Any, X: Any) -> None:
+    """Refuse training examples that an attack cannot change."""
+    if isinstance(attack, PerturbingAttack):
+        check_examples(X, attack.clip)
+    if isinstance(attack, LookAlikes) and (is_text(X) or scipy.sparse.issparse(X)):
+        raise TypeError(
+            f"LookAlikes moves rows of arrays and dataframes, and X is a "
+            f"{type(X).__name__} of {'text' if is_text(X) else 'sparse rows'}; attack "
+            "with LabelFlip."
+        )
 
 
 def _lent(X: Any) -> Any:

@@ -115,14 +115,11 @@ def labelled_rows(raw: Raw, data: Any, o: SimpleNamespace) -> Raw:
     has_label = np.array([not columns.is_no_label(v, o.missing) for v in labels])
     refuse_if(not has_label.any(), f"No row has a label in {o.label!r}.")
     data.look_at(has_label)
-    return {
-        name: pd.Series(values[has_label], dtype=values.dtype).reset_index(drop=True)
-        if isinstance(values, pd.Series)
-        else values[has_label]
-        if np.shape(values)[:1] == (n,)
-        else values
-        for name, values in raw.items()
-    }
+    cut = {k: v[has_label] for k, v in raw.items() if np.shape(v)[:1] == (n,)}
+    for name, values in cut.items():
+        is_series = isinstance(values, pd.Series)
+        cut[name] = values.reset_index(drop=True) if is_series else values
+    return raw | cut
 
 
 def refuse_lacking(examples: Any, names: Iterable[str]) -> None:
@@ -188,9 +185,7 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     place = placing(data, examples, n)
     if examples is not None:
         raw = with_examples(raw, examples, o.label)
-    numbers = o.decimal, o.thousands, o.missing, o.date_format
-    kinds = {*data.plain, *split_names(o.plain, data)}, data.nested
-    how = Reading(*numbers, split_names(o.as_text, data), chosen, n, *kinds)
+    how = _reading(o, data, chosen, n)
     given, asides = raw.pop(o.label), {name: raw.pop(name) for name in beside}
     pictures = [values for values in raw.values() if np.ndim(values) == 4]
     labels, done = every(  # so one look is enough
@@ -202,17 +197,15 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
         refuse_lacking(examples, [column.name for column in seen])
     X, names = _join(seen)
     more, images = _left_out(asides, beside, len(labels if X is None else X))
+    more += _unused_indexes(data, {*chosen, *beside})
     asides = {c.name: c.aside for c in done + more if c.aside is not None}
-    unused = [k for k in data.known if k not in (*data.names, *chosen, *beside)]
-    unused = [k for k in unused if not columns.NAMELESS.fullmatch(k)]
-    indexes = [(k, "left out: the index (--id or --features)") for k in unused]
     shown = {
         "title": data.path.name,
         "images": images,
         "feature_names": names,
         "index": names_of(asides[o.id], o.id, place, n) if o.id else data.index,
         "asides": {name: texts for name, texts in asides.items() if name != o.id},
-        "columns": [(c.name, c.what) for c in done + more] + indexes,
+        "columns": [(column.name, column.what) for column in done + more],
     }
     if pictures and images is None:
         shown |= {"X": pictures[0], "feature_names": None}
@@ -220,6 +213,13 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     rows = Rows(data, place, n, labels, X, cut, beside, asides, shown)
     rows.notes += notes_of(o, rows, how)
     return rows
+
+
+def _reading(o: SimpleNamespace, data: Any, chosen: tuple[str, ...], n: int) -> Reading:
+    """How texts of the data are read, of which n rows decide."""
+    numbers = o.decimal, o.thousands, o.missing, o.date_format
+    kinds = {*data.plain, *split_names(o.plain, data)}, data.nested
+    return Reading(*numbers, split_names(o.as_text, data), chosen, n, *kinds)
 
 
 def notes_of(o: SimpleNamespace, rows: Rows, how: Reading) -> list[str]:
@@ -296,6 +296,14 @@ def _left_out(
         refuse_if(texts is None and option == "--id", f"--id {name}: {why}")
         found.append(Column(name, None, f"left out: {option}", texts))
     return found, images
+
+
+def _unused_indexes(data: Any, named: set[str]) -> list[Column]:
+    """Columns by which a file indexes its rows, where nobody names them."""
+    names = [name for name in data.known if name not in {*data.names, *named}]
+    names = [name for name in names if not columns.NAMELESS.fullmatch(name)]
+    what = "left out: the index (--id or --features)"
+    return [Column(name, None, what) for name in names]
 
 
 def _join(used: Sequence[Column]) -> tuple[Any, list[str]]:
