@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from epic_sklearn import (
     EPICClassifier,
     EPICFilter,
     EPICSubsetSampler,
     LastLayerGradients,
+    LogitGradients,
     TorchClassifier,
     trace,
 )
@@ -141,3 +142,32 @@ def test_saved_rounds_go_on_in_a_longer_training():
     with pytest.warns(UserWarning, match="of another length"):
         longer.load_state_dict(first.state_dict())
     assert longer.schedule.epochs == first.schedule.epochs
+
+
+class OfSizes(InParts):
+    """Images of different sizes, which a batch holds as a list."""
+
+    def __getitem__(self, i):
+        return torch.tensor(X[i])[:, None].expand(6, 2 + i % 3), int(Y[i])
+
+
+class OnePerImage(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.layer(torch.stack([image.mean(dim=1) for image in x]))
+
+
+@pytest.mark.parametrize("has_labels", [True, False])
+def test_a_batch_may_be_a_list_of_its_examples(has_labels):
+    def listed(items):
+        x, y = zip(*items, strict=True)
+        return (list(x), torch.tensor(y)) if has_labels else {"x": list(x)}
+
+    data = DataLoader(OfSizes(), 16, collate_fn=listed)
+    net = OnePerImage()
+    found = LogitGradients(net)(data, Y)
+    expected = LogitGradients(net.layer)(X, Y)
+    np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -100,12 +100,15 @@ def kept_random(devices: Iterable[Any] = ()) -> Iterator[None]:
         random.setstate(states[1])
 
 
-def size_of(x: Any) -> int:
-    """Examples in a batch, of a dictionary or several parts in the first."""
+def sizes_of(x: Any) -> set[int]:
+    """How many examples a batch may have: a list may be of these, or of their parts."""
     if isinstance(x, Mapping):
-        return size_of(next(iter(x.values())))
-    is_several = isinstance(x, list | tuple) and len(x) and not isinstance(x[0], str)
-    return size_of(x[0]) if is_several else len(x)
+        return sizes_of(next(iter(x.values())))
+    if not isinstance(x, list | tuple) or not len(x):
+        return {len(x)}
+    first = x[0]
+    shape = getattr(first, "shape", ())
+    return {len(x), *(sizes_of(first) if isinstance(first, Mapping) else shape[:1])}
 
 
 def loader_options(

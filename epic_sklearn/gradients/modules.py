@@ -23,7 +23,7 @@ from .items import (
     is_dataset,
     kept_random,
     ordered_batches,
-    size_of,
+    sizes_of,
     without_texts,
 )
 
@@ -220,7 +220,7 @@ def forward(
         for batch in ordered_batches(data, batch_size):
             x, y = inputs_and_labels(batch)
             output = apply(module, x)
-            _check_logits(module, output, size_of(x))
+            _check_logits(module, output, sizes_of(x) if y is None else {len(y)})
             if head is not None:
                 _check_finite(module, output)
                 head.take(output)
@@ -319,9 +319,10 @@ def warn_of_batch_statistics(module: nn.Module) -> None:
             return
 
 
-def _check_logits(module: nn.Module, output: Any, n: int) -> None:
+def _check_logits(module: nn.Module, output: Any, sizes: set[int]) -> None:
     shape = tuple(getattr(output, "shape", ()))
-    if len(shape) != 2 or shape[0] != n or shape[1] < 2:
+    if len(shape) != 2 or shape[0] not in sizes or shape[1] < 2:
+        n = " or ".join(map(str, sorted(sizes)))
         of_shape = f" of shape {shape}" if hasattr(output, "shape") else ""
         raise ValueError(
             f"{type(module).__name__} gave a {type(output).__name__}{of_shape} for "
