@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .gradients import Gradients, OuterProductGradients
-from .rules.base import label_columns
+from .gradients import Gradients
+from .rules.base import errors_of, label_columns
 
 # What counts as chance: an accuracy above it by less than this share of the way to
 # perfect, or by less than this many standard errors, which small data give to a model
@@ -50,12 +50,6 @@ def learned_nothing(
         "better features or a better model first, or another learning rate, more "
         "epochs or scaled input."
     )
-
-
-def errors_of(gradients: Gradients) -> np.ndarray:
-    """Gradients with respect to the logits, if an array is that."""
-    outer = isinstance(gradients, OuterProductGradients)
-    return gradients.errors if outer else gradients  # type: ignore
 
 
 def _in_columns(errors: np.ndarray, columns: np.ndarray) -> np.ndarray | None:

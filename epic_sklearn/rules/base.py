@@ -219,6 +219,12 @@ def what_it_needs(rule: Rule, gradients: Gradients, codes: np.ndarray) -> Gradie
     return gradients
 
 
+def errors_of(gradients: Gradients) -> np.ndarray:
+    """Gradients with respect to the logits, if an array is that."""
+    outer = isinstance(gradients, OuterProductGradients)
+    return gradients.errors if outer else gradients  # type: ignore
+
+
 def label_columns(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Column of each row's label, whether it is softmax minus one-hot, if surely."""
     column = errors.argmin(axis=1)
@@ -236,8 +242,7 @@ def refuse_shuffled(gradients: Gradients, codes: np.ndarray) -> None:
     Softmax minus one-hot is negative in the column of its label alone: rows of two
     classes that are negative in one column are not in the order of the labels.
     """
-    outer = isinstance(gradients, OuterProductGradients)
-    errors: np.ndarray = gradients.errors if outer else gradients  # type: ignore
+    errors = errors_of(gradients)
     column, is_error, surely = label_columns(errors)
     if not is_error.all() or not surely.any():
         return
