@@ -152,9 +152,9 @@ METHODS = {
     "ART, ActivationDefence": art_activation_clustering,
     "ART, SpectralSignatureDefense": art_spectral_signatures,
     "epic_sklearn, EPICFilter()": epic_filter,
-    "epic_sklearn, EPICFilter(rule=IsolatedMedoids())": paper_filter,
+    "epic_sklearn, EPICFilter(rule=IsolatedMedoids(), n_rounds=5)": paper_filter,
     "epic_sklearn, EPICClassifier()": epic_classifier,
-    "epic_sklearn, EPICClassifier(rule=IsolatedMedoids())": paper_classifier,
+    "epic_sklearn, EPICClassifier(rule=IsolatedMedoids(), warmup=1)": paper_classifier,
 }
 
 
