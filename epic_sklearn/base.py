@@ -281,7 +281,9 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         else:
             extractor.fit(take_rows(X, rows), labels[rows], **weights)
         self.extractor_ = extractor
-        return check_gradients(extractor.compute(X, labels), len(labels))
+        gradients = extractor.compute(X, labels)
+        refuse_other_order(X=X, gradients=gradients)
+        return check_gradients(gradients, len(labels))
 
     def _set_results(self, schedule: DropSchedule) -> None:
         self._params_of_fit = self.get_params(deep=False)
@@ -319,6 +321,7 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         X = to_numpy(X)
         if isinstance(X, OuterProductGradients):
             self.n_features_in_ = X.shape[1]
+            self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
             return X
         if is_text(X):
             if reset:  # a row is one text: there are no features to name

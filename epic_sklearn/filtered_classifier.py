@@ -14,8 +14,11 @@ from sklearn.base import (
     ClassifierMixin,
     MetaEstimatorMixin,
     clone,
+    is_classifier,
     is_regressor,
 )
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, Tags, get_tags
 from sklearn.utils.metadata_routing import (
     UNUSED,
@@ -42,9 +45,10 @@ from .report import Case, Reviewable
 from .validation import has_rows, to_numpy
 
 
-def _predicts_labels(estimator: Any) -> bool:
+def predicts_labels(estimator: Any) -> bool:
     """Tell a classifier from filters; outlier detectors predict, but no labels."""
-    return hasattr(estimator, "predict") and not hasattr(estimator, "fit_predict")
+    is_filter = hasattr(estimator, "fit_predict") and not is_classifier(estimator)
+    return hasattr(estimator, "predict") and not is_filter
 
 
 def _classifier_has(name: str) -> Any:
@@ -77,7 +81,8 @@ class FilteredClassifier(
     filter : EPICFilter, outlier detector or None, default=None
         Anything that has ``keep_`` after ``fit(X, y)``, or ``fit_predict`` that
         gives 1 for rows to keep. None takes ``EPICFilter(classifier)`` where that has
-        a last layer, else ``EPICFilter()``; to search ``filter__...``, give it.
+        a last layer, else ``EPICFilter()``, with ``random_state=0``; to search
+        ``filter__...``, give it.
 
     Attributes
     ----------
@@ -126,7 +131,7 @@ class FilteredClassifier(
     def _none_stands_for(self) -> dict[str, str]:  # type: ignore[override]
         of_it = "classifier, " * self._judges_by_itself()
         return {
-            "filter": f"EPICFilter({of_it}rule=NeighborVotes())",
+            "filter": f"EPICFilter({of_it}rule=NeighborVotes(), random_state=0)",
             "classifier": "LogisticRegression(max_iter=1000)",
         }
 
@@ -141,7 +146,8 @@ class FilteredClassifier(
             )
         if self.filter is not None:
             return self.filter
-        found = EPICFilter(self.classifier if self._judges_by_itself() else None)
+        judged = self.classifier if self._judges_by_itself() else None
+        found = EPICFilter(judged, random_state=0)  # there is no way to give another
         if get_config()["enable_metadata_routing"]:  # as without it
             found.set_fit_request(sample_weight=False)
         return found
@@ -294,9 +300,17 @@ class FilteredClassifier(
     def _check_order(self) -> None:
         """Refuse what predicts no labels in the classifier's place."""
         given = self.classifier
-        if given is None or (_predicts_labels(given) and not is_regressor(given)):
+        last = given
+        while isinstance(last, Pipeline):
+            last = last[-1]
+        if isinstance(last, FrozenEstimator):
+            raise TypeError(
+                f"classifier ends in {last!r}, which is not fitted again: what is "
+                "dropped would change nothing. Give it without FrozenEstimator."
+            )
+        if given is None or (predicts_labels(given) and not is_regressor(given)):
             return
-        swapped = "the two are swapped: " if _predicts_labels(self.filter) else ""
+        swapped = "the two are swapped: " if predicts_labels(self.filter) else ""
         raise TypeError(
             f"classifier is {given!r}, which predicts no labels, and filter is "
             f"{self.filter!r}; {swapped}give FilteredClassifier(classifier, filter)."
@@ -378,4 +392,5 @@ class FilteredClassifier(
         tags.input_tags.allow_nan |= self.classifier is None  # which fills them in
         tags.input_tags.allow_nan &= get_tags(self._filter()).input_tags.allow_nan
         tags.classifier_tags = inner.classifier_tags
+        tags.classifier_tags.multi_label = False
         return tags

@@ -221,7 +221,7 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
 
         Returns
         -------
-        X : same as given
+        X : as given; a list as an array, a sparse matrix by its rows (CSR)
         """
         check_is_fitted(self)
         return self._check_X(X, reset=False)

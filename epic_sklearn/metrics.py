@@ -302,6 +302,11 @@ def make_attack_success_scorer(
     n_targets = _num_samples(X_targets)
     if n_targets == 0:
         raise ValueError("X_targets is empty; give at least one target.")
+    if np.ndim(X_targets) == 1 and np.asarray(X_targets).dtype.kind in "fiub":
+        raise ValueError(
+            f"X_targets has shape {np.shape(X_targets)}; of one target give the row as "
+            "an array of one row, X[:1] for example."
+        )
     if np.shape(adversarial_label) not in ((), (n_targets,)):
         raise ValueError(
             f"adversarial_label has shape {np.shape(adversarial_label)}, there are "

@@ -16,7 +16,7 @@ from ._utils import RandomState, resolve_seed, warn_user
 from .epochs import EPOCH_CONSTRAINTS, Epochs, Round
 from .frames import RowsToFrame, index_of
 from .gradients import Gradients, check_gradients, gradient_norm_change
-from .gradients.features import read_only
+from .gradients.features import called, read_only
 from .learned import likeliest, model_probabilities, nothing_learned
 from .rules import Judgement, Memory, Rule, resolve_rule
 from .rules.base import check_judgement, refuse_shuffled, what_it_needs
@@ -239,7 +239,7 @@ class DropSchedule(RowsToFrame):
         """
         if not self.is_due(epoch):
             return None
-        given = gradients() if callable(gradients) else gradients
+        given = called(gradients)
         refuse_other_order(labels=self._labels, gradients=given)
         start = time.perf_counter()
         checked = check_gradients(given, len(self.codes))

@@ -147,8 +147,16 @@ def label_array(labels: Any) -> np.ndarray:
     except ValueError as error:
         raise ValueError(
             f"y holds lists or arrays of different shapes ({error}); give one label "
-            "an example. Rules judge whole examples, not their parts, such as tokens."
+            "an example (of items (x, label) a data set, DataLoader(items) for "
+            "example). Rules judge whole examples, not their parts, such as tokens."
         ) from error
+    if array.ndim == 2 and array.shape[1] > 1:
+        raise ValueError(
+            f"y should be a 1d array, got an array of shape {array.shape} instead; "
+            "give one class an example, of one-hot rows y.argmax(axis=1). Several "
+            "labels an example are not supported; in an item of a data set the second "
+            "part is the label."
+        )
     if isinstance(labels, list | tuple) and array.dtype.kind in "SU":
         items = np.array(labels, dtype=object).ravel()
         kinds = {

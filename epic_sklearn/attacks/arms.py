@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from ..base import BaseDetector
-from ..filtered_classifier import FilteredClassifier
+from ..filtered_classifier import FilteredClassifier, predicts_labels
 from ..gradients import default_classifier
 from ..training import EPICCallback, EPICClassifier
 
@@ -73,7 +73,7 @@ def arms_of(model: Any, defences: Any) -> dict[str, Any]:
                 f"the defence {name!r} is {given!r}; give a filter, such as "
                 "EPICFilter(rule=...), or a classifier that defends itself."
             )
-        predicts = hasattr(given, "predict") and not hasattr(given, "fit_predict")
+        predicts = predicts_labels(given)
         if predicts:
             _refuse_frozen(f"the defence {name!r}", given)
         arms[name] = given if predicts else FilteredClassifier(model, given)

@@ -219,7 +219,11 @@ class GradientExtractor(Parts, DocLinks, BaseEstimator):
         errors, layer = self._errors(*final_model(self.classifier_, X), y)
         return check_gradients(self._gradients(errors, layer), len(errors))
 
-    __call__ = compute
+    def __call__(self, X: Any, y: ArrayLike | None = None) -> Gradients:
+        """Compute them without `fit`, of a torch module; see :meth:`compute`."""
+        if isinstance(self.classifier, nn.Module):
+            warn_of_batch_statistics(self.classifier)
+        return self.compute(X, y)
 
     _none_stands_for: ClassVar[dict[str, str]] = {
         "classifier": "LogisticRegression(max_iter=1000)"

@@ -200,6 +200,17 @@ def gradient_norm_change(gradients: Gradients, keep: np.ndarray) -> float:
     return float(abs(norm_of_kept - norm_of_all))
 
 
+def called(gradients: Any) -> Any:
+    """Gradients as they are given, or what a function without arguments gives."""
+    if hasattr(gradients, "compute"):
+        name = type(gradients).__name__
+        raise TypeError(
+            f"gradients is {name} itself, which says not of what; give a function that "
+            f"takes them, lambda: {name}(net)(dataset)."
+        )
+    return gradients() if callable(gradients) else gradients
+
+
 def read_only(gradients: Any) -> Any:
     """Gradients that a rule can't change by accident: they are the caller's."""
     if isinstance(gradients, OuterProductGradients):

@@ -89,6 +89,8 @@ class Head:
     ) -> None:
         assert isinstance(layer, nn.Linear)
         x = args[0] if args else named["input"]
+        if output.is_nested:  # of texts without their padding, inside a transformer
+            return
         # Outputs for each token are large: one of each width, the last, is held.
         key = layer if output.ndim == 2 else layer.out_features
         # A copy: what comes after may change it in place.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -84,13 +86,33 @@ def refuse_items(X: Any) -> None:
         )
 
 
+class _OneAtATime:
+    """The lock of the global random numbers, which threads would draw in any order."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+        if hasattr(os, "register_at_fork"):  # whose holder is not in the child
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self.lock = RLock()
+
+
+ONE_AT_A_TIME = _OneAtATime()
+
+
 @contextmanager
-def kept_random(devices: Iterable[Any] = ()) -> Iterator[None]:
+def kept_random(devices: Iterable[Any] = (), waits: bool = True) -> Iterator[None]:
     """Leave torch's, numpy's and Python's global random numbers as they were.
 
     Items may be augmented by them, and modules draw from them. Of torch also those of
-    the CUDA `devices`.
+    the CUDA `devices`. One thread at a time is in here; what does not wait for another
+    goes on, and leaves it to that one to put them back.
     """
+    lock = ONE_AT_A_TIME.lock
+    if not lock.acquire(blocking=waits):
+        yield
+        return
     states = np.random.get_state(), random.getstate()
     try:
         with torch.random.fork_rng(devices=devices):
@@ -98,6 +120,7 @@ def kept_random(devices: Iterable[Any] = ()) -> Iterator[None]:
     finally:
         np.random.set_state(states[0])
         random.setstate(states[1])
+        lock.release()
 
 
 def sizes_of(x: Any) -> set[int]:

@@ -101,7 +101,7 @@ def _check_rows_are_classes(
         scores = np.asarray(model.decision_function(X[some]))
         expected = inputs[some] @ weight.T + np.asarray(model.intercept_)
         is_layer = scores.size == expected.size and np.allclose(
-            scores.reshape(expected.shape), expected, rtol=1e-3, atol=1e-6
+            scores.reshape(expected.shape), expected, 1e-3, 1e-6, equal_nan=True
         )
     if not is_layer:
         raise TypeError(

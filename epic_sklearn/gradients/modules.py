@@ -64,12 +64,18 @@ def threads_for(module: nn.Module, batch_size: int, shape: tuple[int, ...]) -> i
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Put every submodule in evaluation mode, and back as it was after."""
+    """Put every submodule in evaluation mode, and back as it was after.
+
+    By their own ``train`` where they have one: it may do more, merge weights say.
+    """
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         yield
     finally:
+        for part, training in modes:
+            if type(part).train is not nn.Module.train:
+                part.train(training)
         for part, training in modes:
             part.training = training
 
@@ -214,7 +220,7 @@ def forward(
         torch.inference_mode(False),  # there no tensor says that it was changed
         torch.no_grad(),
         evaluation_mode(module),
-        kept_random(),
+        kept_random(waits=False),  # another thread may train for hours
         head or nullcontext(),
     ):
         for batch in ordered_batches(data, batch_size):
@@ -227,13 +233,11 @@ def forward(
             logits.add(output.double().cpu())
             if y is not None:
                 labels += y.tolist() if hasattr(y, "tolist") else y
-    if not logits.memory:
-        raise ValueError("There are no examples to take gradients of.")
-    return (
-        logits.take(),
-        label_array(labels) if labels else None,
-        head.last_layer() if head is not None else None,
-    )
+        if not logits.memory:
+            raise ValueError("There are no examples to take gradients of.")
+        # A parametrised weight is made anew where it is read.
+        layer = None if head is None else head.last_layer()
+    return logits.take(), label_array(labels) if labels else None, layer
 
 
 def gives_last_layer(module: nn.Module, few: Any) -> bool:

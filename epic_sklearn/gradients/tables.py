@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from tempfile import gettempdir
 from typing import Any
 
@@ -20,6 +22,7 @@ from ..validation import NUMBERS
 # A column's spread over the median of all, from which it decides alone.
 MUCH_WIDER = 100
 N_SPREAD = 10_000  # rows that tell it
+SKRUB_FOLDER = "SKB_DATA_DIRECTORY"
 
 
 class TableModel(Pipeline):
@@ -43,10 +46,22 @@ def _with_gaps() -> Any:
     """
     fill = SimpleImputer(strategy="median", keep_empty_features=True)
     gaps = MissingIndicator(error_on_new=False)
-    floats = FunctionTransformer(_as_floats)
+    floats = FunctionTransformer(_as_floats).set_output(transform="default")
     return make_pipeline(
         floats, make_union(make_pipeline(fill, StandardScaler()), gaps)
     )
+
+
+@contextmanager
+def _folder_of_skrub() -> Iterator[None]:
+    """Let its import make no folder in the home directory, and the variable be."""
+    before = os.environ.get(SKRUB_FOLDER)
+    os.environ.setdefault(SKRUB_FOLDER, gettempdir())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SKRUB_FOLDER]
 
 
 def table_encoder(X: Any, seed: int = 0, has_missing: bool = True) -> Any:
@@ -58,10 +73,9 @@ def table_encoder(X: Any, seed: int = 0, has_missing: bool = True) -> Any:
     numbers = _with_gaps() if has_missing else StandardScaler()
     if not hasattr(X, "columns"):
         return numbers
-    # Its import makes a folder in the home directory, unless it has another.
-    os.environ.setdefault("SKB_DATA_DIRECTORY", gettempdir())
     try:
-        from skrub import DatetimeEncoder, StringEncoder, TableVectorizer
+        with _folder_of_skrub():
+            from skrub import DatetimeEncoder, StringEncoder, TableVectorizer
     except ImportError as error:
         raise ImportError(
             "X has columns that are no plain numbers, which skrub would encode: pip "

@@ -312,6 +312,14 @@ def check_judgement(judgement: Any, n: int, rule: Rule) -> Judgement:
             "Judgement(score, flagged), or "
             "Judgement(score, flagged, details) with a dictionary of arrays."
         )
+    for key in ("score", "flagged"):
+        index: Any = getattr(getattr(judgement, key), "index", None)
+        if hasattr(index, "equals") and list(index) != list(range(n)):
+            raise ValueError(
+                f"{name} gave a {key} with an index that is not 0, 1, ... in this "
+                "order, and rows are matched by position: sort it by its index, then "
+                "give its values."
+            )
     # Copies: a rule may go on with its own arrays.
     score, flagged = np.array(judgement.score), np.array(judgement.flagged)
     details = {key: np.array(value) for key, value in judgement.details.items()}

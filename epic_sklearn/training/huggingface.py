@@ -109,7 +109,7 @@ verbose : see EPICCallback
         if state.global_step > 0 and saved is not None:
             file = io.BytesIO(base64.b64decode(saved))
             sampler.load_state_dict(torch.load(file, weights_only=True))
-        sampler.is_whole = True
+        sampler.keep_length = True
         batches.sampler = sampler
 
     def on_epoch_begin(self, args: Any, state: Any, *rest: Any, **kwargs: Any) -> None:

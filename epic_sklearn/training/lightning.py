@@ -152,7 +152,7 @@ random_state, verbose : see EPICCallback
                 f"Training began with {self._bound.n} examples and goes on with "
                 f"{len(loader.dataset)}; reload the same, or train anew."
             )
-        self._bound.is_whole = self._is_new_ = True
+        self._bound.keep_length = self._is_new_ = True
         self._trained_ = trainer.lightning_module, loader
         batches.sampler = self._bound
 

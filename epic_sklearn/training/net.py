@@ -341,7 +341,11 @@ class EpochStart(Callback):
         self.sampler, self.extraction = sampler, extraction
 
     def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
-        """Step; record how many examples are kept for skorch's table of epochs."""
+        """Step; record how many examples are kept for skorch's table of epochs.
+
+        Then each part is in training mode by its own ``train``, which may leave some
+        of its parts as they are.
+        """
 
         def gradients() -> Any:
             assert self.extraction is not None
@@ -355,6 +359,7 @@ class EpochStart(Callback):
         self.sampler.step(len(net.history) - 1, gradients)
         if self.extraction is not None:
             net.history.record("n_kept", int(self.sampler.keep.sum()))
+        net.module_.train()
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Stop a run that has diverged."""

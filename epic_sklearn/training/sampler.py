@@ -11,6 +11,7 @@ from torch.utils.data import Sampler
 
 from .._utils import RandomState, resolve_seed, warn_user
 from ..epochs import Round
+from ..gradients.features import called
 from ..gradients.items import is_dataset
 from ..gradients.labels import labels_and_digest, varies, warn_of_augmented
 from ..report import Reviewable
@@ -35,7 +36,7 @@ class EpochOrder(Sampler[int]):
 
     # Whether an epoch keeps its length: the first of the order again in place of the
     # dropped. Trainers plan by it: learning rates, evaluation, where to resume.
-    is_whole = False
+    keep_length = False
 
     def __init__(
         self, n: int, seed: int, shuffle: bool = True, shard: bool = True
@@ -69,7 +70,7 @@ class EpochOrder(Sampler[int]):
         return iter(rows[rank::size].tolist())
 
     def __len__(self) -> int:
-        n = self.n if self.is_whole else int(self.keep.sum())
+        n = self.n if self.keep_length else int(self.keep.sum())
         return -(-n // self.place()[1])
 
     def step(self, epoch: int, gradients: Any) -> Round | None:
@@ -111,6 +112,9 @@ see DropSchedule
         as with torch's ``DistributedSampler``. False: each visits all that is
         kept, for a framework that shares a sampler out itself, as Lightning and
         accelerate do.
+    keep_length : bool, default=False
+        Whether an epoch keeps its number of examples: kept ones come again in place of
+        the dropped, for what plans by steps, as OneCycleLR does.
 
     Attributes
     ----------
@@ -176,13 +180,13 @@ see DropSchedule
         n_jobs: int | None = None,
         shuffle: bool = True,
         shard: bool = True,
+        keep_length: bool = False,
         random_state: RandomState = None,
         max_epochs: int | None = None,
     ) -> None:
+        given = {"shuffle": shuffle, "shard": shard, "keep_length": keep_length}
         validate_parameter_constraints(
-            {"shuffle": ["boolean"], "shard": ["boolean"]},
-            {"shuffle": shuffle, "shard": shard},
-            type(self).__name__,
+            {name: ["boolean"] for name in given}, given, type(self).__name__
         )
         seed = resolve_seed(random_state)
         labels, seen = dataset_or_labels, None
@@ -203,6 +207,7 @@ see DropSchedule
         )
         self._data, self.schedule.seen = dataset_or_labels, seen
         super().__init__(len(self.schedule.codes), seed, shuffle, shard)
+        self.keep_length = keep_length
         self._next, self._is_stepped = 0, False
 
     @property
@@ -236,8 +241,7 @@ see DropSchedule
         self.epoch, self._next, self._is_stepped = int(epoch), int(epoch) + 1, True
         if not is_due:
             return None
-        given = gradients() if callable(gradients) else gradients
-        everything = gather_gradients(given, self.n)
+        everything = gather_gradients(called(gradients), self.n)
 
         def decide() -> dict[str, Any]:
             self.schedule.step(epoch, everything)
@@ -271,7 +275,19 @@ see DropSchedule
                 f"was never called{since}: nothing is dropped, and every epoch has the "
                 "same order. Call it before each epoch."
             )
-        return super().__iter__()
+        return self._until_the_next(self.epoch, super().__iter__())
+
+    def _until_the_next(self, epoch: int, rows: Iterator[int]) -> Iterator[int]:
+        """Give the rows of an epoch; warn where the next begins in the middle of it."""
+        for row in rows:
+            if self.epoch != epoch:
+                warn_user(
+                    f"The iterator of epoch {epoch} goes on after step({self.epoch}, "
+                    "...): its rows are those that were kept before. Make a new one, "
+                    "iter(loader), after each step."
+                )
+                epoch = self.epoch
+            yield row
 
     @property
     def _schedule(self) -> DropSchedule:  # type: ignore[override]
