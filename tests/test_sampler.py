@@ -259,3 +259,46 @@ def test_a_resumed_sampler_that_is_never_stepped_says_so():
     list(sampler)
     with pytest.warns(UserWarning, match="was never called since it was loaded"):
         list(sampler)
+
+
+def test_an_epoch_may_keep_its_length():
+    gradients = np.random.default_rng(0).normal(size=(60, 5))
+    how = {"warmup": 1, "every": 1, "random_state": 0}
+    sampler = EPICSubsetSampler(
+        np.arange(60) % 3, rule=IsolatedMedoids(0.5), keep_length=True, **how
+    )
+    sampler.step(1, gradients)
+    rows = list(sampler)
+    assert not sampler.keep.all()
+    assert len(rows) == len(sampler) == 60
+    assert set(rows) == set(np.flatnonzero(sampler.keep))
+
+
+def test_an_epoch_that_goes_on_after_the_next_began_is_warned_of():
+    gradients = np.random.default_rng(0).normal(size=(60, 5))
+    how = {"rule": IsolatedMedoids(0.5), "warmup": 1, "every": 1, "random_state": 0}
+    sampler = EPICSubsetSampler(np.arange(60) % 3, **how)
+    sampler.step(0, gradients)
+    rows = iter(sampler)
+    next(rows)
+    sampler.step(1, gradients)
+    with pytest.warns(UserWarning, match="iterator of epoch 0 goes on after step.1,"):
+        next(rows)
+
+
+def test_an_extractor_in_place_of_gradients_is_refused():
+    sampler = EPICSubsetSampler(np.arange(60) % 3, warmup=1, every=1)
+    with pytest.raises(TypeError, match=r"lambda: LogitGradients\(net\)\(dataset\)"):
+        sampler.step(1, LogitGradients(torch.nn.Linear(2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.eye(3)[np.arange(60) % 3], r"one-hot rows y.argmax\(axis=1\)"),
+        ([(torch.zeros(2), 0), (torch.zeros(2), 1)], r"DataLoader\(items\)"),
+    ],
+)
+def test_labels_that_are_none_say_what_to_give(labels, message):
+    with pytest.raises(ValueError, match=message):
+        EPICSubsetSampler(labels, warmup=1, every=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
@@ -54,14 +55,16 @@ def _with_gaps() -> Any:
 
 @contextmanager
 def _folder_of_skrub() -> Iterator[None]:
-    """Let its import make no folder in the home directory, and the variable be."""
-    before = os.environ.get(SKRUB_FOLDER)
-    os.environ.setdefault(SKRUB_FOLDER, gettempdir())
+    """Let its import make no folder in the home directory; one that is there stays."""
+    is_there = SKRUB_FOLDER in os.environ or (Path.home() / "skrub_data").is_dir()
+    if is_there:
+        yield
+        return
+    os.environ[SKRUB_FOLDER] = gettempdir()
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[SKRUB_FOLDER]
+        del os.environ[SKRUB_FOLDER]
 
 
 def table_encoder(X: Any, seed: int = 0, has_missing: bool = True) -> Any:
