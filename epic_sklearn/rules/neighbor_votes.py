@@ -99,7 +99,9 @@ class NeighborVotes(Rule):
     are plain arrays their direction takes the place of the input, and the score is
     ``q(length) + z / 4``: their length says how far the model is from the label.
     Classes of at most 10 examples are too small to judge, and exact copies are no
-    colliding group: they are common in clean data.
+    colliding group: they are common in clean data. Where distances tie, of categories
+    or rounded numbers, the order of the rows decides which of the equally near are
+    among the k, and rows near the cutoff may fall on either side.
 
     Of more than 5,000 examples as many vote, or 20 for each class if that is more,
     drawn at random: their time grows with n times their number. That of the geometry
