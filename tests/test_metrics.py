@@ -236,3 +236,11 @@ def test_the_scorer_refuses_labels_that_are_never_predicted(iris):
         make_attack_success_scorer(X[:1], 1, accuracy_weight=1.0)(model, X)
     with pytest.raises(ValueError, match="adversarial_label None"):
         attack_success_rate([1, 2], None)
+
+
+def test_the_scorer_refuses_one_label_among_several_that_is_never_predicted():
+    X, y = load_iris(return_X_y=True)
+    model = LogisticRegression(max_iter=1000).fit(X, y)
+    scorer = make_attack_success_scorer(X[:2], adversarial_label=[2, 9])
+    with pytest.raises(ValueError, match="adversarial_label is 9"):
+        scorer(model, X, y)

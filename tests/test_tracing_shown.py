@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from cli_runs import SPECIES, poisoned_iris, write_iris
+from sklearn.datasets import load_iris
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from epic_sklearn import TraceDisplay, trace
+from epic_sklearn import EPICClassifier, TraceDisplay, trace
 from epic_sklearn.cli import main
 
 X, Y = poisoned_iris()
@@ -172,3 +173,12 @@ def test_pictures_are_shown_as_such(files, capsys):
     np.savez("asked.npz", X=pixels[:2])
     run(capsys, "train.npz", "asked.npz", "--report", "why.html", "--top", "2")
     assert Path("why.html").read_text().count("data:image/png") == 6
+
+
+def test_rows_kept_of_another_training_set_are_not_taken_for_those_traced():
+    X, y = load_iris(return_X_y=True)
+    model = EPICClassifier(max_epochs=4, warmup=1, random_state=0).fit(X, y)
+    assert trace(model, X, y, X[:1], y[:1]).keep is not None
+    some = trace(model, X[::2], y[::2], X[:1], y[:1])
+    assert some.keep is None
+    assert "keep" not in some.to_frame()
