@@ -326,3 +326,13 @@ def test_a_run_whose_rounds_follow_from_its_length_is_prolonged(tmp_path):
     longer = EPICClassifier(max_epochs=30, **how).fit(X, y)
     assert len(longer.history_) == 30
     assert longer.rounds_[0].epoch == 1  # as the first ten epochs had it
+
+
+def test_a_run_that_was_stopped_stays_so_with_less_patience(tmp_path):
+    X, y = load_iris(return_X_y=True)
+    stops = EarlyStopping("train_loss", patience=2, threshold=0.5)
+    how = {"checkpoint": tmp_path / "run.pt", "random_state": 0, "max_epochs": 20}
+    first = TorchClassifier(callbacks=[stops], **how).fit(X, y)
+    again = TorchClassifier(callbacks=[stops], **how).fit(X, y)
+    assert len(first.history_) < 20
+    assert len(again.history_) == len(first.history_)

@@ -6,7 +6,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from epic_sklearn import EPICSubsetSampler, OuterProductGradients
+from epic_sklearn import (
+    EPICClassifier,
+    EPICSubsetSampler,
+    OuterProductGradients,
+    TorchClassifier,
+)
 from epic_sklearn.rules import IsolatedMedoids
 from epic_sklearn.training.distributed import decide_once, gather_gradients
 
@@ -81,3 +86,36 @@ def test_two_processes_keep_the_same_as_one_and_share_the_examples(tmp_path):
         shares = [set(result["visited"][epoch]) for result in results]
         assert shares[0] | shares[1] == set(order)
         assert len(shares[0] & shares[1]) <= 1  # one comes twice to even out
+
+
+def fitted(kind):
+    X = np.random.RandomState(0).normal(size=(N, 4)).astype(np.float32)
+    return kind(max_epochs=4, random_state=0).fit(X, labels()).predict_proba(X)
+
+
+def fit_and_resume(rank, folder):
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet2", rank=rank, world_size=2
+    )
+    for kind in (TorchClassifier, EPICClassifier):
+        torch.save(torch.tensor(fitted(kind)), f"{folder}/{kind.__name__}{rank}")
+    sampler = make_sampler(stop=1)
+    if rank == 0:  # as weights are loaded, which go to the others
+        sampler.load_state_dict(torch.load(f"{folder}/state", weights_only=True))
+    sampler.step(2, None)
+    torch.save(torch.tensor(list(sampler)), f"{folder}/rows{rank}")
+    dist.destroy_process_group()
+
+
+def test_estimators_train_alone_and_what_one_process_loads_holds_for_all(tmp_path):
+    sampler = make_sampler(stop=1)
+    sampler.step(1, gradients(1))
+    torch.save(sampler.state_dict(), tmp_path / "state")
+    mp.spawn(fit_and_resume, (str(tmp_path),), nprocs=2)
+    for kind in (TorchClassifier, EPICClassifier):
+        alone = fitted(kind)
+        for rank in (0, 1):
+            found = torch.load(tmp_path / f"{kind.__name__}{rank}")
+            np.testing.assert_allclose(found, alone, atol=1e-6)
+    visited = torch.cat([torch.load(tmp_path / f"rows{rank}") for rank in (0, 1)])
+    assert set(visited.tolist()) == set(np.flatnonzero(sampler.keep))

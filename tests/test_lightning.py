@@ -238,3 +238,15 @@ class Noting(Net):
         visited = np.float32(self.visited)
         file = self.folder / f"{self.global_rank}.npz"
         np.savez(file, keep=epic.keep_, visited=visited)
+
+
+def test_a_run_that_is_over_hands_on_what_was_dropped(tmp_path):
+    first, requeued, longer = make_epic(), make_epic(), make_epic()
+    trainer, _ = fit(tmp_path, first)
+    trainer.save_checkpoint(tmp_path / "over.ckpt")
+    trainer, _ = fit(tmp_path, requeued, ckpt_path=tmp_path / "over.ckpt")
+    trainer.save_checkpoint(tmp_path / "again.ckpt")
+    fit(tmp_path, longer, max_epochs=7, ckpt_path=tmp_path / "again.ckpt")
+    assert not first.keep_.all()
+    assert not longer.keep_[~first.keep_].any()
+    assert [r.epoch for r in longer.rounds_][:2] == [r.epoch for r in first.rounds_]

@@ -163,7 +163,9 @@ def test_bad_options_are_refused(change, message):
 
 def test_a_state_that_is_none_is_refused():
     sampler = EPICSubsetSampler([0, 1], warmup=1)
-    with pytest.raises(ValueError, match="lacks epoch, schedule, seed, seen, shuffle"):
+    with pytest.raises(
+        ValueError, match="lacks epoch, keep_length, schedule, seed, seen, shuffle"
+    ):
         sampler.load_state_dict({})
 
 
@@ -272,6 +274,9 @@ def test_an_epoch_may_keep_its_length():
     assert not sampler.keep.all()
     assert len(rows) == len(sampler) == 60
     assert set(rows) == set(np.flatnonzero(sampler.keep))
+    resumed = EPICSubsetSampler(np.arange(60) % 3, rule=IsolatedMedoids(0.5), **how)
+    resumed.load_state_dict(sampler.state_dict())
+    assert len(resumed) == 60
 
 
 def test_an_epoch_that_goes_on_after_the_next_began_is_warned_of():

@@ -163,7 +163,7 @@ DropSchedule
         """Make the sampler when the training set is first seen."""
         if self.sampler_ is None:
             seed = resolve_seed(self.random_state)
-            self._begin(dataset, seed, shuffle=self._shuffle_)
+            self._begin(dataset, seed, shuffle=self._shuffle_, shard=False)
             classes = self._schedule.classes
             if classes.dtype.kind not in "iub" or classes.min() < 0:
                 raise ValueError(

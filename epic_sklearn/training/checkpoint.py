@@ -183,7 +183,7 @@ def read_checkpoint(
 def has_stopped(net: Any) -> bool:
     """Whether one of skorch's EarlyStopping callbacks has ended training."""
     stoppers = _those(net.callbacks_, EarlyStopping)
-    return any(stopper.misses_ == stopper.patience for stopper in stoppers)
+    return any(stopper.misses_ >= stopper.patience for stopper in stoppers)
 
 
 class RunCheckpoint(Callback):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,23 @@ import torch.distributed as dist
 
 from ..gradients import Gradients, OuterProductGradients
 
+_FOR_ITSELF = ContextVar("each process for itself", default=False)
+
+
+@contextmanager
+def each_for_itself() -> Iterator[None]:
+    """Let each process train a net of its own, of which the others know nothing."""
+    token = _FOR_ITSELF.set(True)
+    try:
+        yield
+    finally:
+        _FOR_ITSELF.reset(token)
+
 
 def place() -> tuple[int, int]:
     """Rank of this process and number of processes; (0, 1) on its own."""
-    if not (dist.is_available() and dist.is_initialized()):
+    is_one_of_many = dist.is_available() and dist.is_initialized()
+    if _FOR_ITSELF.get() or not is_one_of_many:
         return 0, 1
     return dist.get_rank(), dist.get_world_size()
 

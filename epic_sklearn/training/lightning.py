@@ -68,7 +68,10 @@ random_state, verbose : see EPICCallback
     def state_dict(self) -> dict[str, Any]:
         """Give what was dropped so far, for a checkpoint."""
         sampler = getattr(self, "sampler_", None)
-        return {} if sampler is None else {"sampler": sampler.state_dict()}
+        if sampler is not None:
+            return {"sampler": sampler.state_dict()}
+        saved = getattr(self, "_saved_", None)  # of a run that is over already
+        return {} if saved is None else {"sampler": saved}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on when training begins; of the same data and settings."""

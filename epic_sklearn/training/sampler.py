@@ -80,12 +80,14 @@ class EpochOrder(Sampler[int]):
 
     def state_dict(self) -> dict[str, Any]:
         """Seed and epoch."""
-        return {"epoch": self.epoch, "seed": self.seed, "shuffle": self.shuffle}
+        names = "epoch", "seed", "shuffle", "keep_length"
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a :meth:`state_dict`."""
         self.epoch, self.seed = int(state["epoch"]), int(state["seed"])
         self.shuffle = bool(state["shuffle"])
+        self.keep_length = bool(state["keep_length"])
 
 
 class EPICSubsetSampler(Reviewable, EpochOrder):
@@ -128,7 +130,7 @@ see DropSchedule
     batch: with batch norm, which fails on a batch of one, pass
     ``drop_last=True`` to the loader.
 
-    Under ``torch.distributed`` rank 0 decides what to drop, and gives its seed to the
+    Under ``torch.distributed`` rank 0 decides what to drop, and gives its state to the
     others in the first :meth:`step`.
 
     Examples
@@ -232,14 +234,14 @@ see DropSchedule
         ``torch.distributed`` each process may give those of its own
         :meth:`gradient_rows` only.
         """
-        is_due = self.schedule.is_due(epoch)  # or no number of epochs: refused
+        self.schedule.is_due(epoch)  # or no number of epochs: refused
         if self._next == 0:
             warn_of_augmented(type(self).__name__, self._data, PLAIN)
+        if not self._is_stepped and place()[1] > 1:  # it may be loaded in one only
+            self.load_state_dict(decide_once(self.state_dict))
         self._warn_of_missed(epoch)
-        if not self._is_stepped:
-            self.seed = decide_once(lambda: self.seed)
         self.epoch, self._next, self._is_stepped = int(epoch), int(epoch) + 1, True
-        if not is_due:
+        if not self.schedule.is_due(epoch):
             return None
         everything = gather_gradients(called(gradients), self.n)
 

@@ -41,6 +41,7 @@ from .batches import (
     weights_of,
 )
 from .checkpoint import RunCheckpoint, describe_run, has_stopped
+from .distributed import each_for_itself
 from .net import (
     EpochStart,
     LogitNet,
@@ -228,7 +229,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         cuda = [torch.cuda.current_device()] if device.startswith("cuda") else []
-        with kept_random(cuda):
+        with kept_random(cuda), each_for_itself():
             torch.manual_seed(seed)
             module = make_module(self.module, data, len(classes), weights)
             start = self._epoch_start(classes[codes], seed, module, data)
