@@ -219,3 +219,45 @@ def test_probabilities_are_of_all_rows(capsys):
     how = ["--label", "y", "--probabilities", "p.npy", "--skip-unlabelled"]
     assert scan("d.csv", *how, "--mask", "mask.csv") == 0
     assert len(mask_of()) == (y != "").sum()
+
+
+@pytest.mark.parametrize(
+    ("how", "what"),
+    [
+        (lambda i: f"{i % 28 + 1:02d}/{i % 12 + 1:02d}/2023 ", "date, %d/%m/%Y"),
+        (lambda i: f" 2023-{i % 12 + 1:02d}-{i % 28 + 1:02d}", "date, ISO"),
+        (lambda i: f"{i % 28 + 1:02d}-{'JanMayJul'[i % 3 * 3 :][:3]}-21", "date, %d-%b-%y"),
+        (lambda i: f"{i % 12 + 1:02d}.{2015 + i % 9}", "number, or a code? --text"),
+    ],
+)  # fmt: skip
+def test_dates_and_codes_as_databases_write_them(capsys, how, what):
+    TABLE.assign(c=list(map(how, range(N)))).to_csv("d.csv", index=False)
+    assert columns_of(capsys, "d.csv")["c"].startswith(what)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.RangeIndex(5_000_000, 5_000_000 + N, name="patient"),
+        pd.RangeIndex(100, 100 + 2 * N, 2),
+        pd.RangeIndex(N),
+    ],
+)
+def test_kept_rows_of_parquet_keep_their_index(index):
+    pytest.importorskip("pyarrow", reason="pyarrow is missing")
+    table = TABLE.set_axis(index, axis=0)
+    table.to_parquet("d.parquet")
+    is_kept = kept("d.parquet", "--label", "y", "--out", "kept.parquet")
+    expected = table[is_kept]
+    assert not all(is_kept)
+    if index[0] == 0:  # numbers of rows, which are new ones
+        expected = expected.reset_index(drop=True)
+    found = pd.read_parquet("kept.parquet")
+    pd.testing.assert_frame_equal(found, expected, check_index_type=False)
+
+
+def test_texts_of_few_words_are_no_column_that_outweighs_all(capsys):
+    words = RNG.choice(["pain", "fall", "cough", "fever"], size=(N, 12))
+    TABLE.assign(note=list(map(" ".join, words))).to_csv("d.csv", index=False)
+    assert scan("d.csv", "--label", "y") == 0
+    assert "times as much" not in capsys.readouterr().err

@@ -118,6 +118,8 @@ def test_every_door_has_the_page_and_takes_its_decisions(tmp_path, make):
         assert door.isolated_indices_.tolist() == np.flatnonzero(~door.keep_).tolist()
     again = door.report(X, y, tmp_path / "b.html", **extra)
     assert "1 given back" in again.read_text(encoding="utf-8")
+    words = dict(zip(*(data_of(again)["table"][k] for k in ("row", "decision"))))
+    assert (words[given_back], words[by_hand]) == ("keep", "drop")
     assert data_of(again)["fit"] == data["fit"] == fit_id(door._schedule)
 
 
@@ -281,3 +283,15 @@ def test_missing_skrub_is_named(monkeypatch):
     EPICFilter().fit(X, y)  # numbers alone need none
     with pytest.raises(ImportError, match=r"epic-sklearn\[cli\]"):
         EPICFilter().fit(X.assign(colour="blue"), y)
+
+
+def test_a_later_page_knows_the_rows_that_were_confirmed(tmp_path):
+    X, y = load_iris(return_X_y=True)
+    detector = EPICFilter().fit(X, y)
+    first, second, *others = detector.isolated_indices_.tolist()
+    detector.apply_decisions({first: "drop", second: "keep"})
+    path = detector.report(X, y, tmp_path / "a.html")
+    assert "1 given back,\n    1 confirmed, 0 more dropped" in path.read_text("utf-8")
+    table = data_of(path)["table"]
+    words = dict(zip(table["row"], table["decision"], strict=True))
+    assert words == {first: "drop", second: "keep"} | dict.fromkeys(others, "")

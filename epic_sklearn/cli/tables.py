@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -137,7 +138,25 @@ class ParquetFile(Table):
         edges = np.flatnonzero(np.diff(keep, prepend=False, append=False))
         runs = edges.reshape(-1, 2).tolist()
         parts = [table.slice(start, end - start) for start, end in runs]
-        self._parquet.write_table(self._arrow.concat_tables(parts), path)
+        kept = self._arrow.concat_tables(parts)
+        self._parquet.write_table(self._with_index(kept, keep), path)
+
+    def _with_index(self, kept: Any, keep: np.ndarray) -> Any:
+        """Write the labels of kept rows, where pandas stored only how they count."""
+        about = kept.schema.pandas_metadata or {}
+        counts = [c for c in about.get("index_columns", []) if isinstance(c, dict)]
+        if len(counts) != 1 or len(about["index_columns"]) != 1:
+            return kept
+        name, *ends = (counts[0][key] for key in ("name", "start", "stop", "step"))
+        if name is None and ends[::2] == [0, 1]:  # numbers of rows, which are new ones
+            return kept
+        labels, field = np.arange(*ends)[keep], name or "__index_level_0__"
+        about["index_columns"] = [field]
+        kind = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
+        about["columns"] += [{"name": name, "field_name": field, **kind}]
+        kept = kept.append_column(field, self._arrow.array(labels))
+        metadata = {**kept.schema.metadata, b"pandas": json.dumps(about).encode()}
+        return kept.replace_schema_metadata(metadata)
 
     def _raw(self, values: Any) -> Any:
         types, kind = self._arrow.types, values.type

@@ -24,7 +24,8 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "<NA>", "NaT")
 NAN = re.compile(r"[-+]?nan", re.IGNORECASE)
 MANY = 40  # different texts, from which skrub takes a column as free text
 MOST = 0.75  # share of different texts from which the others are asked about
-CODE = re.compile(r"\s*(0\d+|\d+[eE]\d+)\s*")  # 00714, 1E05: a customer, a diagnosis
+# 00714, 08.30, 1E05: a customer, a time, a diagnosis.
+CODE = re.compile(r"\s*(0\d+(\.\d+)?|\d+[eE]\d+)\s*")
 LONG = re.compile(r"\s*\d{8,}\s*")  # 20210419, 9783161484100
 ZONE = re.compile(r":\d\d\S*([Zz]|[+-]\d\d:?\d\d)\s*$")  # behind a time
 # Percentages, amounts, limits, times: what float() does not take.
@@ -39,11 +40,12 @@ POINTED = re.compile(r"\s*[-+]?[1-9]\d{0,2}\.\d{3}\s*")
 DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ]\d{1,2}:\d\d.*)?")
 # 1-Jan-2021, 1. Januar 2021, Jan 1, 2021; months by their English names, as a rule.
 NAMED = re.compile(
-    r"(\d{1,2}(\.? |-)[^\W\d_]{3,10}\.?[- ]|[^\W\d_]{3,10} \d{1,2},? )\d{4}"
+    r"((\d{1,2}(\.? |-)[^\W\d_]{3,10}\.?[- ]|[^\W\d_]{3,10} \d{1,2},? )\d{4}"
+    r"|\d{1,2}-(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)-\d{2})"
     r"( \d{1,2}:\d\d.*)?"
 )
 NAMED_DATES = (
-    *("%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%d. %b %Y", "%d. %B %Y"),
+    *("%d-%b-%y", "%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%d. %b %Y", "%d. %B %Y"),
     *("%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y"),
 )
 DATES = ("%d-%m-%Y", "%m-%d-%Y", "%Y-%m-%d", "%d-%m-%y", "%m-%d-%y")
@@ -176,7 +178,8 @@ def as_numbers(
 def dates_as(texts: Sequence[str], written: str) -> Any:
     """Dates (datetime64) in a format, in UTC; NaT where a text is in another."""
     how: Any = {"format": written, "utc": True, "errors": "coerce"}
-    return pd.to_datetime(pd.Index(texts), **how).tz_localize(None).to_numpy()
+    index = pd.Index([text.strip() for text in texts])
+    return pd.to_datetime(index, **how).tz_localize(None).to_numpy()
 
 
 def formats_of(first: str, given: str | None) -> list[str]:
@@ -196,6 +199,7 @@ def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
     """Dates and their format; None where they are none."""
     is_wrong = given and "%p" in given and "%H" in given
     refuse_if(is_wrong, f"--date-format {given}: hours before %p are %I, not %H")
+    texts = [text.strip() for text in texts]
     likely = [t for t in texts if given or DATE.fullmatch(t) or NAMED.fullmatch(t)]
     if len(likely) < MOST * len(texts):
         return None, ""

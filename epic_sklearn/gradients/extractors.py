@@ -38,7 +38,7 @@ from .modules import (
     warn_of_batch_statistics,
     warn_of_column_order,
 )
-from .tables import default_classifier, warn_of_one_wide_column
+from .tables import TableModel, default_classifier, warn_of_one_wide_column
 
 
 def logit_gradients(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -288,7 +288,8 @@ class GradientExtractor(Parts, DocLinks, BaseEstimator):
             probabilities = model.predict_proba(X)
             labels = y
             layer = last_layer(model, X) if with_inputs else None
-            if layer is not None and hasattr(model, "coef_") and not issparse(X):
+            is_raw = not (issparse(X) or isinstance(self.classifier_, TableModel))
+            if layer is not None and hasattr(model, "coef_") and is_raw:
                 warn_of_one_wide_column(layer.inputs)
         else:
             data = getattr(model, "_module_input", lambda X: X)(X)

@@ -297,16 +297,16 @@ def _texts(asides: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any]]:
 def _table(case: Case, flagged: np.ndarray, near: np.ndarray) -> dict[str, Any]:
     """Columns of the table of flagged rows, but for differences."""
     schedule, rows, known = case.schedule, case.rows, case.probabilities
-    dropped, keep = schedule.dropped_at_epoch[flagged], schedule.keep[flagged]
+    decided, keep = schedule.decided[flagged], schedule.keep[flagged]
     return {
         "row": rows[flagged].tolist(),
         "label": schedule.codes[flagged].tolist(),
         "prediction": None if known is None else likeliest(known[flagged]).tolist(),
         "score": schedule.isolation_score[flagged].tolist(),
         "details": _details(schedule.details, flagged),
-        "round": dropped.tolist(),
+        "round": schedule.dropped_at_epoch[flagged].tolist(),
         "near": np.where(near == flagged, -1, rows[near]).tolist(),
-        "decision": np.select([keep, dropped < 0], ["keep", "drop"], "").tolist(),
+        "decision": np.select([decided & keep, decided], ["keep", "drop"], "").tolist(),
     }
 
 
@@ -317,7 +317,7 @@ def page_data(case: Case, shown: Shown, span: Any) -> dict[str, Any]:
     X, names, long = as_compared(case, rows[needed])
     if shown.images and case.feature_names is None and not is_dataframe(X):
         names = None  # x0, x1, ... of an image say nothing
-    asides = {**({"Text": X} if is_text(X) else long), **case.asides}
+    seen = {"Text": X} if is_text(X) else long
     table, pairs = _table(case, flagged, near), (X, rows[flagged], rows[near])
     table["differences"] = differences(*pairs) if names else None
     scores = schedule.isolation_score[flagged]
@@ -329,7 +329,11 @@ def page_data(case: Case, shown: Shown, span: Any) -> dict[str, Any]:
         "scoreName": score_name,
         "clock": schedule.clock,
         **_names(case, np.unique(np.concatenate([needed, *shown.kept]))),
-        "asides": _texts(asides, rows[needed]),
+        "asides": [
+            {**column, "isSeen": is_seen}
+            for is_seen, some in ((True, seen), (False, case.asides))
+            for column in _texts(some, rows[needed])
+        ],
         "hasTexts": bool(long),
         "table": table,
         "spaces": _gradient_space(case, shown),

@@ -112,6 +112,7 @@ def _context(case: Case, span: Any) -> dict[str, Any]:
         "n_by_rounds": int(by_round.sum()),
         "n_given_back": int((by_round & keep).sum()),
         "n_dropped_by_hand": int((~by_round & ~keep).sum()),
+        "n_confirmed": int((schedule.decided & by_round & ~keep).sum()),
         "classes": case.counts(by_round)[:-1],
         "parameters": {k: shortened(v, 40) for k, v in parameters.items()},
         "span": span,

@@ -50,9 +50,10 @@ const LONG = 40;
 function asideParts(i) {
   const near = table.near[i];
   const short = [], parts = [];
-  for (const { name, values } of data.asides) {
+  for (const { name, values, isSeen } of data.asides) {
     const [ours, theirs] = [values[table.row[i]], near < 0 ? "" : values[near]];
-    if (Math.max(ours.length, theirs.length) <= LONG) short.push([name, ours, theirs]);
+    const isShort = Math.max(ours.length, theirs.length) <= LONG;
+    if (isShort && !isSeen) short.push([name, ours, theirs]);
     else {
       parts.push(make("h4", {}, ...breakable(name)), make("p", { class: "prose" }, ours));
       if (theirs) {

@@ -109,7 +109,7 @@ function makeRow(position) {
   for (const column of columns) {
     const content = column.content === undefined ? column.key(i) : column.content(i);
     const td = make("td", { class: column.number ? "number" : null }, content);
-    if (column.key && td.textContent.length > 12) td.title = td.textContent;
+    if (column.key && td.textContent.length > 7) td.title = td.textContent;
     td.hidden = column.head.hidden;
     line.append(td);
   }
