@@ -118,7 +118,8 @@ def test_every_door_has_the_page_and_takes_its_decisions(tmp_path, make):
         assert door.isolated_indices_.tolist() == np.flatnonzero(~door.keep_).tolist()
     again = door.report(X, y, tmp_path / "b.html", **extra)
     assert "1 given back" in again.read_text(encoding="utf-8")
-    words = dict(zip(*(data_of(again)["table"][k] for k in ("row", "decision"))))
+    table = data_of(again)["table"]
+    words = dict(zip(table["row"], table["decision"], strict=True))
     assert (words[given_back], words[by_hand]) == ("keep", "drop")
     assert data_of(again)["fit"] == data["fit"] == fit_id(door._schedule)
 
