@@ -23,7 +23,7 @@ from ..validation import NUMBERS
 # A column's spread over the median of all, from which it decides alone.
 MUCH_WIDER = 100
 N_SPREAD = 10_000  # rows that tell it
-SKRUB_FOLDER = "SKB_DATA_DIRECTORY"
+SKRUB_FOLDER, ITS_OLD_NAME = "SKB_DATA_DIRECTORY", "SKRUB_DATA_DIRECTORY"
 
 
 class TableModel(Pipeline):
@@ -56,8 +56,8 @@ def _with_gaps() -> Any:
 @contextmanager
 def _folder_of_skrub() -> Iterator[None]:
     """Let its import make no folder in the home directory; one that is there stays."""
-    is_there = SKRUB_FOLDER in os.environ or (Path.home() / "skrub_data").is_dir()
-    if is_there:
+    is_named = any(name in os.environ for name in (SKRUB_FOLDER, ITS_OLD_NAME))
+    if is_named or (Path.home() / "skrub_data").is_dir():
         yield
         return
     os.environ[SKRUB_FOLDER] = gettempdir()

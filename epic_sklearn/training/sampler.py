@@ -329,7 +329,8 @@ see DropSchedule
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a :meth:`state_dict`, as :meth:`DropSchedule.load_state_dict`.
 
-        Examples of other values are refused as well, where they can be told.
+        Examples of other values are refused as well, where they can be told. Seed,
+        `shuffle` and `keep_length` become those that were saved.
         """
         if missing := self.state_dict().keys() - state.keys():
             raise ValueError(
