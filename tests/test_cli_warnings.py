@@ -101,7 +101,8 @@ def test_gaps_neither_outweigh_all_numbers_nor_go_unnoticed(folder, capsys):
     gaps = rng.choice(600, 20, replace=False)
     frame.loc[gaps, "noise"] = np.nan
     frame.to_csv("gaps.csv", index=False)
-    assert scan("gaps.csv", "--label", "label", "--mask", "mask.csv") == 0
+    how = ["--label", "label", "--set", "cutoff=1.6"]
+    assert scan("gaps.csv", *how, "--mask", "mask.csv") == 0
     assert "rows without a value in 'noise'" in capsys.readouterr().err
     assert 0 < (~mask_of()["kept"])[gaps].mean() < 0.9
 

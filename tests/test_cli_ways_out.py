@@ -248,7 +248,8 @@ def test_kept_rows_of_parquet_keep_their_index(index):
     pytest.importorskip("pyarrow", reason="pyarrow is missing")
     table = TABLE.set_axis(index, axis=0)
     table.to_parquet("d.parquet")
-    is_kept = kept("d.parquet", "--label", "y", "--out", "kept.parquet")
+    how = ["--label", "y", "--set", "cutoff=1.5"]
+    is_kept = kept("d.parquet", *how, "--out", "kept.parquet")
     expected = table[is_kept]
     assert not all(is_kept)
     if index[0] == 0:  # numbers of rows, which are new ones

@@ -30,7 +30,7 @@ from epic_sklearn import (
 from epic_sklearn.gradients import gradient_norm_change
 from epic_sklearn.plotting import GradientSpaceDisplay
 from epic_sklearn.report import fit_id
-from epic_sklearn.rules import IsolatedMedoids
+from epic_sklearn.rules import IsolatedMedoids, NeighborVotes
 
 RULE = IsolatedMedoids(subset_size=0.3)
 HOW = {"rule": RULE, "warmup": 2, "every": 3}
@@ -288,7 +288,7 @@ def test_missing_skrub_is_named(monkeypatch):
 
 def test_a_later_page_knows_the_rows_that_were_confirmed(tmp_path):
     X, y = load_iris(return_X_y=True)
-    detector = EPICFilter().fit(X, y)
+    detector = EPICFilter(rule=NeighborVotes(1.5)).fit(X, y)
     first, second, *others = detector.isolated_indices_.tolist()
     detector.apply_decisions({first: "drop", second: "keep"})
     path = detector.report(X, y, tmp_path / "a.html")

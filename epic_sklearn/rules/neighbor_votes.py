@@ -33,6 +33,8 @@ N_VOTERS, N_VOTERS_A_CLASS = 5000, 20
 N_NEIGHBORS, SHARE = 10, 6
 # What votes count against the geometry.
 OF_GEOMETRY = 4
+# What the score of a single round counts, where nothing averages out.
+OF_ONE_ROUND = 7 / 8
 # Directions closer than this are copies; float32 features can't tell them apart.
 SAME_DIRECTION = 1e-6
 # Most that the geometry counts in one round, far above what clean examples have.
@@ -52,9 +54,9 @@ class NeighborVotes(Rule):
     bias and scaled to length 1, are. The score of a round is ``sqrt(2 s) q(s) + z /
     4``, where negative q and z count as 0. Its mean over the rounds is compared
     with `cutoff`: a poison that works stands out in round after round, most clean
-    examples in one or two. The rule watches from a twelfth of the training on, and
-    drops from a quarter on: few rounds tell less, and what is hard to learn is of
-    use until then.
+    examples in one or two. A single round, as a filter has, tells less: seven eighths
+    of its score count. The rule watches from a twelfth of the training on, and drops
+    from a quarter on: what is hard to learn is of use until then.
 
     s is the share of an example's neighbours, of all classes, that the most
     frequent other class has, averaged with the mean share of its k nearest of the
@@ -97,7 +99,8 @@ class NeighborVotes(Rule):
     Nothing depends on the scale of the gradients. Inputs that are zero but for the
     bias lie apart from all others, and not near to everything. Of gradients that
     are plain arrays their direction takes the place of the input, and the score is
-    ``q(length) + z / 4``: their length says how far the model is from the label.
+    ``q(length) + z / 4``, all of it in a single round, too: their length says how far
+    the model is from the label.
     Classes of at most 10 examples are too small to judge, and exact copies are no
     colliding group: they are common in clean data. Where distances tie, of categories
     or rounded numbers, the order of the rows decides which of the equally near are
@@ -150,8 +153,10 @@ class NeighborVotes(Rule):
         mean = memory.get("mean", np.zeros(len(codes)))
         mean = mean + (score - mean) / n_rounds
         memory.update(mean=mean, rounds=np.array(n_rounds))
+        has_inputs = isinstance(gradients, OuterProductGradients)
+        shown = OF_ONE_ROUND * mean if has_inputs and n_rounds == 1 else mean
         details = approximate(codes, self.max_class_size)
-        return Judgement(mean, mean > self.cutoff, details)
+        return Judgement(shown, shown > self.cutoff, details)
 
     def _score(self, gradients: Any, codes: np.ndarray, memory: Memory) -> np.ndarray:
         """Score the examples of this round (n,)."""
