@@ -118,14 +118,10 @@ def refuse_other_order(**given: Any) -> None:
     Rows are matched by position, as everywhere in scikit-learn; an index that
     holds the same labels in another order says that this would be wrong.
     """
-    first, known = "", None
-    for name, value in given.items():
-        index = value.index if hasattr(value, "iloc") else None
-        if index is None:
-            continue
-        if known is None:
-            first, known = name, index
-        elif (
+    indexed = [(n, value.index) for n, value in given.items() if hasattr(value, "iloc")]
+    for name, index in indexed[1:]:
+        first, known = indexed[0]
+        if (
             len(index) == len(known)
             and not index.equals(known)
             and known.is_unique
