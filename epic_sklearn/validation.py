@@ -227,13 +227,9 @@ def check_labels(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     array = column_or_1d(label_array(labels))
     if len(array) == 0:
         raise ValueError("There are no labels: y is empty.")
-    if array.dtype.kind == "f":
-        none = np.isnan(array)
-    else:
-        none = np.array([is_missing(label) for label in array.tolist()])
-    if none.any():
+    if n_missing := sum(map(is_missing, array.tolist())):
         raise ValueError(
-            f"y contains NaN or None in {int(none.sum())} of {len(array)} rows; "
+            f"y contains NaN or None in {n_missing} of {len(array)} rows; "
             "drop these rows, or label them."
         )
     try:
