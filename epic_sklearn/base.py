@@ -272,14 +272,11 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         sample_weight: np.ndarray | None,
     ) -> Gradients:
         """Fit a model on what is kept; gradients of all examples."""
-        rows = np.flatnonzero(keep)
-        weights = (
-            {} if sample_weight is None else {"sample_weight": sample_weight[rows]}
-        )
-        if len(rows) == len(keep):
-            extractor.fit(X, labels, **weights)
-        else:
-            extractor.fit(take_rows(X, rows), labels[rows], **weights)
+        weights = {}
+        if sample_weight is not None:
+            weights["sample_weight"] = sample_weight[keep]
+        kept = X if keep.all() else take_rows(X, np.flatnonzero(keep))
+        extractor.fit(kept, labels[keep], **weights)
         self.extractor_ = extractor
         gradients = extractor.compute(X, labels)
         refuse_other_order(X=X, gradients=gradients)
