@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse
@@ -202,6 +202,33 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Find the examples to drop.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or dataframe of shape (n, ...)
+            Training examples, finite.
+        y : array-like of shape (n,)
+            Labels: strings, integers or bools, at least two classes.
+        sample_weight : array-like of shape (n,), optional
+            Passed to the extractor's classifier. Rules judge all rows alike, those of
+            weight 0, too.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range or the data cannot be used.
+        TypeError
+            If `extractor` is nothing that can be used as one.
+        """
+        self._detect(X, y, sample_weight)
+        return self
+
     def _detect(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[Any, Gradients]:
@@ -343,6 +370,10 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
             ensure_all_finite="allow-nan" if takes_nan else True,
             ensure_min_samples=2 if reset else 1,
         )
+
+    def _as_seen(self, X: Any) -> Any:
+        """Rows as the fit saw them; in place of that of `Reviewable`, named later."""
+        return self._check_X(X, reset=False)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
