@@ -24,7 +24,6 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
 from ._utils import DocLinks, Parts, RandomState, warn_user
-from .epochs import Round
 from .frames import RowsToFrame, index_of
 from .gradients import (
     Gradients,
@@ -178,10 +177,6 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         "n_rounds": [Interval(Integral, 1, None, closed="left")],
         "verbose": ["verbose"],
     }
-
-    keep_: np.ndarray
-    isolated_indices_: np.ndarray
-    rounds_: list[Round]
 
     def __init__(
         self,
