@@ -74,7 +74,7 @@ def is_text(X: Any) -> bool:
     if any(are_texts) and not all(are_texts):
         row = are_texts.index(False)
         raise ValueError(f"X holds texts, and row {row} is {X[row]!r}; fill it in.")
-    return all(are_texts) and len(are_texts) > 0
+    return any(are_texts)  # then all are
 
 
 # How frames become ones whose rows can be taken, by their library.
