@@ -49,13 +49,6 @@ def warn_user(message: str) -> None:
 SUBPACKAGES = ("attacks", "rules")
 
 
-def documentation_address() -> str:
-    """Address of the documentation, as the installed package states it."""
-    stated = metadata("epic-sklearn").get_all("Project-URL") or []
-    links = dict(entry.split(", ", 1) for entry in stated)
-    return links.get("Documentation", "").rstrip("/") + "/"
-
-
 class DocLinks:
     """Mixin, before scikit-learn's BaseEstimator, for what that looks for."""
 
@@ -63,7 +56,11 @@ class DocLinks:
 
     @property
     def _doc_link_template(self) -> str:
-        return documentation_address() + "generated/{public_name}.html"
+        # Under the address that the installed package states.
+        stated = metadata("epic-sklearn").get_all("Project-URL") or []
+        links = dict(entry.split(", ", 1) for entry in stated)
+        address = links.get("Documentation", "").rstrip("/")
+        return address + "/generated/{public_name}.html"
 
     def _doc_link_url_param_generator(self) -> dict[str, Any]:
         package, part, *_ = type(self).__module__.split(".")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse
@@ -24,7 +24,6 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
 from ._utils import DocLinks, Parts, RandomState, warn_user
-from .epochs import Round
 from .frames import RowsToFrame, index_of
 from .gradients import (
     Gradients,
@@ -75,7 +74,7 @@ def is_text(X: Any) -> bool:
     if any(are_texts) and not all(are_texts):
         row = are_texts.index(False)
         raise ValueError(f"X holds texts, and row {row} is {X[row]!r}; fill it in.")
-    return all(are_texts) and len(are_texts) > 0
+    return any(are_texts)  # then all are
 
 
 # How frames become ones whose rows can be taken, by their library.
@@ -179,10 +178,6 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         "verbose": ["verbose"],
     }
 
-    keep_: np.ndarray
-    isolated_indices_: np.ndarray
-    rounds_: list[Round]
-
     def __init__(
         self,
         extractor: Any = None,
@@ -201,6 +196,33 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Find the examples to drop.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or dataframe of shape (n, ...)
+            Training examples, finite.
+        y : array-like of shape (n,)
+            Labels: strings, integers or bools, at least two classes.
+        sample_weight : array-like of shape (n,), optional
+            Passed to the extractor's classifier. Rules judge all rows alike, those of
+            weight 0, too.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range or the data cannot be used.
+        TypeError
+            If `extractor` is nothing that can be used as one.
+        """
+        self._detect(X, y, sample_weight)
+        return self
 
     def _detect(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -272,14 +294,11 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         sample_weight: np.ndarray | None,
     ) -> Gradients:
         """Fit a model on what is kept; gradients of all examples."""
-        rows = np.flatnonzero(keep)
-        weights = (
-            {} if sample_weight is None else {"sample_weight": sample_weight[rows]}
-        )
-        if len(rows) == len(keep):
-            extractor.fit(X, labels, **weights)
-        else:
-            extractor.fit(take_rows(X, rows), labels[rows], **weights)
+        weights = {}
+        if sample_weight is not None:
+            weights["sample_weight"] = sample_weight[keep]
+        kept = X if keep.all() else take_rows(X, np.flatnonzero(keep))
+        extractor.fit(kept, labels[keep], **weights)
         self.extractor_ = extractor
         gradients = extractor.compute(X, labels)
         refuse_other_order(X=X, gradients=gradients)
@@ -346,6 +365,10 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
             ensure_all_finite="allow-nan" if takes_nan else True,
             ensure_min_samples=2 if reset else 1,
         )
+
+    def _as_seen(self, X: Any) -> Any:
+        """Rows as the fit saw them; in place of that of `Reviewable`, named later."""
+        return self._check_X(X, reset=False)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,46 +19,12 @@ from .report import Reviewable
 from .rules import Rule
 
 
-class ReviewableDetector(Reviewable, BaseDetector):
-    """A detector with an audit page."""
-
-    def _as_seen(self, X: Any) -> Any:
-        return self._check_X(X, reset=False)
-
-    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Find the examples to drop.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or dataframe of shape (n, ...)
-            Training examples, finite.
-        y : array-like of shape (n,)
-            Labels: strings, integers or bools, at least two classes.
-        sample_weight : array-like of shape (n,), optional
-            Passed to the extractor's classifier. Rules judge all rows alike, those of
-            weight 0, too.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range or the data cannot be used.
-        TypeError
-            If `extractor` is nothing that can be used as one.
-        """
-        self._detect(X, y, sample_weight)
-        return self
-
-
 def _may_have_features(detector: BaseDetector) -> bool:
     """Whether it has columns: texts have none, and would not be wrapped in a frame."""
     return hasattr(detector, "n_features_in_") or not hasattr(detector, "keep_")
 
 
-class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
+class EPICFilter(OneToOneFeatureMixin, TransformerMixin, BaseDetector, Reviewable):
     """Find isolated training examples, and sanitise them in a plain Pipeline.
 
     A rule judges the per-example gradients of each class and flags those that are
@@ -280,7 +246,7 @@ class EPICFilter(OneToOneFeatureMixin, TransformerMixin, ReviewableDetector):
         return np.where(self.fit(X, y, sample_weight).keep_, 1, -1)
 
 
-class EPICResampler(ReviewableDetector):
+class EPICResampler(BaseDetector, Reviewable):
     """The detector of EPICFilter as a sampler for imbalanced-learn's Pipeline.
 
     ``fit_resample`` drops the isolated rows, at fit only. imbalanced-learn

@@ -118,14 +118,10 @@ def refuse_other_order(**given: Any) -> None:
     Rows are matched by position, as everywhere in scikit-learn; an index that
     holds the same labels in another order says that this would be wrong.
     """
-    first, known = "", None
-    for name, value in given.items():
-        index = value.index if hasattr(value, "iloc") else None
-        if index is None:
-            continue
-        if known is None:
-            first, known = name, index
-        elif (
+    indexed = [(n, value.index) for n, value in given.items() if hasattr(value, "iloc")]
+    for name, index in indexed[1:]:
+        first, known = indexed[0]
+        if (
             len(index) == len(known)
             and not index.equals(known)
             and known.is_unique
@@ -231,13 +227,9 @@ def check_labels(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     array = column_or_1d(label_array(labels))
     if len(array) == 0:
         raise ValueError("There are no labels: y is empty.")
-    if array.dtype.kind == "f":
-        none = np.isnan(array)
-    else:
-        none = np.array([is_missing(label) for label in array.tolist()])
-    if none.any():
+    if n_missing := sum(map(is_missing, array.tolist())):
         raise ValueError(
-            f"y contains NaN or None in {int(none.sum())} of {len(array)} rows; "
+            f"y contains NaN or None in {n_missing} of {len(array)} rows; "
             "drop these rows, or label them."
         )
     try:

@@ -13,7 +13,6 @@ from sklearn.pipeline import Pipeline
 
 from ..base import BaseDetector
 from ..filtered_classifier import FilteredClassifier, predicts_labels
-from ..gradients import default_classifier
 from ..training import EPICCallback, EPICClassifier
 
 UNDEFENDED, ORACLE = "undefended", "poisons alone dropped"
@@ -126,8 +125,7 @@ def kept(fitted: Any, n: int) -> np.ndarray:
 def trained_by(defence: Any, model: Any, X: Any) -> Any:
     """Give what a defence trains in the end, without what it drops; else the model."""
     if isinstance(defence, FilteredClassifier):
-        given = defence.classifier
-        return default_classifier(X) if given is None else given
+        return defence._classifier(X)
     return defence.undefended() if isinstance(defence, EPICClassifier) else model
 
 

@@ -39,7 +39,7 @@ def module_and_column(
             f"classes; give one of {', '.join(map(repr, classes[:10].tolist()))}."
         )
     with evaluation_mode(module), torch.no_grad():
-        logits = apply(module, torch.from_numpy(X[:1].astype(np.float32)))
+        logits = apply(module, place(X[:1], module))
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else logits
     if shape != (1, len(classes)):
         raise ValueError(

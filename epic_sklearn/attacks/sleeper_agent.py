@@ -131,7 +131,8 @@ class SleeperAgent(GradientAttack):
 
             def mismatch_at(step: int, examples: torch.Tensor) -> Mismatch:
                 nonlocal mismatch
-                if self._is_retraining(step):
+                due = 0 < step < self.n_steps and step % self.retrain_every == 0
+                if due and self.retrain is not None:
                     poisoned = X.astype(np.float32)
                     poisoned[indices] = examples.cpu().numpy()
                     with torch_threads(threads):
@@ -143,10 +144,6 @@ class SleeperAgent(GradientAttack):
         return BackdoorPoisons(
             examples, indices, targets, adversarial_label, loss, trigger, source_label
         )
-
-    def _is_retraining(self, step: int) -> bool:
-        due = 0 < step < self.n_steps and step % self.retrain_every == 0
-        return due and self.retrain is not None
 
     def _train(self, X: Array, y: Any, seed: int) -> Any:
         if hasattr(self.retrain, "fit"):

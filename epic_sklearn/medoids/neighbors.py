@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.spatial.distance import cdist
-from sklearn import config_context, get_config
+from sklearn import config_context
 from sklearn.neighbors import NearestNeighbors
 from tqdm import tqdm
 
-from .distances import MAX_CLASS_SIZE, Array, directions
+from .distances import MAX_CLASS_SIZE, Array, directions, memory_limit
 
 SMALL = 48  # among so few rows scikit-learn's checks take longer than the search
 N_TREES = 4  # in each, an example is compared with those of its cell
@@ -110,7 +110,7 @@ def neighbor_votes(
     # What products may miss a squared distance by: what is as near is as near.
     eps = 1e-12 if points.dtype == np.float64 else 4e-6
     # Beside a block of distances stand what is compared with them.
-    n_held = get_config()["working_memory"] * 2**20 / (8 * points.itemsize)
+    n_held = memory_limit() / (8 * points.itemsize)
     own, other = np.zeros((2, len(codes)))
     for size in np.unique(k[k > 0]):
         of_size = np.flatnonzero(k == size)

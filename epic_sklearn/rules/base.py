@@ -198,15 +198,16 @@ def what_it_needs(rule: Rule, gradients: Gradients, codes: np.ndarray) -> Gradie
     An array is taken for inputs, and for errors where it proves to be that.
     """
     needs = set(rule.needs)
-    if isinstance(gradients, OuterProductGradients):
-        errors, inputs = gradients.errors, gradients.inputs
-    else:
-        errors = inputs = gradients
     if needs == {"errors"}:
-        return _in_order_of_codes(_proved_errors(errors, codes, rule), codes)
-    if needs == {"inputs"}:
-        return inputs
-    if needs and not isinstance(gradients, OuterProductGradients):
+        errors = _proved_errors(errors_of(gradients), codes, rule)
+        return _in_order_of_codes(errors, codes)
+    if isinstance(gradients, OuterProductGradients):
+        if needs == {"inputs"}:
+            return gradients.inputs
+        if needs:
+            errors = _in_order_of_codes(gradients.errors, codes)
+            return OuterProductGradients(errors, gradients.inputs)
+    elif needs == {"errors", "inputs"}:
         raise ValueError(
             f"{type(rule).__name__} looks at the last layer's errors and inputs, which "
             f"an array of gradients, here of shape {gradients.shape}, does not hold. "
@@ -214,8 +215,6 @@ def what_it_needs(rule: Rule, gradients: Gradients, codes: np.ndarray) -> Gradie
             "LastLayerGradients(classifier), and DropSchedule or EPICSubsetSampler "
             "OuterProductGradients."
         )
-    if needs:
-        return OuterProductGradients(_in_order_of_codes(errors, codes), inputs)
     return gradients
 
 

@@ -68,20 +68,20 @@ class DeepKNN(Rule):
 
     def judge(self, gradients: Any, codes: np.ndarray, memory: Memory) -> Judgement:
         """Flag what its neighbours outvote; see :meth:`Rule.judge`."""
-        n = len(codes)
-        if isinstance(self.k, Integral) and self.k >= n:
+        n, sizes = len(codes), np.bincount(codes)
+        if not isinstance(self.k, Integral):
+            wanted = np.round(self.k * sizes)
+            if self.k <= 1:  # not more than its class
+                wanted = np.minimum(wanted, sizes - 1)
+            k = wanted.clip(1, n - 1).astype(np.int64)[codes]
+        elif self.k < n:
+            k = np.full(n, int(self.k))
+        else:
             raise ValueError(
                 f"k is {self.k} and there are {n} examples, each with {n - 1} others; "
                 f"give an integer in [1, {n - 1}], or a float, a multiple of the size "
                 "of the example's class."
             )
-        sizes = np.bincount(codes)
-        wanted = self.k if isinstance(self.k, Integral) else self.k * sizes
-        if not isinstance(self.k, Integral) and self.k <= 1:  # not more than its class
-            wanted = np.minimum(wanted, sizes - 1)
-        k = np.broadcast_to(np.round(wanted), codes.max() + 1).clip(1, n - 1)[codes]
-        own, other = neighbor_votes(
-            gradients.astype(np.float64), codes, k.astype(np.int64)
-        )
+        own, other = neighbor_votes(gradients.astype(np.float64), codes, k)
         score = (other - own) / k
         return Judgement(score, score > 1e-9)  # which is rounding
