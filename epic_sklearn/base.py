@@ -339,8 +339,7 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
             return X
         X = to_numpy(X)
         if isinstance(X, OuterProductGradients):
-            self.n_features_in_ = X.shape[1]
-            self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
+            validate_data(self, X, reset=reset, skip_check_array=True)
             return X
         if is_text(X):
             if reset:  # a row is one text: there are no features to name

@@ -23,6 +23,7 @@ from epic_sklearn import (
     LastLayerGradients,
     LastLayerInputGradients,
     LogitGradients,
+    OuterProductGradients,
     PrecomputedGradients,
     find_medoids,
     isolation_score,
@@ -155,6 +156,18 @@ def test_transform_gives_new_rows_back(data):
     detector = EPICFilter().fit(*data)
     new = np.random.RandomState(1).randn(500, 2) * 100
     np.testing.assert_array_equal(detector.transform(new), new)
+
+
+def test_new_gradients_are_as_wide_as_those_of_the_fit():
+    X, y = load_iris(return_X_y=True)
+    gradients = LastLayerGradients(LogisticRegression(max_iter=1000)).fit(X, y)
+    found = gradients.compute(X, y)
+    detector = EPICFilter(PrecomputedGradients()).fit(found, y)
+    assert detector.transform(found[:9]).shape == (9, 15)
+    narrow = OuterProductGradients(found.errors, found.inputs[:, :2])
+    with pytest.raises(ValueError, match="has 6 features, but EPICFilter is exp"):
+        detector.transform(narrow)
+    assert detector.fit(narrow, y).n_features_in_ == 6
 
 
 def test_resampler_drops_what_the_filter_finds(data):
