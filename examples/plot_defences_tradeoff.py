@@ -86,7 +86,7 @@ plt.show()
 # -------------
 #
 # On these data EPIC works, and is not the best choice. It takes the attack from nine
-# successes to one, at 18% of the clean examples, neighbour votes too, at 2%. The
+# successes to one, at 18% of the clean examples, neighbour votes to two, at 1%. The
 # three rivals stop all for less, deep k-NN for 1%. Dropping as many at random does
 # nothing, dropping by loss little.
 #
