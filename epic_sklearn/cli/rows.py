@@ -158,17 +158,6 @@ def _one_behind(first: Any, more: Any) -> Any:
     return pd.Series([str(value) for value in (*first, *more)], dtype=object)
 
 
-def placing(data: Any, examples: Any, n: int) -> Place:
-    """Say where a person finds a row, of which examples stand behind the first n."""
-
-    def place(row: int) -> str:
-        if row < n:
-            return data.place(row)
-        return f"{examples.place(row - n)} of {examples.path.name}"
-
-    return place
-
-
 def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     """Read labels, the features typed as a table, and what is shown beside.
 
@@ -182,15 +171,14 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
         raw = labelled_rows(raw, data, o)
     n = n_rows(raw)
 
-    place = placing(data, examples, n)
     if examples is not None:
         raw = with_examples(raw, examples, o.label)
-    how = _reading(o, data, chosen, n)
+    how = _reading(o, data, examples, chosen, n)
     given, asides = raw.pop(o.label), {name: raw.pop(name) for name in beside}
     pictures = [values for values in raw.values() if np.ndim(values) == 4]
     labels, done = every(  # so one look is enough
-        lambda: columns.check_labels(o.label, given, place, how),
-        lambda: columns.type_columns(raw, how, place),
+        lambda: columns.check_labels(o.label, given, how),
+        lambda: columns.type_columns(raw, how),
     )
     seen = [column for column in done if column.values is not None]
     if examples is not None:
@@ -203,23 +191,31 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
         "title": data.path.name,
         "images": images,
         "feature_names": names,
-        "index": names_of(asides[o.id], o.id, place, n) if o.id else data.index,
+        "index": names_of(asides[o.id], o.id, how) if o.id else data.index,
         "asides": {name: texts for name, texts in asides.items() if name != o.id},
         "columns": [(column.name, column.what) for column in done + more],
     }
     if pictures and images is None:
         shown |= {"X": pictures[0], "feature_names": None}
     cut = [o.label, *used, *(k for k, way in beside.items() if way != "--exclude")]
-    rows = Rows(data, place, n, labels, X, cut, beside, asides, shown)
+    rows = Rows(data, how.place, n, labels, X, cut, beside, asides, shown)
     rows.notes += notes_of(o, rows, how)
     return rows
 
 
-def _reading(o: SimpleNamespace, data: Any, chosen: tuple[str, ...], n: int) -> Reading:
-    """How texts of the data are read, of which n rows decide."""
+def _reading(
+    o: SimpleNamespace, data: Any, examples: Any, chosen: tuple[str, ...], n: int
+) -> Reading:
+    """How texts of the data are read, of which n rows decide; examples stand behind."""
+
+    def place(row: int) -> str:
+        if row < n:
+            return data.place(row)
+        return f"{examples.place(row - n)} of {examples.path.name}"
+
     numbers = o.decimal, o.thousands, o.missing, o.date_format
     kinds = {*data.plain, *split_names(o.plain, data)}, data.nested
-    return Reading(*numbers, split_names(o.as_text, data), chosen, n, *kinds)
+    return Reading(*numbers, split_names(o.as_text, data), chosen, n, place, *kinds)
 
 
 def notes_of(o: SimpleNamespace, rows: Rows, how: Reading) -> list[str]:
@@ -251,14 +247,14 @@ def notes_of(o: SimpleNamespace, rows: Rows, how: Reading) -> list[str]:
     return notes + how.notes
 
 
-def names_of(ids: Any, name: str, place: Place, n: int) -> pd.Index:
+def names_of(ids: Any, name: str, how: Reading) -> pd.Index:
     """Names of rows by an id; by where they stand, too, where it is blank or again."""
     texts = pd.Series(np.asarray(ids), dtype=object).map(str)
-    parts = texts[:n], texts[n:]  # examples may be rows of the data
+    parts = texts[: how.n], texts[how.n :]  # examples may be rows of the data
     again = pd.concat([part.duplicated(keep=False) for part in parts])
     names = texts.to_numpy(dtype=object, copy=True)
     for row in np.flatnonzero(again | (texts.str.strip() == "")).tolist():
-        names[row] = f"{names[row]}, {place(row)}".removeprefix(", ")
+        names[row] = f"{names[row]}, {how.place(row)}".removeprefix(", ")
     return pd.Index(names, name=name)
 
 

@@ -120,6 +120,7 @@ class Reading:
     as_text: tuple[str, ...] = ()
     features: tuple[str, ...] = ()  # used even if they look like ids
     n: int | None = None  # rows that decide; behind them stand examples
+    place: Place = "row {}".format  # of all of them
     plain: Collection[str] = ()  # columns of numbers that are no texts
     nested: Collection[str] = ()  # columns of lists or objects
     met: set[str] = field(default_factory=set)  # of `missing` and formats of dates
@@ -136,7 +137,7 @@ class Reading:
         is_plain = name in self.plain
         return replace(self, decimal=".", thousands=None) if is_plain else self
 
-    def is_gap(self, text: str, name: str = "") -> bool:
+    def is_gap(self, text: str, name: str) -> bool:
         """Whether a text stands for a missing value; -999.0 does as -999 does.
 
         In columns that --text names, of the usual ones only nothing does.
