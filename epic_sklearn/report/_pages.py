@@ -88,8 +88,7 @@ def _as_json(data: dict[str, Any]) -> str:
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    # Half a surrogate pair, which no file in UTF-8 can hold.
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text
 
 
 def _hash_source(text: str) -> str:
@@ -141,6 +140,7 @@ def fill(path: Path, template: str, scripts: Sequence[str], **context: Any) -> P
     how |= {"policy": policy, "version": version("epic-sklearn")}
     page = _environment().get_template(template).render(**how, **context)
     with all_or_none({"page": path}) as made:
+        # Half a surrogate pair, which a text may hold, cannot be in UTF-8.
         made["page"].write_bytes(page.encode("utf-8", "replace"))
     return path
 
