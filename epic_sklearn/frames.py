@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 
@@ -46,7 +45,7 @@ class RowsToFrame:
         ImportError
             If pandas is missing.
         """
-        if isinstance(self, BaseEstimator):
+        if hasattr(self, "fit"):  # schedules and samplers have none
             check_is_fitted(self)
         schedule = self._schedule
         columns = {
