@@ -109,13 +109,13 @@ def n_rows(raw: Raw) -> int:
 
 def labelled_rows(raw: Raw, data: Any, o: SimpleNamespace) -> Raw:
     """Leave out the rows without a label."""
-    labels, n = raw[o.label], n_rows(raw)
-    if isinstance(labels, Unusable) or np.shape(labels)[:1] != (n,):
+    labels = raw[o.label]
+    if isinstance(labels, Unusable) or np.shape(labels)[:1] != (data.n,):
         return raw  # which is refused
     has_label = np.array([not columns.is_no_label(v, o.missing) for v in labels])
     refuse_if(not has_label.any(), f"No row has a label in {o.label!r}.")
     data.look_at(has_label)
-    cut = {k: v[has_label] for k, v in raw.items() if np.shape(v)[:1] == (n,)}
+    cut = {k: v[has_label] for k, v in raw.items() if np.shape(v)[:1] == (data.n,)}
     for name, values in cut.items():
         is_series = isinstance(values, pd.Series)
         cut[name] = values.reset_index(drop=True) if is_series else values
@@ -166,7 +166,8 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     chosen, beside = names_chosen(o, data)
     used = data.features(o.label, chosen, beside) if o.needs_features else []
     raw = data.read([o.label, *([] if o.probabilities else used), *beside])
-    refuse_if(not n_rows(raw), f"{data.path} has no rows.")
+    data.n = n_rows(raw)
+    refuse_if(not data.n, f"{data.path} has no rows.")
     if o.skip_unlabelled:
         raw = labelled_rows(raw, data, o)
     n = n_rows(raw)
@@ -221,7 +222,7 @@ def _reading(
 def notes_of(o: SimpleNamespace, rows: Rows, how: Reading) -> list[str]:
     """Say what is odd in the rows, and which options changed nothing."""
     n, labels, notes = rows.n, rows.labels, list[str]()
-    if rows.data.rows is not None and (n_left := rows.data.n - n):
+    if n_left := rows.data.n - n:
         notes.append(f"{n_left} rows without a label are left out.")
     if o.out and (whole := rows.data.left_whole(o.label, rows.cut)):
         notes.append(
@@ -377,10 +378,8 @@ def from_elsewhere(path: Path, rows: Rows) -> None:
     """Let gradients by the probabilities in a file be the table."""
     classes, codes = np.unique(rows.labels, return_inverse=True)
     texts = [str(each) for each in classes.tolist()]
-    some = rows.data.rows  # of all rows, if some have no label
-    n = len(rows.labels) if some is None else rows.data.n
-    matrix, given = _read_matrix(path, n)
-    matrix = matrix if some is None else matrix[some]
+    matrix, given = _read_matrix(path, rows.data.n)
+    matrix = matrix[rows.data.rows]  # some may have no label
     names = texts if given is None else given
     if not set(texts) <= set(names) or len(names) != matrix.shape[1]:
         how = "without names" if given is None else f"named {given[:20]}"

@@ -195,8 +195,8 @@ class Scan:
     @property
     def numbers(self) -> np.ndarray:
         """Numbers of the rows in the file, from 0."""
-        given = self.rows.data.rows
-        return np.arange(len(self.rows.labels)) if given is None else given
+        data = self.rows.data
+        return np.arange(data.n)[data.rows]
 
     @property
     def suspicious(self) -> list[int]:
