@@ -63,6 +63,12 @@ class Rows:
         short = report.shortened
         return {k: [short(self.asides[k][row], 60) for row in rows] for k in asked}
 
+    def write(self, keep: np.ndarray, path: Path) -> None:
+        """Write the rows to keep, of those that are looked at, as they are."""
+        keep_of_all = np.zeros(self.data.n, dtype=bool)
+        keep_of_all[self.data.rows] = keep
+        self.data.write_rows(keep_of_all, path, self.cut)
+
     def looks(self) -> Any:
         """Give what rows and examples look like: pictures, or a table."""
         for name in ("images", "X"):
@@ -116,10 +122,8 @@ def labelled_rows(raw: Raw, data: Any, o: SimpleNamespace) -> Raw:
     refuse_if(not has_label.any(), f"No row has a label in {o.label!r}.")
     data.look_at(has_label)
     cut = {k: v[has_label] for k, v in raw.items() if np.shape(v)[:1] == (data.n,)}
-    for name, values in cut.items():
-        is_series = isinstance(values, pd.Series)
-        cut[name] = values.reset_index(drop=True) if is_series else values
-    return raw | cut
+    texts = {k: v for k, v in cut.items() if isinstance(v, pd.Series)}
+    return raw | cut | {k: v.reset_index(drop=True) for k, v in texts.items()}
 
 
 def refuse_lacking(examples: Any, names: Iterable[str]) -> None:

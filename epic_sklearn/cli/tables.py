@@ -84,12 +84,6 @@ class Table:
         index = pd.Index(np.arange(self.n), name="Row")
         self.index = (index if self.index is None else self.index)[self.rows]
 
-    def keep_of_all(self, keep: np.ndarray) -> np.ndarray:
-        """Make a mask of all rows of one of those that are looked at."""
-        of_all = np.zeros(self.n, dtype=bool)
-        of_all[self.rows] = keep
-        return of_all
-
     def place(self, row: int) -> str:
         """Where a person finds a row."""
         if self.index is None:
