@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 
@@ -27,11 +26,6 @@ class RowsToFrame:
 
     _schedule: Any  # a DropSchedule
 
-    @property
-    def _seen_(self) -> str | None:
-        """Digest of the rows that it dropped from, where that is known."""
-        return self._schedule.seen
-
     def to_frame(self) -> Any:
         """Give one row a training example, to be joined to your own dataframe.
 
@@ -51,7 +45,7 @@ class RowsToFrame:
         ImportError
             If pandas is missing.
         """
-        if isinstance(self, BaseEstimator):
+        if hasattr(self, "fit"):  # schedules and samplers have none
             check_is_fitted(self)
         schedule = self._schedule
         columns = {

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
-from sklearn.utils.validation import _num_samples
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -274,13 +273,9 @@ def _check_rows(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     refuse_lazy(X=X, y=y)
     refuse_other_order(X=X, y=y)
     labels = column_or_1d(label_array(to_numpy(item_labels(X) if y is None else y)))
-    if (n := _n_rows(X)) != len(labels):
+    if (n := n_items(X)) != len(labels):
         raise ValueError(f"X has {n} rows and y {len(labels)} labels.")
     return labels, *check_labels(labels)
-
-
-def _n_rows(X: Any) -> int:
-    return n_items(X) if is_dataset(X) else _num_samples(X)
 
 
 def _check_examples(X: Any, examples: Any) -> int:
@@ -301,7 +296,7 @@ def _check_examples(X: Any, examples: Any) -> int:
             f"examples is a {type(examples).__name__}; of a data set give some items "
             "as one, torch.utils.data.Subset(dataset, [3])."
         )
-    if not (n := _n_rows(examples)):
+    if not (n := n_items(examples)):
         raise ValueError("examples is empty: there is nothing to trace.")
     return n
 

@@ -17,7 +17,6 @@ from .values import (
     MANY,
     N_SHOWN,
     NAN,
-    Place,
     Reading,
     Unusable,
     as_number,
@@ -48,20 +47,16 @@ class Column:
     aside: Any = None  # of a column left out: its texts (n,), to be shown
 
 
-def as_in_data(
-    more: list[str], written: str, how: Reading, texts: Any, place: Place
-) -> Any:
+def as_in_data(more: list[str], written: str, how: Reading, texts: Any) -> Any:
     """Numbers, or dates in a format, of the examples' texts, as in the data."""
     values = dates_as(more, written) if written else as_numbers(more, *how.marks)
     for text in compress(more, pd.isna(values)):
         kind, row = "dates" if written else "numbers", int((texts == text).argmax())
-        raise Unusable(f"holds {kind} in the data, and {text!r} in {place(row)}")
+        raise Unusable(f"holds {kind} in the data, and {text!r} in {how.place(row)}")
     return values
 
 
-def text_column(
-    name: str, texts: pd.Series, how: Reading, place: Place = "row {}".format
-) -> Column:
+def text_column(name: str, texts: pd.Series, how: Reading) -> Column:
     """Type a column of texts as a whole, by its first `how.n` rows if given."""
     is_category = isinstance(texts.dtype, pd.CategoricalDtype)  # a file may say so
     codes, found = pd.factorize(texts)  # in the order in which they appear
@@ -83,7 +78,7 @@ def text_column(
         if values is not None:
             gap = np.array(["NaT" if written else "nan"], values.dtype)
             if more:
-                values = np.append(values, as_in_data(more, written, how, texts, place))
+                values = np.append(values, as_in_data(more, written, how, texts))
             return Column(name, np.append(values, gap)[known.codes], what + missing)
         refuse_odd(filled, how)
     n_phrases = sum(len(text.split()) > 1 for text in filled)
@@ -93,9 +88,9 @@ def text_column(
         return Column(name, None, "left out: an id (--text uses it)", texts)
     kind = "category" if len(filled) < MANY else "text"
     if more and kind == "category":
-        row = int((texts == more[0]).argmax())
+        at = how.place(int((texts == more[0]).argmax()))
         how.notes.append(
-            f"{place(row)} has {more[0]!r} in {name!r}, which no row of the data has"
+            f"{at} has {more[0]!r} in {name!r}, which no row of the data has"
             + f"; so have {len(more) - 1} other values" * (len(more) > 1)
             + ": the model makes nothing of it."
         )
@@ -152,7 +147,7 @@ def are_names(texts: list[str]) -> bool:
     return bool(is_regular and (are_years or (numbers[0] >= 100 and len(steps) > 3)))
 
 
-def typed(name: str, raw: Any, how: Reading, place: Place) -> Column:
+def typed(name: str, raw: Any, how: Reading) -> Column:
     """Type what a file holds; an index is left out, infinite numbers are refused."""
     if isinstance(raw, Unusable):
         raise raw
@@ -164,7 +159,7 @@ def typed(name: str, raw: Any, how: Reading, place: Place) -> Column:
     if isinstance(raw, np.ndarray):
         column = number_column(name, raw, how)
     else:
-        column = text_column(name, raw, how, place)
+        column = text_column(name, raw, how)
     values = column.values
     is_count = values is not None and counts_rows(values[: how.n])
     if NAMELESS.fullmatch(name) and values is not None:
@@ -177,17 +172,17 @@ def typed(name: str, raw: Any, how: Reading, place: Place) -> Column:
     if isinstance(values, np.ndarray) and values.dtype.kind == "f":
         rows = np.flatnonzero(np.isinf(values).reshape(len(values), -1).any(axis=1))
         if len(rows):
-            where = f"{place(rows[0])} ({len(rows)} of {len(values)} rows)"
+            where = f"{how.place(rows[0])} ({len(rows)} of {len(values)} rows)"
             raise Unusable(f"has an infinite number in {where}")
     return column
 
 
-def type_columns(raw: dict[str, Any], how: Reading, place: Place) -> list[Column]:
+def type_columns(raw: dict[str, Any], how: Reading) -> list[Column]:
     """Type all columns; refuse those that fail in one error, so one look is enough."""
     columns, problems = [], {}
     for name in list(raw):
         try:
-            columns.append(typed(name, raw.pop(name), how, place))
+            columns.append(typed(name, raw.pop(name), how))
         except Unusable as error:
             problems[name] = error.message
     if not problems:
@@ -214,7 +209,7 @@ def is_no_label(value: Any, gaps: Sequence[str]) -> bool:
     return text in ("", *gaps) or bool(NAN.fullmatch(text))
 
 
-def check_labels(name: str, raw: Any, place: Place, how: Reading) -> np.ndarray:
+def check_labels(name: str, raw: Any, how: Reading) -> np.ndarray:
     """Turn labels, as a file holds them, into an array that scikit-learn takes."""
     if isinstance(raw, Unusable):
         raise Unusable(f"Label column {name!r} {raw.message}.")
@@ -227,7 +222,7 @@ def check_labels(name: str, raw: Any, place: Place, how: Reading) -> np.ndarray:
     texts = [x if isinstance(x, str) else str(x).removesuffix(".0") for x in labels]
     empty = [row for row, text in enumerate(texts) if is_no_label(text, how.missing)]
     if empty:
-        where = ", ".join(map(place, empty[:N_SHOWN]))
+        where = ", ".join(map(how.place, empty[:N_SHOWN]))
         where += f" and {len(empty) - N_SHOWN} more" * (len(empty) > N_SHOWN)
         gap = texts[empty[0]].strip()
         what = f"{gap!r}, which is no label," if gap else "empty"

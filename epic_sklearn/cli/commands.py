@@ -45,6 +45,7 @@ def option(names: str, text: str, **how: Any) -> click.Option:
     return click.Option(names.split(), help=text, show_default=True, **how)
 
 
+JSON = option("--json as_json", "Print one line of JSON only.", is_flag=True)
 SEED = option("--seed", "Random seed.", type=click.IntRange(0, 2**32 - 1), default=0)
 # Of all commands that read tables, and of each.
 READING = [
@@ -83,7 +84,7 @@ READING = [
            ".npz only the label, the features and what --show names are cut.",
            **WRITTEN),
     option("--force", "Replace outputs that exist.", is_flag=True),
-    option("--json json_only", "Print one line of JSON only.", is_flag=True),
+    JSON,
 ]  # fmt: skip
 SCANNED = [
     option("--probabilities", "Of a model trained elsewhere, one row for each of the "
@@ -117,7 +118,7 @@ TRACED = [
            "names them: by --id, by line, or by number.", metavar="A,B,..."),
 ]  # fmt: skip
 DEMO = [
-    option("--json as_json", "Print one line of JSON only.", is_flag=True),
+    JSON,
     option("--figure", "Picture to save (default: epic_demo.png).", **WRITTEN),
     SEED,
 ]
@@ -174,7 +175,7 @@ def demo(as_json: bool, figure: Path | None, seed: int) -> None:
     epilog=EXAMPLES,
     params=[click.Argument(["data"], type=INPUT), *READING, *SCANNED],
 )
-def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
+def scan_command(fail_on_isolated: bool, as_json: bool, **given: Any) -> int:
     """Find rows of DATA that are isolated in their class.
 
     DATA is .csv, .tsv, .jsonl (or one of these packed, as .csv.gz), .parquet or .npz.
@@ -184,7 +185,7 @@ def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
     from .scan import scan
 
     found = scan(SimpleNamespace(**given))
-    if json_only:
+    if as_json:
         say(found.as_json())
     else:
         say_notes(found.rows.notes)
@@ -200,7 +201,7 @@ def scan_command(fail_on_isolated: bool, json_only: bool, **given: Any) -> int:
         *(*READING, *TRACED),
     ],
 )
-def trace_command(json_only: bool, **given: Any) -> None:
+def trace_command(as_json: bool, **given: Any) -> None:
     """Rank rows of DATA by how much they taught a model what it says of EXAMPLES.
 
     Both files have the same columns. A classifier is fitted on DATA. The label column
@@ -211,7 +212,7 @@ def trace_command(json_only: bool, **given: Any) -> None:
 
     found, rows = trace_files(SimpleNamespace(**given))
     say_notes(rows.notes)
-    if json_only:
+    if as_json:
         say(found.to_frame().to_json(orient="records"))
     else:
         say(draw_trace(found, rows))

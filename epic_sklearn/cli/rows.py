@@ -63,6 +63,12 @@ class Rows:
         short = report.shortened
         return {k: [short(self.asides[k][row], 60) for row in rows] for k in asked}
 
+    def write(self, keep: np.ndarray, path: Path) -> None:
+        """Write the rows to keep, of those that are looked at, as they are."""
+        keep_of_all = np.zeros(self.data.n, dtype=bool)
+        keep_of_all[self.data.rows] = keep
+        self.data.write_rows(keep_of_all, path, self.cut)
+
     def looks(self) -> Any:
         """Give what rows and examples look like: pictures, or a table."""
         for name in ("images", "X"):
@@ -109,17 +115,15 @@ def n_rows(raw: Raw) -> int:
 
 def labelled_rows(raw: Raw, data: Any, o: SimpleNamespace) -> Raw:
     """Leave out the rows without a label."""
-    labels, n = raw[o.label], n_rows(raw)
-    if isinstance(labels, Unusable) or np.shape(labels)[:1] != (n,):
+    labels = raw[o.label]
+    if isinstance(labels, Unusable) or np.shape(labels)[:1] != (data.n,):
         return raw  # which is refused
     has_label = np.array([not columns.is_no_label(v, o.missing) for v in labels])
     refuse_if(not has_label.any(), f"No row has a label in {o.label!r}.")
     data.look_at(has_label)
-    cut = {k: v[has_label] for k, v in raw.items() if np.shape(v)[:1] == (n,)}
-    for name, values in cut.items():
-        is_series = isinstance(values, pd.Series)
-        cut[name] = values.reset_index(drop=True) if is_series else values
-    return raw | cut
+    cut = {k: v[has_label] for k, v in raw.items() if np.shape(v)[:1] == (data.n,)}
+    texts = {k: v for k, v in cut.items() if isinstance(v, pd.Series)}
+    return raw | cut | {k: v.reset_index(drop=True) for k, v in texts.items()}
 
 
 def refuse_lacking(examples: Any, names: Iterable[str]) -> None:
@@ -158,17 +162,6 @@ def _one_behind(first: Any, more: Any) -> Any:
     return pd.Series([str(value) for value in (*first, *more)], dtype=object)
 
 
-def placing(data: Any, examples: Any, n: int) -> Place:
-    """Say where a person finds a row, of which examples stand behind the first n."""
-
-    def place(row: int) -> str:
-        if row < n:
-            return data.place(row)
-        return f"{examples.place(row - n)} of {examples.path.name}"
-
-    return place
-
-
 def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     """Read labels, the features typed as a table, and what is shown beside.
 
@@ -177,20 +170,20 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
     chosen, beside = names_chosen(o, data)
     used = data.features(o.label, chosen, beside) if o.needs_features else []
     raw = data.read([o.label, *([] if o.probabilities else used), *beside])
-    refuse_if(not n_rows(raw), f"{data.path} has no rows.")
+    data.n = n_rows(raw)
+    refuse_if(not data.n, f"{data.path} has no rows.")
     if o.skip_unlabelled:
         raw = labelled_rows(raw, data, o)
     n = n_rows(raw)
 
-    place = placing(data, examples, n)
     if examples is not None:
         raw = with_examples(raw, examples, o.label)
-    how = _reading(o, data, chosen, n)
+    how = _reading(o, data, examples, chosen, n)
     given, asides = raw.pop(o.label), {name: raw.pop(name) for name in beside}
     pictures = [values for values in raw.values() if np.ndim(values) == 4]
     labels, done = every(  # so one look is enough
-        lambda: columns.check_labels(o.label, given, place, how),
-        lambda: columns.type_columns(raw, how, place),
+        lambda: columns.check_labels(o.label, given, how),
+        lambda: columns.type_columns(raw, how),
     )
     seen = [column for column in done if column.values is not None]
     if examples is not None:
@@ -203,29 +196,37 @@ def read(o: SimpleNamespace, data: Any, examples: Any = None) -> Rows:
         "title": data.path.name,
         "images": images,
         "feature_names": names,
-        "index": names_of(asides[o.id], o.id, place, n) if o.id else data.index,
+        "index": names_of(asides[o.id], o.id, how) if o.id else data.index,
         "asides": {name: texts for name, texts in asides.items() if name != o.id},
         "columns": [(column.name, column.what) for column in done + more],
     }
     if pictures and images is None:
         shown |= {"X": pictures[0], "feature_names": None}
     cut = [o.label, *used, *(k for k, way in beside.items() if way != "--exclude")]
-    rows = Rows(data, place, n, labels, X, cut, beside, asides, shown)
+    rows = Rows(data, how.place, n, labels, X, cut, beside, asides, shown)
     rows.notes += notes_of(o, rows, how)
     return rows
 
 
-def _reading(o: SimpleNamespace, data: Any, chosen: tuple[str, ...], n: int) -> Reading:
-    """How texts of the data are read, of which n rows decide."""
+def _reading(
+    o: SimpleNamespace, data: Any, examples: Any, chosen: tuple[str, ...], n: int
+) -> Reading:
+    """How texts of the data are read, of which n rows decide; examples stand behind."""
+
+    def place(row: int) -> str:
+        if row < n:
+            return data.place(row)
+        return f"{examples.place(row - n)} of {examples.path.name}"
+
     numbers = o.decimal, o.thousands, o.missing, o.date_format
     kinds = {*data.plain, *split_names(o.plain, data)}, data.nested
-    return Reading(*numbers, split_names(o.as_text, data), chosen, n, *kinds)
+    return Reading(*numbers, split_names(o.as_text, data), chosen, n, place, *kinds)
 
 
 def notes_of(o: SimpleNamespace, rows: Rows, how: Reading) -> list[str]:
     """Say what is odd in the rows, and which options changed nothing."""
     n, labels, notes = rows.n, rows.labels, list[str]()
-    if rows.data.rows is not None and (n_left := rows.data.n - n):
+    if n_left := rows.data.n - n:
         notes.append(f"{n_left} rows without a label are left out.")
     if o.out and (whole := rows.data.left_whole(o.label, rows.cut)):
         notes.append(
@@ -251,14 +252,14 @@ def notes_of(o: SimpleNamespace, rows: Rows, how: Reading) -> list[str]:
     return notes + how.notes
 
 
-def names_of(ids: Any, name: str, place: Place, n: int) -> pd.Index:
+def names_of(ids: Any, name: str, how: Reading) -> pd.Index:
     """Names of rows by an id; by where they stand, too, where it is blank or again."""
     texts = pd.Series(np.asarray(ids), dtype=object).map(str)
-    parts = texts[:n], texts[n:]  # examples may be rows of the data
+    parts = texts[: how.n], texts[how.n :]  # examples may be rows of the data
     again = pd.concat([part.duplicated(keep=False) for part in parts])
     names = texts.to_numpy(dtype=object, copy=True)
     for row in np.flatnonzero(again | (texts.str.strip() == "")).tolist():
-        names[row] = f"{names[row]}, {place(row)}".removeprefix(", ")
+        names[row] = f"{names[row]}, {how.place(row)}".removeprefix(", ")
     return pd.Index(names, name=name)
 
 
@@ -381,10 +382,8 @@ def from_elsewhere(path: Path, rows: Rows) -> None:
     """Let gradients by the probabilities in a file be the table."""
     classes, codes = np.unique(rows.labels, return_inverse=True)
     texts = [str(each) for each in classes.tolist()]
-    some = rows.data.rows  # of all rows, if some have no label
-    n = len(rows.labels) if some is None else rows.data.n
-    matrix, given = _read_matrix(path, n)
-    matrix = matrix if some is None else matrix[some]
+    matrix, given = _read_matrix(path, rows.data.n)
+    matrix = matrix[rows.data.rows]  # some may have no label
     names = texts if given is None else given
     if not set(texts) <= set(names) or len(names) != matrix.shape[1]:
         how = "without names" if given is None else f"named {given[:20]}"

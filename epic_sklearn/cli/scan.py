@@ -195,8 +195,8 @@ class Scan:
     @property
     def numbers(self) -> np.ndarray:
         """Numbers of the rows in the file, from 0."""
-        given = self.rows.data.rows
-        return np.arange(len(self.rows.labels)) if given is None else given
+        data = self.rows.data
+        return np.arange(data.n)[data.rows]
 
     @property
     def suspicious(self) -> list[int]:
@@ -270,8 +270,7 @@ class Scan:
         o, rows, detector = self.options, self.rows, self.detector
         with all_or_none(o.outputs) as paths:
             if "out" in paths:
-                keep = rows.data.keep_of_all(detector.keep_)
-                rows.data.write_rows(keep, paths["out"], rows.cut)
+                rows.write(detector.keep_, paths["out"])
             if "mask" in paths:
                 index = rows.data.index
                 named = {} if index is None else {index.name.lower(): index}

@@ -64,7 +64,8 @@ class Table:
 
     kind = "column"
     index: Any = None  # by what a person finds rows, if not by their numbers
-    rows: Any = None  # numbers of those that are looked at; None: of all
+    n: int  # rows in the file, once it is read
+    rows: Any = slice(None)  # which of them are looked at
     plain: Collection[str] = ()  # columns of numbers that are no texts
     nested: Collection[str] = ()  # columns of lists or objects
     hint = ""  # at what may be wrong where a column is not found
@@ -79,17 +80,9 @@ class Table:
 
     def look_at(self, is_asked: np.ndarray) -> None:
         """Look at some rows (n,) only; the others are not written either."""
-        self.rows, self.n = np.flatnonzero(is_asked), len(is_asked)
+        self.rows = np.flatnonzero(is_asked)
         index = pd.Index(np.arange(self.n), name="Row")
         self.index = (index if self.index is None else self.index)[self.rows]
-
-    def keep_of_all(self, keep: np.ndarray) -> np.ndarray:
-        """Make a mask of all rows of one of those that are looked at."""
-        if self.rows is None:
-            return keep
-        of_all = np.zeros(self.n, dtype=bool)
-        of_all[self.rows] = keep
-        return of_all
 
     def place(self, row: int) -> str:
         """Where a person finds a row."""

@@ -54,7 +54,7 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
         gone = sorted(set(map(str, y.tolist())) - set(map(str, y[keep].tolist())))
         refuse_if(gone, f"--drop leaves no row of class {', '.join(gone)}.")
         with all_or_none({"out": o.out}) as paths:
-            rows.data.write_rows(rows.data.keep_of_all(keep), paths["out"], rows.cut)
+            rows.write(keep, paths["out"])
         dropped = ", ".join(rows.called(np.flatnonzero(~keep).tolist()))
         rows.notes.append(f"{o.out} has all rows but {dropped}.")
     if o.report:

@@ -120,6 +120,7 @@ class Reading:
     as_text: tuple[str, ...] = ()
     features: tuple[str, ...] = ()  # used even if they look like ids
     n: int | None = None  # rows that decide; behind them stand examples
+    place: Place = "row {}".format  # of all of them
     plain: Collection[str] = ()  # columns of numbers that are no texts
     nested: Collection[str] = ()  # columns of lists or objects
     met: set[str] = field(default_factory=set)  # of `missing` and formats of dates
@@ -136,7 +137,7 @@ class Reading:
         is_plain = name in self.plain
         return replace(self, decimal=".", thousands=None) if is_plain else self
 
-    def is_gap(self, text: str, name: str = "") -> bool:
+    def is_gap(self, text: str, name: str) -> bool:
         """Whether a text stands for a missing value; -999.0 does as -999 does.
 
         In columns that --text names, of the usual ones only nothing does.
@@ -203,18 +204,18 @@ def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
     likely = [t for t in texts if given or DATE.fullmatch(t) or NAMED.fullmatch(t)]
     if len(likely) < MOST * len(texts):
         return None, ""
-    fits, others = list[tuple[Any, str]](), np.arange(len(texts))
+    fits, wrong = list[tuple[Any, str]](), texts
     for how in formats_of(likely[0], given):
         found = dates_as(texts, how)
-        missed = np.flatnonzero(np.isnat(found))
-        others = min(others, missed, key=len)
-        if len(missed) == 0:
+        missed = list(compress(texts, np.isnat(found)))
+        wrong = min(wrong, missed, key=len)
+        if not missed:
             fits = [fit for fit in fits if (fit[0] != found).any()]  # May: %b and %B
             fits.append((found, how))
             if how in (given, "ISO8601"):
                 break
     if not fits:
-        _refuse_dates(texts, others.tolist(), given)
+        _refuse_dates(texts, wrong)
         return None, ""
     if len(fits) > 1 and fits[-1][1] not in (given, "ISO8601"):
         ways = " or ".join(f"--date-format {shlex.quote(how)}" for _, how in fits)
@@ -234,9 +235,8 @@ def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
     return fits[-1]
 
 
-def _refuse_dates(texts: Sequence[str], others: list[int], given: str | None) -> None:
+def _refuse_dates(texts: list[str], wrong: list[str]) -> None:
     """Refuse dates that are in no one format, by those that miss the likeliest."""
-    wrong = [texts[row] for row in others]
     if all(DATE.fullmatch(text) or NAMED.fullmatch(text) for text in texts):
         known = [text for text in texts if text not in set(wrong)] or texts
         raise Unusable(
@@ -244,7 +244,7 @@ def _refuse_dates(texts: Sequence[str], others: list[int], given: str | None) ->
             f"{wrong[-1]!r}: write them alike, give --date-format (%d, %m, %Y, %H, %M, "
             f"%S, %f; %I with %p), or {AS_TEXT}"
         )
-    if len(others) <= (1 - MOST) * len(texts):
+    if len(wrong) <= (1 - MOST) * len(texts):
         refuse_few("dates", wrong)
 
 

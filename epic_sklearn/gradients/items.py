@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils.validation import _num_samples
 from torch.utils.data import (
     DataLoader,
     Dataset,
@@ -313,7 +314,9 @@ def without_texts(x: Any, known: Iterable[str] = ()) -> Any:
 
 
 def n_items(data: Any) -> int:
-    """Count the items of a data set, or of a loader's."""
+    """Count the items of a data set, or of a loader's; of anything else the rows."""
+    if not is_dataset(data):
+        return _num_samples(data)
     return len(data.dataset if isinstance(data, DataLoader) else data)  # type: ignore[arg-type]
 
 

@@ -141,16 +141,16 @@ def show_percent(axis: Any) -> None:
 
 
 def legend_outside(
-    figure: Any, axes: Any, is_new: bool, place: str = "right upper", **options: Any
+    axes: Any, is_new: bool, place: str = "right upper", **options: Any
 ) -> Any:
     """Put the legend at a place of our own figure, or right of a user's axes.
 
-    Inside these where the figure has no layout that would make room for it.
+    Inside these where their figure has no layout that would make room for it.
     """
     if is_new:
-        return figure.legend(frameon=False, loc=f"outside {place}", **options)
+        return axes.figure.legend(frameon=False, loc=f"outside {place}", **options)
     options.pop("ncols", None)
-    if figure.get_layout_engine() is None:
+    if axes.figure.get_layout_engine() is None:
         return axes.legend(loc="best", fontsize="small", **options)
     corner = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0), "borderaxespad": 0}
     return axes.legend(frameon=False, **corner, **options)

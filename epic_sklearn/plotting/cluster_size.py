@@ -156,9 +156,8 @@ class ClusterSizeDisplay:
         self.ax_.spines[["top", "right", "left"]].set_visible(False)
         self.ax_.tick_params(axis="y", length=0)
         show_percent(self.ax_.xaxis)
-        self.legend_ = legend_outside(
-            self.figure_, self.ax_, ax is None, title="size of its cluster"
-        )
+        title = "size of its cluster"
+        self.legend_ = legend_outside(self.ax_, ax is None, title=title)
         return self
 
     def _draw_segment(

@@ -205,7 +205,7 @@ EPICFilter, EPICResampler or FilteredClassifier
 
     def _add_legend(self, is_new: bool) -> Any:
         if is_new or len(self.lines_) > FEW:
-            return legend_outside(self.figure_, self.ax_, is_new)
+            return legend_outside(self.ax_, is_new)
         # Beside the user's axes there may be others: inside, in room made above.
         high = self.ax_.get_ylim()[1]
         self.ax_.set_yticks([tick for tick in self.ax_.get_yticks() if tick <= high])

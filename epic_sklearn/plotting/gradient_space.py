@@ -319,9 +319,7 @@ class GradientSpaceDisplay:
             for name, look in zip(names, looks, strict=True)
         ]
         how: Any = {"handles": handles, "ncols": 3}
-        return legend_outside(
-            self.figure_, self.axes_[-1], is_new, "upper center", **how
-        )
+        return legend_outside(self.axes_[-1], is_new, "upper center", **how)
 
 
 def _scatter(

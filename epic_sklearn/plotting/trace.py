@@ -106,12 +106,12 @@ class TraceDisplay:
         size = (1.35 * n_columns + 0.3, 1.75 * n_rows + 0.1)
         self.figure_, axes = axes_to_draw_on(None, size, n_rows, n_columns)
         self.axes_ = axes.reshape(n_rows, n_columns)
-        for i, line in enumerate(
-            zip(self.panels, self.titles, self.marked, strict=True)
-        ):
-            for ax in self.axes_[i, len(line[0]) :]:
+        lines = zip(self.axes_, self.panels, self.titles, self.marked, strict=True)
+        for axes, panels, titles, marked in lines:
+            for ax in axes[len(panels) :]:
                 ax.set_axis_off()
-            for ax, panel, title, is_marked in zip(self.axes_[i], *line, strict=False):
+            parts = zip(axes, panels, titles, marked, strict=False)
+            for ax, panel, title, is_marked in parts:
                 if isinstance(panel, str):
                     how = {"ha": "center", "va": "center", "fontsize": "x-small"}
                     ax.text(0.5, 0.5, panel, **how)

@@ -173,9 +173,7 @@ class TradeoffDisplay:
         self.figure_, (self.ax_,) = axes_to_draw_on(ax, (WITH_LEGEND, 4.4))
         self.markers_ = list(map(self._draw, range(len(self.names))))
         self._name_axes()
-        self.legend_ = legend_outside(
-            self.figure_, self.ax_, ax is None, handles=self.markers_
-        )
+        self.legend_ = legend_outside(self.ax_, ax is None, handles=self.markers_)
         return self
 
     def _draw(self, i: int) -> Any:

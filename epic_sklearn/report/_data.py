@@ -161,8 +161,8 @@ def differences(X: Any, rows: np.ndarray, others: np.ndarray) -> list[list[Any]]
     return found
 
 
-def stand_out(case: Case, rows: np.ndarray, n: int = 2) -> list[str]:
-    """Say in which `n` columns rows of a table differ most from the nearest kept.
+def stand_out(case: Case, rows: np.ndarray) -> list[str]:
+    """Say in which two columns rows of a table differ most from the nearest kept.
 
     As ``width 6 (1.4)``, the kept row's value between brackets, or, where only long
     texts differ, how the first of these begins; nothing where the rows are no table.
@@ -182,7 +182,7 @@ def stand_out(case: Case, rows: np.ndarray, n: int = 2) -> list[str]:
         ]
     found = []
     for pair, text in zip(differences(X, rows, near), texts, strict=True):
-        largest = list(zip(pair[::4], pair[1::4], pair[2::4], strict=True))[:n]
+        largest = list(zip(pair[::4], pair[1::4], pair[2::4], strict=True))[:2]
         parts = ((names[j], shortened(a, 20), shortened(b, 20)) for j, a, b in largest)
         found.append(", ".join(f"{name} {a} ({b})" for name, a, b in parts) or text)
     return found

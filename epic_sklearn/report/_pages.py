@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import _num_samples
 
-from ..gradients.items import is_dataset, n_items
+from ..gradients.items import n_items
 from ..validation import refuse_other_order
 from ._case import Case, shortened
 from ._data import look_at_rows, page_data, rows_shown
@@ -89,8 +88,7 @@ def _as_json(data: dict[str, Any]) -> str:
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    # Half a surrogate pair, which no file in UTF-8 can hold.
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text
 
 
 def _hash_source(text: str) -> str:
@@ -142,6 +140,7 @@ def fill(path: Path, template: str, scripts: Sequence[str], **context: Any) -> P
     how |= {"policy": policy, "version": version("epic-sklearn")}
     page = _environment().get_template(template).render(**how, **context)
     with all_or_none({"page": path}) as made:
+        # Half a surrogate pair, which a text may hold, cannot be in UTF-8.
         made["page"].write_bytes(page.encode("utf-8", "replace"))
     return path
 
@@ -158,7 +157,7 @@ def looks_of_trace(
     found: Any, X: Any, examples: Any, n_top: int
 ) -> tuple[dict[int, Look], dict[int, Look], tuple[float, float] | None]:
     """Examples and their first rows by number, each read once; span of all images."""
-    n, m = (n_items(x) if is_dataset(x) else _num_samples(x) for x in (X, examples))
+    n, m = n_items(X), n_items(examples)
     if (n, m) != (found.n_rows, len(found.labels)):
         raise ValueError(
             f"There are {n} rows and {m} examples, and the trace is of {found.n_rows} "
