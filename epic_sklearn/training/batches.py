@@ -131,10 +131,8 @@ class CodedItems(Dataset):
 
     def loader(self, batch_size: int, n: int | None = None) -> DataLoader:
         """Batches of the first n items, of all where n is None."""
-        if n is None:
-            return DataLoader(self, batch_size, **self.options)
         own = DataLoader(self, batch_size, **self.options)
-        return like(own, Subset(self, range(n)))
+        return own if n is None else like(own, Subset(self, range(n)))
 
 
 class BatchesOfRows(TensorDataset):
