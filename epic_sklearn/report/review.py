@@ -19,12 +19,7 @@ from ..base import is_dataframe
 from ..frames import RowsToFrame, index_of
 from ..gradients import EXTRACTORS, Gradients, check_gradients
 from ..gradients.items import is_dataset, n_items, take_items
-from ..gradients.labels import (
-    digest_of,
-    gives_the_same_twice,
-    in_memory,
-    labels_and_digest,
-)
+from ..gradients.labels import digest_of, in_memory, labels_and_digest, varies
 from ..schedule import DropSchedule
 from ..validation import plain, refuse_other_order, to_numpy
 from ._case import Case
@@ -277,7 +272,7 @@ class Reviewable(RowsToFrame):
             if digest_of(seen) == self._seen_:
                 return seen, labels
             hint = "They passed through `steps`: these must be those of the fit, too."
-        if is_items and not gives_the_same_twice(some):
+        if is_items and varies(some):
             return seen, labels
         raise ValueError(
             f"X, of {n} rows, is not what was given to fit: other rows, another order "
