@@ -27,11 +27,6 @@ class RowsToFrame:
 
     _schedule: Any  # a DropSchedule
 
-    @property
-    def _seen_(self) -> str | None:
-        """Digest of the rows that it dropped from, where that is known."""
-        return self._schedule.seen
-
     def to_frame(self) -> Any:
         """Give one row a training example, to be joined to your own dataframe.
 

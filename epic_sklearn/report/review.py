@@ -36,14 +36,13 @@ NOT_SHOWN = (
 class Reviewable(RowsToFrame):
     """Mixin of what can be looked through and decided by a person.
 
-    A class has `_schedule`, which dropped, and `_seen_`, the digest of what it dropped
-    from; it gives rows as it saw them (`_as_seen`), and looks at them (`_look`).
+    A class has `_schedule`, which dropped; it gives rows as it saw them (`_as_seen`),
+    and looks at them (`_look`).
     """
 
     keep_: np.ndarray
     isolated_indices_: np.ndarray
     _schedule: DropSchedule
-    _seen_: str | None
     _way_back: ClassVar[str]
 
     def report(
@@ -249,7 +248,7 @@ class Reviewable(RowsToFrame):
         Items of a data set are read once for labels and digest. Where they are others
         each time that they are read, as with random augmentation, labels alone tell.
         """
-        (rows, n), found = self._judged(), None
+        (rows, n), found, known = self._judged(), None, self._schedule.seen
         if is_dataset(X) and n_items(X) != n:
             raise ValueError(
                 f"X has {n_items(X)} items, and {n} rows were given to fit; give the "
@@ -257,19 +256,19 @@ class Reviewable(RowsToFrame):
             )
         is_items = is_dataset(X) and digest_of(X) is None
         some = take_items(X, rows) if is_items and len(rows) < n else X
-        if is_dataset(X) and (y is None or (is_items and self._seen_ is not None)):
+        if is_dataset(X) and (y is None or (is_items and known is not None)):
             of_items, found = labels_and_digest(some)
             if y is None:
                 y = np.zeros(n, of_items.dtype)
                 y[rows] = of_items if is_items else of_items[rows]
         labels = self._check_labels(y)
         seen = self._as_seen(X if steps is None else steps.transform(X))
-        if self._seen_ in (None, found or digest_of(seen)):
+        if known in (None, found or digest_of(seen)):
             return seen, labels
         hint = "If these passed through a pipeline first, give steps=pipeline[:-1]."
         if steps is not None:  # what PCA gives in its fit differs in the last bits
             seen = self._as_seen(clone(steps).fit_transform(X, labels))
-            if digest_of(seen) == self._seen_:
+            if digest_of(seen) == known:
                 return seen, labels
             hint = "They passed through `steps`: these must be those of the fit, too."
         if is_items and varies(some):
@@ -282,8 +281,9 @@ class Reviewable(RowsToFrame):
     def _check_labels(self, y: Any) -> np.ndarray:
         """Refuse labels that are not those of the fit."""
         labels, (rows, n) = column_or_1d(to_numpy(y)), self._judged()
-        known, given = self._schedule.index, index_of(y)
-        can_tell = self._seen_ is None and known is not None and given is not None
+        schedule = self._schedule
+        known, given = schedule.index, index_of(y)
+        can_tell = schedule.seen is None and known is not None and given is not None
         if can_tell and not given.equals(known):
             raise ValueError(
                 "y has another index than the rows that were given to fit; give these, "
@@ -294,7 +294,7 @@ class Reviewable(RowsToFrame):
                 f"y has {len(labels)} labels, and {n} rows were given to fit; give the "
                 "rows of the fit."
             )
-        fitted = self._schedule.classes[self._schedule.codes].tolist()
+        fitted = schedule.classes[schedule.codes].tolist()
         pairs = zip(labels[rows].tolist(), fitted, strict=True)
         n_other = sum(a != b for a, b in pairs)
         if n_other:
