@@ -11,7 +11,7 @@ from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import DataLoader, TensorDataset
 
 from .._utils import warn_user
-from ..validation import digest, label_array
+from ..validation import digest, label_array, to_numpy
 from .items import (
     LABEL_NAMES,
     WORKER_OPTIONS,
@@ -93,10 +93,9 @@ def labels_and_digest(data: Any, given: Any = None) -> tuple[Any, str | None]:
     if type(source) is TensorDataset and len(source.tensors) > 1:
         if any(not part.is_floating_point() for part in source.tensors[2:]):
             _warn_of_more_parts(source)
-        return source.tensors[1].cpu().numpy(), digest_of(source)
+        return to_numpy(source.tensors[1]), digest_of(source)
     if type(source) is SkorchDataset and source.y is not None:
-        y = source.y.cpu() if hasattr(source.y, "cpu") else source.y
-        return np.asarray(y), digest_of(source)
+        return np.asarray(to_numpy(source.y)), digest_of(source)
     if is_hugging_face(source) and source.format["type"] != "custom":
         columns = [name for name in LABEL_NAMES if name in source.column_names]
         if columns:

@@ -303,7 +303,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         if is_dataset(X):
             refuse_loaders_sampler(X, type(self).__name__)
             labels, self._digest = labels_and_digest(X, y)
-            return X, *check_labels(label_array(to_numpy(labels)))
+            return X, *check_labels(to_numpy(labels))
         refuse_items(X)
         refuse_lazy(X=X, y=y)
         refuse_other_order(X=X, y=y)
