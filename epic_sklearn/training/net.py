@@ -17,6 +17,7 @@ from torch import nn
 from .._utils import warn_user
 from ..gradients import EXTRACTORS, GradientExtractor, Gradients
 from ..gradients.head import NoLastLayer
+from ..gradients.items import take_items
 from ..gradients.modules import (
     apply,
     forward,
@@ -298,7 +299,9 @@ def _call_with_sizes(
 
 def first_two(X: np.ndarray | CodedItems) -> Any:
     """Take two examples, to try a module on."""
-    return X.loader(2, n=2) if isinstance(X, CodedItems) else X[:2]
+    if isinstance(X, CodedItems):
+        return take_items(X.loader(2), np.arange(2))
+    return X[:2]
 
 
 def _try_module(module: nn.Module, X: np.ndarray | CodedItems, n_classes: int) -> None:
