@@ -113,11 +113,6 @@ def labels_and_digest(data: Any, given: Any = None) -> tuple[Any, str | None]:
     return label_array(labels), digest(np.array([part.digest for part in parts]))
 
 
-def item_labels(data: Any) -> np.ndarray:
-    """Give the labels alone; see :func:`labels_and_digest`."""
-    return labels_and_digest(data)[0]
-
-
 def varies(data: Any) -> bool:
     """Whether items are others each time that they are read, as augmented ones are.
 
