@@ -61,16 +61,15 @@ class Epochs:
         ValueError
             If something is missing, or no round would come before the end.
         """
-        if warmup is None and max_epochs is None:
-            raise ValueError(
-                "When the first round comes is not known: give warmup, the epochs "
-                "before it, or max_epochs, the length of the training, from which it "
-                "follows."
-            )
-        if max_epochs is not None and warmup is None:
+        if warmup is None:
+            if max_epochs is None:
+                raise ValueError(
+                    "When the first round comes is not known: give warmup, the epochs "
+                    "before it, or max_epochs, the length of the training, from which "
+                    "it follows."
+                )
             warmup = max(1, math.ceil(BEGINS * max_epochs))
             warmup = warmup if stop is None else min(warmup, stop)
-        assert warmup is not None
         if stop is not None and stop < warmup:
             raise ValueError(
                 f"stop is {stop} and warmup {warmup}: the last epoch after which "

@@ -52,15 +52,6 @@ def learned_nothing(
     )
 
 
-def _in_columns(errors: np.ndarray, columns: np.ndarray) -> np.ndarray | None:
-    """Probabilities, if softmax minus one-hot of labels in these columns is given."""
-    probabilities = np.array(errors, dtype=np.float64)
-    probabilities[np.arange(len(columns)), columns] += 1
-    sums = probabilities.sum(axis=1)
-    is_right = probabilities.min() >= -1e-6 and np.allclose(sums, 1, rtol=0, atol=1e-3)
-    return probabilities if is_right else None
-
-
 def model_probabilities(
     gradients: Gradients, codes: np.ndarray, n_classes: int
 ) -> np.ndarray | None:
@@ -70,7 +61,13 @@ def model_probabilities(
     alone.
     """
     errors = errors_of(gradients)
-    return _in_columns(errors, codes) if errors.shape[1] == n_classes else None
+    if errors.shape[1] != n_classes:
+        return None
+    probabilities = np.array(errors, dtype=np.float64)
+    probabilities[np.arange(len(codes)), codes] += 1
+    sums = probabilities.sum(axis=1)
+    is_right = probabilities.min() >= -1e-6 and np.allclose(sums, 1, rtol=0, atol=1e-3)
+    return probabilities if is_right else None
 
 
 def nothing_learned(
@@ -81,13 +78,13 @@ def nothing_learned(
     Also where they have more columns than there are classes: those of a net may, that
     gives an embedding in place of logits.
     """
-    known, hint = model_probabilities(gradients, codes, n_classes), ""
-    errors = errors_of(gradients)
-    if known is None and errors.shape[1] > n_classes:
+    errors, hint = errors_of(gradients), ""
+    n = errors.shape[1]
+    if n > n_classes:
         codes, is_error, is_sure = label_columns(errors)
-        is_known = bool((is_error & is_sure).all())
-        known = _in_columns(errors, codes) if is_known else None
-        n = errors.shape[1]
+        if not (is_error & is_sure).all():
+            return None
         hint = f" It has {n} columns for {n_classes} classes: are these their logits?"
+    known = model_probabilities(gradients, codes, max(n, n_classes))
     nothing = None if known is None else learned_nothing(known, codes, surely=surely)
     return nothing and nothing + hint

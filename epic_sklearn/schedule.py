@@ -393,8 +393,7 @@ class DropSchedule(RowsToFrame):
             setattr(self, of, np.array(state[name]))
         self.details = {name: np.array(v) for name, v in state["details"].items()}
         how = self._memory.n_jobs, self._memory.verbose
-        memory = Memory(self.keep, int(state["seed"]), *how)
-        memory.update({name: np.array(v) for name, v in state["memory"].items()})
-        self._memory = memory
+        self._memory = Memory(self.keep, int(state["seed"]), *how)
+        self._memory.update(state["memory"])  # which copies
         self.rounds = [Round(**record) for record in state["rounds"]]
         self._warned_of = [int(c) for c in state["warned_of"]]

@@ -29,7 +29,7 @@ from .gradients.items import (
     ordered_batches,
     read_items,
 )
-from .gradients.labels import item_labels
+from .gradients.labels import labels_and_digest
 from .gradients.modules import forward
 from .learned import nothing_learned
 from .report import write_trace
@@ -272,7 +272,8 @@ def _check_rows(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels of the training set, one a row; their classes and codes."""
     refuse_lazy(X=X, y=y)
     refuse_other_order(X=X, y=y)
-    labels = column_or_1d(label_array(to_numpy(item_labels(X) if y is None else y)))
+    given = labels_and_digest(X)[0] if y is None else y
+    labels = column_or_1d(label_array(to_numpy(given)))
     if (n := n_items(X)) != len(labels):
         raise ValueError(f"X has {n} rows and y {len(labels)} labels.")
     return labels, *check_labels(labels)

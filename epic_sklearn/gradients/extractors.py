@@ -71,12 +71,11 @@ def logit_gradients(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """
     errors, codes = np.array(probabilities, dtype=np.float64), np.asarray(codes)
     _check_probabilities(errors, codes)
-    errors[np.arange(len(codes)), codes] -= 1.0
-    # Softmax rounds 1 - p to 0 long before the other columns vanish: the sum
+    # Not p - 1: softmax rounds 1 - p to 0 long before the other columns vanish. The sum
     # of the row is 0, so the label's column is minus the sum of the others.
-    others = errors.copy()
-    others[np.arange(len(codes)), codes] = 0.0
-    errors[np.arange(len(codes)), codes] = -others.sum(axis=1)
+    own, others = (np.arange(len(codes)), codes), errors.copy()
+    others[own] = 0.0
+    errors[own] = -others.sum(axis=1)
     return errors
 
 
@@ -239,13 +238,13 @@ class GradientExtractor(Parts, DocLinks, BaseEstimator):
             if isinstance(classifier, BaseSearchCV) and not classifier.refit:
                 raise TypeError(f"{classifier!r} keeps no model; give refit=True.")
             inner = unwrapped(classifier)
-            way_out = "Give a classifier that has it."
+            way_out = "Give a classifier that has it"
             if is_classifier(classifier) and hasattr(inner, "decision_function"):
                 way_out = "Wrap it in sklearn.calibration.CalibratedClassifierCV"
-                way_out += ", of which take LogitGradients." * self._needs_layer
+                way_out += ", of which take LogitGradients" * self._needs_layer
             raise TypeError(
                 f"{type(inner).__name__} has no predict_proba, which gradients "
-                f"are computed from. {way_out.rstrip('.')}."
+                f"are computed from. {way_out}."
             )
 
     def _gradients(self, errors: np.ndarray, layer: Any) -> Gradients:

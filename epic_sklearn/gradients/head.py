@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -71,18 +71,15 @@ class Head:
         self._calls = dict[Any, tuple[nn.Linear, torch.Tensor, torch.Tensor, int]]()
 
     def __enter__(self) -> Self:
-        self._eagerly = _eagerly(self.module)
-        self._eagerly.__enter__()
-        self._hooks = [
-            layer.register_forward_hook(self._note, with_kwargs=True)
-            for layer in self.layers
-        ]
+        self._hooks = ExitStack()
+        self._hooks.enter_context(_eagerly(self.module))
+        for layer in self.layers:
+            hook = layer.register_forward_hook(self._note, with_kwargs=True)
+            self._hooks.enter_context(hook)
         return self
 
     def __exit__(self, *error: Any) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._eagerly.__exit__(*error)
+        self._hooks.close()
 
     def _note(
         self, layer: nn.Module, args: tuple[Any, ...], named: Any, output: Any

@@ -21,6 +21,8 @@ from torch.utils.data import (
 )
 from torch.utils.data.distributed import DistributedSampler
 
+from ..validation import to_numpy
+
 # Options of a user's DataLoader that say how batches are made, not of which examples.
 WORKER_OPTIONS = (
     "num_workers",
@@ -227,8 +229,7 @@ class InOrder:
         own = [inputs_and_labels(item)[1] for item in items]
         if labels is None or any(label is None for label in own):
             return batch
-        labels = labels.cpu() if torch.is_tensor(labels) else labels
-        found, given = (np.asarray(part).ravel() for part in (labels, own))
+        found, given = (np.asarray(part).ravel() for part in (to_numpy(labels), own))
         are_comparable = all(a.dtype.kind in "iub" for a in (found, given))
         is_other = are_comparable and not np.array_equal(found, given)
         if found.size != given.size or is_other:

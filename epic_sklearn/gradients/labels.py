@@ -11,7 +11,7 @@ from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import DataLoader, TensorDataset
 
 from .._utils import warn_user
-from ..validation import digest, label_array
+from ..validation import digest, label_array, to_numpy
 from .items import (
     LABEL_NAMES,
     WORKER_OPTIONS,
@@ -93,10 +93,9 @@ def labels_and_digest(data: Any, given: Any = None) -> tuple[Any, str | None]:
     if type(source) is TensorDataset and len(source.tensors) > 1:
         if any(not part.is_floating_point() for part in source.tensors[2:]):
             _warn_of_more_parts(source)
-        return source.tensors[1].cpu().numpy(), digest_of(source)
+        return to_numpy(source.tensors[1]), digest_of(source)
     if type(source) is SkorchDataset and source.y is not None:
-        y = source.y.cpu() if hasattr(source.y, "cpu") else source.y
-        return np.asarray(y), digest_of(source)
+        return np.asarray(to_numpy(source.y)), digest_of(source)
     if is_hugging_face(source) and source.format["type"] != "custom":
         columns = [name for name in LABEL_NAMES if name in source.column_names]
         if columns:
@@ -114,25 +113,17 @@ def labels_and_digest(data: Any, given: Any = None) -> tuple[Any, str | None]:
     return label_array(labels), digest(np.array([part.digest for part in parts]))
 
 
-def item_labels(data: Any) -> np.ndarray:
-    """Give the labels alone; see :func:`labels_and_digest`."""
-    return labels_and_digest(data)[0]
-
-
-def gives_the_same_twice(data: Any, n: int = 64) -> bool:
-    """Whether items from all over a data set, read again, are what they were."""
-    last = n_items(data) - 1
-    rows = np.unique(np.linspace(0, last, min(n, last + 1)).astype(int))
-    first, second = _read_all(take_items(data, np.tile(rows, 2)), len(rows))
-    return first.digest == second.digest
-
-
 def varies(data: Any) -> bool:
     """Whether items are others each time that they are read, as augmented ones are.
 
-    A digest of them is then none of the data set.
+    Some from all over the data set tell. A digest of them is then none of the data set.
     """
-    return is_dataset(in_memory(data)) and not gives_the_same_twice(data)
+    if not is_dataset(in_memory(data)):
+        return False
+    last = n_items(data) - 1
+    rows = np.unique(np.linspace(0, last, min(64, last + 1)).astype(int))
+    first, second = _read_all(take_items(data, np.tile(rows, 2)), len(rows))
+    return first.digest != second.digest
 
 
 def digest_of(source: Any) -> str | None:

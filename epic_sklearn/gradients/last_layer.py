@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
-from .modules import LastLayer, gives_last_layer
+from .modules import LastLayer, forward
 
 
 def torch_module_of(model: Any) -> nn.Module | None:
@@ -56,11 +56,18 @@ def has_last_layer(model: Any, few: Any = None) -> bool:
     Of a torch module a `few` examples tell surely: something may come after it.
     """
     model = unwrapped(model)
-    if isinstance(model, nn.Module):
-        has_linear = any(isinstance(part, nn.Linear) for part in model.modules())
-        return has_linear and (few is None or gives_last_layer(model, few))
-    is_linear = isinstance(model, LogisticRegression | SGDClassifier | MLPClassifier)
-    return is_linear or hasattr(model, "_module_input")  # a TorchClassifier
+    if not isinstance(model, nn.Module):
+        known = LogisticRegression | SGDClassifier | MLPClassifier
+        # What has `_module_input` is a TorchClassifier.
+        return isinstance(model, known) or hasattr(model, "_module_input")
+    has_linear = any(isinstance(part, nn.Linear) for part in model.modules())
+    if few is None or not has_linear:
+        return has_linear
+    try:
+        forward(model, few, with_inputs=True)
+    except ValueError:
+        return False
+    return True
 
 
 def last_layer(model: Any, X: Any) -> LastLayer:

@@ -240,15 +240,6 @@ def forward(
     return logits.take(), label_array(labels) if labels else None, layer
 
 
-def gives_last_layer(module: nn.Module, few: Any) -> bool:
-    """Whether the output for a few examples is that of one of the linear layers."""
-    try:
-        forward(module, few, with_inputs=True)
-    except ValueError:
-        return False
-    return True
-
-
 def looks_like_probabilities(output: torch.Tensor) -> bool:
     """Whether every row is non-negative and sums to 1."""
     sums = output.detach().double().sum(dim=1)

@@ -19,12 +19,7 @@ from ..base import is_dataframe
 from ..frames import RowsToFrame, index_of
 from ..gradients import EXTRACTORS, Gradients, check_gradients
 from ..gradients.items import is_dataset, n_items, take_items
-from ..gradients.labels import (
-    digest_of,
-    gives_the_same_twice,
-    in_memory,
-    labels_and_digest,
-)
+from ..gradients.labels import digest_of, in_memory, labels_and_digest, varies
 from ..schedule import DropSchedule
 from ..validation import plain, refuse_other_order, to_numpy
 from ._case import Case
@@ -276,7 +271,7 @@ class Reviewable(RowsToFrame):
             if digest_of(seen) == known:
                 return seen, labels
             hint = "They passed through `steps`: these must be those of the fit, too."
-        if is_items and not gives_the_same_twice(some):
+        if is_items and varies(some):
             return seen, labels
         raise ValueError(
             f"X, of {n} rows, is not what was given to fit: other rows, another order "
@@ -286,9 +281,10 @@ class Reviewable(RowsToFrame):
     def _check_labels(self, y: Any) -> np.ndarray:
         """Refuse labels that are not those of the fit."""
         labels, (rows, n) = column_or_1d(to_numpy(y)), self._judged()
-        known, given = self._schedule.index, index_of(y)
-        can_tell = known is not None and given is not None
-        if self._schedule.seen is None and can_tell and not given.equals(known):
+        schedule = self._schedule
+        known, given = schedule.index, index_of(y)
+        can_tell = schedule.seen is None and known is not None and given is not None
+        if can_tell and not given.equals(known):
             raise ValueError(
                 "y has another index than the rows that were given to fit; give these, "
                 "in their order."
@@ -298,7 +294,7 @@ class Reviewable(RowsToFrame):
                 f"y has {len(labels)} labels, and {n} rows were given to fit; give the "
                 "rows of the fit."
             )
-        fitted = self._schedule.classes[self._schedule.codes].tolist()
+        fitted = schedule.classes[schedule.codes].tolist()
         pairs = zip(labels[rows].tolist(), fitted, strict=True)
         n_other = sum(a != b for a, b in pairs)
         if n_other:

@@ -16,7 +16,6 @@ from torch.utils.data import (
     RandomSampler,
     Sampler,
     SequentialSampler,
-    Subset,
     TensorDataset,
 )
 from torch.utils.data.distributed import DistributedSampler
@@ -27,7 +26,6 @@ from ..gradients.items import (
     as_tensors,
     in_order,
     inputs_and_labels,
-    like,
     loader_options,
     refuse_iterable,
     without_texts,
@@ -129,12 +127,9 @@ class CodedItems(Dataset):
         x = self._first
         return isinstance(x, torch.Tensor) and not x.is_floating_point()
 
-    def loader(self, batch_size: int, n: int | None = None) -> DataLoader:
-        """Batches of the first n items, of all where n is None."""
-        if n is None:
-            return DataLoader(self, batch_size, **self.options)
-        own = DataLoader(self, batch_size, **self.options)
-        return like(own, Subset(self, range(n)))
+    def loader(self, batch_size: int) -> DataLoader:
+        """Batches of all items in their order."""
+        return DataLoader(self, batch_size, **self.options)
 
 
 class BatchesOfRows(TensorDataset):

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Sampler, Subset
 
 from .._utils import resolve_seed, warn_user
 from ..gradients.labels import digest_of
-from ..validation import digest, to_numpy
+from ..validation import digest
 from .batches import logits_of_net, refuse_sampler, training_loader
 from .rounds import EPICRounds
 
@@ -105,7 +105,7 @@ DropSchedule
                 "criterion=torch.nn.CrossEntropyLoss."
             )
         self._net_ = net
-        now = digest_of(X), digest(to_numpy(y)) if hasattr(y, "dtype") else None
+        now = digest_of(X), digest(y) if hasattr(y, "dtype") else None
         if self.sampler_ is None:
             self._began_with_, self._given_ = now, X
         else:

@@ -228,7 +228,7 @@ class RunCheckpoint(Callback):
             "history": json.dumps(net.history.to_list(), default=float),
             "random": torch.random.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state_all() if _on_cuda(net) else [],
-            "sampler": to_tensors(self.sampler.state_dict()),
+            "sampler": self.sampler.state_dict(),
             "schedulers": [
                 to_tensors(callback.lr_scheduler_.state_dict())
                 for callback in _those(net.callbacks_, LRScheduler)

@@ -33,14 +33,8 @@ def place() -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
-def rows_of_rank(n: int) -> np.ndarray:
-    """Contiguous share of n rows that this process computes gradients of."""
-    rank, size = place()
-    return np.array_split(np.arange(n), size)[rank]
-
-
 def gather_gradients(gradients: Gradients, n: int) -> Gradients:
-    """Put the processes' :func:`rows_of_rank` together; gradients of all rows stay."""
+    """Put the processes' shares of n rows together; gradients of all rows stay."""
     _, size = place()
     if size == 1 or len(gradients) == n:
         return gradients

@@ -278,8 +278,9 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         self._sampler = EPICSubsetSampler(labels, **how)
         self._sampler._warns_at_once = False
         warn_of_batch_statistics(module)
-        few = first_two(data)
-        self._extraction = Extraction(self.rule, self.gradients, module, few)
+        self._extraction = Extraction(
+            self._schedule.rule, self.gradients, module, first_two(data)
+        )
         if isinstance(data, CodedItems):
             way_out = "Give items without it, and augment=... to augment batches."
             differ = warn_of_augmented(type(self).__name__, data.items, way_out)

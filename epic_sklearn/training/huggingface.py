@@ -7,7 +7,6 @@ import io
 from typing import Any, ClassVar
 
 import torch
-from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState, TrainerControl, TrainerState
 
@@ -94,15 +93,15 @@ verbose : see EPICCallback
         self._check_parameters()
         option = " (see train_sampling_strategy of TrainingArguments)"
         batches, options = take_over(train_dataloader, name, option)
-        self._trained_ = model, _of_all(train_dataloader, args)
+        # All training examples in their order, batched as evaluated.
+        data, batch_size = train_dataloader.dataset, args.per_device_eval_batch_size
+        self._trained_ = model, like(train_dataloader, data, batch_size)
         self._plan(self.warmup, state.num_train_epochs)
         _check_label_names(args, name)
         seed = args.seed if args.data_seed is None else args.data_seed
         if self.random_state is not None:
             seed = resolve_seed(self.random_state)
-        sampler = self._begin(
-            train_dataloader.dataset, seed, shuffle=options["shuffle"], shard=False
-        )
+        sampler = self._begin(data, seed, shuffle=options["shuffle"], shard=False)
         states: Any = state.stateful_callbacks  # of a new run: those of a former one
         states.setdefault(name, self.state())  # resumed from a run without it
         saved = states.get(name, {}).get("attributes", {}).get("saved")
@@ -130,8 +129,3 @@ def _check_label_names(args: TrainingArguments, name: str) -> None:
             "the column, dataset.rename_column(old, 'labels'), and leave label_names "
             "out."
         )
-
-
-def _of_all(loader: Any, args: TrainingArguments) -> DataLoader:
-    """Make a loader of all training examples in their order, batched as evaluated."""
-    return like(loader, loader.dataset, args.per_device_eval_batch_size)

@@ -17,6 +17,7 @@ from torch import nn
 from .._utils import warn_user
 from ..gradients import EXTRACTORS, GradientExtractor, Gradients
 from ..gradients.head import NoLastLayer
+from ..gradients.items import take_items
 from ..gradients.modules import (
     apply,
     forward,
@@ -25,19 +26,18 @@ from ..gradients.modules import (
     threads_for,
     torch_threads,
 )
-from ..rules import Rule, resolve_rule
+from ..rules import Rule
 from ..rules.base import preferred_gradients, refuse_what_lacks
 from .batches import CodedItems, Weighted
 from .distributed import place
 from .sampler import EpochOrder
 
 
-def gradients_for(rule: Rule | None, gradients: str | None) -> str:
+def gradients_for(rule: Rule, gradients: str | None) -> str:
     """Which gradients to take while training: those asked for, or the rule's choice.
 
-    Refuses a rule that is none, or that can't use those asked for.
+    Refuses a rule that can't use those asked for.
     """
-    rule = resolve_rule(rule)
     if gradients is None:
         return preferred_gradients(rule)
     advice = f"gradients is {gradients!r}; set gradients='last_layer', or None."
@@ -72,9 +72,8 @@ class Extraction:
     """
 
     def __init__(
-        self, rule: Rule | None, gradients: str | None, module: nn.Module, few: Any
+        self, rule: Rule, gradients: str | None, module: nn.Module, few: Any
     ) -> None:
-        rule = resolve_rule(rule)
         self.name = gradients_for(rule, gradients)
         self._must_stay = gradients is not None or "inputs" in rule.needs
         logits, _, _ = forward(module, few)
@@ -91,13 +90,10 @@ class Extraction:
         """The extractor of that name."""
         return EXTRACTORS[self.name]
 
-    def __call__(
-        self, module: nn.Module, data: Any, labels: Any = None
-    ) -> tuple[GradientExtractor, Gradients]:
-        """Give what takes the gradients of a module, and those of all examples."""
+    def __call__(self, module: nn.Module, data: Any, labels: Any) -> Gradients:
+        """Give the gradients of all examples, of the module as it is now."""
         try:
-            extractor = self.kind(module)
-            return extractor, extractor.compute(data, labels)
+            return self.kind(module).compute(data, labels)
         except NoLastLayer as error:
             # Of several processes each sees some of the examples only.
             if self._must_stay or place()[1] > 1:
@@ -303,7 +299,9 @@ def _call_with_sizes(
 
 def first_two(X: np.ndarray | CodedItems) -> Any:
     """Take two examples, to try a module on."""
-    return X.loader(2, n=2) if isinstance(X, CodedItems) else X[:2]
+    if isinstance(X, CodedItems):
+        return take_items(X.loader(2), np.arange(2))
+    return X[:2]
 
 
 def _try_module(module: nn.Module, X: np.ndarray | CodedItems, n_classes: int) -> None:
@@ -354,7 +352,7 @@ class EpochStart(Callback):
                 X = X.loader(net.batch_size)
             else:
                 X, y = X.X, X.y
-            return self.extraction(net.module_, X, y)[1]
+            return self.extraction(net.module_, X, y)
 
         self.sampler.step(len(net.history) - 1, gradients)
         if self.extraction is not None:

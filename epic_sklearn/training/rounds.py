@@ -20,7 +20,7 @@ from tqdm import tqdm
 from .._utils import RandomState
 from ..base import is_dataframe
 from ..epochs import Epochs, Round
-from ..gradients import EXTRACTORS, GradientExtractor, Gradients
+from ..gradients import EXTRACTORS, Gradients
 from ..gradients.items import inputs_and_labels, is_dataset, like
 from ..gradients.labels import labels_and_digest, varies, warn_of_augmented
 from ..gradients.modules import warn_of_batch_statistics
@@ -127,7 +127,7 @@ class EPICRounds(Reviewable, BaseEstimator):
 
     def _check_parameters(self) -> None:
         self._validate_params()
-        gradients_for(self.rule, self.gradients)
+        gradients_for(resolve_rule(self.rule), self.gradients)
 
     def _plan(self, warmup: int | None, max_epochs: int | None) -> None:
         """Say when rounds come, or refuse it; what follows from the length may grow."""
@@ -162,7 +162,7 @@ class EPICRounds(Reviewable, BaseEstimator):
                 warnings.simplefilter("ignore")  # two rows tell no order of columns
                 self._extract(module, loader, np.arange(2))
         record = sampler.step(
-            epoch, lambda: self._extract(module, loader, sampler.gradient_rows())[1]
+            epoch, lambda: self._extract(module, loader, sampler.gradient_rows())
         )
         if record is not None and self.verbose and place()[0] == 0:
             tqdm.write(
@@ -179,19 +179,18 @@ class EPICRounds(Reviewable, BaseEstimator):
 
     def _extract(
         self, module: nn.Module, loader: DataLoader, rows: np.ndarray
-    ) -> tuple[GradientExtractor, Gradients]:
+    ) -> Gradients:
         """Take gradients of some rows, in order, in evaluation mode."""
+        schedule = self._schedule
         if self._extraction is None:
             few = self._some(loader, np.arange(2))
-            self._extraction = Extraction(self.rule, self.gradients, module, few)
-        return self._extraction(module, self._some(loader, rows), self._labels()[rows])
-
-    def _labels(self) -> np.ndarray:
-        return self._schedule.classes[self._schedule.codes]
+            self._extraction = Extraction(schedule.rule, self.gradients, module, few)
+        labels = schedule.classes[schedule.codes[rows]]
+        return self._extraction(module, self._some(loader, rows), labels)
 
     def _look(self, seen: Any, labels: np.ndarray) -> Gradients:
         module, loader = self._net_and_batches(seen, labels)
-        return self._extract(module, loader, np.arange(self._bound.n))[1]
+        return self._extract(module, loader, np.arange(self._bound.n))
 
     def _case(self, X: Any, y: Any, *args: Any) -> Case:
         if y is None and (X is None or is_dataframe(X)):

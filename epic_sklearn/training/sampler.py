@@ -19,7 +19,7 @@ from ..rules import Rule
 from ..schedule import DropSchedule
 from ..validation import label_array, to_numpy
 from .checkpoint import to_arrays, to_tensors
-from .distributed import decide_once, gather_gradients, place, rows_of_rank
+from .distributed import decide_once, gather_gradients, place
 
 PLAIN = (
     "Give this sampler, and what gradients are taken from, the same without it, in the "
@@ -312,7 +312,8 @@ see DropSchedule
 
     def gradient_rows(self) -> np.ndarray:
         """Contiguous rows whose gradients this process computes: all, on its own."""
-        return rows_of_rank(self.n)
+        rank, size = place()
+        return np.array_split(np.arange(self.n), size)[rank]
 
     def state_dict(self) -> dict[str, Any]:
         """Give the drops so far and the orders to come.

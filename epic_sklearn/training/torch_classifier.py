@@ -24,7 +24,7 @@ from torch.utils.data import default_convert
 from .._utils import DocLinks, RandomState, resolve_seed, warn_user
 from ..base import refuse_lazy
 from ..gradients.items import is_dataset, kept_random, refuse_items
-from ..gradients.labels import item_labels, labels_and_digest
+from ..gradients.labels import labels_and_digest
 from ..gradients.modules import cast_for, forward
 from ..validation import (
     check_labels,
@@ -260,7 +260,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Give the accuracy on examples (n, ...); y None: on a data set's labels."""
-        y = item_labels(X) if y is None and is_dataset(X) else y
+        y = labels_and_digest(X)[0] if y is None and is_dataset(X) else y
         return super().score(X, y, sample_weight)
 
     def _module_input(self, X: Any) -> Any:
@@ -303,7 +303,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         if is_dataset(X):
             refuse_loaders_sampler(X, type(self).__name__)
             labels, self._digest = labels_and_digest(X, y)
-            return X, *check_labels(label_array(to_numpy(labels)))
+            return X, *check_labels(to_numpy(labels))
         refuse_items(X)
         refuse_lazy(X=X, y=y)
         refuse_other_order(X=X, y=y)
