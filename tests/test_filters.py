@@ -289,6 +289,7 @@ def test_a_function_may_give_any_kind_of_array(planted, box):
     expected = EPICFilter(PrecomputedGradients()).fit_transform(G, y)
     detector = EPICFilter(lambda X, y: box(G))
     np.testing.assert_array_equal(detector.fit_transform(G, y), expected)
+    assert type(detector.extractor_(G + 1, y)) is type(box(G))  # the function's
 
 
 @pytest.mark.parametrize(

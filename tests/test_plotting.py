@@ -574,6 +574,12 @@ def test_error_bars_are_wilsons():
         half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
         np.testing.assert_allclose([low, high], [middle - half, middle + half])
     assert_legible(display)
+    pandas = pytest.importorskip("pandas")
+    lines = pandas.DataFrame(records).to_dict("records")
+    del lines[1]["n_trials"]  # of one it is not known
+    some = TradeoffDisplay.from_predictions(lines).intervals
+    np.testing.assert_array_equal(some[::2], display.intervals[::2])
+    assert np.isnan(some[1]).all()
 
 
 def test_many_long_names_beside_the_axes_and_beside_users_axes():

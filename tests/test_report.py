@@ -263,6 +263,12 @@ def test_every_format_of_images_gives_the_same_thumbnails():
         assert thumbnails(dict(enumerate(check_images(same, 700)))) == made
 
 
+def test_images_of_a_type_that_numpy_lacks():
+    images = torch.tensor([0, 0.25, 1]).bfloat16()[:, None, None, None]
+    found = check_images(images.expand(3, 1, 4, 4), 3)
+    np.testing.assert_array_equal(found[:, 0, 0, 0], [0, 0.25, 1])
+
+
 def test_large_images_are_averaged_down():
     image = np.zeros((1, 130, 100))
     image[0, :3, :3] = 1

@@ -61,7 +61,8 @@ class PrecomputedGradients(DocLinks, BaseEstimator):
         """
         return check_gradients(X, len(np.asarray(y)))
 
-    __call__ = compute
+    def __call__(self, X: Any, y: ArrayLike) -> Gradients:
+        return self.compute(X, y)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

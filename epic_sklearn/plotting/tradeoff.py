@@ -162,9 +162,10 @@ class TradeoffDisplay:
         xs, ys = frame[[x, y]].to_numpy(dtype=np.float64).T
         intervals = None
         if "n_trials" in frame:
-            pairs = zip(ys, frame["n_trials"].tolist(), strict=True)
-            ends = [wilson_interval(round(rate * n), n) for rate, n in pairs]
-            intervals = np.array(ends)
+            intervals = np.full((len(frame), 2), np.nan)
+            for i, n in enumerate(frame["n_trials"].astype(float)):
+                if n == n:  # known
+                    intervals[i] = wilson_interval(round(ys[i] * n), int(n))
         names = list(map(str, frame["name"]))
         return cls(names, xs, ys, x, y, intervals=intervals).plot(ax=ax)
 

@@ -48,9 +48,7 @@ def check_images(images: Any, n: int) -> np.ndarray:
 
 def channels_last(images: Any) -> np.ndarray | None:
     """View of images as (n, H, W, C) with 1 or 3 channels; None of another shape."""
-    if hasattr(images, "detach"):  # a torch tensor
-        images = images.detach().cpu().numpy()
-    array = np.asarray(images)
+    array = np.asarray(to_numpy(images))
     if array.ndim == 3:
         array = array[..., None]
     elif array.ndim == 4 and array.shape[1] in (1, 3):
