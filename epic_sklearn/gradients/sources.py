@@ -62,6 +62,7 @@ class PrecomputedGradients(DocLinks, BaseEstimator):
         return check_gradients(X, len(np.asarray(y)))
 
     def __call__(self, X: Any, y: ArrayLike) -> Gradients:
+        """Compute them; see :meth:`compute`."""
         return self.compute(X, y)
 
     def __sklearn_is_fitted__(self) -> bool:
