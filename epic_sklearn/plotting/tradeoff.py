@@ -164,8 +164,9 @@ class TradeoffDisplay:
         if "n_trials" in frame:
             intervals = np.full((len(frame), 2), np.nan)
             for i, n in enumerate(frame["n_trials"].astype(float)):
-                if n == n:  # known
-                    intervals[i] = wilson_interval(round(ys[i] * n), int(n))
+                if n == n:  # known; of a frame with gaps a whole float
+                    n = int(n) if n.is_integer() else n
+                    intervals[i] = wilson_interval(round(ys[i] * n), n)
         names = list(map(str, frame["name"]))
         return cls(names, xs, ys, x, y, intervals=intervals).plot(ax=ax)
 
