@@ -158,12 +158,13 @@ def test_transform_gives_new_rows_back(data):
     np.testing.assert_array_equal(detector.transform(new), new)
 
 
-def test_new_gradients_are_as_wide_as_those_of_the_fit():
+def test_new_gradients_are_as_wide_as_those_of_the_fit(tmp_path):
     X, y = load_iris(return_X_y=True)
     gradients = LastLayerGradients(LogisticRegression(max_iter=1000)).fit(X, y)
     found = gradients.compute(X, y)
     detector = EPICFilter(PrecomputedGradients()).fit(found, y)
     assert detector.transform(found[:9]).shape == (9, 15)
+    assert detector.report(found, y, tmp_path / "a.html").exists()  # no table of them
     narrow = OuterProductGradients(found.errors, found.inputs[:, :2])
     with pytest.raises(ValueError, match="has 6 features, but EPICFilter is exp"):
         detector.transform(narrow)

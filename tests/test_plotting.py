@@ -577,9 +577,10 @@ def test_error_bars_are_wilsons():
     pandas = pytest.importorskip("pandas")
     lines = pandas.DataFrame(records).to_dict("records")
     del lines[1]["n_trials"]  # of one it is not known
-    some = TradeoffDisplay.from_predictions(lines).intervals
-    np.testing.assert_array_equal(some[::2], display.intervals[::2])
-    assert np.isnan(some[1]).all()
+    some = TradeoffDisplay.from_predictions(lines)
+    np.testing.assert_array_equal(some.intervals[::2], display.intervals[::2])
+    assert np.isnan(some.intervals[1]).all()
+    assert some.ax_.get_ylim()[1] > max(COLUMNS["attack_success"])
 
 
 def test_many_long_names_beside_the_axes_and_beside_users_axes():

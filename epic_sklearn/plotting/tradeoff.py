@@ -189,8 +189,9 @@ class TradeoffDisplay:
 
     def _name_axes(self) -> None:
         self.ax_.set(xlabel=QUANTITIES[self.x_name], ylabel=QUANTITIES[self.y_name])
-        top = self.y if self.intervals is None else self.intervals[:, 1]
-        self.ax_.set_ylim(-0.03, min(1.03, 1.08 * max(0.1, float(np.max(top)))))
+        ends = self.y if self.intervals is None else self.intervals[:, 1]
+        top = np.nanmax([0.1, *self.y, *ends])  # an end may not be known
+        self.ax_.set_ylim(-0.03, min(1.03, 1.08 * float(top)))
         self.ax_.margins(x=0.12)
         self.ax_.locator_params(axis="x", nbins=7)
         show_percent(self.ax_.xaxis)

@@ -67,7 +67,8 @@ def rows_shown(case: Case) -> Shown:
 
 def resolve_names(X: Any, given: Any) -> list[str] | None:
     """Names of the columns of X, one each, or None where X is no table."""
-    n = X.shape[1] if len(getattr(X, "shape", ())) == 2 else 0
+    is_table = len(getattr(X, "shape", ())) == 2 and not hasattr(X, "errors")
+    n = X.shape[1] if is_table else 0  # not where rows are outer products
     if given is None:
         given = X.columns if is_dataframe(X) else [f"x{i}" for i in range(n)]
     names = [str(name) for name in given]

@@ -131,7 +131,8 @@ class NeighborVotes(Rule):
         "a score above `cutoff`"
     )
     score_is: ClassVar[str] = (
-        "standard deviations of its class, roughly, averaged over the rounds"
+        "standard deviations of its class, roughly, averaged over the rounds, seven "
+        "eighths of them where there is one"
     )
     to_drop_less: ClassVar[str] = "Raise cutoff"
 
