@@ -40,12 +40,13 @@ def _parts(value: Any) -> Iterator[np.ndarray]:
         sparse = value.tocsr().copy()
         sparse.sum_duplicates()
         yield from (np.array(sparse.shape), sparse.indptr, sparse.indices, sparse.data)
-    elif hasattr(value, "errors") and hasattr(value, "inputs"):  # outer products
-        yield from (np.asarray(value.errors), np.asarray(value.inputs))
     elif hasattr(value, "columns"):
         columns = [np.asarray(value[name]) for name in value.columns]
         is_matrix = columns and all(c.dtype.kind in NUMBERS for c in columns)
         yield from [np.column_stack(columns)] if is_matrix else columns
+    elif hasattr(value, "errors") and hasattr(value, "inputs"):
+        # Outer products; a frame may have columns of these names.
+        yield from (np.asarray(value.errors), np.asarray(value.inputs))
     else:
         value = to_numpy(value)
         try:

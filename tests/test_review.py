@@ -286,6 +286,16 @@ def test_missing_skrub_is_named(monkeypatch):
         EPICFilter().fit(X.assign(colour="blue"), y)
 
 
+def test_columns_may_have_the_names_of_a_last_layers_parts(tmp_path):
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    X.columns = ["errors", "inputs", "columns", "shape"]
+    detector = EPICFilter().fit(X, y)
+    page = data_of(detector.report(X, y, tmp_path / "a.html"))
+    assert page["features"] == list(X.columns)
+    with pytest.raises(ValueError, match="is not what was given to fit"):
+        detector.report(X.assign(columns=X["shape"]), y, tmp_path / "b.html")
+
+
 def test_a_later_page_knows_the_rows_that_were_confirmed(tmp_path):
     X, y = load_iris(return_X_y=True)
     detector = EPICFilter(rule=NeighborVotes(1.5)).fit(X, y)

@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from sklearn.preprocessing import StandardScaler
 
 from ..base import is_dataframe, is_text, nearest_kept, take_rows
+from ..gradients import OuterProductGradients
 from ..gradients.items import is_dataset
 from ..learned import likeliest
 from ..projection import GradientPlane
@@ -67,8 +68,9 @@ def rows_shown(case: Case) -> Shown:
 
 def resolve_names(X: Any, given: Any) -> list[str] | None:
     """Names of the columns of X, one each, or None where X is no table."""
-    is_table = len(getattr(X, "shape", ())) == 2 and not hasattr(X, "errors")
-    n = X.shape[1] if is_table else 0  # not where rows are outer products
+    is_table = len(getattr(X, "shape", ())) == 2
+    is_table = is_table and not isinstance(X, OuterProductGradients)
+    n = X.shape[1] if is_table else 0
     if given is None:
         given = X.columns if is_dataframe(X) else [f"x{i}" for i in range(n)]
     names = [str(name) for name in given]
