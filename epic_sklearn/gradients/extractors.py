@@ -90,7 +90,8 @@ def _check_probabilities(probabilities: np.ndarray, codes: np.ndarray) -> None:
     if not is_column or (n and not 0 <= codes.min() <= codes.max() < n_columns):
         raise ValueError(
             f"codes have shape {codes.shape} and dtype {codes.dtype}; give the column, "
-            f"from 0 to {n_columns - 1}, of each of {n} examples' labels."
+            f"from 0 to {n_columns - 1}, of each of {n} examples' labels: of labels y "
+            "np.searchsorted(model.classes_, y)."
         )
     is_off = np.abs(probabilities.sum(axis=1) - 1) > 0.01
     is_off |= (probabilities < -0.01).any(axis=1)

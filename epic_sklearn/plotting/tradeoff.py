@@ -145,28 +145,14 @@ class TradeoffDisplay:
         ax : matplotlib Axes, default=None
             Where to draw. None: a new figure.
         """
-        frame = as_frame(records)
-        if frame.empty or not {"name", x, y} <= set(frame):
-            raise ValueError(
-                f"records has columns {list(frame)} and {len(frame)} lines; give one a "
-                f"defence, with its name, {x} and {y}."
-            )
-        for name in (x, y):
-            numbers = frame[name].astype(float)
-            bad = numbers[~numbers.between(0, 1)].tolist()
-            if bad:
-                raise ValueError(
-                    f"{name} contains {bad[0]:g}; it is a fraction in [0, 1]. Divide "
-                    "percentages by 100."
-                )
+        frame = _checked(as_frame(records), x, y)
         xs, ys = frame[[x, y]].to_numpy(dtype=np.float64).T
         intervals = None
         if "n_trials" in frame:
             intervals = np.full((len(frame), 2), np.nan)
             for i, n in enumerate(frame["n_trials"].astype(float)):
-                if n == n:  # known; of a frame with gaps a whole float
-                    n = int(n) if n.is_integer() else n
-                    intervals[i] = wilson_interval(round(ys[i] * n), n)
+                if n == n:  # known
+                    intervals[i] = wilson_interval(round(ys[i] * n), int(n))
         names = list(map(str, frame["name"]))
         return cls(names, xs, ys, x, y, intervals=intervals).plot(ax=ax)
 
@@ -197,3 +183,27 @@ class TradeoffDisplay:
         show_percent(self.ax_.xaxis)
         show_percent(self.ax_.yaxis)
         tidy(self.ax_)
+
+
+def _checked(frame: Any, x: str, y: str) -> Any:
+    """Refuse records without what is drawn, and values that it cannot have."""
+    if frame.empty or not {"name", x, y} <= set(frame):
+        raise ValueError(
+            f"records has columns {list(frame)} and {len(frame)} lines; give one a "
+            f"defence, with its name, {x} and {y}."
+        )
+    for name in (x, y):
+        numbers = frame[name].astype(float)
+        for value in numbers[~numbers.between(0, 1)]:
+            raise ValueError(
+                f"{name} contains {value:g}; it is a fraction in [0, 1]. Divide "
+                "percentages by 100, and leave out a defence of which it is not known."
+            )
+    if "n_trials" in frame:
+        numbers = frame["n_trials"].astype(float)
+        for value in numbers[(numbers < 1) | (numbers % 1 > 0)]:
+            raise ValueError(
+                f"n_trials contains {value:g}; give the number of targets (or poisons) "
+                f"that {y} is a fraction of, or a missing value where it is not known."
+            )
+    return frame
