@@ -296,6 +296,13 @@ def test_bad_data_are_refused_before_any_work(estimator, spoil, message, iris):
 
 
 @both
+@pytest.mark.parametrize("form", ["csr", "dok"])  # of which the second is a dict
+def test_sparse_data_are_refused_as_such(estimator, form, iris):
+    with pytest.raises(TypeError, match=r"Use '\.toarray\(\)'"):
+        estimator.fit(scipy.sparse.csr_matrix(iris[0]).asformat(form), iris[1])
+
+
+@both
 def test_module_that_does_not_fit_the_data_is_refused(estimator, iris):
     X, y = iris
     with pytest.raises(ValueError, match="gives 5 logits and y has 3 classes"):

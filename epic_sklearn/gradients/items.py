@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.utils.validation import _num_samples
 from torch.utils.data import (
     DataLoader,
@@ -76,7 +77,7 @@ def refuse_iterable(data: Any) -> None:
 
 def refuse_items(X: Any) -> None:
     """Refuse a dictionary of arrays and a list of items, with TypeError."""
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not issparse(X):  # a DOK matrix is a dict
         raise TypeError(
             f"X is a {type(X).__name__} with the entries {list(X)[:10]}; give a data "
             "set whose items are dictionaries, with a label each."
