@@ -195,16 +195,18 @@ class FilteredClassifier(
         """
         self._check_order()
         refuse_unlabelled(type(self).__name__, X, y)
-        self._index = index_of(X, y)
+        index = index_of(X, y)
         X, y = to_numpy(X), to_numpy(y)
         classifier = clone(self._classifier(X))
         weights = check_weights(sample_weight, X)
         if weights is not None:
             fit_params = {**fit_params, "sample_weight": weights}
-        self._was_given = tuple(fit_params)
         routed = self._route(fit_params)
-        keep = self._fit_filter(X, y, routed.filter.fit)
-        return self._fit_classifier(classifier, X, y, keep, routed.classifier.fit)
+        fitted, keep = self._fit_filter(X, y, routed.filter.fit)
+        self._fit_classifier(classifier, X, y, keep, routed.classifier.fit)
+        # Last, so that nothing is of two fits where one fails.
+        self.filter_, self._index, self._was_given = fitted, index, tuple(fit_params)
+        return self
 
     def refit(
         self,
@@ -316,13 +318,15 @@ class FilteredClassifier(
             f"{self.filter!r}; {swapped}give FilteredClassifier(classifier, filter)."
         )
 
-    def _fit_filter(self, X: Any, y: ArrayLike, params: dict[str, Any]) -> np.ndarray:
-        """Which rows the filter keeps, (n,), refused if it cannot be that."""
-        self.filter_ = to_be_fitted(self._filter(), X, y)
+    def _fit_filter(
+        self, X: Any, y: ArrayLike, params: dict[str, Any]
+    ) -> tuple[Any, np.ndarray]:
+        """Fit the filter; which rows it keeps, (n,), refused if it cannot be that."""
+        fitted = to_be_fitted(self._filter(), X, y)
         try:
-            return keep_of(self.filter_, X, y, params)
+            return fitted, keep_of(fitted, X, y, params)
         except (ValueError, TypeError) as error:
-            is_other = self.filter is None and self.filter_.extractor is None
+            is_other = self.filter is None and fitted.extractor is None
             is_of_X = any(words in str(error) for words in ("X", "could not", "2D"))
             if not is_other or self.classifier is None or not is_of_X:
                 raise

@@ -351,6 +351,8 @@ class DropSchedule(RowsToFrame):
             "seed": self._memory.seed,
             "rounds": [asdict(record) for record in self.rounds],
             "warned_of": list(self._warned_of),
+            "predictions": self.predictions,
+            "nothing_learned": self.nothing_learned,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -397,3 +399,5 @@ class DropSchedule(RowsToFrame):
         self._memory.update(state["memory"])  # which copies
         self.rounds = [Round(**record) for record in state["rounds"]]
         self._warned_of = [int(c) for c in state["warned_of"]]
+        known, self.nothing_learned = state["predictions"], state["nothing_learned"]
+        self.predictions = known and (np.array(known[0]), np.array(known[1]))

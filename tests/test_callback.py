@@ -298,7 +298,7 @@ def test_training_does_not_go_on_with_other_rows(rows):
         callbacks=[("epic", EPICCallback(warmup=60))],
     )
     net.fit(X[:45], y[:45]).partial_fit(X[:45], y[:45])
-    with pytest.raises(ValueError, match="Training began with other examples"):
+    with pytest.raises(ValueError, match=r"began with|other labels than the 45 here"):
         net.partial_fit(X[rows], y[rows])
     net.fit(X[rows], y[rows])  # anew
 

@@ -110,7 +110,7 @@ def test_seedless_run_resumes_with_the_seed_it_had(tmp_path):
         )
     seed = torch.load(path, weights_only=True)["sampler"]["seed"]
     resumed = classifier(random_state=None, checkpoint=path).fit(X, y)
-    assert resumed._sampler.seed == seed
+    assert resumed._start.sampler.seed == seed
 
 
 def test_checkpoint_of_other_data_or_no_checkpoint_is_refused(tmp_path):

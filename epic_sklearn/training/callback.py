@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,8 +13,8 @@ from torch.utils.data import DataLoader, Sampler, Subset
 
 from .._utils import resolve_seed, warn_user
 from ..gradients.labels import digest_of
-from ..validation import digest
 from .batches import logits_of_net, refuse_sampler, training_loader
+from .net import steps_by_batch
 from .rounds import EPICRounds
 
 
@@ -85,11 +86,13 @@ DropSchedule
         "then train anew on what is left, without the callback: "
         "`net.set_params(callbacks__NAME=None).fit(X[epic.keep_], y[epic.keep_])`."
     )
+    sampler_ = None
 
     def initialize(self) -> EPICCallback:
-        """Check the parameters (ValueError) and forget earlier runs."""
+        """Check the parameters (ValueError)."""
+        # skorch asks it whenever a parameter of any callback is set: a new training
+        # forgets the last one when it begins.
         self._check_parameters()
-        self.sampler_ = None
         self._taken_over_: dict[str, Any] | None = None
         return self
 
@@ -99,23 +102,22 @@ DropSchedule
         """Take over which examples the net's training loader visits."""
         if isinstance(net.criterion_, nn.BCEWithLogitsLoss | nn.BCELoss):
             raise ValueError(
-                f"EPICCallback got a net of one output (its criterion is "
-                f"{type(net.criterion_).__name__}); gradients are those of one logit "
-                "a class: give the module two outputs, in a NeuralNetClassifier with "
+                f"The net's criterion is {type(net.criterion_).__name__}, and "
+                "EPICCallback takes gradients of one logit a class: give the module "
+                "two outputs, in a NeuralNetClassifier with "
                 "criterion=torch.nn.CrossEntropyLoss."
             )
-        self._net_ = net
-        now = digest_of(X), digest(y) if hasattr(y, "dtype") else None
+        self._net_, self._given_ = net, X
+        if len(net.history) == 0:
+            self.sampler_ = None
         if self.sampler_ is None:
-            self._began_with_, self._given_ = now, X
-        else:
-            _refuse_other_data(now, self._began_with_)
+            self._length_ = net.max_epochs
         _refuse_other_samplers(net)
         warmup = self.warmup
-        self._is_late_ = (1 if warmup is None else warmup) >= net.max_epochs
+        self._is_late_ = (1 if warmup is None else warmup) >= self._length_
         if self._is_late_:  # training may go on
             warmup = 1 if warmup is None else warmup
-        self._plan(warmup, None if self._is_late_ else net.max_epochs)
+        self._plan(warmup, None if self._is_late_ else self._length_)
         if len(net.history) == 0 and self._is_late_:
             warn_user(
                 f"EPICCallback's warmup is {warmup} and the net's max_epochs "
@@ -160,26 +162,43 @@ DropSchedule
         return logits_of_net(net), _loader(net, data)
 
     def _bind(self, dataset: Any) -> None:
-        """Make the sampler when the training set is first seen."""
-        if self.sampler_ is None:
-            seed = resolve_seed(self.random_state)
-            self._begin(dataset, seed, shuffle=self._shuffle_, shard=False)
-            classes = self._schedule.classes
-            if classes.dtype.kind not in "iub" or classes.min() < 0:
+        """Make the sampler in a training's first epoch; of one that goes on, as it was.
+
+        Other data, rows or settings than it began with are refused; nothing has changed
+        then.
+        """
+        if not hasattr(self, "_given_"):
+            return
+        given = self.__dict__.pop("_given_")
+        new, before = copy(self), self.sampler_
+        new._make_sampler(dataset, given)
+        if before is not None:
+            is_whole = new._n_rows_ == self._n_rows_
+            if is_whole and not np.array_equal(new._rows_, self._rows_):
                 raise ValueError(
-                    f"EPICCallback got the labels {classes[:10].tolist()}; skorch's "
-                    "nets are trained on 0, 1, ..., C - 1: encode them with "
-                    "LabelEncoder, or take EPICClassifier, which takes any."
+                    "The net's train_split sets other rows aside than when training "
+                    "began; let it always give the same, ValidSplit(5) or "
+                    "ValidSplit(0.2, random_state=0), or take train_split=None."
                 )
-            # None of a data set: the items tell that are read.
-            self._schedule.seen = self._began_with_[0] or self._schedule.seen
-            self._rows_, self._n_rows_ = _rows_of(dataset, self._given_)
-            del self._given_
-        if len(dataset) != self._bound.n:
+            new._bound.load_state_dict(before.state_dict())
+        self.__dict__.update(vars(new))
+
+    def _make_sampler(self, dataset: Any, given: Any) -> None:
+        """Make a sampler of the rows that a training set has in what was given."""
+        seed = resolve_seed(self.random_state)
+        how = {"shuffle": self._shuffle_, "shard": False}
+        by_batch = steps_by_batch(callback for _, callback in self._net_.callbacks_)
+        self._begin(dataset, seed, **how, keep_length=by_batch)
+        classes = self._schedule.classes
+        if classes.dtype.kind not in "iub" or classes.min() < 0:
             raise ValueError(
-                f"Training began with {self._bound.n} examples and goes on with "
-                f"{len(dataset)}; continue with the same, or call fit to start anew."
+                f"EPICCallback got the labels {classes[:10].tolist()}; skorch's "
+                "nets are trained on 0, 1, ..., C - 1: encode them with "
+                "LabelEncoder, or take EPICClassifier, which takes any."
             )
+        # None of a data set: the items tell that are read.
+        self._schedule.seen = digest_of(given) or self._schedule.seen
+        self._rows_, self._n_rows_ = _rows_of(dataset, given)
 
 
 class _LateSampler(Sampler[int]):
@@ -193,17 +212,6 @@ class _LateSampler(Sampler[int]):
 
     def __len__(self) -> int:
         return len(self.callback._bound)
-
-
-def _refuse_other_data(now: tuple, before: tuple) -> None:
-    """Refuse to go on with other examples, or labels, by their digests if they are."""
-    pairs = zip(now, before, strict=True)
-    if any(None not in pair and len({*pair}) > 1 for pair in pairs):
-        raise ValueError(
-            "Training began with other examples, or in another order, and rows are "
-            "dropped by number; go on with the same, or call fit (warm_start=False) to "
-            "start anew."
-        )
 
 
 def _refuse_other_samplers(net: Any) -> None:

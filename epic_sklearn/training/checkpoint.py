@@ -196,6 +196,7 @@ class RunCheckpoint(Callback):
 
     def __init__(self, path: Path, sampler: Any, run: dict[str, str]) -> None:
         self.path, self.sampler, self.run = path, sampler, run
+        self._n_saved = 0
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Put a freshly initialized net and sampler where the saved run was."""
@@ -204,8 +205,11 @@ class RunCheckpoint(Callback):
             return
         self.sampler.load_state_dict(state["sampler"])
         net.module_.load_state_dict(state["module"])
+        for name, weight in net.module_.named_parameters():
+            weight.requires_grad_(state["trained"][name])  # skorch's Freezer acts once
         net.optimizer_.load_state_dict(state["optimizer"])
         net.history_ = History(json.loads(state["history"]))
+        self._n_saved = len(net.history)
         torch.random.set_rng_state(state["random"])
         if state["cuda_random"] and _on_cuda(net):
             torch.cuda.set_rng_state_all(state["cuda_random"])
@@ -223,6 +227,7 @@ class RunCheckpoint(Callback):
         state = {
             "run": self.run,
             "module": net.module_.state_dict(),
+            "trained": {k: w.requires_grad for k, w in net.module_.named_parameters()},
             # A learning rate from numpy would make the file unreadable.
             "optimizer": to_tensors(net.optimizer_.state_dict()),
             "history": json.dumps(net.history.to_list(), default=float),
@@ -243,10 +248,15 @@ class RunCheckpoint(Callback):
         unfinished = self.path.with_name(self.path.name + ".tmp")
         torch.save(state, unfinished)
         os.replace(unfinished, self.path)
+        self._n_saved = len(net.history)
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Save an epoch whose end EarlyStopping broke off."""
-        self.on_epoch_end(net)
+        """Save an epoch whose end EarlyStopping broke off, and no other again.
+
+        It may have put the best weights in place of the last ones.
+        """
+        if self._n_saved < len(net.history):
+            self.on_epoch_end(net)
 
 
 def _on_cuda(net: Any) -> bool:

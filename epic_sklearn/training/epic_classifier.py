@@ -30,6 +30,8 @@ from .net import (
     Extraction,
     first_two,
     gradients_for,
+    steps_by_batch,
+    unnamed,
 )
 from .sampler import EPICSubsetSampler
 from .torch_classifier import TorchClassifier
@@ -248,7 +250,15 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
 
     @property
     def _schedule(self) -> DropSchedule:  # type: ignore[override]
-        return self._sampler.schedule
+        sampler = self._start.sampler
+        assert isinstance(sampler, EPICSubsetSampler)
+        return sampler.schedule
+
+    @property
+    def _extraction(self) -> Extraction:
+        extraction = self._start.extraction
+        assert extraction is not None
+        return extraction
 
     def _as_seen(self, X: Any) -> Any:
         return self._module_input(X)
@@ -275,14 +285,14 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         """Make what drops, and say which gradients the module turns out to have."""
         how = {name: getattr(self, name) for name in SCHEDULE_CONSTRAINTS}
         how |= {"random_state": seed, "max_epochs": self.max_epochs}
-        self._sampler = EPICSubsetSampler(labels, **how)
-        self._sampler._warns_at_once = False
+        by_batch = steps_by_batch(unnamed(self.callbacks))
+        sampler = EPICSubsetSampler(labels, **how, keep_length=by_batch)
+        sampler._warns_at_once = False
         warn_of_batch_statistics(module)
-        self._extraction = Extraction(
-            self._schedule.rule, self.gradients, module, first_two(data)
-        )
+        rule, few = sampler.schedule.rule, first_two(data)
+        extraction = Extraction(rule, self.gradients, module, few)
         if isinstance(data, CodedItems):
             way_out = "Give items without it, and augment=... to augment batches."
             differ = warn_of_augmented(type(self).__name__, data.items, way_out)
-            self._schedule.seen = None if differ else self._digest
-        return EpochStart(self._sampler, self._extraction)
+            sampler.schedule.seen = None if differ else self._digest
+        return EpochStart(sampler, extraction)

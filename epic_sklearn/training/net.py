@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from torch import nn
 
 from .._utils import warn_user
@@ -45,9 +45,23 @@ def gradients_for(rule: Rule, gradients: str | None) -> str:
     return gradients
 
 
+def unnamed(callbacks: Iterable[Any] | None) -> list[Any]:
+    """Give skorch callbacks without their names, of classes instances."""
+    given = [each[1] if isinstance(each, tuple) else each for each in callbacks or ()]
+    return [each() if isinstance(each, type) else each for each in given]
+
+
+def steps_by_batch(callbacks: Iterable[Any]) -> bool:
+    """Whether a learning rate is planned by steps, of which epochs must keep theirs."""
+    return any(
+        isinstance(callback, LRScheduler) and callback.step_every == "batch"
+        for callback in callbacks
+    )
+
+
 def refuse_validation(callbacks: list[Any] | None) -> None:
     """Refuse early stopping by examples that are set aside: there are none."""
-    for callback in callbacks or []:
+    for callback in unnamed(callbacks):
         watched = getattr(callback, "monitor", None)
         if isinstance(callback, EarlyStopping) and str(watched).startswith("valid"):
             raise ValueError(

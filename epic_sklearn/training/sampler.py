@@ -305,9 +305,9 @@ see DropSchedule
         if None in (saved, ours) or saved == ours or varies(self._data):
             return
         raise ValueError(
-            "The saved state is of other examples than these, or of another order; "
-            "resume with the data that training began with. Of a data set that changes "
-            "some of its items at random, give both samplers the labels alone."
+            "Training began with other examples than these, or in another order; go on "
+            "with the data that it began with. Of a data set that changes some of its "
+            "items at random, give both samplers the labels alone."
         )
 
     def gradient_rows(self) -> np.ndarray:

@@ -240,7 +240,8 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             options = getattr(data, "options", {"of_arrays": True, "weights": weights})
             net = self._make_net(module, start, device, options)
             self._train(net, start.sampler, data, codes, weights)
-        self._dtype = dtype_of_input(module, data)
+        # Last, so that nothing is of two fits where one fails.
+        self._dtype, self._start = dtype_of_input(module, data), start
         self.net_, self.classes_ = net, classes
         return self
 
@@ -262,6 +263,9 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         """Give the accuracy on examples (n, ...); y None: on a data set's labels."""
         y = labels_and_digest(X)[0] if y is None and is_dataset(X) else y
         return super().score(X, y, sample_weight)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")  # not where the first fit failed
 
     def _module_input(self, X: Any) -> Any:
         """Validate new examples and cast them to what the module takes."""
