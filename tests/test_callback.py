@@ -8,7 +8,7 @@ import torch
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 from skorch.dataset import ValidSplit
 from torch import nn
 from torch.utils.data import (
@@ -29,7 +29,7 @@ from training_problem import (
     train_skorch,
 )
 
-from epic_sklearn import EPICCallback
+from epic_sklearn import EPICCallback, EPICClassifier
 from epic_sklearn.rules import DeepKNN, IsolatedMedoids
 
 
@@ -314,3 +314,99 @@ def test_a_net_of_one_output_is_refused_before_training():
     with pytest.raises(ValueError, match="give the module two outputs"):
         net.fit(X, (y > 0).astype(np.float32))
     assert not net.history
+
+
+def digits_net(**options):
+    torch.manual_seed(0)
+    epic = EPICCallback(warmup=2, every=2, random_state=0)
+    options = {"train_split": None, "max_epochs": 8, **options}
+    return NeuralNetClassifier(
+        make_net(),
+        criterion=nn.CrossEntropyLoss,
+        lr=0.1,
+        batch_size=BATCH,
+        verbose=0,
+        callbacks=[("epic", epic), *options.pop("callbacks", ())],
+        **options,
+    )
+
+
+def test_the_pages_way_back_is_taken_word_for_word():
+    X, y = problem()
+    net = digits_net().fit(X, y)
+    epic = epic_of(net)
+    epic.apply_decisions({3: "drop"})
+    kept = epic.keep_.copy()
+    line = epic._way_back.split("`")[-2].replace("NAME", "epic")
+    fitted = eval(line, {"net": net, "epic": epic, "X": X, "y": y})
+    np.testing.assert_array_equal(epic.keep_, kept)
+    assert not kept[3] and len(fitted.history) == 8
+    assert not dict(fitted.callbacks_).get("epic")
+
+
+def test_a_parameter_of_another_callback_forgets_no_drops():
+    X, y = problem()
+    net = digits_net().fit(X, y)
+    kept = epic_of(net).keep_.copy()
+    assert not kept.all()
+    net.set_params(callbacks__print_log__floatfmt=".3f")
+    np.testing.assert_array_equal(epic_of(net).keep_, kept)
+    net.partial_fit(X, y)  # goes on
+    assert not epic_of(net).keep_[~kept].any()
+    net.set_params(callbacks__epic__every=1)
+    with pytest.raises(ValueError, match=r"other settings .*'every': \(2, 1\)"):
+        net.partial_fit(X, y)
+    assert not epic_of(net).keep_[~kept].any()
+
+
+@pytest.mark.filterwarnings("ignore:EPICCallback's warmup")
+def test_training_does_not_go_on_where_other_rows_are_set_aside():
+    X, y = problem()
+    net = digits_net(train_split=ValidSplit(0.2)).fit(X, y)
+    kept = epic_of(net).keep_.copy()
+    with pytest.raises(ValueError, match="train_split sets other rows aside"):
+        net.partial_fit(X, y)
+    np.testing.assert_array_equal(epic_of(net).keep_, kept)
+    net = digits_net(train_split=ValidSplit(0.2, random_state=0)).fit(X, y)
+    kept = epic_of(net).keep_.copy()
+    net.partial_fit(X, y)
+    assert not epic_of(net).keep_[~kept].any()
+
+
+def test_training_does_not_go_on_with_other_items_of_the_same_labels():
+    X, y = problem()
+
+    class Items(Dataset):
+        def __init__(self, X):
+            self.X = X
+
+        def __len__(self):
+            return len(y)
+
+        def __getitem__(self, i):
+            return self.X[i], y[i]
+
+    net = digits_net().fit(Items(X), None)
+    with pytest.raises(ValueError, match="began with other examples"):
+        net.partial_fit(Items(X + 1), None)
+    net.partial_fit(Items(X), None)
+
+
+def test_a_learning_rate_by_the_batch_comes_to_its_end():
+    X, y = problem()
+    n_steps = 8 * -(-len(X) // BATCH)
+    how = {"max_lr": 0.1, "total_steps": n_steps + 1, "step_every": "batch"}
+    cycle = LRScheduler(torch.optim.lr_scheduler.OneCycleLR, **how)
+    net = digits_net(callbacks=[("cycle", cycle)]).fit(X, y)
+    model = EPICClassifier(
+        make_net(),
+        warmup=2,
+        every=2,
+        max_epochs=8,
+        batch_size=BATCH,
+        callbacks=[LRScheduler(torch.optim.lr_scheduler.OneCycleLR, **how)],
+        random_state=0,
+    ).fit(X, y)
+    for trained, keep in ((net, epic_of(net).keep_), (model.net_, model.keep_)):
+        assert not keep.all()
+        assert trained.optimizer_.param_groups[0]["lr"] < 1e-3

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_iris
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from sklearn.exceptions import NotFittedError
+from skorch.callbacks import Callback, EarlyStopping, Freezer, LRScheduler
 from torch import nn
 from torch.utils.data import TensorDataset
 from training_problem import N_EPOCHS, StopAfter, classifier, make_net, problem
@@ -336,3 +337,54 @@ def test_a_run_that_was_stopped_stays_so_with_less_patience(tmp_path):
     again = TorchClassifier(callbacks=[stops], **how).fit(X, y)
     assert len(first.history_) < 20
     assert len(again.history_) == len(first.history_)
+
+
+def test_frozen_weights_stay_frozen_in_a_run_that_is_resumed(tmp_path):
+    X, y = problem()
+    how = {"module": make_net(), "checkpoint": tmp_path / "run.pt"}
+
+    def train(n_epochs):
+        return classifier(
+            **how, callbacks=[Freezer("0.*")], max_epochs=n_epochs, stop=None
+        ).fit(X, y)
+
+    train(4)
+    weight, initial = train(N_EPOCHS).module_[0].weight, how["module"][0].weight
+    assert not weight.requires_grad
+    np.testing.assert_array_equal(weight.detach(), initial.detach())
+
+
+def test_a_run_that_took_its_best_weights_is_prolonged_from_its_last(tmp_path):
+    X, y = problem()
+
+    def train(n_epochs, **how):
+        # Whose best epoch is the first.
+        best = EarlyStopping("epoch", patience=99, load_best=True)
+        return classifier(callbacks=[best], max_epochs=n_epochs, **how).fit(X, y)
+
+    first = train(4, checkpoint=tmp_path / "run.pt")
+    resumed = train(N_EPOCHS, checkpoint=tmp_path / "run.pt")
+    unbroken = train(N_EPOCHS)
+    losses = [[row["train_loss"] for row in m.history_] for m in (resumed, unbroken)]
+    assert losses[0] == losses[1]
+    np.testing.assert_array_equal(first.predict_proba(X), unbroken.predict_proba(X))
+
+
+def test_a_fit_that_fails_leaves_the_last_one_whole():
+    X, y = problem()
+    model = classifier().fit(X, y)
+    frame, probabilities = model.to_frame(), model.predict_proba(X)
+    model.set_params(callbacks=[StopAfter(6)], rule=IsolatedMedoids(0.4))
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert model.to_frame().equals(frame)
+    assert model._schedule.rule is model.rule_
+    model.apply_decisions({0: "drop"})
+    assert (~model.keep_).sum() == (~frame["keep"]).sum() + frame["keep"][0]
+    np.testing.assert_array_equal(model.predict_proba(X), probabilities)
+    first = classifier(callbacks=[StopAfter(6)])
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(X, y)
+    for ask in (first.to_frame, lambda: first.predict(X)):
+        with pytest.raises(NotFittedError):
+            ask()

@@ -418,3 +418,20 @@ def test_examples_without_numbers_are_refused_with_labels_too():
 
     with pytest.raises(TypeError, match="is an IterableDataset"):
         epic().fit(Stream(), Y)
+
+
+def test_a_data_set_that_torch_does_not_know_is_refused_with_the_way():
+    class Own:
+        def __len__(self):
+            return len(Y)
+
+        def __getitem__(self, i):
+            return torch.tensor(X[i]), int(Y[i])
+
+    model = EPICClassifier(make_net(), max_epochs=3, random_state=0)
+    for labels in (None, Y):
+        with pytest.raises(TypeError, match=r"Own of items; .*DataLoader\(X\)"):
+            model.fit(Own(), labels)
+    model.fit(DataLoader(Own()))
+    with pytest.raises(ValueError, match="has batch_size=None"):
+        model.fit(DataLoader(Own(), batch_size=None))

@@ -807,3 +807,15 @@ def test_weights_reach_the_last_step_of_any_pipeline():
     steps = imblearn.pipeline.make_pipeline(StandardScaler(), Recorder())
     model = FilteredClassifier(steps, EPICFilter()).fit(X, y, np.ones(150))
     assert len(Recorder.seen[-1][2]) == model.keep_.sum()
+
+
+def test_a_fit_whose_classifier_fails_leaves_the_last_one_whole():
+    X, y = load_iris(return_X_y=True)
+    model = FilteredClassifier(LogisticRegression(max_iter=1000), EPICFilter())
+    frame = model.fit(X, y).to_frame()
+    model.set_params(classifier__C=-1.0, filter__rule=IsolatedMedoids(0.5))
+    with pytest.raises(ValueError, match="'C' parameter"):
+        model.fit(X, y)
+    assert model.to_frame().equals(frame)
+    model.set_params(classifier__C=1.0).refit(X, y)
+    np.testing.assert_array_equal(model.keep_, frame["keep"])

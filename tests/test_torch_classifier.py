@@ -249,6 +249,8 @@ class Unreachable(nn.Module):
         ({"module": "mlp"}, "'module' parameter .* Got 'mlp'"),
         ({"callbacks": 3}, "'callbacks' parameter .* Got 3"),
         ({"callbacks": [EarlyStopping()]}, "EarlyStopping watches 'valid_loss'"),
+        ({"callbacks": [("stop", EarlyStopping())]}, "EarlyStopping watches 'valid_lo"),
+        ({"callbacks": [EarlyStopping]}, "EarlyStopping watches 'valid_loss'"),
         ({"random_state": "x"}, "'random_state' parameter .* Got 'x'"),
         ({"warmup": 40}, "warmup is 40 and max_epochs 40"),
         ({"warmup": -1}, "'warmup' parameter .* Got -1"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array
+from torch import nn
 
 from ..validation import refuse_masked, to_numpy
 
@@ -202,11 +203,13 @@ def gradient_norm_change(gradients: Gradients, keep: np.ndarray) -> float:
 
 def called(gradients: Any) -> Any:
     """Gradients as they are given, or what a function without arguments gives."""
-    if hasattr(gradients, "compute"):
-        name = type(gradients).__name__
+    name = type(gradients).__name__
+    is_net = isinstance(gradients, nn.Module)
+    if is_net or hasattr(gradients, "compute"):
+        taken_by = "LastLayerGradients" if is_net else name
         raise TypeError(
             f"gradients is {name} itself, which says not of what; give a function that "
-            f"takes them, lambda: {name}(net)(dataset)."
+            f"takes them, lambda: {taken_by}(net)(dataset)."
         )
     return gradients() if callable(gradients) else gradients
 

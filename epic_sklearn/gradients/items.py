@@ -82,11 +82,14 @@ def refuse_items(X: Any) -> None:
             f"X is a {type(X).__name__} with the entries {list(X)[:10]}; give a data "
             "set whose items are dictionaries, with a label each."
         )
-    if isinstance(X, list) and X and isinstance(X[0], tuple | dict):
+    is_array = hasattr(X, "shape") or hasattr(X, "__array__")
+    has_items = hasattr(X, "__getitem__") and hasattr(X, "__len__") and not is_array
+    if has_items and len(X) and isinstance(X[0], tuple | dict):
         raise TypeError(
-            "X is a list of items, as scikit-learn makes of a data set that it splits. "
-            "Split it yourself, with torch.utils.data.Subset; or give one whose items "
-            "are arrays without labels, and y."
+            f"X is a {type(X).__name__} of items; give a data set of them, "
+            "DataLoader(X). If scikit-learn made a list of one when it split it, split "
+            "it yourself, with torch.utils.data.Subset; or give one whose items are "
+            "arrays without labels, and y."
         )
 
 

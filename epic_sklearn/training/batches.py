@@ -255,7 +255,12 @@ def take_over(loader: Any, name: str, option: str = "") -> tuple[Any, dict[str, 
 
 def refuse_loaders_sampler(data: Any, name: str) -> None:
     """Refuse a data set's loader with a sampler of its own: it would be ignored."""
-    if isinstance(data, DataLoader) and data.batch_sampler is not None:
+    if isinstance(data, DataLoader) and data.batch_sampler is None:
+        raise ValueError(
+            "The DataLoader has batch_size=None: what its items are is not known; give "
+            "one with a batch size."
+        )
+    if isinstance(data, DataLoader):
         _, how = take_over(data, name)
         if how["shard"]:
             refuse_sampler(name, "the training loader has a DistributedSampler")

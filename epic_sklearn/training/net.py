@@ -323,14 +323,19 @@ def _try_module(module: nn.Module, X: np.ndarray | CodedItems, n_classes: int) -
     try:
         logits, _, _ = forward(module, first_two(X))
     except (RuntimeError, IndexError) as error:
-        is_cast = isinstance(X, np.ndarray) and X.dtype.kind in "iu"
-        way_out = (
-            " Whole numbers of an array are cast to floats; if they are to stay, as "
-            "for nn.Embedding, give a TensorDataset."
-        )
+        way_out = ""
+        if isinstance(X, CodedItems) and X.are_integers:
+            way_out = (
+                " Whole numbers of a data set are not cast; if the module takes "
+                "floats, let the items hold these."
+            )
+        elif isinstance(X, np.ndarray) and X.dtype.kind in "iu":
+            way_out = (
+                " Whole numbers of an array are cast to floats; if they are to stay, "
+                "as for nn.Embedding, give a TensorDataset."
+            )
         raise ValueError(
-            f"The module cannot take examples of shape {X.shape[1:]}: {error}"
-            f"{way_out * is_cast}"
+            f"The module cannot take examples of shape {X.shape[1:]}: {error}.{way_out}"
         ) from error
     if logits.shape[1] != n_classes:
         raise ValueError(

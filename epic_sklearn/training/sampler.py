@@ -264,9 +264,10 @@ see DropSchedule
         missed = [e for e in range(self._next, int(epoch)) if self.schedule.is_due(e)]
         if missed:
             warn_user(
-                f"step({epoch}, gradients) was called and rounds were due after epochs "
-                f"{', '.join(map(str, missed))}: they are left out. Call it before "
-                "each epoch, with the number of epochs trained so far."
+                f"Rounds were due after epochs {', '.join(map(str, missed))}: they are "
+                f"left out; step({epoch}, gradients) came first. Call it before each "
+                "epoch, with the number of epochs trained so far; training that goes "
+                "on from a checkpoint needs the sampler's, or callback's, state in it."
             )
 
     def __iter__(self) -> Iterator[int]:

@@ -92,7 +92,8 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
     callbacks : list or None, default=None
         Further skorch callbacks. An ``LRScheduler`` changes the learning rate:
         ``LRScheduler("MultiStepLR", milestones=[20, 30])`` divides it by 10 after
-        these epochs. ``EarlyStopping("train_loss")`` ends training; Ctrl-C, and any
+        these epochs; where it steps with each batch, epochs keep their length, whatever
+        is dropped. ``EarlyStopping("train_loss")`` ends training; Ctrl-C, and any
         other KeyboardInterrupt, goes through.
     device : str, default="auto"
         "auto" takes a CUDA device where there is one, else the CPU.
@@ -197,8 +198,8 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             needed. Of a DataLoader the workers, pinned memory and collate function
             are used; one with a sampler of its own is refused.
         y : array-like of shape (n,), optional
-            Labels: strings, integers or bools, at least two classes. None reads those
-            of a data set's items.
+            Labels: strings, integers or bools, at least two classes; in place of those
+            of a data set's items, which None reads.
         sample_weight : array-like of shape (n,), optional
             How much each example's loss counts, 0 or more, in the order of the
             examples, a data set's, too. A step follows the weighted mean of its
@@ -273,14 +274,14 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         if is_dataset(X):
             return X
         refuse_lazy(X=X)
-        data = validate_data(
-            self, to_numpy(X), reset=False, dtype=self._dtype, allow_nd=True
-        )
-        if data.shape[1:] != self._input_shape:
+        X, is_flat = to_numpy(X), len(self._input_shape) == 1  # which is validated
+        shape = self._input_shape if is_flat else np.shape(X)[1:]
+        if shape != self._input_shape:
             raise ValueError(
-                f"Examples have shape {data.shape[1:]}; the classifier was fitted on "
+                f"Examples have shape {shape}; the classifier was fitted on "
                 f"examples of shape {self._input_shape}."
             )
+        data = validate_data(self, X, reset=False, dtype=self._dtype, allow_nd=True)
         return torch.as_tensor(data) if self._dtype == "numeric" else data
 
     @property
