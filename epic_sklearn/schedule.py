@@ -252,7 +252,8 @@ class DropSchedule(RowsToFrame):
         self._was_flagged |= judgement.flagged
         was, self.details = self.details, dict(judgement.details)
         for name, old in was.items():  # of what was dropped, those of then
-            self.details[name] = np.where(self.keep, self.details[name], old)
+            now = self.details.get(name, np.zeros_like(old))  # a rule may say less
+            self.details[name] = np.where(self.keep, now, old)
         self._look_at_model(checked)
         before, flagged = self.keep, judgement.flagged & ~self.decided
         self.keep, floored = drop_within_floor(

@@ -93,7 +93,7 @@ def _check_probabilities(probabilities: np.ndarray, codes: np.ndarray) -> None:
             f"from 0 to {n_columns - 1}, of each of {n} examples' labels: of labels y "
             "np.searchsorted(model.classes_, y)."
         )
-    is_off = np.abs(probabilities.sum(axis=1) - 1) > 0.01
+    is_off = ~(np.abs(probabilities.sum(axis=1) - 1) <= 0.01)  # nor is NaN
     is_off |= (probabilities < -0.01).any(axis=1)
     if is_off.any():
         raise ValueError(
@@ -212,7 +212,7 @@ class GradientExtractor(Parts, DocLinks, BaseEstimator):
         sklearn.exceptions.NotFittedError
             If `fit` has not been called and the classifier is no torch module.
         """
-        if not hasattr(self, "classifier_"):
+        if not hasattr(self, "classes_"):  # never fitted
             if not isinstance(self.classifier, nn.Module):
                 check_is_fitted(self, "classifier_")
             self.classifier_ = self.classifier

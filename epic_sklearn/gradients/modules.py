@@ -279,18 +279,21 @@ def warn_of_column_order(
     probabilities: np.ndarray, codes: np.ndarray, labels: np.ndarray
 ) -> None:
     """Warn where a module's columns fit the labels in another order far better."""
-    n_columns = probabilities.shape[1]
-    counts = np.zeros((n_columns, n_columns), dtype=np.int64)
-    np.add.at(counts, (codes, probabilities.argmax(axis=1)), 1)
-    fits = linear_sum_assignment(counts, maximize=True)[1]
-    sizes = counts.sum(axis=1)
-    moved = np.flatnonzero((fits != np.arange(n_columns)) & (sizes > 0))
-    if len(moved) < 2 or (2 * counts[moved, fits[moved]] <= sizes[moved]).any():
+    predicted = probabilities.argmax(axis=1)
+    own, first, rows = np.unique(codes, return_index=True, return_inverse=True)
+    columns = np.union1d(own, predicted)  # of many there may be few
+    counts = np.zeros((len(own), len(columns)), dtype=np.int64)
+    np.add.at(counts, (rows, np.searchsorted(columns, predicted)), 1)
+    at, sizes = linear_sum_assignment(counts, maximize=True)[1], counts.sum(axis=1)
+    n_fit, fits = counts[np.arange(len(own)), at], columns[at]
+    is_moved = fits != own
+    if is_moved.sum() < 2 or (2 * n_fit <= sizes)[is_moved].any():
         return
-    label_of = {code: labels[codes == code][0].item() for code in moved.tolist()}
+    moved = np.flatnonzero(is_moved)[:10]
+    triples = zip(labels[first[moved]].tolist(), own[moved], fits[moved], strict=True)
     pairs = ", ".join(
-        f"label {label_of[code]!r} taken for column {code} fits {fits[code]}"
-        for code in moved[:10].tolist()
+        f"label {label!r} taken for column {column} fits {other}"
+        for label, column, other in triples
     )
     warn_user(
         f"The module's columns fit the labels better in another order: {pairs}. "

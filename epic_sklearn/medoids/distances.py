@@ -56,7 +56,9 @@ def squares_from_products(out: Array, rows: Array, points: Array, norms: Any) ->
 
 
 @compiled
-def squares_of_outer(out: Array, inputs: Array, rows: Array, norms: Any) -> None:
+def squares_of_outer(
+    out: Array, inputs: Array, rows: Array, norms: Any, unit: float
+) -> None:
     """Turn squared distances (r, n) of errors and of inputs into those of gradients.
 
     |g h' - G H'|^2 = |dg|^2 |mean h|^2 + |mean g|^2 |dh|^2 + 2 (mean g . dg) (mean h
@@ -69,7 +71,8 @@ def squares_of_outer(out: Array, inputs: Array, rows: Array, norms: Any) -> None
             p, q = np.float64(p_line[j]), np.float64(q_line[j])
             g_sum, h_sum = 2.0 * (own_g + g[j]) - p, 2.0 * (own_h + h[j]) - q
             cross = (own_g - g[j]) * (own_h - h[j])
-            p_line[j] = max(0.25 * (p * h_sum + q * g_sum) + 0.5 * cross, 0.0)
+            square = 0.25 * (p * h_sum + q * g_sum) + 0.5 * cross
+            p_line[j] = max(square * unit, 0.0)
 
 
 def squared_norms(features: Array) -> Array:
@@ -139,6 +142,19 @@ class Distances:
                 squared_norms(np.ldexp(features, -points.exponent))
                 for features, points in zip(factors, self.factors, strict=True)
             )
+            # What is common to all is in these norms, as large or small as it may be.
+            largest, of_points = (
+                [float(norms.max()) for norms in both]
+                for both in (self.norms, [points.norms for points in self.factors])
+            )
+            bound = float(np.dot(largest, of_points[::-1]))
+            if not np.isfinite(bound):
+                raise ValueError(
+                    "The gradients' common part is so much larger than what varies in "
+                    "them that their distances overflow; standardise the features."
+                )
+            power = int(np.frexp(bound)[1]) // 2
+            self.unit, self.exponent = 0.25**power, self.exponent + power
         if metric == "cosine":  # half the squared distance of directions
             self.exponent = 2 * self.exponent - 1
         # Whether all rows fit scikit-learn's working_memory.
@@ -150,7 +166,7 @@ class Distances:
             return self.stored[rows]
         squares, *of_inputs = (points.squares(rows) for points in self.factors)
         if of_inputs:
-            squares_of_outer(squares, *of_inputs, rows, self.norms)
+            squares_of_outer(squares, *of_inputs, rows, self.norms, self.unit)
         return squares if self.metric == "cosine" else np.sqrt(squares, out=squares)
 
     def in_blocks(self, work: Callable[[Array], None], rows: Array) -> None:

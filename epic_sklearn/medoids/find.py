@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils.parallel import Parallel, delayed  # with this thread's settings
 from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
@@ -114,7 +115,8 @@ def find_medoids(
     max_class_size : int or None, default=20_000
         A larger class is split at random into parts of at most this size, and each is
         clustered on its own: then time grows with n, not its square, and clusters are
-        approximate (`Medoids.is_exact`). None: never split.
+        approximate (`Medoids.is_exact`). Each part has one medoid at least. None: never
+        split.
     n_jobs : int, default=None
         Classes, and parts of split ones, chosen side by side, as joblib counts, also
         by ``joblib.parallel_config("dask")``. None: one by one, each in threads.
@@ -135,7 +137,9 @@ def find_medoids(
     Notes
     -----
     Distances are float32, held while those of a class fit scikit-learn's
-    ``working_memory`` and else made again when needed.
+    ``working_memory``, for each of `n_jobs`, and else made again when needed. Where
+    gains tie but for rounding, as of rounded numbers, its size may decide which of them
+    is chosen.
 
     Examples
     --------

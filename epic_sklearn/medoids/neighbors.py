@@ -47,6 +47,7 @@ def nearest_neighbors(
             points = points.astype(np.float32, copy=False)
             trees = (cells_of(points, cells[0], cell_size, rng) for _ in range(N_TREES))
             cells = [cell for tree in trees for cell in tree]
+        share = len(rows) / sum(map(len, cells))
         for cell in cells:
             at = rows[cell]
             near, who = within(points[cell], k)
@@ -56,7 +57,7 @@ def nearest_neighbors(
             first = np.argsort(near, axis=1, kind="stable")[:, :k]
             distances[at] = np.take_along_axis(near, first, axis=1)
             neighbors[at] = np.take_along_axis(who, first, axis=1)
-            bar.update(len(at) / sum(map(len, cells)) * len(rows))
+            bar.update(len(at) * share)
     bar.close()
     return distances, neighbors
 

@@ -82,6 +82,9 @@ class DeepKNN(Rule):
                 f"give an integer in [1, {n - 1}], or a float, a multiple of the size "
                 "of the example's class."
             )
-        own, other = neighbor_votes(gradients.astype(np.float64), codes, k)
+        points = gradients.astype(np.float64)
+        # Squares of very small or large ones would vanish or overflow.
+        points = np.ldexp(points, -np.frexp(np.abs(points).max())[1])
+        own, other = neighbor_votes(points, codes, k)
         score = (other - own) / k
         return Judgement(score, score > 1e-9)  # which is rounding

@@ -88,8 +88,8 @@ class HighLoss(DropsShare):
     def _score(self, gradients: Any, codes: np.ndarray, memory: Memory) -> np.ndarray:
         # The lowest error is that of the label: its probability minus 1, which rounding
         # makes -1 of all that is smaller than half of eps.
-        of_label = 1.0 + gradients.min(axis=1).astype(np.float64)
-        return -np.log(np.maximum(of_label, np.finfo(np.float64).eps / 2))
+        of_label = gradients.min(axis=1).astype(np.float64)
+        return -np.log1p(np.maximum(of_label, np.finfo(np.float64).eps / 2 - 1))
 
 
 class LowConfidence(DropsShare):
