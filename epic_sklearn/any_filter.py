@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_consistent_length, column_or_1d
 
 from ._utils import warn_user
 from .base import BaseDetector
+from .gradients.last_layer import thawed
 from .report import Reviewable
 from .validation import (
     check_labels,
@@ -20,11 +20,6 @@ from .validation import (
     refuse_other_order,
     warn_of_classes,
 )
-
-
-def thawed(given: Any) -> Any:
-    """Take a filter out of a FrozenEstimator, if it is in one."""
-    return given.estimator if isinstance(given, FrozenEstimator) else given
 
 
 def to_be_fitted(given: Any, X: Any, y: ArrayLike) -> Any:

@@ -30,7 +30,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._utils import DocLinks, Parts
-from .any_filter import keep_of, thawed, to_be_fitted
+from .any_filter import keep_of, to_be_fitted
 from .base import (
     check_weights,
     is_text,
@@ -41,6 +41,7 @@ from .base import (
 from .filters import EPICFilter
 from .frames import as_frame, index_of
 from .gradients import default_classifier, has_last_layer, weights_to_last_step
+from .gradients.last_layer import tells_when_fitted, thawed
 from .report import Case, Reviewable
 from .validation import has_rows, to_numpy
 
@@ -48,7 +49,8 @@ from .validation import has_rows, to_numpy
 def predicts_labels(estimator: Any) -> bool:
     """Tell a classifier from filters; outlier detectors predict, but no labels."""
     is_filter = hasattr(estimator, "fit_predict") and not is_classifier(estimator)
-    return hasattr(estimator, "predict") and not is_filter
+    predicts = hasattr(estimator, "predict") or tells_when_fitted(estimator)
+    return predicts and not is_filter
 
 
 def _classifier_has(name: str) -> Any:

@@ -6,6 +6,8 @@ import hashlib
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import numpy as np
@@ -66,7 +68,9 @@ def digest(*given: Any) -> str:
         step = max(1, DIGESTED_AT_A_TIME // max(1, part[:1].size))
         for start in range(0, len(part), step):
             block = part[start : start + step]
-            if part.dtype.kind in NUMBERS:
+            # Larger whole numbers than floats tell apart go by their digits.
+            is_large = part.dtype.kind in "iu" and np.any(np.abs(block / 2**53) >= 1)
+            if part.dtype.kind in NUMBERS and not is_large:
                 with np.errstate(over="ignore"):
                     narrow = block.astype(np.float32, copy=False)
                 # Or half the bytes will not do.
@@ -168,16 +172,16 @@ def label_array(labels: Any) -> np.ndarray:
     return array
 
 
-def _spelling(label: str) -> str:
+def _spelling(label: str) -> str | Decimal:
     """Reduce a label to its sense: no case, blanks, Unicode form; yes is true is 1."""
     plain = unicodedata.normalize("NFKC", label).casefold()
     seen = (c for c in plain if unicodedata.category(c) != "Cf" and not c.isspace())
     text = unicodedata.normalize("NFKC", "".join(seen))
     text = {"true": "1", "yes": "1", "false": "0", "no": "0"}.get(text, text)
-    try:
-        return repr(float(text))  # 1 and 1.0, of a column read in two ways
-    except ValueError:
-        return text
+    with suppress(InvalidOperation):  # 1 and 1.0, of a column read in two ways
+        number = Decimal(text)
+        return number if number.is_finite() and "_" not in text else text
+    return text
 
 
 def spelled_alike(labels: np.ndarray) -> str | None:
@@ -223,16 +227,22 @@ def warn_of_classes(labels: np.ndarray) -> None:
         warn_user(message)
 
 
+def refuse_missing(labels: np.ndarray) -> None:
+    """Refuse labels that are None, NaN or pandas' NA."""
+    may_miss = labels.dtype.kind not in "iubSU"
+    if may_miss and (n := sum(map(is_missing, labels.tolist()))):
+        raise ValueError(
+            f"y contains NaN or None in {n} of {len(labels)} rows; "
+            "drop these rows, or label them."
+        )
+
+
 def check_labels(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Sorted classes and the code of each label; at least two classes."""
     array = column_or_1d(label_array(labels))
     if len(array) == 0:
         raise ValueError("There are no labels: y is empty.")
-    if n_missing := sum(map(is_missing, array.tolist())):
-        raise ValueError(
-            f"y contains NaN or None in {n_missing} of {len(array)} rows; "
-            "drop these rows, or label them."
-        )
+    refuse_missing(array)
     try:
         classes, codes = np.unique(array, return_inverse=True)
     except TypeError as error:

@@ -22,7 +22,13 @@ from .base import (
     rows_of_label,
     rows_of_sources,
 )
-from .poisons import BackdoorPoisons, PatchTrigger, Poisons, trigger_or_random
+from .poisons import (
+    BackdoorPoisons,
+    PatchTrigger,
+    Poisons,
+    as_in_column,
+    trigger_or_random,
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -172,11 +178,10 @@ def _mixed(bases: Any, target: Any, share: float) -> Any:
     for i, dtype in enumerate(bases.dtypes):
         column, goal = bases.iloc[:, i].copy(), target.iloc[0, i]
         if dtype.kind in "fiu":
-            column = (1 - share) * column + share * goal
-            column = (column if dtype.kind == "f" else column.round()).astype(dtype)
+            values = (1 - share) * column + share * goal
         else:  # text, categories, dates and truths have no way in between
-            column.iloc[:] = goal
-        moved.isetitem(i, column)
+            values = target.iloc[[0] * len(column), i].set_axis(column.index)
+        moved.isetitem(i, as_in_column(values, dtype))
     return moved
 
 

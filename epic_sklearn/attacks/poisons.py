@@ -33,9 +33,11 @@ def _put(X: ArrayOrTensor, where: Any, values: npt.NDArray[Any]) -> ArrayOrTenso
     values = values.astype(np.float64)
     if not is_float:
         values = np.rint(values)
-    if values.min() < limits.min or values.max() > limits.max:
+    low, high = values.min(), values.max()
+    is_held = low >= limits.min and high <= limits.max
+    if not is_held and not (is_float and np.isnan(low)):
         raise ValueError(
-            f"the values to put in reach from {values.min():g} to {values.max():g}, "
+            f"the values to put in reach from {low:g} to {high:g}, "
             f"and {copy.dtype} holds {limits.min:g} to {limits.max:g}; give X as "
             "float, or make them with its range as clip."
         )
@@ -55,12 +57,36 @@ def _put_in_frame(frame: Any, rows: npt.NDArray[np.int64], examples: Any) -> Any
             "for, its columns in their order."
         )
     for i, dtype in enumerate(frame.dtypes):
-        column, values = frame.iloc[:, i].copy(), examples.iloc[:, i]
-        if dtype.kind in "iu" and values.dtype.kind == "f":
-            values = values.round()
-        column.iloc[rows] = values.astype(dtype).array
+        column = frame.iloc[:, i].copy()
+        column.iloc[rows] = as_in_column(examples.iloc[:, i], dtype).array
         copy.isetitem(i, column)
     return copy
+
+
+def as_in_column(values: Any, dtype: Any) -> Any:
+    """Cast a pandas series to a column's dtype, numbers to whole ones where it has.
+
+    ValueError if it cannot hold them: they would wrap, or be lost.
+    """
+    if dtype.kind in "iu" and values.dtype.kind == "f":
+        values = values.round()
+    try:
+        cast = values.astype(dtype)
+    except (TypeError, ValueError, OverflowError):
+        cast = None
+    if cast is not None:
+        is_lost = cast.isna() != values.isna()  # categories that there are not
+        if dtype.kind in "iub":
+            is_lost |= ~(cast == values).fillna(True).astype(bool)
+        elif dtype.kind == "f":
+            is_lost |= np.isinf(cast.astype(float)) & ~np.isinf(values.astype(float))
+        if not is_lost.any():
+            return cast
+        values = values[is_lost]
+    raise ValueError(
+        f"the column {values.name!r} of X has dtype {dtype}, which cannot hold values "
+        f"to put in, such as {values.tolist()[0]!r}; give X with columns that can."
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +148,11 @@ class PatchTrigger:
                 "(channels, height, width)."
             )
         channels, height, width = image_shape
+        if width in (1, 3) and width < channels:
+            raise ValueError(
+                f"examples of shape {tuple(image_shape)} look like images with their "
+                "channels last; give (channels, height, width), np.moveaxis(X, -1, 1)."
+            )
         size = max(1, height // 4) if size is None else size
         if not 1 <= size <= min(height, width):
             raise ValueError(

@@ -31,7 +31,7 @@ from ..training import TorchClassifier
 from ..validation import check_labels, label_array, refuse_other_order, to_numpy
 from .arms import arms_of, fit_copy
 from .base import PerturbingAttack, check_examples, rows_of_label
-from .data_alone import LabelFlip, LookAlikes
+from .data_alone import LabelFlip
 from .features import features_of
 from .poisons import Poisons
 from .trials import AttackReport, AttackTrials
@@ -173,9 +173,10 @@ def _refuse_rows(attack: Any, X: Any) -> None:
     """Refuse training examples that an attack cannot change."""
     if isinstance(attack, PerturbingAttack):
         check_examples(X, attack.clip)
-    if isinstance(attack, LookAlikes) and (is_text(X) or scipy.sparse.issparse(X)):
+    is_other = is_text(X) or scipy.sparse.issparse(X)
+    if is_other and not isinstance(attack, LabelFlip):
         raise TypeError(
-            f"LookAlikes moves rows of arrays and dataframes, and X is a "
+            f"{type(attack).__name__} puts rows into arrays and dataframes, and X is a "
             f"{type(X).__name__} of {'text' if is_text(X) else 'sparse rows'}; attack "
             "with LabelFlip."
         )

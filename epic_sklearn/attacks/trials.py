@@ -232,7 +232,7 @@ class AttackTrials:
     ) -> Iterator[tuple[str, dict[str, Any], np.ndarray]]:
         """Name, outcome and rows kept of every arm against one target."""
         X, y = self.poisoned(trial)
-        plain, rng = arms[UNDEFENDED], np.random.default_rng([seed, trial])
+        plain = arms[UNDEFENDED]
 
         def run(name: str, arm: Any, given: np.ndarray | None = None) -> Any:
             start, some = time.perf_counter(), (X, y)
@@ -257,6 +257,7 @@ class AttackTrials:
             if controls and keep.all():  # what is trained on all rows is known
                 yield control, *(undefended if trained is plain else done)[1:]
             elif controls:
+                rng = np.random.default_rng([seed, trial])  # whatever comes before
                 yield run(control, trained, as_many_at_random(keep, y, rng))
         if controls:
             is_poison = np.isin(np.arange(len(y)), self.poisons[trial].indices)

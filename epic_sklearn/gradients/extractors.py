@@ -27,6 +27,8 @@ from .last_layer import (
     final_model,
     last_layer,
     refuse_fit_params,
+    tells_when_fitted,
+    thawed,
     torch_module_of,
     unwrapped,
     weights_to_last_step,
@@ -235,7 +237,8 @@ class GradientExtractor(Parts, DocLinks, BaseEstimator):
                 f"{type(self).__name__} got {classifier!r} as classifier; give a "
                 "scikit-learn classifier or a torch.nn.Module."
             )
-        if not hasattr(classifier, "predict_proba"):
+        can_predict = hasattr(classifier, "predict_proba")
+        if not can_predict and not tells_when_fitted(classifier):
             if isinstance(classifier, BaseSearchCV) and not classifier.refit:
                 raise TypeError(f"{classifier!r} keeps no model; give refit=True.")
             inner = unwrapped(classifier)
@@ -288,7 +291,8 @@ class GradientExtractor(Parts, DocLinks, BaseEstimator):
             probabilities = model.predict_proba(X)
             labels = y
             layer = last_layer(model, X) if with_inputs else None
-            is_raw = not (issparse(X) or isinstance(self.classifier_, TableModel))
+            is_encoded = isinstance(thawed(self.classifier_), TableModel)
+            is_raw = not (issparse(X) or is_encoded)
             if layer is not None and hasattr(model, "coef_") and is_raw:
                 warn_of_one_wide_column(layer.inputs)
         else:

@@ -103,7 +103,7 @@ def _n_not_finite(features: np.ndarray) -> int:
 
 
 def _as_floats(values: Any) -> np.ndarray:
-    """Array of real numbers, as precise as given, at least float32."""
+    """Array of real numbers, float32 or, of what is more precise, float64."""
     refuse_masked(gradients=values)
     values = to_numpy(values)
     if hasattr(values, "toarray"):  # a scipy sparse array
@@ -115,9 +115,10 @@ def _as_floats(values: Any) -> np.ndarray:
         raise ValueError(
             f"Gradient features must be real numbers; got dtype {values.dtype}."
         )
-    if values.dtype.kind != "f":
-        return values.astype(np.float64)
-    return values.astype(np.float32) if values.dtype.itemsize < 4 else values
+    if values.dtype.kind == "f" and values.dtype.itemsize < 4:
+        return values.astype(np.float32)
+    is_taken = values.dtype.kind == "f" and values.dtype.itemsize <= 8
+    return values if is_taken else values.astype(np.float64)
 
 
 def check_gradients(gradients: object, n_examples: int) -> Gradients:

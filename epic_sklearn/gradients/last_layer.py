@@ -28,11 +28,21 @@ def torch_module_of(model: Any) -> nn.Module | None:
     return model.module_ if hasattr(model, "_module_input") else None
 
 
+def thawed(given: Any) -> Any:
+    """Take an estimator out of a FrozenEstimator, if it is in one."""
+    return given.estimator if isinstance(given, FrozenEstimator) else given
+
+
 def unwrapped(model: Any) -> Any:
     """Give the last model of frozen estimators, searches and pipelines."""
     while isinstance(model, FrozenEstimator | BaseSearchCV | Pipeline):
         model = model[-1] if isinstance(model, Pipeline) else model.estimator
     return model
+
+
+def tells_when_fitted(model: Any) -> bool:
+    """Whether a model has its methods only then: a stack with its default end."""
+    return getattr(unwrapped(model), "final_estimator", model) is None
 
 
 def final_model(model: Any, X: Any) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn import get_config
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
@@ -97,6 +98,8 @@ def table_encoder(X: Any, seed: int = 0, has_missing: bool = True) -> Any:
 def default_classifier(X: Any) -> Any:
     """Make logistic regression, behind an encoder where X is a table that needs one."""
     logistic = LogisticRegression(max_iter=1000)
+    if get_config()["enable_metadata_routing"]:
+        logistic.set_fit_request(sample_weight=True)
     if hasattr(X, "columns"):
         columns = [np.asarray(X[name]) for name in X.columns]
         is_plain = all(
@@ -129,6 +132,6 @@ def warn_of_one_wide_column(X: np.ndarray) -> None:
     if widest > MUCH_WIDER * usual > 0:
         warn_user(
             f"Column {spread.argmax()} of X varies {widest / usual:.0f} times as much "
-            "as most do: distances are those of this one alone. Standardise: give "
-            "EPICFilter(make_pipeline(StandardScaler(), LogisticRegression()))."
+            "as most do: distances are those of this one alone. Standardise: fit the "
+            "model behind a StandardScaler, make_pipeline(StandardScaler(), model)."
         )

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed
 from ..gradients.features import Gradients, OuterProductGradients, check_gradients
-from ..validation import label_array, refuse_other_order
+from ..validation import label_array, refuse_missing, refuse_other_order
 from .distances import MAX_CLASS_SIZE, METRICS, Distances, memory_limit
 from .greedy import (
     OPTIMIZER_NAMES,
@@ -161,6 +161,7 @@ def find_medoids(
     labels = column_or_1d(label_array(y))
     if len(labels) == 0:
         raise ValueError("y is empty: there is no class to choose medoids from.")
+    refuse_missing(labels)
     checked = check_gradients(gradients, len(labels))
     _, codes = np.unique(labels, return_inverse=True)
     return find_medoids_within(

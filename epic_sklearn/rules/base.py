@@ -229,7 +229,8 @@ def label_columns(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     column = errors.argmin(axis=1)
     lowest = errors[np.arange(len(errors)), column]
     others = np.where(np.arange(errors.shape[1]) == column[:, None], 0.0, errors)
-    is_error = (np.abs(errors.sum(axis=1)) < ROUNDING) & (lowest >= -1 - ROUNDING)
+    is_error = (np.abs(errors.sum(axis=1)) < ROUNDING) & (lowest <= 0)
+    is_error &= lowest >= -1 - ROUNDING
     is_error &= (others >= -ROUNDING * np.abs(lowest)[:, None]).all(axis=1)
     # Elsewhere rounding may decide the column.
     return column, is_error, lowest < -ROUNDING
