@@ -631,3 +631,44 @@ def test_labels_and_poisons_in_another_order_are_refused(display):
         display.from_estimator(detector, y=y[::-1])
     with pytest.raises(ValueError, match="poison_indices has the index of fitted"):
         display.from_estimator(detector, poison_indices=(y == 0)[::-1])
+
+
+def test_defences_on_one_point_are_drawn_side_by_side():
+    records = {
+        "name": ["a", "b", "c"],
+        "attack_success": [1.0, 1.0, 0.0],
+        "clean_accuracy": [0.9, 0.9, 0.9],
+        "n_trials": [5, 5, 5],
+    }
+    display = TradeoffDisplay.from_predictions(records)
+    assert_legible(display)
+    at = [m.get_window_extent().x0 for m in display.markers_]
+    assert at[1] - at[0] > 5 and at[2] == pytest.approx(at[0], abs=0.5)
+
+
+def test_long_names_that_would_look_alike_are_told_apart():
+    names = [f"a rather long class name number {i} with more words" for i in range(3)]
+    y = np.repeat(names, 4)
+    display = DropHistoryDisplay.from_predictions(np.full(12, -1), [0, 1], y=y)
+    shown = legend_texts(display)
+    assert len(set(shown)) == 3 and shown[0].startswith("1: a rather")
+    assert display.ax_.get_xlim()[0] > -1  # no round comes before training
+
+
+@pytest.mark.parametrize("given", ["x", plt.figure(), [None]])
+def test_what_is_no_axes_is_refused(given):
+    with pytest.raises(TypeError, match="give matplotlib Axes"):
+        TradeoffDisplay.from_predictions(COLUMNS, ax=given)
+
+
+def test_more_axes_than_panels_are_refused():
+    _, axes = plt.subplots(1, 2)
+    with pytest.raises(ValueError, match="ax holds 2 axes for 1 panel; give one"):
+        TradeoffDisplay.from_predictions(COLUMNS, ax=axes)
+
+
+def test_sizes_and_epochs_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="cluster_sizes contains 0"):
+        ClusterSizeDisplay.from_predictions([0, 2, 3])
+    with pytest.raises(ValueError, match="give the epochs of all rounds"):
+        DropHistoryDisplay.from_predictions([1, -1], [1, 2, np.nan])

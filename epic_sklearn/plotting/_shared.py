@@ -7,6 +7,7 @@ imported when something is drawn.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -103,17 +104,38 @@ def shorten(label: Any, longest: int = LONGEST_LABEL) -> str:
     return f"\u200b{text}" if text.startswith("_") else text
 
 
+def short_names(labels: Iterable[Any], longest: int = LONGEST_LABEL) -> list[str]:
+    """Shorten labels; those that then are alike are numbered by their place."""
+    texts = [shorten(label, longest) for label in labels]
+    many = Counter(texts)
+    return [f"{i}: {t}" if many[t] > 1 else t for i, t in enumerate(texts, 1)]
+
+
 def names_with_sizes(names: Iterable[str], sizes: Iterable[int]) -> list[str]:
     """Names of groups, and how many examples each has, for a legend."""
-    return [f"{shorten(name)} ({n:,})" for name, n in zip(names, sizes, strict=True)]
+    pairs = zip(short_names(names), sizes, strict=True)
+    return [f"{name} ({n:,})" for name, n in pairs]
 
 
 def axes_to_draw_on(
-    ax: Any, size: tuple[float, float], n_rows: int = 1, n_columns: int = 1
+    ax: Any,
+    size: tuple[float, float],
+    n_rows: int = 1,
+    n_columns: int = 1,
+    n_panels: int = 1,
 ) -> tuple[Any, np.ndarray]:
-    """Figure and a row of axes: new ones, or the user's."""
+    """Figure and a row of axes: new ones, or the user's, one for each panel."""
     if ax is not None:
         axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+        if not all(hasattr(each, "plot") for each in axes):
+            raise TypeError(f"ax is {ax!r}; give matplotlib Axes.")
+        if len(axes) != n_panels:
+            raise ValueError(
+                f"ax holds {len(axes)} axes for {n_panels} panel"
+                f"{'s' * (n_panels > 1)}; give one for each"
+                + ", or choose fewer classes."
+                * (n_panels > 1)
+            )
         return axes[0].figure, axes
     try:
         import matplotlib.pyplot as plt

@@ -120,6 +120,11 @@ class ClusterSizeDisplay:
         poison_indices, y, ax : see :meth:`DropHistoryDisplay.from_predictions`
         """
         sizes = check_column(cluster_sizes, "cluster_sizes", kinds="iu", a="integer")
+        if sizes.min() < 1:
+            raise ValueError(
+                f"cluster_sizes contains {sizes.min()}; a cluster has its medoid at "
+                "least: give the size of each example's cluster."
+            )
         bins = np.array([edge for edge in BINS if edge <= sizes.max()])
         in_bin = np.searchsorted(bins, sizes, side="right") - 1
         names, masks = make_groups(len(sizes), poison_indices, y)

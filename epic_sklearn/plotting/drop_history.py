@@ -149,7 +149,8 @@ EPICFilter, EPICResampler or FilteredClassifier
         when = check_column(dropped_at, "dropped_at", kinds="iu", a="integer")
         rounds = np.unique(np.asarray(epochs))
         elsewhere = np.setdiff1d(when[when != -1], rounds)
-        if len(rounds) == 0 or len(elsewhere):
+        is_time = len(rounds) > 0 and np.isfinite(rounds).all()
+        if not is_time or len(elsewhere):
             raise ValueError(
                 f"epochs is {rounds.tolist()} and examples were dropped at "
                 f"{elsewhere.tolist() or 'no time'}; give the epochs of all rounds."
@@ -172,7 +173,8 @@ EPICFilter, EPICResampler or FilteredClassifier
         return self
 
     def _draw_staircase(self, i: int, label: str) -> Any:
-        begin, last = min(0, int(self.epochs[0]) - 1), int(self.epochs[-1])
+        last = int(self.epochs[-1])
+        begin = 0 if self.epochs[0] > 0 else -0.02 * max(1, last)
         # What is dropped stays dropped: the last step goes on for a while. Markers
         # stand at the rounds only.
         end = last + 0.05 * (last - begin)

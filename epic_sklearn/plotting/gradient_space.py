@@ -22,7 +22,7 @@ from ._shared import (
     legend_outside,
     names_with_sizes,
     schedule_of,
-    shorten,
+    short_names,
 )
 
 FIRST, SECOND = "first principal component", "second principal component"
@@ -251,12 +251,8 @@ class GradientSpaceDisplay:
         n_columns = n if n <= 3 else min(5, -(-n // 2))
         n_rows = -(-n // n_columns)
         size = (max(2.5 * n_columns, 6.4), 2.7 * n_rows + (1.0 if n > 1 else 2.5))
-        self.figure_, axes = axes_to_draw_on(ax, size, n_rows, n_columns)
-        if ax is not None and len(axes) != n:
-            raise ValueError(
-                f"ax holds {len(axes)} axes for {n} panels; give one for each, or "
-                "choose fewer classes."
-            )
+        self.figure_, axes = axes_to_draw_on(ax, size, n_rows, n_columns, n)
+        names = short_names(labels, 20)
         for unused in axes[n:]:
             unused.set_axis_off()
         self.axes_, self.ax_ = axes[:n], axes[0]
@@ -265,7 +261,7 @@ class GradientSpaceDisplay:
             if self.targets is not None:
                 here = self.targets[self.target_labels == label]
                 _scatter(self.axes_[i], here, UNIT, TARGETS)
-            self._name_panel(self.axes_[i], i, label, ax is None)
+            self._name_panel(self.axes_[i], i, names[i], ax is None)
         self.legend_ = self._add_legend(kinds, ax is None)
         return self
 
@@ -284,11 +280,11 @@ class GradientSpaceDisplay:
         ]
         return [kind for kind in kinds if kind[1].any()]
 
-    def _name_panel(self, ax: Any, i: int, label: Any, is_new: bool) -> None:
+    def _name_panel(self, ax: Any, i: int, name: str, is_new: bool) -> None:
         share = f"{self.explained_variance_ratio[i].sum():.0%} of variance"
-        if (self.y == label).sum() == 1:
+        if np.unique(self.y, return_counts=True)[1][i] == 1:
             share = "one example"
-        ax.set_title(f"class {shorten(label, 20)}\n{share}", fontsize="medium")
+        ax.set_title(f"class {name}\n{share}", fontsize="medium")
         if not is_new:
             ax.set(xlabel=FIRST, ylabel=SECOND)
         elif i == 0:

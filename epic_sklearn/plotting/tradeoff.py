@@ -18,7 +18,7 @@ from ._shared import (
     axes_to_draw_on,
     legend_outside,
     series_style,
-    shorten,
+    short_names,
     show_percent,
     tidy,
 )
@@ -36,9 +36,10 @@ MARKER = 9  # points
 class TradeoffDisplay:
     """Defences by what they stop and what they cost: attack against accuracy.
 
-    One marker a defence. Up is the attack's success, or the poisons left; along
-    is the clean accuracy, or the clean examples lost. A good defence is at the
-    bottom, on the side that the axis calls better.
+    One marker a defence, beside another where both would lie on one point. Up is the
+    attack's success, or the poisons left; along is the clean accuracy, or the clean
+    examples lost. A good defence is at the bottom, on the side that the axis calls
+    better.
 
     Made by :meth:`from_predictions` or :meth:`from_report`.
 
@@ -159,19 +160,33 @@ class TradeoffDisplay:
     def plot(self, ax: Any = None) -> TradeoffDisplay:
         """Draw, on `ax` or in a new figure, and return the display."""
         self.figure_, (self.ax_,) = axes_to_draw_on(ax, (WITH_LEGEND, 4.4))
-        self.markers_ = list(map(self._draw, range(len(self.names))))
+        names = short_names(self.names, 32)
+        self.markers_ = [self._draw(i, name) for i, name in enumerate(names)]
         self._name_axes()
         self.legend_ = legend_outside(self.ax_, ax is None, handles=self.markers_)
         return self
 
-    def _draw(self, i: int) -> Any:
+    def _draw(self, i: int, name: str) -> Any:
+        from matplotlib.transforms import ScaledTranslation
+
         style, x, y = series_style(i), self.x[i], self.y[i]
+        how: dict[str, Any] = {"clip_on": False}
+        if n := self._n_covered(i):
+            inches = n * 0.8 * MARKER / 72, 0
+            aside = ScaledTranslation(*inches, self.figure_.dpi_scale_trans)
+            # The layout would take its place before the axes have theirs.
+            how |= {"transform": self.ax_.transData + aside, "in_layout": False}
         line = {"color": style["color"], "alpha": 0.7, "zorder": 2}
         if self.intervals is not None:
-            self.ax_.vlines(x, *self.intervals[i], **line)
+            self.ax_.vlines(x, *self.intervals[i], **line, **how)
         style |= {"linestyle": "none", "markersize": MARKER, "zorder": 3}
-        style["label"] = shorten(self.names[i], 32)
-        return self.ax_.plot(x, y, clip_on=False, **style)[0]
+        return self.ax_.plot(x, y, label=name, **style, **how)[0]
+
+    def _n_covered(self, i: int) -> int:
+        """How many earlier defences stand where this one does, which moves aside."""
+        widths = [max(np.ptp(self.x), 0.01), max(np.ptp(self.y), 0.01)]
+        away = np.abs(np.c_[self.x, self.y][:i] - (self.x[i], self.y[i])) / widths
+        return int((away < 0.01).all(axis=1).sum())
 
     def _name_axes(self) -> None:
         self.ax_.set(xlabel=QUANTITIES[self.x_name], ylabel=QUANTITIES[self.y_name])
