@@ -297,3 +297,26 @@ def test_view_types_of_arrow(folder):
     found = parquet.read_table("kept.parquet")
     assert found.schema.equals(parquet.read_schema("view.parquet"))
     assert found["species"].to_pylist() == iris()["species"][expected].tolist()
+
+
+def test_a_table_is_read_alike_from_every_format(folder, capsys):
+    frame = iris()
+    frame["flag"] = frame[NAMES[0]] > 5.8
+    pytest.importorskip("pyarrow")
+    frame.to_csv("t.csv", index=False)
+    frame.to_json("t.jsonl", orient="records", lines=True)
+    frame.to_parquet("t.parquet")
+    found = []
+    for suffix in ("csv", "jsonl", "parquet"):
+        assert scan(f"t.{suffix}", *BY_SPECIES, "--json") == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0]["columns"]["flag"] == "category, 2 different"
+    for name in ("columns", "isolated", "suspicious"):
+        assert found[0][name] == found[1][name] == found[2][name]
+
+
+def test_a_name_that_comes_twice_in_a_line_of_json_is_refused(folder, capsys):
+    line = '{"a": 1.5, "b": 2, "a": 99, "y": 0}\n'
+    (folder / "t.jsonl").write_text(line * 30)
+    assert scan("t.jsonl", "--label", "y") == 2
+    assert "line 1: the name 'a' comes twice" in capsys.readouterr().err

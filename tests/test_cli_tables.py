@@ -456,6 +456,11 @@ def test_marks_of_a_trace_become_a_file_without_these_rows(folder, capsys):
     by_id = [*command, "--id", "id", "--out", "by_id.csv"]
     assert main([*by_id, "--drop", ",".join(data["id"][rows[:2]])]) == 0
     assert Path("by_id.csv").read_bytes() == Path("left.csv").read_bytes()
+    data["id"] = [f"A[{i}]" for i in range(len(data))]
+    data.to_csv("m.csv", index=False)
+    marked = ",".join(data["id"][rows[:2]])
+    assert main([*by_id, "--force", "--drop", marked]) == 0
+    assert len(Path("by_id.csv").read_text().splitlines()) == len(left)
 
 
 def test_copies_and_nested_values_are_told_as_they_are(folder, capsys):

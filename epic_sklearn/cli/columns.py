@@ -154,7 +154,8 @@ def typed(name: str, raw: Any, how: Reading) -> Column:
     is_nested = name in how.nested and name not in how.as_text
     way_out = "give a column for each of their parts"
     refuse_if(is_nested, f"holds lists or objects: {way_out}")
-    if name in how.as_text and isinstance(raw, np.ndarray) and raw.ndim == 1:
+    is_column = isinstance(raw, np.ndarray) and raw.ndim == 1
+    if is_column and (name in how.as_text or raw.dtype.kind == "b"):  # as in a CSV file
         raw = as_texts(raw)
     if isinstance(raw, np.ndarray):
         column = number_column(name, raw, how)

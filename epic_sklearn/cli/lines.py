@@ -211,7 +211,11 @@ class LinesFile(Table):
         if line.lstrip().startswith("[{"):
             raise ValueError("this is a JSON array; give one object, {...}, a line")
         record = json.loads(
-            line, parse_int=_Written, parse_float=_Written, parse_constant=_Written
+            line,
+            parse_int=_Written,
+            parse_float=_Written,
+            parse_constant=_Written,
+            object_pairs_hook=_named_once,
         )
         if not isinstance(record, dict):
             raise ValueError("a line of JSON must be an object, {...}")
@@ -226,6 +230,16 @@ class LinesFile(Table):
                 self._texts.add(name)
                 record[name] = value if isinstance(value, str) else json.dumps(value)
         return record
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of JSON; a name that comes twice is refused, as in a header."""
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        again = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {again!r} comes twice")
+    return record
 
 
 class _Written(str):

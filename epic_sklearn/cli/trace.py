@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -69,7 +70,9 @@ def marked_rows(text: str, found: Trace) -> list[int]:
     rows = np.unique(found.indices[found.indices >= 0]).tolist()
     index = range(found.n_rows) if found.index is None else found.index
     ranked = {str(index[row]): row for row in rows}
-    named = next(csv.reader([text.strip(" []")], skipinitialspace=True), [])
+    listed = re.fullmatch(r"\s*\[(.*)\]\s*", text)  # [3, 17]
+    fields = listed[1] if listed else text
+    named = next(csv.reader([fields], skipinitialspace=True), [])
     names = [text] if text in ranked else named
     if others := [name for name in names if name not in ranked]:
         kind = "row" if found.index is None else str(found.index.name).lower()
