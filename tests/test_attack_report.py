@@ -39,6 +39,7 @@ from epic_sklearn import (
     attack_report,
 )
 from epic_sklearn.attacks import (
+    Attack,
     BadNets,
     BullseyePolytope,
     FeatureCollision,
@@ -404,3 +405,30 @@ def test_the_control_trains_what_a_whole_defence_trains():
             fitted = clone(model).fit(rows[keep], poisons.relabel(y[:200])[keep])
             predicted = fitted.predict(poisons.target[None])[0]
             assert report.outcomes[control][i]["predicted"] == predicted
+
+
+def test_controls_do_not_depend_on_other_defences():
+    how = {"n_targets": 2, "random_state": 0}
+    ours = EPICFilter(LINEAR, rule=IsolatedMedoids())
+    alone, beside = (
+        attack_report(LINEAR, X, y, LookAlikes(5), defences=defences, **how)
+        for defences in (
+            {"f": ours},
+            {"g": EPICFilter(rule=RandomDrop(0.2)), "f": ours},
+        )
+    )
+    name = "as many as f, at random"
+    np.testing.assert_array_equal(alone.keep[name], beside.keep[name])
+
+
+def test_own_attacks_on_texts_are_refused_before_any_work():
+    class Own(Attack):
+        def craft(self, *given, **how):
+            raise AssertionError("not refused")
+
+    texts = np.array(["spam ham", "eggs"] * 150, dtype=object)
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    for given, what in ((texts, "text"), (csr_array(X), "sparse rows")):
+        chosen = model if what == "text" else LogisticRegression()
+        with pytest.raises(TypeError, match=f"Own puts rows .*of {what}"):
+            attack_report(chosen, given, y, Own(5), random_state=0)

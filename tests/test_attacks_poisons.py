@@ -439,3 +439,44 @@ def test_the_augmentation_serves_a_classifier_too(images, labels):
 def test_the_augmentation_refuses_what_are_no_images():
     with pytest.raises(ValueError, match=r"shape \(2, 3\); RandomShiftFlip takes"):
         RandomShiftFlip()(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("column", "poison"),
+    [
+        (np.array([1, 2], "uint8"), 300.0),
+        (np.array([1, 2], "uint8"), 300),
+        (np.array([1, 2]), np.nan),
+        (np.array([1.0, 2.0], "float32"), 1e300),
+        (np.array([True, False]), 0.9),
+        (pd.Categorical(["x", "y"]), "z"),
+    ],
+)
+def test_frames_refuse_what_their_columns_cannot_hold(column, poison):
+    frame = pd.DataFrame({"n": [0.0, 1.0], "a": column})
+    made = pd.DataFrame({"n": [5.0], "a": [poison]})
+    poisons = Poisons(made, np.array([0]), None, 1, loss=np.empty(0))
+    with pytest.raises(ValueError, match="the column 'a' of X has dtype"):
+        poisons.insert_into(frame)
+
+
+def test_whole_numbers_hold_no_nan():
+    poisons = Poisons(np.array([[np.nan]]), np.array([0]), None, 1, loss=np.empty(0))
+    for X in (np.array([[1], [2]]), torch.tensor([[1], [2]])):
+        with pytest.raises(ValueError, match="reach from nan to nan"):
+            poisons.insert_into(X)
+
+
+def test_look_alikes_of_a_target_that_the_columns_cannot_hold_are_refused():
+    frame = pd.DataFrame({"u": np.arange(20, dtype="uint8"), "k": list("ab") * 10})
+    target = pd.DataFrame({"u": [343], "k": ["a"]})
+    with pytest.raises(ValueError, match=r"'u' of X has dtype uint8, .* such as 3\d\d"):
+        LookAlikes(n_poisons=2, random_state=0).craft(
+            frame, np.arange(20) % 2, target, 1
+        )
+
+
+def test_images_with_their_channels_last_are_refused():
+    X = np.random.default_rng(0).random((20, 12, 12, 3))
+    with pytest.raises(ValueError, match="channels last; give"):
+        BadNets(n_poisons=2).craft(X, np.arange(20) % 2, 0, 1)

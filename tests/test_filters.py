@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
+from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_iris, load_wine, make_blobs
+from sklearn.ensemble import StackingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
@@ -28,7 +30,7 @@ from epic_sklearn import (
     find_medoids,
     isolation_score,
 )
-from epic_sklearn.rules import IsolatedMedoids
+from epic_sklearn.rules import IsolatedMedoids, Judgement, Rule
 
 
 class NeverFitted(LogisticRegression):
@@ -503,3 +505,52 @@ def test_new_rows_may_have_gaps_where_those_of_the_fit_had_none():
     assert np.isfinite(model.predict_proba(gaps)).all()
     alone = FilteredClassifier(LogisticRegression(max_iter=1000)).fit(X, y)
     np.testing.assert_allclose(model.predict_proba(X), alone.predict_proba(X))
+
+
+def test_details_that_a_rule_gives_in_some_rounds_only_stay():
+    class Once(Rule):
+        """Says more of a row in the first round than later."""
+
+        def judge(self, gradients, codes, memory):
+            is_first = "seen" not in memory
+            memory["seen"] = np.array(True)
+            score = np.linspace(0, 1, len(codes)) * memory.keep
+            details = {"x": np.full(len(codes), 7)} if is_first else {}
+            return Judgement(score, score > (0.99 if is_first else 0.97), details)
+
+    X, y = load_iris(return_X_y=True)
+    detector = EPICFilter(PrecomputedGradients(), rule=Once(), n_rounds=2).fit(X, y)
+    of_first = detector.dropped_at_round_ == 1
+    assert of_first.any() and (detector.dropped_at_round_ == 2).any()
+    np.testing.assert_array_equal(detector.details_["x"], np.where(of_first, 7, 0))
+
+
+def test_a_stack_tells_what_it_can_when_it_is_fitted():
+    X, y = load_iris(return_X_y=True)
+    stack = StackingClassifier([("bayes", GaussianNB())])
+    assert EPICFilter(stack).fit(X, y).keep_.shape == (150,)
+    assert FilteredClassifier(stack).fit(X, y).score(X, y) > 0.9
+
+
+def test_weights_reach_the_default_model_with_metadata_routing():
+    X, y = load_iris(return_X_y=True)
+    weights = 1.0 + (np.arange(150) % 3 == 0)
+    frame = pd.DataFrame(X).assign(kind=pd.Categorical(X[:, 0] > 5))
+    frame.columns = frame.columns.map(str)
+    for table in (X, frame):
+        without = EPICFilter(random_state=0).fit(table, y, sample_weight=weights)
+        with config_context(enable_metadata_routing=True):
+            routed = EPICFilter(random_state=0).fit(table, y, sample_weight=weights)
+        np.testing.assert_array_equal(routed.isolation_score_, without.isolation_score_)
+
+
+def test_labels_that_are_objects_are_named_where_columns_are_in_another_order():
+    X, y = load_iris(return_X_y=True)
+    net = torch.nn.Linear(4, 3)
+    with torch.no_grad():
+        fitted = LogisticRegression(max_iter=1000).fit(X, y)
+        net.weight.copy_(torch.tensor(fitted.coef_))
+        net.bias.copy_(torch.tensor(fitted.intercept_))
+    names = pd.Series(np.array(["virginica", "setosa", "versicolor"])[y])
+    with pytest.warns(UserWarning, match="label 'setosa' taken for column 0 fits 1"):
+        EPICFilter(net).fit(X, names)

@@ -709,3 +709,19 @@ def test_a_single_number_does_not_decide_the_precision_of_inputs():
     with torch.no_grad():
         expected = module(x).softmax(dim=1) - torch.eye(3)[torch.arange(60) % 3]
     np.testing.assert_allclose(errors, expected, atol=1e-6)
+
+
+def test_an_extractor_takes_gradients_of_the_net_that_it_has_now():
+    one, other = nn.Linear(4, 3), nn.Linear(4, 3)
+    X, y = np.random.default_rng(0).normal(size=(9, 4)), np.arange(9) % 3
+    extractor = LogitGradients(one)
+    extractor(X, y)
+    extractor.set_params(classifier=other)
+    np.testing.assert_array_equal(extractor(X, y), LogitGradients(other)(X, y))
+    extractor.set_params(classifier=one).fit(X, y).set_params(classifier=other)
+    np.testing.assert_array_equal(extractor.compute(X, y), LogitGradients(one)(X, y))
+
+
+def test_probabilities_that_are_nan_are_refused():
+    with pytest.raises(ValueError, match="NaN or infinity in 1 of 2 rows"):
+        logit_gradients(np.array([[np.nan, 0.5], [0.5, 0.5]]), np.array([0, 1]))

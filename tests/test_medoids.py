@@ -19,7 +19,7 @@ from epic_sklearn import OuterProductGradients, find_medoids
 from epic_sklearn._utils import resolve_seed
 from epic_sklearn.medoids import OPTIMIZER_NAMES, distances_between
 from epic_sklearn.medoids.distances import Distances
-from epic_sklearn.medoids.greedy import FacilityLocation
+from epic_sklearn.medoids.greedy import FacilityLocation, room_for_lists
 
 MAY_CHOOSE_FEWER = ("sample", "sieve")  # "sample" considers 90% of a class
 
@@ -498,3 +498,55 @@ def test_gradients_of_any_size_keep_their_distances(dtype):
         ours = distances_between(scaled, np.arange(5), np.arange(5, 20), "euclidean")
         theirs = pairwise_distances(gradients[:5], gradients[5:])
         np.testing.assert_allclose(np.ldexp(ours, -power), theirs, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-25, 1e20, 1e150])
+def test_the_size_of_a_common_part_changes_no_medoid(scale):
+    varied = np.random.default_rng(0).normal(size=(30, 3))
+    common, y = np.ones((30, 4)), np.zeros(30, int)
+    for make in (
+        lambda part: OuterProductGradients(varied, part),
+        lambda part: OuterProductGradients(part, varied),
+    ):
+        expected = find_medoids(make(common), y)
+        scaled = find_medoids(make(scale * common), y)
+        np.testing.assert_array_equal(scaled.indices, expected.indices)
+        np.testing.assert_allclose(scaled.gap, expected.gap, rtol=1e-5)
+
+
+def test_a_common_part_that_hides_what_varies_is_refused():
+    varied = np.random.default_rng(0).normal(size=(30, 3))
+    hidden = OuterProductGradients(varied, np.full((30, 4), 1e200))
+    with pytest.raises(ValueError, match="standardise the features"):
+        find_medoids(hidden, np.zeros(30, int))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_working_memory_holds_in_every_thread(n_jobs, monkeypatch):
+    seen = []
+
+    def room(n):
+        seen.append(n)
+        return room_for_lists(n)
+
+    monkeypatch.setattr("epic_sklearn.medoids.greedy.room_for_lists", room)
+    X = np.random.default_rng(0).normal(size=(1200, 3))
+    y = np.arange(1200) % 2
+    with config_context(working_memory=0.1):  # less than the rows of a class
+        few = find_medoids(X, y, n_jobs=n_jobs)
+    assert seen == [600, 600]
+    np.testing.assert_array_equal(few.indices, find_medoids(X, y).indices)
+
+
+def test_labels_that_are_missing_are_refused():
+    for missing in (np.nan, None):
+        labels = np.array([missing, 1.0, 1.0, 2.0], dtype=object)
+        with pytest.raises(ValueError, match="NaN or None in 1 of 4 rows"):
+            find_medoids(np.eye(4), labels)
+
+
+def test_longer_floats_are_taken_as_doubles():
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    y, how = np.arange(20) % 2, {"metric": "cosine"}
+    long = find_medoids(X.astype(np.longdouble), y, **how)
+    np.testing.assert_array_equal(long.indices, find_medoids(X, y, **how).indices)

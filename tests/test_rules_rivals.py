@@ -392,3 +392,27 @@ def test_high_loss_ranks_what_it_can_tell_and_says_up_to_where():
     score = HighLoss().judge(errors, np.ones(6, dtype=int), None).score
     np.testing.assert_allclose(score[:4], -np.log(p[:4]), rtol=1e-5)
     assert score[4] == score[5] == pytest.approx(36.7, abs=0.1)
+
+
+def test_high_loss_orders_rows_that_have_converged():
+    loss = np.geomspace(1e-27, 1e-18, 10)
+    errors = np.c_[-loss, loss]
+    errors = np.r_[errors, errors[:, ::-1]]
+    y = np.repeat([0, 1], 10)
+    for rule in (HighLoss(0.1), LowConfidence(0.1)):
+        found = detect(rule, errors, y, PrecomputedGradients())
+        assert found.isolated_indices_.tolist() == [9, 19]
+
+
+def test_what_is_positive_everywhere_is_no_error():
+    positive = np.full((20, 2), 1e-5)
+    with pytest.raises(ValueError, match="20 of 20 rows are not that"):
+        detect(HighLoss(), positive, np.arange(20) % 2, PrecomputedGradients())
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e160])
+def test_deep_knn_is_the_same_at_any_scale(overlapping, scale):
+    X, y = overlapping
+    expected = detect(DeepKNN(), X, y, PrecomputedGradients()).isolation_score_
+    scaled = detect(DeepKNN(), scale * X, y, PrecomputedGradients()).isolation_score_
+    np.testing.assert_array_equal(scaled, expected)

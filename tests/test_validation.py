@@ -15,6 +15,7 @@ from epic_sklearn import (
     PrecomputedGradients,
     TorchClassifier,
 )
+from epic_sklearn.validation import digest, spelled_alike
 
 X, y = load_iris(return_X_y=True)
 FRAME = pd.DataFrame(X, columns=list("abcd"))
@@ -92,3 +93,17 @@ def test_classes_written_in_several_ways_are_named_once(name, spellings):
     said = [str(w.message) for w in caught if "Classes differ" in str(w.message)]
     assert len(said) == 1
     assert all(f"{spelling!a} (25 rows)" in said[0] for spelling in spellings)
+
+
+def test_whole_numbers_that_floats_cannot_tell_apart_are_other_rows():
+    large = np.array([[2**53], [1]])
+    assert digest(large) != digest(large + [[1], [0]])
+    assert digest(large - 1) == digest((large - 1).astype(float))
+
+
+@pytest.mark.parametrize(
+    "pair", [("1_0", "10"), ("1" + "0" * 20, "1" + "0" * 19 + "1")]
+)
+def test_labels_that_only_look_like_one_number_are_two_classes(pair):
+    assert spelled_alike(np.array(pair)) is None
+    assert "differ only" in spelled_alike(np.array(["10", "10.0", "1e1"]))

@@ -95,7 +95,13 @@ def _check_probabilities(probabilities: np.ndarray, codes: np.ndarray) -> None:
             f"from 0 to {n_columns - 1}, of each of {n} examples' labels: of labels y "
             "np.searchsorted(model.classes_, y)."
         )
-    is_off = ~(np.abs(probabilities.sum(axis=1) - 1) <= 0.01)  # nor is NaN
+    if n_bad := int((~np.isfinite(probabilities).all(axis=1)).sum()):
+        raise ValueError(
+            f"probabilities contain NaN or infinity in {n_bad} of {n} rows: the input "
+            "does, or the model diverged; then lower its learning rate or scale its "
+            "input."
+        )
+    is_off = np.abs(probabilities.sum(axis=1) - 1) > 0.01
     is_off |= (probabilities < -0.01).any(axis=1)
     if is_off.any():
         raise ValueError(
