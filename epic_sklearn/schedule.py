@@ -94,8 +94,8 @@ class DropSchedule(RowsToFrame):
         that is trained already. None: a quarter of `max_epochs`. A rule that
         `watches` has rounds before it, which drop nothing.
     every : int or None, default=None
-        Epochs from round to round. None: about 13 rounds until `max_epochs`; one
-        where that is short or not known.
+        Epochs from round to round. None: as gives 13 to 25 rounds until `max_epochs`;
+        one where that is short or not known.
     stop : int or None, default=None
         Last epoch after which a round may come. None: no end.
     min_class_fraction : float, default=0.5

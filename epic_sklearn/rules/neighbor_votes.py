@@ -61,8 +61,9 @@ class NeighborVotes(Rule):
     s is the share of an example's neighbours, of all classes, that the most
     frequent other class has, averaged with the mean share of its k nearest of the
     same class; neighbours are the 200 nearest, or a third of a class of fewer than
-    600. Where the rarest class has less than half as many rows as these, its share of
-    the nearest, a third as many as it has rows, counts if it is larger. s is large
+    600. Where the rarest class has less than half as many rows as these, the share
+    among fewer, a third as many as it has rows, counts if it is larger: whichever class
+    has it, so that a rare class changes what is dropped of all. s is large
     where the model sees in the example another class than its label: there poisons
     lie that work, and near to each other, where what is merely hard lies alone.
 
