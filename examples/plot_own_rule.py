@@ -146,8 +146,8 @@ plt.show()
 #
 # The idea holds on these attacks. In training it finds all 60 poisons, nearly all of
 # them in one round, for a few more clean examples than the paper's rule; remembering
-# brings the price from 20% to 16%. In a filter it stops all attacks for 5%. As many
-# dropped at random stop one at most.
+# brings the price from 20% to 16%. In a filter it leaves one attack of the four that
+# work, for 5%; the paper's rule leaves two. As many dropped at random stop one at most.
 #
 # That is no proof of a good rule. Pixels change by half their range here, so poisons
 # are far from their class, and their loss gives them away as well. `cutoff` was chosen

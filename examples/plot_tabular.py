@@ -134,7 +134,7 @@ with tempfile.TemporaryDirectory() as folder:
 # `threshold` of the size of the group removes the copies, if the size is guessed right,
 # and costs 19% of the clean examples and two points of accuracy. `NeighborVotes`, which
 # asks the neighbours of both classes, stops all attacks of both kinds, loses 2 to 3% of
-# the clean examples, and 0.1 and 0.6 points. That many rows at random stop none.
+# the clean examples, and 0.1 and 0.6 points. That many rows at random stop one of 16.
 #
 # Note what the attack needs: rows moved that far are easy to see by anyone who looks at
 # rows near the target. A filter has to find them without knowing the target.
