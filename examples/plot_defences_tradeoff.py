@@ -86,9 +86,9 @@ plt.show()
 # -------------
 #
 # On these data EPIC works, and is not the best choice. It takes the attack from ten
-# successes to two, at 18% of the clean examples, neighbour votes to two, at 1% (one more
-# or less by the machine). The three rivals stop all for less, deep k-NN for 1%. Dropping as many at random does
-# nothing, dropping by loss little.
+# successes to two, at 18% of the clean examples, neighbour votes to two, at 1% (one
+# more or less by the machine). The three rivals stop all for less, deep k-NN for 1%.
+# Dropping as many at random does nothing, dropping by loss little.
 #
 # The reason is the attack: pixels may change by half their range, so the poisons lie
 # far from their class in the features themselves, where the rivals look. In the paper's
