@@ -150,12 +150,10 @@ print(against_unseen)
 # What it shows
 # -------------
 #
-# The search found a setting that stopped all five probes and drops no more than the
-# defaults, few medoids with a high threshold: poisons are then in small clusters rather
-# than alone. On the attacks it has not seen, the choice is as good as the defaults, one
-# success in five, and loses 11% of the clean examples instead of 15%. So it did not
-# find a better defence, only a slightly cheaper one, and stopping all five probes was
-# partly luck.
+# The search found a setting that stopped all five probes; which one, of several, hangs
+# on the machine. On the attacks it has not seen it is no better than the defaults: one
+# success in five at most with either, for 11% to 18% of the clean examples and 15%. So
+# it did not find a better defence, and stopping all five probes was partly luck.
 #
 # Five probes measure success in steps of 20 points; make more if you can. And a search
 # like this tunes the defence to attacks that you can make. It says nothing about
