@@ -167,12 +167,10 @@ class NeighborVotes(Rule):
         if not is_judged.any():
             return score
         _, own_codes = np.unique(codes[is_judged], return_inverse=True)
-        if isinstance(gradients, OuterProductGradients):
-            inputs = empty_ones_as_zeros(gradients.inputs)
-        else:
-            inputs = gradients
+        has_inputs = isinstance(gradients, OuterProductGradients)
+        inputs = empty_ones_as_zeros(gradients.inputs) if has_inputs else gradients
         distances, neighbors = nearest_neighbors(
-            inputs[is_judged],
+            inputs if is_judged.all() else inputs[is_judged],
             own_codes,
             N_NEIGHBORS,
             max_class_size=self.max_class_size,
@@ -180,7 +178,7 @@ class NeighborVotes(Rule):
             verbose=memory.verbose,
         )
         k = (np.bincount(own_codes) // SHARE).clip(2, N_NEIGHBORS)[own_codes]
-        if isinstance(gradients, OuterProductGradients):
+        if has_inputs:
             alone = share_of_another_class(inputs, codes, is_judged, memory.seed)
             unlike = with_neighbors(alone, neighbors, k)
             weight = np.sqrt(2 * unlike)
