@@ -525,9 +525,9 @@ def test_a_common_part_that_hides_what_varies_is_refused():
 def test_working_memory_holds_in_every_thread(n_jobs, monkeypatch):
     seen = []
 
-    def room(n):
+    def room(n, limit):
         seen.append(n)
-        return room_for_lists(n)
+        return room_for_lists(n, limit)
 
     monkeypatch.setattr("epic_sklearn.medoids.greedy.room_for_lists", room)
     X = np.random.default_rng(0).normal(size=(1200, 3))

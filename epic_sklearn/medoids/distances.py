@@ -127,8 +127,15 @@ class Distances:
     stored: Array | None = None
     _summary: Any = None
 
-    def __init__(self, gradients: Gradients, metric: str, n_threads: int = 1) -> None:
+    def __init__(
+        self,
+        gradients: Gradients,
+        metric: str,
+        n_threads: int = 1,
+        limit: float | None = None,
+    ) -> None:
         self.gradients, self.metric, self.n_threads = gradients, metric, n_threads
+        self.limit = memory_limit() if limit is None else limit  # bytes
         self.shape = (len(gradients), len(gradients))
         factors: list[Any] = [gradients]
         if isinstance(gradients, OuterProductGradients):
@@ -157,8 +164,7 @@ class Distances:
             self.unit, self.exponent = 0.25**power, self.exponent + power
         if metric == "cosine":  # half the squared distance of directions
             self.exponent = 2 * self.exponent - 1
-        # Whether all rows fit scikit-learn's working_memory.
-        self.fits = 4 * len(gradients) ** 2 <= memory_limit()
+        self.fits = 4 * len(gradients) ** 2 <= self.limit  # whether all rows do
 
     def rows(self, rows: Array) -> Array:
         """Distances (r, n) from some of the examples to all: read, or made."""
@@ -221,7 +227,8 @@ class Distances:
         if isinstance(rows, tuple):  # D[rows][:, rows]: already square
             return self
         if np.ndim(rows) == 1:
-            return Distances(self.gradients[rows], self.metric, self.n_threads)
+            how = self.metric, self.n_threads, self.limit
+            return Distances(self.gradients[rows], *how)
         return self.rows(np.array([rows]))[0]
 
 

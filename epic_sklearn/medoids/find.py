@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import effective_n_jobs
+from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
-from sklearn.utils.parallel import Parallel, delayed  # with this thread's settings
 from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
@@ -218,7 +217,8 @@ def find_medoids_within(
             if n_threads > 1:
                 side_by_side = ONE_THREAD_A_PRODUCT
         n_threads //= n_jobs
-    how = (metric, optimizer, seed, n_threads)
+    # scikit-learn's settings are this thread's alone.
+    how = (metric, optimizer, seed, n_threads, memory_limit())
     # Gradients travel inside their task: joblib's dask backend puts arrays that are
     # arguments into one worker's memory beforehand, which are lost if that dies.
     shown = tqdm(groups, "medoids", unit="part", disable=not verbose)
@@ -268,10 +268,11 @@ def choose_in_group(
     optimizer: str,
     seed: int,
     n_threads: int,
+    limit: float,
 ) -> Selection:
-    """Choose medoids of one class, or part of one."""
+    """Choose medoids of one class, or part of one, in so many bytes."""
     k = min(budget, len(gradients))
-    distances = Distances(gradients, metric, n_threads)
+    distances = Distances(gradients, metric, n_threads, limit)
     drawn = None if optimizer == "lazy" else seed  # a generator takes its time
     function = FacilityLocation(k, optimizer=optimizer, random_state=drawn)
     return function.fit(distances).selection

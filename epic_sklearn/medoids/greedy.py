@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from .distances import Array, Distances, compiled, memory_limit
+from .distances import Array, Distances, compiled
 
 # apricot compiles all its loops at import, which takes 2 s and sets the number of
 # OpenMP threads of the process, torch's with it. Here they wait until they are called.
@@ -111,13 +111,13 @@ def lazy_greedy(state: Any, owner: Any, chosen: Any, gains: Any, step: int) -> i
     return step
 
 
-def room_for_lists(n: int) -> Array:
-    """Room (n, w), float32, for a list of each candidate, in working_memory.
+def room_for_lists(n: int, limit: float) -> Array:
+    """Room (n, w), float32, for a list of each candidate, of so many bytes.
 
     Lists are far apart: of a mapping only the pages that they fill are ever made, where
     NumPy asks for large ones.
     """
-    width = max(1, min(n, int(memory_limit() / (4 * n))))
+    width = max(1, min(n, int(limit / (4 * n))))
     room = np.frombuffer(mmap.mmap(-1, 4 * n * width), np.float32)
     return room.reshape(n, width)
 
@@ -136,7 +136,7 @@ class LazyGreedy(BaseOptimizer):
         if X.fits:
             room: Any = X.summary and X.stored  # lists lie in the place of the rows
         else:
-            room = room_for_lists(n)
+            room = room_for_lists(n, X.limit)
         half = room.shape[1] // 2
         lists = (room[:, :half], room.view(np.int32)[:, half : 2 * half])
         lengths, bounds, seen_at = np.full(n, -1), np.zeros(n), np.zeros(n, np.int64)
