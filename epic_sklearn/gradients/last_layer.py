@@ -42,7 +42,7 @@ def unwrapped(model: Any) -> Any:
 
 def tells_when_fitted(model: Any) -> bool:
     """Whether a model has its methods only then: a stack with its default end."""
-    return getattr(unwrapped(model), "final_estimator", model) is None
+    return getattr(unwrapped(model), "final_estimator", False) is None
 
 
 def final_model(model: Any, X: Any) -> tuple[Any, Any]:
