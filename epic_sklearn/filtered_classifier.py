@@ -197,8 +197,7 @@ class FilteredClassifier(
         """
         self._check_order()
         refuse_unlabelled(type(self).__name__, X, y)
-        index = index_of(X, y)
-        X, y = to_numpy(X), to_numpy(y)
+        index, X, y = index_of(X, y), to_numpy(X), to_numpy(y)
         classifier = clone(self._classifier(X))
         weights = check_weights(sample_weight, X)
         if weights is not None:
@@ -303,8 +302,7 @@ class FilteredClassifier(
 
     def _check_order(self) -> None:
         """Refuse what predicts no labels in the classifier's place."""
-        given = self.classifier
-        last = given
+        given = last = self.classifier
         while isinstance(last, Pipeline):
             last = last[-1]
         if isinstance(last, FrozenEstimator):

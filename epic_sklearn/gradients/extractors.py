@@ -97,9 +97,8 @@ def _check_probabilities(probabilities: np.ndarray, codes: np.ndarray) -> None:
         )
     if n_bad := int((~np.isfinite(probabilities).all(axis=1)).sum()):
         raise ValueError(
-            f"probabilities contain NaN or infinity in {n_bad} of {n} rows: the input "
-            "does, or the model diverged; then lower its learning rate or scale its "
-            "input."
+            f"probabilities contain NaN or infinity in {n_bad} of {n} rows. The input "
+            "does, or the model diverged: lower its learning rate, or scale its input."
         )
     is_off = np.abs(probabilities.sum(axis=1) - 1) > 0.01
     is_off |= (probabilities < -0.01).any(axis=1)
@@ -243,8 +242,7 @@ class GradientExtractor(Parts, DocLinks, BaseEstimator):
                 f"{type(self).__name__} got {classifier!r} as classifier; give a "
                 "scikit-learn classifier or a torch.nn.Module."
             )
-        can_predict = hasattr(classifier, "predict_proba")
-        if not can_predict and not tells_when_fitted(classifier):
+        if not (hasattr(classifier, "predict_proba") or tells_when_fitted(classifier)):
             if isinstance(classifier, BaseSearchCV) and not classifier.refit:
                 raise TypeError(f"{classifier!r} keeps no model; give refit=True.")
             inner = unwrapped(classifier)
@@ -263,8 +261,7 @@ class GradientExtractor(Parts, DocLinks, BaseEstimator):
 
     def _codes(self, y: ArrayLike, n_columns: int) -> np.ndarray:
         """Column of each label."""
-        labels = np.asarray(y)
-        never_fitted = not hasattr(self, "classes_")
+        labels, never_fitted = np.asarray(y), not hasattr(self, "classes_")
         classes = np.unique(labels) if never_fitted else self.classes_
         is_module = isinstance(self.classifier_, nn.Module)
         if is_module and (never_fitted or len(classes) != n_columns):
@@ -294,11 +291,11 @@ class GradientExtractor(Parts, DocLinks, BaseEstimator):
         """Logit gradients, and the last layer where it is needed."""
         module, with_inputs = torch_module_of(model), self._needs_layer
         if module is None:
-            probabilities = model.predict_proba(X)
-            labels = y
+            probabilities, labels = model.predict_proba(X), y
             layer = last_layer(model, X) if with_inputs else None
-            is_encoded = isinstance(thawed(self.classifier_), TableModel)
-            is_raw = not (issparse(X) or is_encoded)
+            is_raw = not (
+                issparse(X) or isinstance(thawed(self.classifier_), TableModel)
+            )
             if layer is not None and hasattr(model, "coef_") and is_raw:
                 warn_of_one_wide_column(layer.inputs)
         else:
