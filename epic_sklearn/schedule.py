@@ -183,8 +183,7 @@ class DropSchedule(RowsToFrame):
         self.rounds: list[Round] = []
         self._memory = Memory(self.keep, resolve_seed(random_state), n_jobs, verbose)
         self._score = np.zeros(n)
-        self._was_flagged = np.zeros(n, dtype=bool)
-        self.decided = np.zeros(n, dtype=bool)
+        self._was_flagged, self.decided = np.zeros((2, n), dtype=bool)
         small = np.bincount(self.codes) < FEWEST
         self._warned_of: list[int] = np.flatnonzero(small).tolist()
 
@@ -316,8 +315,7 @@ class DropSchedule(RowsToFrame):
         if not newly:
             return
         self._warned_of += newly
-        sizes = np.bincount(self.codes)
-        labels = self.classes.tolist()
+        sizes, labels = np.bincount(self.codes), self.classes.tolist()
         names = ", ".join(f"{labels[c]!r} (of {sizes[c]})" for c in newly)
         share = f"{self.min_class_fraction:.0%}" if self.min_class_fraction else "one"
         warn_user(
@@ -328,13 +326,12 @@ class DropSchedule(RowsToFrame):
 
     def _settings(self) -> dict[str, Any]:
         """Give what decides which examples are dropped, as plain values."""
-        parameters = self.rule.get_params(deep=True).items()
         return {
             "warmup": self.epochs.warmup,
             "every": self.epochs.every,
             "min_class_fraction": self.min_class_fraction,
             "rule": type(self.rule).__name__,
-            **{f"rule__{name}": plain(value) for name, value in parameters},
+            **{f"rule__{k}": plain(v) for k, v in self.rule.get_params().items()},
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -400,5 +397,5 @@ class DropSchedule(RowsToFrame):
         self._memory.update(state["memory"])  # which copies
         self.rounds = [Round(**record) for record in state["rounds"]]
         self._warned_of = [int(c) for c in state["warned_of"]]
-        known, self.nothing_learned = state["predictions"], state["nothing_learned"]
-        self.predictions = known and (np.array(known[0]), np.array(known[1]))
+        self.predictions = state["predictions"]  # made anew in each round, as is
+        self.nothing_learned = state["nothing_learned"]
