@@ -5,17 +5,16 @@ from __future__ import annotations
 import numpy as np
 from sklearn.decomposition import KernelPCA
 
-from .gradients import Gradients, OuterProductGradients
-from .gradients.features import inner_products, unit_gradients
+from .gradients import Gradients
+from .gradients.features import (
+    factors_of,
+    inner_products,
+    of_factors,
+    unit_gradients,
+)
 
 # Components are fitted on at most so many rows; so many are projected at a time.
 N_FITTED = 1000
-
-
-def _factors(gradients: Gradients) -> list[np.ndarray]:
-    if isinstance(gradients, OuterProductGradients):
-        return [gradients.errors, gradients.inputs]
-    return [gradients]
 
 
 class GradientPlane:
@@ -30,7 +29,7 @@ class GradientPlane:
     def __init__(self, gradients: Gradients, metric: str = "euclidean") -> None:
         self.metric = metric
         # Gradients of a converged model are 1e-8 and less, and squares follow.
-        self._scales = [float(np.abs(f).max()) or 1.0 for f in _factors(gradients)]
+        self._scales = [float(np.abs(f).max()) or 1.0 for f in factors_of(gradients)]
         fitted = np.random.default_rng(0).permutation(len(gradients))[:N_FITTED]
         self._base = self._scaled(gradients[fitted])
         kernel = inner_products(self._base, self._base)
@@ -46,9 +45,8 @@ class GradientPlane:
     def _scaled(self, gradients: Gradients) -> Gradients:
         if self.metric == "cosine":
             return unit_gradients(gradients)
-        pairs = zip(_factors(gradients), self._scales, strict=True)
-        scaled = [factor.astype(np.float64) / scale for factor, scale in pairs]
-        return OuterProductGradients(*scaled) if len(scaled) == 2 else scaled[0]
+        pairs = zip(factors_of(gradients), self._scales, strict=True)
+        return of_factors([f.astype(np.float64) / scale for f, scale in pairs])
 
     def project(self, gradients: Gradients) -> np.ndarray:
         """Coordinates (k, 2) in the gradients' unit; with "cosine" of unit vectors."""

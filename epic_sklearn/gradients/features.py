@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,18 @@ class OuterProductGradients:
 Gradients = np.ndarray | OuterProductGradients
 
 
+def factors_of(gradients: Any) -> list[Any]:
+    """Errors and inputs of outer products, or what else there is, alone."""
+    if isinstance(gradients, OuterProductGradients):
+        return [gradients.errors, gradients.inputs]
+    return [gradients]
+
+
+def of_factors(factors: list[Any]) -> Any:
+    """Gradients of which these are the :func:`factors_of`."""
+    return OuterProductGradients(*factors) if len(factors) == 2 else factors[0]
+
+
 def _n_not_finite(features: np.ndarray) -> int:
     """Count rows that have NaN, infinity or what has no finite difference to others."""
     step = max(1, 2**22 // features.shape[1])  # some at a time to spare memory
@@ -126,15 +139,7 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
 
     Returns them as an array (n_examples, d) or outer products, float32 or wider.
     """
-    checked: Gradients
-    factors: tuple[np.ndarray, ...]
-    if isinstance(gradients, OuterProductGradients):
-        factors = (_as_floats(gradients.errors), _as_floats(gradients.inputs))
-        same = factors[0] is gradients.errors and factors[1] is gradients.inputs
-        checked = gradients if same else OuterProductGradients(*factors)
-    else:
-        checked = _as_floats(gradients)
-        factors = (checked,)
+    factors = [_as_floats(factor) for factor in factors_of(gradients)]
     if any(f.ndim != 2 or f.shape[1] == 0 for f in factors):
         shapes = " and ".join(str(f.shape) for f in factors)
         raise ValueError(
@@ -154,7 +159,7 @@ def check_gradients(gradients: object, n_examples: int) -> Gradients:
             "or values whose differences are infinite. The input has NaN or infinity, "
             "or the model diverged: then lower its learning rate or scale its input."
         )
-    return checked
+    return of_factors(factors)
 
 
 def mean_gradient(gradients: Gradients) -> np.ndarray:
@@ -166,10 +171,7 @@ def mean_gradient(gradients: Gradients) -> np.ndarray:
 
 def unit_gradients(gradients: Gradients) -> Gradients:
     """Gradients of length 1, in float64; those of length 0 as they are."""
-    if isinstance(gradients, OuterProductGradients):
-        factors = gradients.errors, gradients.inputs
-        return OuterProductGradients(*map(_unit, factors))
-    return _unit(gradients)
+    return of_factors([_unit(factor) for factor in factors_of(gradients)])
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -181,9 +183,8 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 def inner_products(left: Any, right: Any) -> np.ndarray:
     """Inner products (m, n) of m gradients and n others of the same kind."""
-    if isinstance(left, OuterProductGradients):
-        return (left.errors @ right.errors.T) * (left.inputs @ right.inputs.T)
-    return left @ right.T
+    pairs = zip(factors_of(left), factors_of(right), strict=True)
+    return prod(some @ others.T for some, others in pairs)
 
 
 def gradient_norm_change(gradients: Gradients, keep: np.ndarray) -> float:
@@ -217,10 +218,9 @@ def called(gradients: Any) -> Any:
 
 def read_only(gradients: Any) -> Any:
     """Gradients that a rule can't change by accident: they are the caller's."""
-    if isinstance(gradients, OuterProductGradients):
-        factors = read_only(gradients.errors), read_only(gradients.inputs)
-        return OuterProductGradients(*factors)
-    if isinstance(gradients, np.ndarray):
-        gradients = gradients.view()
-        gradients.flags.writeable = False
-    return gradients
+    factors = factors_of(gradients)
+    for at, factor in enumerate(factors):
+        if isinstance(factor, np.ndarray):
+            factors[at] = factor.view()
+            factors[at].flags.writeable = False
+    return of_factors(factors)

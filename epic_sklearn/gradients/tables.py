@@ -36,7 +36,7 @@ class TableModel(Pipeline):
         return tags
 
 
-def _as_floats(X: Any) -> Any:
+def _with_bools_as_floats(X: Any) -> Any:
     """Bools among numbers, which MissingIndicator refuses; frames stay frames."""
     return X.cast(float) if hasattr(X, "cast") else X.astype(np.float64)
 
@@ -48,7 +48,7 @@ def _with_gaps() -> Any:
     """
     fill = SimpleImputer(strategy="median", keep_empty_features=True)
     gaps = MissingIndicator(error_on_new=False)
-    floats = FunctionTransformer(_as_floats).set_output(transform="default")
+    floats = FunctionTransformer(_with_bools_as_floats).set_output(transform="default")
     return make_pipeline(
         floats, make_union(make_pipeline(fill, StandardScaler()), gaps)
     )

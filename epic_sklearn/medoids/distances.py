@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from sklearn import get_config
 
-from ..gradients.features import Gradients, OuterProductGradients
+from ..gradients.features import Gradients, factors_of
 
 METRICS = ("euclidean", "cosine")
 MAX_CLASS_SIZE = 20_000  # larger classes are worked on in parts
@@ -137,9 +137,7 @@ class Distances:
         self.gradients, self.metric, self.n_threads = gradients, metric, n_threads
         self.limit = memory_limit() if limit is None else limit  # bytes
         self.shape = (len(gradients), len(gradients))
-        factors: list[Any] = [gradients]
-        if isinstance(gradients, OuterProductGradients):
-            factors = [gradients.errors, gradients.inputs]
+        factors = factors_of(gradients)
         if metric == "cosine":
             factors = directions(factors)
         self.factors = [Points(features) for features in factors]

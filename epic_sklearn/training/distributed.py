@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch.distributed as dist
 
-from ..gradients import Gradients, OuterProductGradients
+from ..gradients import Gradients
+from ..gradients.features import factors_of, of_factors
 
 _FOR_ITSELF = ContextVar("each process for itself", default=False)
 
@@ -40,10 +41,8 @@ def gather_gradients(gradients: Gradients, n: int) -> Gradients:
         return gradients
     parts: list[Any] = [None] * size
     dist.all_gather_object(parts, gradients)
-    if not isinstance(gradients, OuterProductGradients):
-        return np.concatenate(parts)
-    factors = ([p.errors for p in parts], [p.inputs for p in parts])
-    return OuterProductGradients(*map(np.concatenate, factors))
+    factors = zip(*map(factors_of, parts), strict=True)
+    return of_factors([np.concatenate(shares) for shares in factors])
 
 
 def decide_once(decide: Callable[[], Any]) -> Any:
