@@ -4,8 +4,9 @@
 
 On a small net's frozen features of digits, a layer is trained: bullseye polytope, ten
 poisons among about 70 digits of their class. Copies take the places of further examples
-of it; a poison that is held back is moved only part of the way from the example that it
-was made of.
+of it, and may be moved at random by a part of each feature's standard deviation; a
+poison that is held back is moved only part of the way from the example that it was made
+of.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from epic_sklearn.rules import IsolatedMedoids
 ATTACKS = {
     "as crafted": {},
     "each added twice": {"times": 2},
+    "the second moved by 1%": {"times": 2, "moved": 0.01},
+    "the second moved by 30%": {"times": 2, "moved": 0.3},
     "each added four times": {"times": 4},
     "90% of the way": {"share": 0.9},
     "80% of the way": {"share": 0.8},
@@ -38,7 +41,9 @@ ATTACKS = {
 }
 
 
-def cases(seed: int, times: int = 1, share: float = 1.0) -> Iterator[Case]:
+def cases(
+    seed: int, times: int = 1, moved: float = 0.0, share: float = 1.0
+) -> Iterator[Case]:
     """Change the poisons of each trial."""
     before = make_poisoned_digits(8, random_state=seed).X
     for number, case in enumerate(digits_on_features(None, seed)):
@@ -49,6 +54,7 @@ def cases(seed: int, times: int = 1, share: float = 1.0) -> Iterator[Case]:
         others = rng.permutation(np.setdiff1d(same, case.poisons))
         copies = others[: (times - 1) * len(case.poisons)]
         X[copies] = X[np.resize(case.poisons, len(copies))]
+        X[copies] += moved * X.std(axis=0) * rng.standard_normal(X[copies].shape)
         yield replace(case, X=X, poisons=np.concatenate([case.poisons, copies]))
 
 

@@ -217,6 +217,34 @@ def test_a_colliding_group_is_dropped_however_well_the_model_fits_it():
     assert not drop(planted, codes).keep[:5].any()
 
 
+@pytest.mark.parametrize("times", [2, 9])
+def test_who_adds_a_poison_several_times_gains_no_company(times):
+    gradients, codes = near_classes(n_per_class=90)
+    alone = judged(gradients, codes)
+    highest = np.lexsort((-alone.score, codes))[:4]  # of class 0
+    assert alone.flagged[highest[0]]
+    rows = np.concatenate([np.arange(len(codes)), np.repeat(highest, times - 1)])
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(rows))
+    rows, at = rows[order], np.argsort(order)[: len(codes)]
+    # As nets give them: equal up to rounding.
+    inputs = gradients.inputs[rows] * (1 + 1e-8 * rng.normal(size=(len(rows), 1)))
+    again = judged(OuterProductGradients(gradients.errors[rows], inputs), codes[rows])
+    np.testing.assert_allclose(again.score[at], alone.score, atol=1e-4)
+    np.testing.assert_array_equal(again.flagged, alone.flagged[rows])
+
+
+def test_many_copies_are_judged_as_the_rows_that_they_are():
+    gradients, codes = make_gradients()
+    for rows in (np.arange(11), np.arange(0, 60) // 5 * 5):  # of one, of most rows
+        same = np.arange(len(codes))
+        same[: len(rows)] = rows if len(rows) > 11 else 0
+        again = judged(gradients[same], codes)
+        assert not again.flagged[: len(rows)].any()
+    small = np.concatenate([np.arange(8), np.arange(3), np.arange(100, 300)])
+    assert judged(gradients[small], codes[small]).score[:11].any()  # of 8 different
+
+
 def test_copies_of_usual_examples_are_kept():
     gradients, codes = make_gradients()
     rows = np.arange(len(codes))

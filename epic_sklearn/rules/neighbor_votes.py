@@ -6,6 +6,8 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.stats import norm
 from sklearn.utils._param_validation import Interval
 
@@ -102,8 +104,11 @@ class NeighborVotes(Rule):
     are plain arrays their direction takes the place of the input, and the score is
     ``q(length) + z / 4``, all of it in a single round, too: their length says how far
     the model is from the label.
-    Classes of at most 10 examples are too small to judge, and exact copies are no
-    colliding group: they are common in clean data. Where distances tie, of categories
+    Classes of at most 10 examples are too small to judge. Up to 10 examples of a class
+    with the same input are judged as one, so that poisons which are added twice have no
+    more company. Not so where more than half of a class have copies, or at most 10
+    would be left; then copies, which are common in clean data, and anywhere more than
+    10 of one, are no colliding group. Where distances tie, of categories
     or rounded numbers, the order of the rows decides which of the equally near are
     among the k, and rows near the cutoff may fall on either side.
 
@@ -177,6 +182,13 @@ class NeighborVotes(Rule):
             seed=memory.seed,
             verbose=memory.verbose,
         )
+        if has_inputs:
+            stands = np.arange(len(codes))
+            first = first_of_copies(distances, neighbors, own_codes)
+            stands[is_judged] = np.flatnonzero(is_judged)[first]
+            some, place = np.unique(stands, return_inverse=True)
+            if len(some) < len(codes):  # anew, of each of which there were copies one
+                return self._score(gradients[some], codes[some], memory)[place]
         k = (np.bincount(own_codes) // SHARE).clip(2, N_NEIGHBORS)[own_codes]
         if has_inputs:
             alone = share_of_another_class(inputs, codes, is_judged, memory.seed)
@@ -198,6 +210,27 @@ def empty_ones_as_zeros(inputs: np.ndarray) -> np.ndarray:
     differs = inputs.max(axis=0) != inputs.min(axis=0)
     is_empty = ~np.logical_or.reduce(inputs, axis=1, where=differs)
     return np.where(is_empty[:, None], 0, inputs) if is_empty.any() else inputs
+
+
+def first_of_copies(
+    distances: np.ndarray, neighbors: np.ndarray, codes: np.ndarray
+) -> np.ndarray:
+    """Row (n,) that stands for each: the first of its copies, or itself.
+
+    Each itself where copies are more than a group or than half of the class, as clean
+    ones may be, and where too few rows would be left.
+    """
+    sizes, rows = np.bincount(codes), np.arange(len(codes))
+    row, at = np.nonzero(distances <= SAME_DIRECTION)
+    edges = np.ones(len(row)), (row, neighbors[row, at])
+    graph = coo_array(edges, shape=(len(codes), len(codes)))
+    _, group = connected_components(graph, directed=False)
+    _, first = np.unique(group, return_index=True)
+    stands = np.where(np.bincount(group)[group] > N_NEIGHBORS, rows, first[group])
+    has_copy = distances[:, 0] <= SAME_DIRECTION
+    stays = np.bincount(codes, has_copy) > MANY_COPIES * sizes
+    stays |= np.bincount(codes, stands == rows) <= N_NEIGHBORS
+    return np.where(stays[codes], rows, stands)
 
 
 def share_of_another_class(
