@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import numbers
 import warnings
+from collections.abc import Callable
 from importlib.metadata import metadata
 from typing import Any, ClassVar, Self
 
@@ -43,6 +45,22 @@ def warn_user(message: str) -> None:
             break
         level, frame = level + 1, frame.f_back
     warnings.warn(message, UserWarning, stacklevel=level)
+
+
+def keeps_last_fit(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a fit: where it fails, all is as the last one left it."""
+
+    @functools.wraps(fit)
+    def fitted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = dict(vars(self))
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return fitted
 
 
 # Parts of the package whose public names are not at the top.

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.utils import check_consistent_length, column_or_1d
 
 from ._utils import warn_user
 from .base import BaseDetector
-from .gradients.last_layer import thawed
+from .gradients.last_layer import tells_when_fitted, thawed
 from .report import Reviewable
 from .validation import (
     check_labels,
@@ -20,6 +20,13 @@ from .validation import (
     refuse_other_order,
     warn_of_classes,
 )
+
+
+def predicts_labels(estimator: Any) -> bool:
+    """Tell a classifier from filters; outlier detectors predict, but no labels."""
+    is_filter = hasattr(estimator, "fit_predict") and not is_classifier(estimator)
+    predicts = hasattr(estimator, "predict") or tells_when_fitted(estimator)
+    return predicts and not is_filter
 
 
 def to_be_fitted(given: Any, X: Any, y: ArrayLike) -> Any:

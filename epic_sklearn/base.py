@@ -23,7 +23,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
-from ._utils import DocLinks, Parts, RandomState, warn_user
+from ._utils import DocLinks, Parts, RandomState, keeps_last_fit, warn_user
 from .frames import RowsToFrame, index_of
 from .gradients import (
     Gradients,
@@ -115,6 +115,8 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
         return take_items(X, rows)
     if scipy.sparse.issparse(X):
         return X.tocsr()[rows].asformat(X.format)
+    if type(X).__module__.partition(".")[0] == "pandas" and not hasattr(X, "iloc"):
+        return X.take(rows)  # an index, or a column's own array
     return _safe_indexing(X, rows)
 
 
@@ -224,6 +226,7 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         self._detect(X, y, sample_weight)
         return self
 
+    @keeps_last_fit
     def _detect(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[Any, Gradients]:

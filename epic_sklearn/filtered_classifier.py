@@ -14,7 +14,6 @@ from sklearn.base import (
     ClassifierMixin,
     MetaEstimatorMixin,
     clone,
-    is_classifier,
     is_regressor,
 )
 from sklearn.frozen import FrozenEstimator
@@ -29,8 +28,8 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ._utils import DocLinks, Parts
-from .any_filter import keep_of, to_be_fitted
+from ._utils import DocLinks, Parts, keeps_last_fit
+from .any_filter import keep_of, predicts_labels, to_be_fitted
 from .base import (
     check_weights,
     is_text,
@@ -40,17 +39,10 @@ from .base import (
 )
 from .filters import EPICFilter
 from .frames import as_frame, index_of
-from .gradients import default_classifier, has_last_layer, weights_to_last_step
-from .gradients.last_layer import tells_when_fitted, thawed
+from .gradients import default_classifier, has_last_layer
+from .gradients.last_layer import candidates, thawed, weights_to_last_step
 from .report import Case, Reviewable
 from .validation import has_rows, to_numpy
-
-
-def predicts_labels(estimator: Any) -> bool:
-    """Tell a classifier from filters; outlier detectors predict, but no labels."""
-    is_filter = hasattr(estimator, "fit_predict") and not is_classifier(estimator)
-    predicts = hasattr(estimator, "predict") or tells_when_fitted(estimator)
-    return predicts and not is_filter
 
 
 def _classifier_has(name: str) -> Any:
@@ -156,9 +148,10 @@ class FilteredClassifier(
 
     def _judges_by_itself(self) -> bool:
         """Whether the default filter takes gradients of the classifier."""
-        given = self.classifier
-        return hasattr(given, "predict_proba") and has_last_layer(given)
+        kinds = candidates(self.classifier)
+        return all(hasattr(k, "predict_proba") and has_last_layer(k) for k in kinds)
 
+    @keeps_last_fit
     def fit(
         self,
         X: Any,
@@ -203,12 +196,11 @@ class FilteredClassifier(
         if weights is not None:
             fit_params = {**fit_params, "sample_weight": weights}
         routed = self._route(fit_params)
-        fitted, keep = self._fit_filter(X, y, routed.filter.fit)
-        self._fit_classifier(classifier, X, y, keep, routed.classifier.fit)
-        # Last, so that nothing is of two fits where one fails.
-        self.filter_, self._index, self._was_given = fitted, index, tuple(fit_params)
-        return self
+        self.filter_, keep = self._fit_filter(X, y, routed.filter.fit)
+        self._index, self._was_given = index, tuple(fit_params)
+        return self._fit_classifier(classifier, X, y, keep, routed.classifier.fit)
 
+    @keeps_last_fit
     def refit(
         self,
         X: Any,

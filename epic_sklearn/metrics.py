@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import _num_samples
 
-from .validation import refuse_other_order
+from .validation import refuse_masked, refuse_other_order
 
 # Labels of different kinds are never equal: a silent 0% attack success rate.
 _KINDS: dict[str, Any] = {
@@ -87,6 +87,7 @@ def attack_success_rate(y_pred: npt.ArrayLike, adversarial_label: Any) -> float:
     0.75
     """
     refuse_other_order(y_pred=y_pred, adversarial_label=adversarial_label)
+    refuse_masked(y_pred=y_pred, adversarial_label=adversarial_label)
     predicted = np.asarray(y_pred)
     if predicted.ndim != 1:
         raise ValueError(
@@ -113,6 +114,7 @@ def check_column(
     a: str = "entry",
 ) -> npt.NDArray[Any]:
     """Return a 1-D array of `n` entries, or of any, of some kinds of numpy types."""
+    refuse_masked(**{name: values})
     array = np.asarray(values)
     is_right = array.ndim == 1 and len(array) == (n or max(1, len(array)))
     if not is_right or (kinds and array.dtype.kind not in kinds):
@@ -131,6 +133,7 @@ def as_mask(rows: npt.ArrayLike, n: int, name: str) -> npt.NDArray[np.bool_]:
             f"{name} is a pandas Index: labels of rows, which need not be their "
             "numbers. Give a boolean mask, or row numbers as index.get_indexer gives."
         )
+    refuse_masked(**{name: rows})
     array = np.asarray(rows)
     if array.dtype == np.bool_:
         return check_column(array, name, n).copy()

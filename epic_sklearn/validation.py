@@ -41,6 +41,7 @@ def _parts(value: Any) -> Iterator[np.ndarray]:
     if scipy.sparse.issparse(value):
         sparse = value.tocsr().copy()
         sparse.sum_duplicates()
+        sparse.eliminate_zeros()
         yield from (np.array(sparse.shape), sparse.indptr, sparse.indices, sparse.data)
     elif hasattr(value, "columns"):
         columns = [np.asarray(value[name]) for name in value.columns]
@@ -151,6 +152,12 @@ def label_array(labels: Any) -> np.ndarray:
             "an example (of items (x, label) a data set, DataLoader(items) for "
             "example). Rules judge whole examples, not their parts, such as tokens."
         ) from error
+    if array.dtype.kind == "T":  # NumPy's texts of any length
+        array = array.astype(object)
+    if array.dtype == object and all(
+        isinstance(v, bool | np.bool_) for v in array.flat
+    ):
+        array = array.astype(bool)
     if array.ndim == 2 and array.shape[1] > 1:
         raise ValueError(
             f"y should be a 1d array, got an array of shape {array.shape} instead; "

@@ -20,6 +20,16 @@ from epic_sklearn.metrics import (
 # ------------------------------------------------------------- attack success rate
 
 
+def test_what_is_hidden_is_not_counted():
+    masked = np.ma.array([1, 1, 0], mask=[1, 1, 0])
+    with pytest.raises(ValueError, match="y_pred is a masked array"):
+        attack_success_rate(masked, 1)
+    with pytest.raises(ValueError, match="keep is a masked array"):
+        poison_recall(masked.astype(bool), [1])
+    with pytest.raises(ValueError, match="is a masked array"):
+        poison_recall([True, False, True], np.ma.array([0, 1], mask=[0, 1]))
+
+
 @pytest.mark.parametrize(
     ("y_pred", "adversarial_label", "expected"),
     [

@@ -141,6 +141,24 @@ def test_votes_are_those_of_sorted_distances(n_voters):
         assert other[i] == np.delete(votes, codes[i]).max()
 
 
+@pytest.mark.parametrize("scale", [300, 3000, 1e5])
+def test_groups_that_lie_far_apart_hide_nothing(scale):
+    rng = np.random.RandomState(1)
+    y = rng.randint(2, size=600)
+    mode = np.repeat(rng.choice([-1.0, 1.0], (600, 1)), 3, axis=1)
+    X = np.c_[scale * mode, 6 * y - 3 + rng.randn(600), rng.randn(600, 2)]
+    wrong = rng.choice(600, 8, replace=False)
+    y[wrong] = 1 - y[wrong]
+    inputs, codes = np.c_[X, np.ones(600)], y
+    found = judged(OuterProductGradients(rng.randn(600, 2), inputs), codes)
+    assert found.flagged[wrong].all() and found.flagged.mean() < 0.05
+    if (
+        scale < 1e4
+    ):  # further apart the geometry, a quarter of the score, has few digits
+        naive = naive_score(OuterProductGradients(rng.randn(600, 2), inputs), codes)
+        np.testing.assert_allclose(found.score, naive, atol=0.05)
+
+
 def test_of_many_examples_a_part_votes_and_finds_the_same():
     rng = np.random.default_rng(0)
     codes = np.arange(6000) % 2

@@ -284,6 +284,14 @@ def test_an_answer_that_does_not_fit_the_rows_is_refused_and_nothing_changes(cha
     assert schedule.keep.all() and not schedule.rounds
 
 
+def test_a_masked_score_is_refused():
+    gradients, labels = problem()
+    masked = np.ma.array(np.zeros(120), mask=np.arange(120) == 7)
+    schedule = DropSchedule(labels, rule=answering(score=masked), warmup=0)
+    with pytest.raises(ValueError, match="score is a masked array"):
+        schedule.step(0, gradients)
+
+
 def test_a_rule_reads_what_it_says_it_needs():
     gradients, labels = problem()
     errors = gradients.copy()

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 from sklearn.datasets import load_iris
 from sklearn.ensemble import IsolationForest
 
@@ -65,6 +66,14 @@ def test_masked_arrays_are_refused(name):
         ESTIMATORS[name].fit(np.ma.array(X, mask=X > 7), y)
     with pytest.raises(ValueError, match="y is a masked array: 1 masked values"):
         ESTIMATORS[name].fit(X, np.ma.array(y, mask=np.arange(150) == 3))
+
+
+def test_zeros_that_are_stored_change_no_digest():
+    stored = csr_array((np.array([0.0, 2.0]), ([0, 1], [1, 0])), shape=(2, 2))
+    plain = stored.copy()
+    plain.eliminate_zeros()
+    assert stored.nnz > plain.nnz and digest(stored) == digest(plain)
+    assert stored.nnz == 2
 
 
 @each_estimator

@@ -11,8 +11,9 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
+from ..any_filter import predicts_labels
 from ..base import BaseDetector
-from ..filtered_classifier import FilteredClassifier, predicts_labels
+from ..filtered_classifier import FilteredClassifier
 from ..training import EPICCallback, EPICClassifier
 
 UNDEFENDED, ORACLE = "undefended", "poisons alone dropped"

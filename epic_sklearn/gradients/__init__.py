@@ -14,7 +14,7 @@ from .features import (
     gradient_norm_change,
     mean_gradient,
 )
-from .last_layer import has_last_layer, weights_to_last_step
+from .last_layer import has_last_layer
 from .sources import EXTRACTORS, PrecomputedGradients, as_extractor
 from .tables import TableModel, default_classifier, table_encoder
 
@@ -36,5 +36,4 @@ __all__ = [
     "logit_gradients",
     "mean_gradient",
     "table_encoder",
-    "weights_to_last_step",
 ]

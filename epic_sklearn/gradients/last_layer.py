@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from sklearn import get_config
+from sklearn import clone, get_config
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.model_selection import ParameterGrid
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
@@ -15,6 +17,7 @@ from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
 from .modules import LastLayer, forward
+from .tables import TableModel
 
 
 def torch_module_of(model: Any) -> nn.Module | None:
@@ -55,17 +58,47 @@ def final_model(model: Any, X: Any) -> tuple[Any, Any]:
         else:
             # imbalanced-learn's samplers change no new rows.
             steps = [s for s in model.steps[:-1] if not hasattr(s[1], "fit_resample")]
-            X = Pipeline(steps).transform(X) if steps else X
+            kind = TableModel if isinstance(model, TableModel) else Pipeline
+            X = kind(steps).transform(X) if steps else X
             model = model[-1]
     return model, X
+
+
+def candidates(model: Any) -> Iterator[Any]:
+    """Give the last model of frozen estimators and pipelines; of a search all kinds.
+
+    Those are its estimator with the texts, a loss say, and estimators of its grid.
+    """
+    if isinstance(model, FrozenEstimator):
+        found = model.estimator
+        yield from candidates(getattr(found, "best_estimator_", found))
+    elif isinstance(model, Pipeline):
+        yield from candidates(model[-1])
+    elif isinstance(model, BaseSearchCV):
+        grids = getattr(model, "param_grid", getattr(model, "param_distributions", {}))
+        for grid in [grids] if isinstance(grids, Mapping) else grids:
+            lists = {k: v for k, v in grid.items() if isinstance(v, list | tuple)}
+            kinds = {
+                name: [v for v in values if isinstance(v, str) or hasattr(v, "fit")]
+                for name, values in lists.items()
+            }
+            for params in ParameterGrid({k: v for k, v in kinds.items() if v}):
+                params = clone(params, safe=False)
+                yield from candidates(clone(model.estimator).set_params(**params))
+    else:
+        yield model
 
 
 def has_last_layer(model: Any, few: Any = None) -> bool:
     """Say whether a model, fitted or not, has a last linear layer that can be read.
 
-    Of a torch module a `few` examples tell surely: something may come after it.
+    Of a search, whether it has one whatever is chosen. Of a torch module a `few`
+    examples tell surely: something may come after it.
     """
-    model = unwrapped(model)
+    return all(_has_last_layer(each, few) for each in candidates(model))
+
+
+def _has_last_layer(model: Any, few: Any) -> bool:
     if not isinstance(model, nn.Module):
         known = LogisticRegression | SGDClassifier | MLPClassifier
         # What has `_module_input` is a TorchClassifier.

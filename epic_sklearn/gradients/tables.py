@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn import get_config
+from sklearn import config_context, get_config
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
@@ -28,7 +28,30 @@ SKRUB_FOLDER, ITS_OLD_NAME = "SKB_DATA_DIRECTORY", "SKRUB_DATA_DIRECTORY"
 
 
 class TableModel(Pipeline):
-    """A pipeline that fills in missing numbers itself."""
+    """A pipeline that fills in missing numbers itself.
+
+    Its encoders' parts give arrays to each other, whatever `transform_output` says.
+    """
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+        """Fit the encoder, then the classifier."""
+        with config_context(transform_output="default"):
+            return super().fit(X, y, **params)
+
+    def transform(self, X: Any, **params: Any) -> Any:
+        """Encode rows; of the encoder alone, without the classifier."""
+        with config_context(transform_output="default"):
+            return super().transform(X, **params)
+
+    def predict(self, X: Any, **params: Any) -> Any:
+        """Predict labels."""
+        with config_context(transform_output="default"):
+            return super().predict(X, **params)
+
+    def predict_proba(self, X: Any, **params: Any) -> Any:
+        """Predict probabilities."""
+        with config_context(transform_output="default"):
+            return super().predict_proba(X, **params)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -95,37 +95,63 @@ def within(points: Array, k: int) -> tuple[Array, Array]:
     return np.take_along_axis(away, first, axis=1), first
 
 
+class Voters:
+    """Those among whom neighbours are looked for, all of the points or some."""
+
+    def __init__(self, points: Array, voters: Array) -> None:
+        self.points, self.voters = points, voters
+        self.mean = points.mean(axis=0)  # far from 0 digits are lost
+        self.others = (points[voters] - self.mean).T
+        self.of_others = np.square(self.others).sum(axis=0)
+        # What products may miss a squared distance by: what is as near is as near.
+        self.eps = 1e-12 if points.dtype == np.float64 else 4e-6
+
+    def nearest(self, rows: Array, k: int) -> tuple[Array, Array]:
+        """Which voters (r, v) are nearer to some rows than the k-th, and as near."""
+        some = self.points[rows] - self.mean
+        norms = np.square(some).sum(axis=1, keepdims=True)
+        away = (-2 * some) @ self.others
+        away += norms
+        away += self.of_others
+        rounding = self.eps * (norms + self.of_others)
+        away[rows[:, None] == self.voters] = np.inf
+        away -= np.partition(away, k - 1, axis=1)[:, [k - 1]]
+        return away < -rounding, np.abs(away) <= rounding
+
+
 def neighbor_votes(
-    points: Array, codes: Array, k: Array, voters: Array | None = None
+    points: Array,
+    codes: Array,
+    k: Array,
+    voters: Array | None = None,
+    *,
+    in_single: bool = False,
 ) -> tuple[Array, Array]:
     """Count the votes (n,) of each row's k nearest others, by Euclidean distance.
 
     Of those for the row's own class, and for the other class that has most. `k` (n,) is
     below the number of voters, which are all rows or some; where it is 0 there are no
     votes. Those that are as near as the k-th share what is left: ties have no order.
+
+    `in_single` looks in single precision first, and again where that cannot tell many
+    apart: in a few groups that lie far from each other.
     """
     voters = np.arange(len(codes)) if voters is None else voters
-    mean, labels = points.mean(axis=0), codes[voters]  # far from 0 digits are lost
-    others, n_classes = (points[voters] - mean).T, int(codes.max()) + 1
-    of_others = np.square(others).sum(axis=0)
-    # What products may miss a squared distance by: what is as near is as near.
-    eps = 1e-12 if points.dtype == np.float64 else 4e-6
+    labels, n_classes = codes[voters], int(codes.max()) + 1
+    looked_at = points.astype(np.float32, copy=False) if in_single else points
+    first, exact = Voters(looked_at, voters), None
     # Beside a block of distances stand what is compared with them.
-    n_held = memory_limit() / (8 * points.itemsize)
+    n_held = memory_limit() / (8 * looked_at.itemsize)
     own, other = np.zeros((2, len(codes)))
     for size in np.unique(k[k > 0]):
         of_size = np.flatnonzero(k == size)
         n_rows = max(1, min(128, int(n_held / max(len(voters), n_classes))))
         for rows in np.split(of_size, range(n_rows, len(of_size), n_rows)):
-            some = points[rows] - mean
-            norms = np.square(some).sum(axis=1, keepdims=True)
-            away = (-2 * some) @ others
-            away += norms
-            away += of_others
-            rounding = eps * (norms + of_others)
-            away[rows[:, None] == voters] = np.inf
-            away -= np.partition(away, size - 1, axis=1)[:, [size - 1]]
-            near, tied = away < -rounding, np.abs(away) <= rounding
+            near, tied = first.nearest(rows, size)
+            again = in_single & (tied.sum(axis=1) > 1 + size // 10)
+            if again.any():
+                exact = exact or Voters(points.astype(np.float64), voters)
+                near[again], tied[again] = exact.nearest(rows[again], size)
             shares = (size - near.sum(axis=1)) / tied.sum(axis=1)
             row, at = np.nonzero(near | tied)
             votes = np.where(near[row, at], 1.0, shares[row])

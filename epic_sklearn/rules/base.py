@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 
 from .._utils import DocLinks
 from ..gradients import Gradients, OuterProductGradients
+from ..validation import refuse_masked
 
 # The largest that a probability may miss a row's sum, or a sign, by rounding.
 ROUNDING = 1e-3
@@ -320,6 +321,8 @@ def check_judgement(judgement: Any, n: int, rule: Rule) -> Judgement:
                 "order, and rows are matched by position: sort it by its index, then "
                 "give its values."
             )
+    refuse_masked(score=judgement.score, flagged=judgement.flagged)
+    refuse_masked(**{str(name): of for name, of in judgement.details.items()})
     # Copies: a rule may go on with its own arrays.
     score, flagged = np.array(judgement.score), np.array(judgement.flagged)
     details = {key: np.array(value) for key, value in judgement.details.items()}

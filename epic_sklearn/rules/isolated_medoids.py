@@ -130,8 +130,9 @@ class IsolatedMedoids(Rule):
     is one). Where a class is larger than `max_class_size`, ``approximate`` is True
     for its rows.
 
-    Of rounded numbers many examples gain the same but for rounding: then the unit of
-    the features and ``working_memory`` may decide which of them are medoids.
+    Of rounded numbers, and of gradients on a line, as those of two classes' logits are,
+    many examples gain the same but for rounding: then the unit of the features and
+    ``working_memory`` may decide which of them are medoids.
 
     References
     ----------

@@ -248,9 +248,9 @@ def share_of_another_class(
     k = (sizes // SHARE_OF_VOTES).clip(1, most)[codes] * is_judged
     rarest = sizes[np.unique(codes[is_judged])].min()
     few = np.where(2 * rarest < k, max(FEWEST_VOTES, rarest // SHARE_OF_VOTES), 0)
-    points = directions([inputs])[0].astype(np.float32, copy=False)
+    points = directions([inputs])[0]
     shares = [
-        neighbor_votes(points, codes, asked, voters)[1] / asked.clip(1)
+        neighbor_votes(points, codes, asked, voters, in_single=True)[1] / asked.clip(1)
         for asked in ((k, few) if few.any() else (k,))
     ]
     return np.max(shares, axis=0)[is_judged]

@@ -13,7 +13,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils._param_validation import StrOptions
 from torch import nn
 
-from .._utils import Parts, RandomState
+from .._utils import Parts, RandomState, keeps_last_fit
 from ..base import check_weights, refuse_lacking_params, take_rows
 from ..epochs import Epochs, Round
 from ..frames import index_of
@@ -165,6 +165,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         self.min_class_fraction = min_class_fraction
         self.n_jobs = n_jobs
 
+    @keeps_last_fit
     def fit(
         self,
         X: Any,

@@ -21,7 +21,13 @@ from skorch import NeuralNetClassifier
 from torch import nn
 from torch.utils.data import default_convert
 
-from .._utils import DocLinks, RandomState, resolve_seed, warn_user
+from .._utils import (
+    DocLinks,
+    RandomState,
+    keeps_last_fit,
+    resolve_seed,
+    warn_user,
+)
 from ..base import refuse_lazy
 from ..gradients.items import is_dataset, kept_random, refuse_items
 from ..gradients.labels import labels_and_digest
@@ -181,6 +187,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    @keeps_last_fit
     def fit(
         self,
         X: Any,
@@ -241,7 +248,6 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
             options = getattr(data, "options", {"of_arrays": True, "weights": weights})
             net = self._make_net(module, start, device, options)
             self._train(net, start.sampler, data, codes, weights)
-        # Last, so that nothing is of two fits where one fails.
         self._dtype, self._start = dtype_of_input(module, data), start
         self.net_, self.classes_ = net, classes
         return self
@@ -266,7 +272,7 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         return super().score(X, y, sample_weight)
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "net_")  # not where the first fit failed
+        return hasattr(self, "net_")
 
     def _module_input(self, X: Any) -> Any:
         """Validate new examples and cast them to what the module takes."""
