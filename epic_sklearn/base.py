@@ -107,6 +107,11 @@ def refuse_unlabelled(name: str, X: Any, y: Any) -> None:
     refuse_other_order(X=X, y=y)
 
 
+def is_pandas_array(X: Any) -> bool:
+    """Whether X is an index, or a column's own array, which is not NumPy's."""
+    return type(X).__module__.partition(".")[0] == "pandas" and not hasattr(X, "iloc")
+
+
 def take_rows(X: Any, rows: np.ndarray) -> Any:
     """Rows of an array, frame, list, sparse matrix, data set or outer products."""
     if isinstance(X, OuterProductGradients):
@@ -115,8 +120,8 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
         return take_items(X, rows)
     if scipy.sparse.issparse(X):
         return X.tocsr()[rows].asformat(X.format)
-    if type(X).__module__.partition(".")[0] == "pandas" and not hasattr(X, "iloc"):
-        return X.take(rows)  # an index, or a column's own array
+    if is_pandas_array(X):
+        return X.take(rows)
     return _safe_indexing(X, rows)
 
 

@@ -12,7 +12,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from epic_sklearn import EPICClassifier, EPICFilter, EPICResampler, FilteredClassifier
+from epic_sklearn import (
+    EPICClassifier,
+    EPICFilter,
+    EPICResampler,
+    FilteredClassifier,
+    attack_report,
+)
+from epic_sklearn.attacks import LabelFlip
 from epic_sklearn.rules import Judgement, Rule
 
 X, y = load_iris(return_X_y=True)
@@ -89,6 +96,9 @@ def test_columns_own_arrays_are_taken(held):
     )
     model = make_pipeline(TfidfVectorizer(), LOGISTIC)
     assert FilteredClassifier(model).fit(texts, y).score(texts, y) == 1.0
+    flips = LabelFlip(5)
+    report = attack_report(model, texts, y, flips, n_targets=1, random_state=0)
+    assert report.records[0]["n_trials"] == 1
 
 
 STRINGS = getattr(

@@ -21,7 +21,7 @@ from torch import nn
 from tqdm import tqdm
 
 from .._utils import RandomState, resolve_seed
-from ..base import is_text, refuse_lazy, take_rows
+from ..base import is_pandas_array, is_text, refuse_lazy, take_rows
 from ..gradients.features import read_only
 from ..gradients.items import is_dataset, refuse_items
 from ..gradients.last_layer import final_model
@@ -272,7 +272,7 @@ def _split(X: Any, y: Any, test: Any, seed: int) -> tuple[Any, Any, Any, Any, An
     for rows, labels in [(X, y), *([] if test is None else [test])]:
         rows, labels = to_numpy(rows), label_array(to_numpy(labels)).ravel()
         check_consistent_length(rows, labels)
-        if not hasattr(rows, "shape"):
+        if not hasattr(rows, "shape") or is_pandas_array(rows):
             rows = np.array(rows, dtype=object if is_text(rows) else None)
         if hasattr(rows, "columns") and not hasattr(rows, "iloc"):
             raise TypeError(

@@ -83,8 +83,10 @@ def candidates(model: Any) -> Iterator[Any]:
                 for name, values in lists.items()
             }
             for params in ParameterGrid({k: v for k, v in kinds.items() if v}):
-                params = clone(params, safe=False)
-                yield from candidates(clone(model.estimator).set_params(**params))
+                one = model.estimator
+                if params:
+                    one = clone(one).set_params(**clone(params, safe=False))
+                yield from candidates(one)
     else:
         yield model
 
