@@ -40,6 +40,7 @@ from .base import (
 from .filters import EPICFilter
 from .frames import as_frame, index_of
 from .gradients import default_classifier, has_last_layer
+from .gradients.items import is_dataset
 from .gradients.last_layer import candidates, thawed, weights_to_last_step
 from .report import Case, Reviewable
 from .validation import has_rows, to_numpy
@@ -189,6 +190,12 @@ class FilteredClassifier(
             nothing of a class.
         """
         self._check_order()
+        if is_dataset(X):
+            raise TypeError(
+                f"X is a {type(X).__name__}, and FilteredClassifier takes arrays, "
+                "frames and lists. Train on a data set by EPICClassifier, or on "
+                "Subset(X, numpy.flatnonzero(filter.keep_)) after filter.fit(X, None)."
+            )
         refuse_unlabelled(type(self).__name__, X, y)
         index, X, y = index_of(X, y), to_numpy(X), to_numpy(y)
         classifier = clone(self._classifier(X))

@@ -1,6 +1,7 @@
 """EPIC in transformers' Trainer: a tiny model from a configuration, nothing loaded."""
 
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -121,6 +122,23 @@ def test_a_run_begun_without_it_goes_on_with_it(tmp_path):
     saving["num_train_epochs"] = 2
     make_trainer(tmp_path, epic, **saving).train(resume_from_checkpoint=True)
     assert [record.epoch for record in epic.rounds_] == [1]
+
+
+def test_a_best_model_from_before_the_first_drop_is_warned_of(tmp_path):
+    best = {"eval_strategy": "epoch", "save_strategy": "epoch", "eval_on_start": False}
+    best |= {"load_best_model_at_end": True, "metric_for_best_model": "loss"}
+    for is_first in (True, False):
+        epic = EPICTrainerCallback(**OPTIONS)
+        trainer = make_trainer(
+            tmp_path / str(is_first), epic, eval_data=Texts(), **best,
+            greater_is_better=is_first,
+        )  # fmt: skip
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            trainer.train()
+        said = [str(w.message) for w in caught if "the best, and" in str(w.message)]
+        assert len(said) == is_first
+        assert not is_first or "those of epoch 1" in said[0]
 
 
 @pytest.mark.parametrize("cut", [16, 20])

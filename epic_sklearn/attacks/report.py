@@ -261,9 +261,9 @@ def _victim(
 
 def _split(X: Any, y: Any, test: Any, seed: int) -> tuple[Any, Any, Any, Any, Any]:
     """Check the data; training and test part, and which rows are the training part."""
-    refuse_items(X)
     if is_dataset(X):
         raise TypeError(f"X is a {type(X).__name__}; give arrays or a frame, X and y.")
+    refuse_items(X)
     refuse_lazy(X=X, y=y)
     refuse_other_order(X=X, y=y)
     if not (test is None or (isinstance(test, tuple) and len(test) == 2)):

@@ -122,7 +122,8 @@ class Head:
             "something comes after the last one, a division for example, or it does "
             "more than to multiply its input. Take the "
             "gradients of the logits: LogitGradients(module), or gradients='logit' of "
-            "what trains."
+            "what trains. For a rule that looks at the layer's inputs, let the module "
+            "end in it."
         )
 
     def last_layer(self) -> LastLayer:

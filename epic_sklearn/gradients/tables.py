@@ -141,6 +141,12 @@ def default_classifier(X: Any) -> Any:
                 "what encodes them, make_pipeline(TfidfVectorizer(), "
                 "LogisticRegression()) for example."
             )
+        if values.ndim > 2:
+            raise ValueError(
+                f"X has shape {values.shape}, and logistic regression takes rows of "
+                "numbers; give a net that takes X, EPICFilter(net), or X.reshape(len(X)"
+                ", -1)."
+            )
         is_plain = values.dtype.kind != "f" or not np.isnan(values).any()
     if is_plain:  # new rows may have gaps
         return make_pipeline(SimpleImputer(keep_empty_features=True), logistic)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Sampler, Subset
 from .._utils import resolve_seed, warn_user
 from ..gradients.labels import digest_of
 from .batches import logits_of_net, refuse_sampler, training_loader
+from .best_weights import epochs_loaded
 from .net import steps_by_batch
 from .rounds import EPICRounds
 
@@ -140,7 +141,7 @@ DropSchedule
         self._taken_over_ = None
         # A training that was planned to go on is not over before it dropped.
         if not self._is_late_ or len(net.history) > self._epochs_.warmup:
-            self._warn_at_end(len(net.history))
+            self._warn_at_end(len(net.history), epochs_loaded(net))
 
     def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
         """Drop what the rule flags if a round is due."""

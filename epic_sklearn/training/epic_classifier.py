@@ -25,6 +25,7 @@ from ..report import Reviewable
 from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule
 from .batches import CodedItems
+from .best_weights import epochs_loaded, warn_of_best
 from .net import (
     EpochStart,
     Extraction,
@@ -191,7 +192,9 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         self.rule_ = schedule.rule
         self.rounds_: list[Round] = schedule.rounds
         self.rho_ = self.rounds_[-1].rho if self.rounds_ else 0.0
-        schedule.warn_at_end(type(self).__name__, len(self.history_))
+        name = type(self).__name__
+        schedule.warn_at_end(name, len(self.history_))
+        warn_of_best(schedule, name, epochs_loaded(self.net_))
         return self
 
     def refit(

@@ -117,7 +117,11 @@ verbose : see EPICCallback
 
     def on_train_end(self, args: Any, state: Any, *rest: Any, **kwargs: Any) -> None:
         """Warn of a run that ended before it dropped, or with a model at chance."""
-        self._warn_at_end(int(state.epoch))
+        best = []
+        if args.load_best_model_at_end and state.best_model_checkpoint:
+            steps = int(state.best_model_checkpoint.rpartition("-")[2])
+            best = [round(steps * state.num_train_epochs / state.max_steps)]
+        self._warn_at_end(int(state.epoch), best)
 
 
 def _check_label_names(args: TrainingArguments, name: str) -> None:

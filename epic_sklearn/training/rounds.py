@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +28,7 @@ from ..gradients.modules import warn_of_batch_statistics
 from ..report import Case, Reviewable
 from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule
+from .best_weights import warn_of_best
 from .distributed import decide_once, place
 from .net import (
     Extraction,
@@ -204,10 +206,15 @@ class EPICRounds(Reviewable, BaseEstimator):
         """Give what was trained, and a loader of what it was trained on."""
         return self._trained_
 
-    def _warn_at_end(self, n_epochs: int) -> None:
-        """Warn of a run that ended before it dropped, or with a net at chance."""
+    def _warn_at_end(self, n_epochs: int, best: Iterable[int] = ()) -> None:
+        """Warn of a run that ended before it dropped, or with a net at chance.
+
+        And of weights of the `best` epochs, if these come to be the net's.
+        """
         if getattr(self, "sampler_", None) is not None:
-            self._schedule.warn_at_end(type(self).__name__, n_epochs)
+            name = type(self).__name__
+            self._schedule.warn_at_end(name, n_epochs)
+            warn_of_best(self._schedule, name, best)
 
 
 def _items(dataset: Any) -> Any:
