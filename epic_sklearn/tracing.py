@@ -38,6 +38,8 @@ from .validation import check_labels, label_array, refuse_other_order, to_numpy
 
 BLOCK = 2048  # training rows looked at together
 FEW = 256  # that are tried before any long work
+SAME_COSINE = 1e-6  # those closer than that are equal but for rounding
+N_EQUAL = 10  # rows, the first ones, that are worth a warning if they are
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,6 +229,7 @@ def trace(
     if is_cosine := score == "cosine":
         rates = np.full(len(extractors), 1 / len(extractors))
     parts: list[Any] = []
+    n_told = None if n_top is None else max(n_top, N_EQUAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they were shown for the few
         asked = [_compute(each, examples, labels, is_cosine) for each in extractors]
@@ -244,12 +247,28 @@ def trace(
             scores = scores.astype(np.float32 if is_cosine else np.float64)
             parts.append((scores, np.tile(block, (len(labels), 1))))
             if n_top is not None:
-                parts = [_best(parts, n_top)]
-    scores, indices = _best(parts, n_top)
+                parts = [_best(parts, n_told)]
+    scores, indices = _best(parts, n_told)
+    _warn_of_ties(scores, SAME_COSINE if is_cosine else 0.0)
+    scores, indices = scores[:, :n_top], indices[:, :n_top]
     is_none = np.isneginf(scores)
     indices[is_none], scores[is_none] = -1, np.nan
     keep = _kept_by(model, len(y))
     return Trace(indices, scores, y[indices], labels, len(y), names[0], keep, names[1])
+
+
+def _warn_of_ties(scores: np.ndarray, same: float) -> None:
+    """Warn of examples of which the first rows, best first, all have one score."""
+    first = scores[:, :N_EQUAL]
+    is_row = ~np.isneginf(first)
+    is_tied = np.where(is_row, first >= first[:, :1] - same, True).all(axis=1)
+    if n := int((is_tied & (is_row.sum(axis=1) > 1)).sum()):
+        warn_user(
+            f"Of {n} of {len(scores)} examples the first rows all have the same "
+            "score, so their order says nothing. With two classes gradients of the "
+            "logits differ in length alone: trace a model with a last layer. Of an "
+            "example of which the model is certain the gradient is 0."
+        )
 
 
 def _ranked(asked_for: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

@@ -208,6 +208,32 @@ def test_planted_labels_are_found():
         assert np.isin(found.indices, wrong).mean() > share  # 12 of 120 bear the label
 
 
+def test_rows_that_all_have_one_score_are_warned_of():
+    X, y = load_iris(return_X_y=True)
+    two, y_two = X[50:], y[50:]
+    forest = RandomForestClassifier(20, min_samples_leaf=5, random_state=0)
+    forest.fit(two, y_two)
+    logits = LogitGradients(FrozenEstimator(forest)).fit(two, y_two)
+    unsure = np.argsort(np.abs(forest.predict_proba(two)[:, 1] - 0.5))[:2]
+    with pytest.warns(UserWarning, match="Of 2 of 2 examples the first rows"):
+        trace(logits, two, y_two, two[unsure])
+    linear = LogisticRegression(max_iter=1000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trace(logits, two, y_two, two[unsure], score="contribution")
+        trace(linear.fit(two, y_two), two, y_two, two[unsure])
+        trace(linear.fit(X, y), X, y, X[[60]], n_top=2, all_labels=True)
+
+
+def test_the_learning_rate_is_that_of_the_last_layer():
+    X, y = load_iris(return_X_y=True)
+    groups = {"param_groups": [("0.*", {"lr": 0.001})], "momentum": 0.9}
+    how = {"lr": 0.05, "optimizer_params": groups, "callbacks": [RememberStates(2)]}
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    model = TorchClassifier(net, max_epochs=3, random_state=0, **how).fit(X, y)
+    assert [state["lr"] for state in model.net_.remembered_] == [0.05, 0.05]
+
+
 def test_whatever_is_fitted_can_be_traced():
     X, y = load_iris(return_X_y=True, as_frame=True)
     y = y.map({0: "setosa", 1: "versicolor", 2: "virginica"})

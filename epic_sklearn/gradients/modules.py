@@ -325,7 +325,8 @@ def _check_logits(module: nn.Module, output: Any, sizes: set[int]) -> None:
         raise ValueError(
             f"{type(module).__name__} gave a {type(output).__name__}{of_shape} for "
             f"{n} examples; it must give logits, shape (n, n_classes) with at "
-            "least 2 columns, or name them so: an entry or attribute 'logits'."
+            "least 2 columns, or name them so: an entry or attribute 'logits'. Of two "
+            "classes, too, each has its own: let the last layer have two outputs."
         )
 
 

@@ -29,6 +29,7 @@ class RememberStates(Callback):
     For the `callbacks` of an :class:`EPICClassifier`, a :class:`TorchClassifier` or
     your own skorch net. The weights are kept on the CPU, as the net's `remembered_`,
     and are saved in a run's `checkpoint`: each state takes as much memory as they do.
+    The learning rate of each is that of the module's last ``nn.Linear``.
 
     Parameters
     ----------
@@ -62,10 +63,19 @@ class RememberStates(Callback):
         if len(net.history) == 0 or not hasattr(net, "remembered_"):
             net.remembered_ = []
 
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Find the group of parameters of the last linear layer, or the first one."""
+        layers = [p for p in net.module_.modules() if isinstance(p, nn.Linear)]
+        groups = net.optimizer_.param_groups
+        has_it = [
+            any(p is x.weight for x in layers[-1:] for p in g["params"]) for g in groups
+        ]
+        self.group_ = has_it.index(True) if any(has_it) else 0
+
     def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
         """Note the learning rate before a scheduler changes it."""
         if training:
-            self.lr_ = float(net.optimizer_.param_groups[0]["lr"])
+            self.lr_ = float(net.optimizer_.param_groups[self.group_]["lr"])
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Remember the state after every so many epochs."""
