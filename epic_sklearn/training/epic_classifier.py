@@ -295,6 +295,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         warn_of_batch_statistics(module)
         rule, few = sampler.schedule.rule, first_two(data)
         extraction = Extraction(rule, self.gradients, module, few)
+        extraction.warn(module)
         if isinstance(data, CodedItems):
             way_out = "Give items without it, and augment=... to augment batches."
             differ = warn_of_augmented(type(self).__name__, data.items, way_out)

@@ -88,7 +88,7 @@ class Extraction:
     def __init__(
         self, rule: Rule, gradients: str | None, module: nn.Module, few: Any
     ) -> None:
-        self.name = gradients_for(rule, gradients)
+        self.name, self._falls_back = gradients_for(rule, gradients), False
         self._must_stay = gradients is not None or "inputs" in rule.needs
         logits, _, _ = forward(module, few)
         refuse_probabilities(module, logits)
@@ -97,7 +97,17 @@ class Extraction:
         except NoLastLayer:
             if self._must_stay:
                 raise
-            self.name = "logit"
+            self.name, self._falls_back = "logit", True
+
+    def warn(self, module: nn.Module) -> None:
+        """Warn where the module has no last layer that the rule would look at."""
+        if self._falls_back:
+            warn_user(
+                f"No last layer of {type(module).__name__} can be read, so gradients "
+                "of its logits are judged, which tell less. If you can, let it end in "
+                "the nn.Linear that gives the logits; gradients='logit' takes these "
+                "without this warning."
+            )
 
     @property
     def kind(self) -> type[GradientExtractor]:

@@ -163,6 +163,8 @@ class EPICRounds(Reviewable, BaseEstimator):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # two rows tell no order of columns
                 self._extract(module, loader, np.arange(2))
+            extraction: Any = self._extraction  # made there
+            extraction.warn(module)
         record = sampler.step(
             epoch, lambda: self._extract(module, loader, sampler.gradient_rows())
         )

@@ -1,4 +1,4 @@
-"""Weights of the best epoch, which may be one from before anything was dropped."""
+"""What training warns of: weights of an early epoch, no last layer to be read."""
 
 import warnings
 
@@ -62,6 +62,33 @@ def test_so_are_those_of_a_checkpoint(tmp_path):
 
     with pytest.warns(UserWarning, match=MESSAGE):
         fit(EPICCallback, Checkpoint(saved, dirname=tmp_path, load_best=True))
+
+
+class Halved(nn.Sequential):
+    """No last layer that can be read: a division comes after it."""
+
+    def forward(self, x):
+        return super().forward(x) / 2
+
+
+@pytest.mark.parametrize("kind", [EPICClassifier, EPICCallback])
+def test_gradients_of_logits_in_place_of_the_last_layers_are_warned_of(kind):
+    def train(**how):
+        torch.manual_seed(0)
+        net = Halved(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
+        if kind is EPICClassifier:
+            return EPICClassifier(net, max_epochs=4, random_state=0, **how).fit(X, y)
+        epic = ("epic", EPICCallback(random_state=0, **how))
+        return NeuralNetClassifier(
+            net, criterion=nn.CrossEntropyLoss, lr=0.1, max_epochs=20, batch_size=32,
+            callbacks=[epic], train_split=None, verbose=0,
+        ).fit(X, y)  # fmt: skip
+
+    with pytest.warns(UserWarning, match="No last layer of Halved can be read"):
+        train()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        train(gradients="logit")
 
 
 def test_what_takes_no_data_sets_or_images_says_what_does():
