@@ -311,8 +311,7 @@ class DropSchedule(RowsToFrame):
             )
 
     def _warn_of_floor(self, floored: list[int]) -> None:
-        newly = [c for c in floored if c not in self._warned_of]
-        if not newly:
+        if not (newly := [c for c in floored if c not in self._warned_of]):
             return
         self._warned_of += newly
         sizes, labels = np.bincount(self.codes), self.classes.tolist()

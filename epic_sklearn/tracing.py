@@ -228,8 +228,7 @@ def trace(
     rows = _ranked(all_labels | np.isin(codes, wanted), weights)
     if is_cosine := score == "cosine":
         rates = np.full(len(extractors), 1 / len(extractors))
-    parts: list[Any] = []
-    n_told = None if n_top is None else max(n_top, N_EQUAL)
+    parts, n_told = list[Any](), None if n_top is None else max(n_top, N_EQUAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they were shown for the few
         asked = [_compute(each, examples, labels, is_cosine) for each in extractors]
