@@ -16,7 +16,7 @@ def epochs_loaded(net: Any) -> Iterator[int]:
             continue
         if hasattr(callback, "best_epoch_"):  # EarlyStopping
             yield callback.best_epoch_
-        else:  # Checkpoint, which notes in the history where it saved
+        elif getattr(callback, "event_name", None):  # Checkpoint notes where it saved
             saved = [row for row in net.history if row.get(callback.event_name)]
             yield from [row["epoch"] for row in saved[-1:]]
 
@@ -25,7 +25,7 @@ def warn_of_best(schedule: DropSchedule, name: str, epochs: Iterable[int]) -> No
     """Warn of weights of so many epochs from before anything was dropped."""
     first = next((each.epoch for each in schedule.rounds if each.n_dropped), None)
     for epoch in epochs:
-        if first is not None and epoch <= first:
+        if first is not None and 0 < epoch <= first:  # 0: none was found
             warn_user(
                 f"The weights that are left are those of epoch {epoch}, the best, and "
                 f"{name} dropped nothing before epoch {first + 1}: they were trained "

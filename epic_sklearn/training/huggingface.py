@@ -119,8 +119,9 @@ verbose : see EPICCallback
         """Warn of a run that ended before it dropped, or with a model at chance."""
         best = []
         if args.load_best_model_at_end and state.best_model_checkpoint:
-            steps = int(state.best_model_checkpoint.rpartition("-")[2])
-            best = [round(steps * state.num_train_epochs / state.max_steps)]
+            steps = state.best_model_checkpoint.rpartition("-")[2]
+            if steps.isdigit():  # as transformers names its folders
+                best = [round(int(steps) * state.num_train_epochs / state.max_steps)]
         self._warn_at_end(int(state.epoch), best)
 
 
