@@ -21,10 +21,10 @@ class Blind(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.logits = nn.Parameter(torch.zeros(2))
+        self.head = nn.Linear(2, 2)
 
     def forward(self, x):
-        return self.logits.expand(len(x), 2)
+        return self.head(torch.zeros_like(x))
 
 
 @pytest.fixture
