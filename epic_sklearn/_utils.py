@@ -5,14 +5,21 @@ from __future__ import annotations
 import functools
 import inspect
 import numbers
+import os
+import secrets
+import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import metadata
-from typing import Any, ClassVar, Self
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import numpy as np
+from sklearn.utils import _param_validation
 
 RandomState = int | np.random.RandomState | None
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def resolve_seed(random_state: RandomState) -> int:
@@ -47,7 +54,33 @@ def warn_user(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=level)
 
 
-def keeps_last_fit(fit: Callable[..., Any]) -> Callable[..., Any]:
+def validate_params(constraints: Any, **how: Any) -> Callable[[Function], Function]:
+    """scikit-learn's decorator, after which a type checker still knows the function."""
+    return cast(Any, _param_validation.validate_params(constraints, **how))
+
+
+@contextmanager
+def all_or_none(targets: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
+    """Give empty files beside the targets; move them there at the end, or none."""
+    finals = {name: path.resolve() for name, path in targets.items()}  # links stay
+    made = {
+        name: final.with_name(f".epic-{secrets.token_hex(8)}{final.suffix}")
+        for name, final in finals.items()
+    }
+    try:
+        for name, final in finals.items():
+            made[name].touch(exist_ok=False)
+            if final.exists():
+                shutil.copymode(final, made[name])
+        yield made
+        for name, final in finals.items():
+            os.replace(made[name], final)
+    finally:
+        for temporary in made.values():
+            temporary.unlink(missing_ok=True)
+
+
+def keeps_last_fit(fit: Function) -> Function:
     """Decorate a fit: where it fails, all is as the last one left it."""
 
     @functools.wraps(fit)
@@ -60,7 +93,7 @@ def keeps_last_fit(fit: Callable[..., Any]) -> Callable[..., Any]:
             vars(self).update(before)
             raise
 
-    return fitted
+    return cast(Any, fitted)
 
 
 # Parts of the package whose public names are not at the top.

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples
 
+from ._utils import validate_params
 from .validation import refuse_masked, refuse_other_order
 
 # Labels of different kinds are never equal: a silent 0% attack success rate.

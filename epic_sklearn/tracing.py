@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ._utils import warn_user
+from ._utils import validate_params, warn_user
 from .base import check_weights, refuse_lazy, take_rows
 from .frames import as_frame, index_of
 from .gradients import Gradients, check_gradients

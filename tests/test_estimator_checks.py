@@ -37,6 +37,7 @@ def one_thread():
 
 @parametrize_with_checks(
     [
+        EPICFilter(),
         EPICFilter(rule=IsolatedMedoids()),
         EPICResampler(),
         FilteredClassifier(),

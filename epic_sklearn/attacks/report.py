@@ -15,12 +15,12 @@ from sklearn.base import clone, is_outlier_detector, is_regressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import Interval
 from skorch import NeuralNet
 from torch import nn
 from tqdm import tqdm
 
-from .._utils import RandomState, resolve_seed
+from .._utils import RandomState, resolve_seed, validate_params
 from ..base import is_pandas_array, is_text, refuse_lazy, take_rows
 from ..gradients.features import read_only
 from ..gradients.items import is_dataset, refuse_items

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -19,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     import click
 
-    from .commands import cli
+    from .commands import cli, without_controls
 
     csv.field_size_limit(2**31 - 1)  # a text may be long
     if hasattr(sys.stdout, "reconfigure"):
@@ -29,11 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What the command returns, or the status of --help and --version.
         return cli.main(args=argv, standalone_mode=False) or 0
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        print(without_controls(said.getvalue()), end="", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         print("Interrupted.", file=sys.stderr)
         return 130  # as a shell counts: 128 + SIGINT
     except OSError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {without_controls(str(error))}", file=sys.stderr)
+        return 2
+    except Exception:  # a fault of ours; 1 says that a row is isolated
+        traceback.print_exc()
         return 2

@@ -17,6 +17,7 @@ from .values import (
     MANY,
     N_SHOWN,
     NAN,
+    Place,
     Reading,
     Unusable,
     as_number,
@@ -260,6 +261,26 @@ def notes_of_labels(
                 "the model reads the label from it, also where that is wrong. If it "
                 "is the label again, leave it out with --exclude."
             )
+    return notes
+
+
+def notes_of_copies(X: Any, labels: np.ndarray, place: Place) -> list[str]:
+    """Say how many rows are alike, first those that bear different labels."""
+    hashes = pd.util.hash_pandas_object(pd.DataFrame(X), index=False)
+    rows = pd.DataFrame({"X": hashes.to_numpy(), "y": labels})
+    distinct, copies = rows.drop_duplicates(), rows[rows.duplicated(keep=False)]
+    torn = distinct[distinct.duplicated("X", keep=False)]
+    notes = list[str]()
+    for found, by, n, label in (
+        (torn, ["X"], rows["X"].isin(torn["X"]).sum(), "different labels"),
+        (copies, ["X", "y"], len(copies), "the same label"),
+    ):
+        if n:
+            first = found[by].iloc[0]
+            alike = found.index[(found[by] == first).all(axis=1)][:2].tolist()
+            pair = " and ".join(map(place, alike))
+            what = f"another in all that the model sees, under {label}"
+            notes.append(f"{n:,} rows equal {what}, such as {pair}.")
     return notes
 
 

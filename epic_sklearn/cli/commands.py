@@ -132,10 +132,15 @@ def say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def without_controls(text: str) -> str:
+    """Text with codes for what a terminal obeys or hides, lines apart."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
 def say_notes(notes: list[str]) -> None:
     """Print what else is worth knowing to stderr."""
     for note in notes:
-        click.echo(f"Note: {note}", err=True)
+        click.echo(f"Note: {without_controls(note)}", err=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

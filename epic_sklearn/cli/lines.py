@@ -59,6 +59,17 @@ class LinesFile(Table):
         is_above = names.count("") > 1
         refuse_if(is_above, f"{path} has columns without a name{LOWER}.")
         super().__init__(path, names)
+        if self._n_before == 2:
+            self.remark = (
+                f"The first line of {path.name} tells spreadsheets the separator; for "
+                "other readers it has to go, as by skiprows=1 of pandas."
+            )
+        if self._skips_blanks:
+            self.remark += (
+                f" Blanks before the fields of {path.name} are left out, since quotes "
+                "follow them in its header: read the file of --out so, too, with "
+                "skipinitialspace=True of pandas."
+            )
         if len(names) == 1 and not self._is_json:
             split = f"Split at {self._separator!r} the header is one column"
             lower = "If the names stand lower, give --header LINE."
@@ -174,7 +185,7 @@ class LinesFile(Table):
         try:
             with self._open(self.path, "rt", self._encoding or "utf-8-sig") as file:
                 for record in reader:
-                    if record:
+                    if record or isinstance(record, dict):
                         yield line + 1, record
                     line = last
         except LookupError as error:
@@ -204,10 +215,10 @@ class LinesFile(Table):
                     return f", line {line},"
         return ""
 
-    def _json_record(self, line: str) -> dict[str, str]:
+    def _json_record(self, line: str) -> dict[str, str] | None:
         """Read a line of JSON as texts, numbers as they are written."""
         if not line.strip():
-            return {}
+            return None
         if line.lstrip().startswith("[{"):
             raise ValueError("this is a JSON array; give one object, {...}, a line")
         record = json.loads(

@@ -228,13 +228,15 @@ def notes_of(o: SimpleNamespace, rows: Rows, how: Reading) -> list[str]:
     n, labels, notes = rows.n, rows.labels, list[str]()
     if n_left := rows.data.n - n:
         notes.append(f"{n_left} rows without a label are left out.")
+    if o.out and rows.data.remark:
+        notes.append(rows.data.remark)
     if o.out and (whole := rows.data.left_whole(o.label, rows.cut)):
         notes.append(
             f"--out writes {', '.join(map(repr, whole))} whole: nothing says that "
             "their rows are the examples'. If they are, name them with --show."
         )
     if rows.X is not None:
-        notes += notes_of_copies(rows.X[:n], labels[:n], rows.place)
+        notes += columns.notes_of_copies(rows.X[:n], labels[:n], rows.place)
         notes += columns.notes_of_labels(rows.X, rows.shown["feature_names"], labels, n)
     if o.id and (n_again := int(pd.Index(rows.asides[o.id])[:n].duplicated().sum())):
         notes.append(f"{n_again} rows repeat the --id of another; theirs say where.")
@@ -254,33 +256,16 @@ def notes_of(o: SimpleNamespace, rows: Rows, how: Reading) -> list[str]:
 
 def names_of(ids: Any, name: str, how: Reading) -> pd.Index:
     """Names of rows by an id; by where they stand, too, where it is blank or again."""
-    texts = pd.Series(np.asarray(ids), dtype=object).map(str)
-    parts = texts[: how.n], texts[how.n :]  # examples may be rows of the data
-    again = pd.concat([part.duplicated(keep=False) for part in parts])
-    names = texts.to_numpy(dtype=object, copy=True)
-    for row in np.flatnonzero(again | (texts.str.strip() == "")).tolist():
-        names[row] = f"{names[row]}, {how.place(row)}".removeprefix(", ")
-    return pd.Index(names, name=name)
-
-
-def notes_of_copies(X: Any, labels: np.ndarray, place: Place) -> list[str]:
-    """Say how many rows are alike, first those that bear different labels."""
-    hashes = pd.util.hash_pandas_object(pd.DataFrame(X), index=False)
-    rows = pd.DataFrame({"X": hashes.to_numpy(), "y": labels})
-    distinct, copies = rows.drop_duplicates(), rows[rows.duplicated(keep=False)]
-    torn = distinct[distinct.duplicated("X", keep=False)]
-    notes = list[str]()
-    for found, by, n, label in (
-        (torn, ["X"], rows["X"].isin(torn["X"]).sum(), "different labels"),
-        (copies, ["X", "y"], len(copies), "the same label"),
-    ):
-        if n:
-            first = found[by].iloc[0]
-            alike = found.index[(found[by] == first).all(axis=1)][:2].tolist()
-            pair = " and ".join(map(place, alike))
-            what = f"another in all that the model sees, under {label}"
-            notes.append(f"{n:,} rows equal {what}, such as {pair}.")
-    return notes
+    table = pd.DataFrame({"name": ids}, dtype=object).map(str)
+    # Examples behind the data may be rows of it.
+    table["is data"] = np.arange(len(table)) < len(table[: how.n])
+    texts = table["name"].copy()
+    # Again while a name is that of another with its place behind it.
+    while (again := table.duplicated(keep=False) | (texts.str.strip() == "")).any():
+        for row in np.flatnonzero(again).tolist():
+            texts[row] = f"{texts[row]}, {how.place(row)}".removeprefix(", ")
+        table["name"] = texts
+    return pd.Index(texts, name=name, dtype=object)
 
 
 def _left_out(

@@ -25,21 +25,24 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
 from .. import rules
+from .._utils import all_or_none
 from ..filters import EPICFilter
 from ..gradients import EXTRACTORS, PrecomputedGradients, TableModel, table_encoder
-from ..report import all_or_none, check_path, stand_out, write_page
+from ..report import check_path, stand_out, write_page
 from ..rules.base import Rule, preferred_gradients, refuse_what_lacks
 from .columns import notes_of_gaps
+from .commands import without_controls
 from .lines import open_table
 from .rows import Rows, from_elsewhere, read
 from .tables import LINES, format_of
-from .values import Unusable, refuse_if, refusing, unknown
+from .values import Unusable, as_number, refuse_if, refusing, unknown
 
 WAY_BACK = (
     "Run the same scan again with `--decisions FILE --out KEPT`: it writes the rows "
     "that are left, to train on."
 )
 N_SUSPICIOUS = 10
+FORMULA = tuple("=+-@\t\r")  # with which one begins
 N_COLUMNS = 30
 FORMATS = {"mask": (".csv",), "report": (".html", ".htm")}
 
@@ -78,6 +81,8 @@ def check_files(o: SimpleNamespace) -> None:
         real, what = path.resolve(), f"--{name}: {path}"
         ends, folder = FORMATS.get(name, (format_of(o.data),)), real.parent
         fits = format_of(path) in ends
+        is_lost = path.is_symlink() and not real.exists()
+        refuse_if(is_lost, f"{what} is a link to nothing.")
         refuse_if(not fits, f"{what}: give a name that ends in {', '.join(ends)}.")
         can_write = f"there is no folder {folder}, or no permission to write in it."
         refuse_if(not os.access(folder, os.W_OK), f"{what}: {can_write}")
@@ -142,7 +147,7 @@ def make_filter(o: SimpleNamespace, rule: Rule, rows: Rows) -> EPICFilter:
 
 def printable(value: Any) -> Text:
     """Text of a label: no control characters, quotes where its ends are blank."""
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+    text = without_controls(str(value)).replace("\n", "\\n")
     # Text, not str: a label may hold rich's markup.
     return Text(text if text == text.strip() and text else repr(text))
 
@@ -152,7 +157,7 @@ def draw(columns: Mapping[str, Iterable[Any]], has_total: bool = False) -> str:
     table = Table(box=box.ROUNDED)
     for j, name in enumerate(columns):
         how: Any = {"justify": "right", "no_wrap": True} if has_total and j else {}
-        table.add_column(name, overflow="fold", **how)
+        table.add_column(printable(name), overflow="fold", **how)
     for line in zip(*columns.values(), strict=True):
         table.add_row(*(None if v is None else printable(v) for v in line))
     if has_total:
@@ -170,6 +175,12 @@ def beside(ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
             name = f"data {name}"
         ours = {**ours, name: values}
     return ours
+
+
+def as_cell(value: Any) -> Any:
+    """Mark a text that a spreadsheet would take for a formula, as the page does."""
+    is_formula = isinstance(value, str) and value.startswith(FORMULA)
+    return f"'{value}" if is_formula and np.isnan(as_number(value)) else value
 
 
 def draw_columns(columns: Sequence[tuple[str, str]]) -> str:
@@ -282,7 +293,8 @@ class Scan:
                     **detector.details_,
                     "label": rows.labels,
                 }
-                frame = pd.DataFrame(beside(columns, rows.asides))
+                frame = pd.DataFrame(beside(columns, rows.asides)).map(as_cell)
+                frame.columns = list(map(as_cell, frame.columns))
                 # A label may hold half a character.
                 frame.to_csv(paths["mask"], index=False, errors="backslashreplace")
             if "report" in paths:

@@ -68,6 +68,7 @@ class Table:
     rows: Any = slice(None)  # which of them are looked at
     plain: Collection[str] = ()  # columns of numbers that are no texts
     nested: Collection[str] = ()  # columns of lists or objects
+    remark = ""  # what other readers of a kept file must be told
     hint = ""  # at what may be wrong where a column is not found
 
     def __init__(self, path: Path, names: list[str]) -> None:
@@ -113,7 +114,7 @@ class ParquetFile(Table):
         self._refusing = f"{path} is no Parquet file that is read: "
         with refusing(self._refusing):
             schema = self._parquet.read_schema(path)
-        index = (schema.pandas_metadata or {}).get("index_columns", [])
+            index = _of_pandas(schema).get("index_columns", [])
         super().__init__(path, [name for name in schema.names if name not in index])
         self.known = schema.names
 
@@ -136,17 +137,24 @@ class ParquetFile(Table):
 
     def _with_index(self, kept: Any, keep: np.ndarray) -> Any:
         """Write the labels of kept rows, where pandas stored only how they count."""
-        about = kept.schema.pandas_metadata or {}
-        counts = [c for c in about.get("index_columns", []) if isinstance(c, dict)]
-        if len(counts) != 1 or len(about["index_columns"]) != 1:
+        about = _of_pandas(kept.schema)
+        counts: Any = about.get("index_columns", [])
+        if len(counts) != 1 or not isinstance(counts[0], dict):
             return kept
-        name, *ends = (counts[0][key] for key in ("name", "start", "stop", "step"))
+        ends: list[Any]
+        name, *ends = (counts[0].get(key) for key in ("name", "start", "stop", "step"))
         if name is None and ends[::2] == [0, 1]:  # numbers of rows, which are new ones
             return kept
-        labels, field = np.arange(*ends)[keep], name or "__index_level_0__"
+        is_range = all(isinstance(end, int) for end in ends) and ends[2] != 0
+        is_range &= name is None or isinstance(name, str)
+        if not is_range or len(range(*ends)) != len(keep):  # for pandas, too, no index
+            return kept
+        field = name if name and name not in kept.column_names else "__index_level_0__"
+        labels = np.arange(*ends)[keep]
         about["index_columns"] = [field]
         kind = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
-        about["columns"] += [{"name": name, "field_name": field, **kind}]
+        columns = about.get("columns", [])
+        about["columns"] = [*columns, {"name": name, "field_name": field, **kind}]
         kept = kept.append_column(field, self._arrow.array(labels))
         metadata = {**kept.schema.metadata, b"pandas": json.dumps(about).encode()}
         return kept.replace_schema_metadata(metadata)
@@ -170,6 +178,21 @@ class ParquetFile(Table):
         return texts.astype("category") if is_category else texts
 
 
+def _of_pandas(schema: Any) -> dict[str, Any]:
+    """Read what pandas noted of the index; refuse what it would not write."""
+    try:
+        about = schema.pandas_metadata or {}
+        lists = [about.get(key, []) for key in ("index_columns", "columns")]
+        if all(isinstance(each, list) for each in lists):
+            return dict(about)
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    raise ValueError(
+        "its pandas metadata are broken; write it again, with pyarrow "
+        "table.replace_schema_metadata() for example."
+    )
+
+
 class NpzFile(Table):
     """An archive as ``numpy.savez`` writes it: arrays with one row an example."""
 
@@ -190,8 +213,12 @@ class NpzFile(Table):
             elif array.dtype.kind == "M":
                 array = array.astype(str)
             if array.dtype.kind in "fiub" and array.ndim:
-                raw[name] = array
+                # In the machine's order of bytes, of at most eight of them.
+                native = f"{array.dtype.kind}{min(array.dtype.itemsize, 8)}"
+                with np.errstate(over="ignore"):  # infinite ones are refused
+                    raw[name] = array.astype(native, copy=False)
             elif array.dtype.kind == "U" and array.ndim == 1:
+                _refuse_half_characters(name, array)
                 raw[name] = pd.Series(array, dtype=object)
             else:
                 raw[name] = Unusable(
@@ -237,3 +264,11 @@ class NpzFile(Table):
     def _fits(self, name: str, label: str) -> bool:
         arrays = self._arrays
         return arrays[name].shape[:1] == arrays[label].shape[:1]
+
+
+def _refuse_half_characters(name: str, texts: np.ndarray) -> None:
+    """Refuse an array of texts that holds what is no text."""
+    try:
+        np.char.encode(texts, "utf-8")
+    except (ValueError, SystemError) as error:  # of code points beyond all
+        raise Unusable(f"Array {name!r} holds half characters: {error}.") from error

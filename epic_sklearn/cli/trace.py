@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from ..report import all_or_none
+from .._utils import all_or_none
 from ..tracing import Trace, trace
 from .lines import open_table
 from .rows import Rows, read
@@ -72,7 +72,15 @@ def marked_rows(text: str, found: Trace) -> list[int]:
     ranked = {str(index[row]): row for row in rows}
     listed = re.fullmatch(r"\s*\[(.*)\]\s*", text)  # [3, 17]
     fields = listed[1] if listed else text
-    named = next(csv.reader([fields], skipinitialspace=True), [])
+    try:
+        plain, named = (
+            next(csv.reader([each], skipinitialspace=True), [])
+            for each in (text, fields)
+        )
+    except csv.Error as error:
+        raise Unusable(f"--drop: {error}. Quote names as the page does.") from error
+    is_unclear = plain != named and set(plain) <= set(ranked)
+    refuse_if(is_unclear, "--drop: quote names with brackets, as the page does.")
     names = [text] if text in ranked else named
     if others := [name for name in names if name not in ranked]:
         kind = "row" if found.index is None else str(found.index.name).lower()

@@ -28,10 +28,11 @@ MOST = 0.75  # share of different texts from which the others are asked about
 CODE = re.compile(r"\s*(0\d+(\.\d+)?|\d+[eE]\d+)\s*")
 LONG = re.compile(r"\s*\d{8,}\s*")  # 20210419, 9783161484100
 ZONE = re.compile(r":\d\d\S*([Zz]|[+-]\d\d:?\d\d)\s*$")  # behind a time
+LONGEST_TIME = 40  # in which its zone is looked for: of all it takes the square
 # Percentages, amounts, limits, times: what float() does not take.
 ODD = re.compile(
     r"\s*[-+\u2212(<>\u2264\u2265~]*\s?([$£€]\s?)?"
-    r"(\d[\d., '\u00a0\u2019\u202f]*\s?[-)%$£€]?|\d{1,2}:\d\d(:\d\d([.,]\d+)?)?)\s*"
+    r"(\d[\d., '\u00a0\u2019\u202f]*+\s?[-)%$£€]?|\d{1,2}:\d\d(:\d\d([.,]\d+)?)?)\s*"
 )
 # With one unit: 30.47kg, 12 EUR. Of few different ones it is a category, as in 5XL.
 UNIT = re.compile(r"\s*[-+\u2212]?\d[\d., ]*\s?([A-Za-z\u00b5\u00b0/]{1,4})\s*")
@@ -183,6 +184,11 @@ def dates_as(texts: Sequence[str], written: str) -> Any:
     return pd.to_datetime(index, **how).tz_localize(None).to_numpy()
 
 
+def has_zone(text: str) -> bool:
+    """Whether a time has a zone behind it."""
+    return bool(ZONE.search(text.rstrip()[-LONGEST_TIME:]))
+
+
 def formats_of(first: str, given: str | None) -> list[str]:
     """List formats in which dates like the first one may be written."""
     mark = DATE.fullmatch(first)
@@ -220,9 +226,9 @@ def as_dates(texts: Sequence[str], given: str | None) -> tuple[Any, str]:
     if len(fits) > 1 and fits[-1][1] not in (given, "ISO8601"):
         ways = " or ".join(f"--date-format {shlex.quote(how)}" for _, how in fits)
         raise Unusable(f"holds dates such as {texts[0]!r}: give {ways}")
-    zoned = [text for text in texts if ZONE.search(text)]
+    zoned = list(filter(has_zone, texts))
     if 0 < len(zoned) < len(texts):
-        other = next(text for text in texts if not ZONE.search(text))
+        other = next(text for text in texts if not has_zone(text))
         raise Unusable(
             f"holds times with a zone, such as {zoned[0]!r}, and without, such as "
             f"{other!r}: write them alike, or {AS_TEXT}"
@@ -337,6 +343,6 @@ def as_values(filled: list[str], how: Reading) -> tuple[Any, str, str]:
         return numbers, what, ""
     values, written = as_dates(filled, how.date_format)
     how.met.add(written)
-    is_moved = any(map(ZONE.search, filled))
+    is_moved = any(map(has_zone, filled))
     what = f"date, {written.removesuffix('8601')}" + ", shown in UTC" * is_moved
     return values, what, written

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import Interval
 from torch import nn
 from tqdm import tqdm
 
-from .._utils import RandomState, resolve_seed
+from .._utils import RandomState, resolve_seed, validate_params
 from ..attacks import AttackTrials, BullseyePolytope
 from ..attacks.features import features_of
 from ..training import TorchClassifier

@@ -40,7 +40,7 @@ from .modules import (
     warn_of_batch_statistics,
     warn_of_column_order,
 )
-from .tables import TableModel, default_classifier, warn_of_one_wide_column
+from .tables import default_classifier, warn_of_columns
 
 
 def logit_gradients(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -293,11 +293,8 @@ class GradientExtractor(Parts, DocLinks, BaseEstimator):
         if module is None:
             probabilities, labels = model.predict_proba(X), y
             layer = last_layer(model, X) if with_inputs else None
-            is_raw = not (
-                issparse(X) or isinstance(thawed(self.classifier_), TableModel)
-            )
-            if layer is not None and hasattr(model, "coef_") and is_raw:
-                warn_of_one_wide_column(layer.inputs)
+            if layer is not None and hasattr(model, "coef_") and not issparse(X):
+                warn_of_columns(thawed(self.classifier_), layer.inputs)
         else:
             data = getattr(model, "_module_input", lambda X: X)(X)
             logits, labels, layer = forward(module, data, self.batch_size, with_inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any, Self
 import numpy as np
 from scipy.sparse import issparse
 from sklearn import config_context, get_config
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._utils import warn_user
 from ..validation import NUMBERS
@@ -24,6 +27,8 @@ from ..validation import NUMBERS
 # A column's spread over the median of all, from which it decides alone.
 MUCH_WIDER = 100
 N_SPREAD = 10_000  # rows that tell it
+# Spreads from the median up to which a value counts as it is.
+FAR = 10
 SKRUB_FOLDER, ITS_OLD_NAME = "SKB_DATA_DIRECTORY", "SKRUB_DATA_DIRECTORY"
 
 
@@ -59,6 +64,45 @@ class TableModel(Pipeline):
         return tags
 
 
+class LimitFar(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Move values far from the rest of their column to where far begins.
+
+    Standardised as they are, a few huge ones decide the scale, and all other rows
+    look alike to the model. Far is beyond ten times the median deviation from the
+    median, of the values that differ from it: a column may be 0 nearly everywhere.
+    """
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from where to where each column's values count as they are."""
+        X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "All-NaN slice")
+            middle = np.nanmedian(X, axis=0)
+            away = np.abs(X - middle)
+            spread = np.nanmedian(np.where(away > 0, away, np.nan), axis=0)
+        reach = np.where(np.isnan(spread), np.inf, FAR * spread)
+        self.low_, self.high_ = middle - reach, middle + reach
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Limit the values (n, d); missing ones stay so."""
+        check_is_fitted(self)
+        how: Any = {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
+        return np.clip(
+            validate_data(self, X, reset=False, **how), self.low_, self.high_
+        )
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _standardised() -> Any:
+    """Standardise numbers, of which few cannot decide how."""
+    return make_pipeline(LimitFar(), StandardScaler())
+
+
 def _with_bools_as_floats(X: Any) -> Any:
     """Bools among numbers, which MissingIndicator refuses; frames stay frames."""
     return X.cast(float) if hasattr(X, "cast") else X.astype(np.float64)
@@ -72,9 +116,7 @@ def _with_gaps() -> Any:
     fill = SimpleImputer(strategy="median", keep_empty_features=True)
     gaps = MissingIndicator(error_on_new=False)
     floats = FunctionTransformer(_with_bools_as_floats).set_output(transform="default")
-    return make_pipeline(
-        floats, make_union(make_pipeline(fill, StandardScaler()), gaps)
-    )
+    return make_pipeline(floats, make_union(make_pipeline(fill, _standardised()), gaps))
 
 
 @contextmanager
@@ -97,7 +139,7 @@ def table_encoder(X: Any, seed: int = 0, has_missing: bool = True) -> Any:
     A dataframe's other columns are encoded by skrub's ``TableVectorizer``, free texts
     with this seed. ImportError if it is missing.
     """
-    numbers = _with_gaps() if has_missing else StandardScaler()
+    numbers = _with_gaps() if has_missing else _standardised()
     if not hasattr(X, "columns"):
         return numbers
     try:
@@ -112,7 +154,7 @@ def table_encoder(X: Any, seed: int = 0, has_missing: bool = True) -> Any:
     return TableVectorizer(
         numeric=_with_gaps(),
         high_cardinality=StringEncoder(random_state=seed),
-        datetime=make_pipeline(DatetimeEncoder(), SimpleImputer(), StandardScaler()),
+        datetime=make_pipeline(DatetimeEncoder(), SimpleImputer(), _standardised()),
         # As float64, and not parsed again.
         specific_transformers=[(numbers, plain)],
     )
@@ -153,14 +195,43 @@ def default_classifier(X: Any) -> Any:
     return TableModel([("encode", table_encoder(X)), ("classify", logistic)])
 
 
-def warn_of_one_wide_column(X: np.ndarray) -> None:
-    """Say so where one column of (n, d) numbers outweighs the others."""
+def warn_of_columns(classifier: Any, X: np.ndarray) -> None:
+    """Say so where few columns, or few rows, of (n, d) numbers outweigh the others.
+
+    The numbers are what the classifier makes of its input; an encoder of tables sees
+    to both.
+    """
+    if isinstance(classifier, TableModel):
+        return
     some = X[:: max(1, len(X) // N_SPREAD)]
-    spread = some.astype(np.float64).std(axis=0)
+    limit = LimitFar().fit(some)
+    spread = limit.transform(some).std(axis=0)
     widest, usual = spread.max(), np.median(spread[spread > 0]) if spread.any() else 0
     if widest > MUCH_WIDER * usual > 0:
         warn_user(
             f"Column {spread.argmax()} of X varies {widest / usual:.0f} times as much "
             "as most do: distances are those of this one alone. Standardise: fit the "
             "model behind a StandardScaler, make_pipeline(StandardScaler(), model)."
+        )
+    steps = [step for _, step in getattr(classifier, "steps", ())]
+    if any(isinstance(step, StandardScaler) for step in steps):
+        _warn_of_far_rows(X, limit)
+
+
+def _warn_of_far_rows(X: np.ndarray, limit: LimitFar) -> None:
+    """Say so where one row of standardised numbers decided a column's scale."""
+    columns, ends = np.arange(X.shape[1]), (X.argmin(axis=0), X.argmax(axis=0))
+    below, above = limit.low_ - X[ends[0], columns], X[ends[1], columns] - limit.high_
+    spread = (limit.high_ - limit.low_) / (2 * FAR)
+    # Alone it makes the standard deviation three times the spread, or more.
+    decides = np.maximum(below, above) > 3 * np.sqrt(len(X)) * spread
+    if n := int(decides.sum()):
+        column = int(decides.argmax())
+        row = ends[int(above[column] > below[column])][column]
+        more = f", and the scales of {n - 1} more columns" if n > 1 else ""
+        warn_user(
+            f"Row {row} lies so far from the others that it alone decides the scale "
+            f"which StandardScaler gives column {column}{more}: the others look alike "
+            "there, and poisons with them. Look at the row; RobustScaler in its place "
+            "lets no few rows decide."
         )

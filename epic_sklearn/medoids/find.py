@@ -16,11 +16,11 @@ import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import ArrayLike
 from sklearn.utils import column_or_1d
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import Interval, StrOptions
 from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
-from .._utils import RandomState, resolve_seed
+from .._utils import RandomState, resolve_seed, validate_params
 from ..gradients.features import Gradients, OuterProductGradients, check_gradients
 from ..validation import label_array, refuse_missing, refuse_other_order
 from .distances import MAX_CLASS_SIZE, METRICS, Distances, memory_limit

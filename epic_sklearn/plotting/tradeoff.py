@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils._param_validation import StrOptions, validate_params
+from sklearn.utils._param_validation import StrOptions
 
+from .._utils import validate_params
 from ..attacks import AttackReport
 from ..frames import as_frame
 from ..metrics import wilson_interval

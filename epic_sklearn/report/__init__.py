@@ -5,7 +5,6 @@ from ._data import stand_out
 from ._decisions import fit_id
 from ._looks import check_images
 from ._pages import (
-    all_or_none,
     check_path,
     looks_of_trace,
     write_page,
@@ -16,7 +15,6 @@ from .review import Reviewable
 __all__ = [
     "Case",
     "Reviewable",
-    "all_or_none",
     "check_images",
     "check_path",
     "fit_id",

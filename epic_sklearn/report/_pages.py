@@ -5,12 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from os import PathLike
@@ -19,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .._utils import all_or_none
 from ..gradients.items import n_items
 from ..validation import refuse_other_order
 from ._case import Case, shortened
@@ -30,35 +27,15 @@ SCRIPTS = ("page.js", "decisions.js", "scatter.js", "table.js", "detail.js", "ma
 NUMBERS = "Train again without these row numbers, which count from 0."
 
 
-@contextmanager
-def all_or_none(targets: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
-    """Give empty files beside the targets; move them there at the end, or none."""
-    finals = {name: path.resolve() for name, path in targets.items()}  # links stay
-    made = {
-        name: final.with_name(f".epic-{secrets.token_hex(8)}{final.suffix}")
-        for name, final in finals.items()
-    }
-    try:
-        for name, final in finals.items():
-            made[name].touch(exist_ok=False)
-            if final.exists():
-                shutil.copymode(final, made[name])
-        yield made
-        for name, final in finals.items():
-            os.replace(made[name], final)
-    finally:
-        for temporary in made.values():
-            temporary.unlink(missing_ok=True)
-
-
 def _environment() -> Any:
     """Return jinja2's environment, or say what to install."""
     try:
         import jinja2
         import PIL  # noqa: F401
     except ImportError as error:
+        name = "pillow" if error.name == "PIL" else error.name
         raise ImportError(
-            f"The audit page needs {error.name}: pip install 'epic-sklearn[report]'."
+            f"The audit page needs {name}: pip install 'epic-sklearn[report]'."
         ) from error
     return jinja2.Environment(
         loader=jinja2.PackageLoader(__package__),
@@ -114,7 +91,6 @@ def _context(case: Case, span: Any) -> dict[str, Any]:
         "classes": case.counts(by_round)[:-1],
         "parameters": {k: shortened(v, 40) for k, v in parameters.items()},
         "span": span,
-        "shortened": shortened,
         "pieces": re.compile(r"(?<=\S[_\-./:,;(=\[])(?=[^\W\d_])").split,
     }
 
@@ -136,8 +112,13 @@ def fill(path: Path, template: str, scripts: Sequence[str], **context: Any) -> P
         "base-uri 'none'; form-action 'none'"
     )
     data = Markup(_as_json(context.pop("data", None)))
+    context["title"] = shortened(context["title"])
     how: Any = {"style": Markup(style), "script": Markup(script), "data": data}
-    how |= {"policy": policy, "version": version("epic-sklearn")}
+    how |= {
+        "shortened": shortened,
+        "policy": policy,
+        "version": version("epic-sklearn"),
+    }
     page = _environment().get_template(template).render(**how, **context)
     with all_or_none({"page": path}) as made:
         # Half a surrogate pair, which a text may hold, cannot be in UTF-8.

@@ -6,8 +6,9 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import Interval, StrOptions
 
+from .._utils import validate_params
 from ..medoids import (
     MAX_CLASS_SIZE,
     METRICS,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from functools import partial
 from inspect import isroutine
@@ -19,6 +18,7 @@ from skorch.history import History
 from torch import nn
 from torch.utils._pytree import tree_map, tree_map_only
 
+from .._utils import all_or_none
 from ..gradients.items import n_items
 from ..gradients.labels import varies
 from ..validation import digest, plain
@@ -245,9 +245,8 @@ class RunCheckpoint(Callback):
             ],
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_name(self.path.name + ".tmp")
-        torch.save(state, unfinished)
-        os.replace(unfinished, self.path)
+        with all_or_none({"checkpoint": self.path}) as made:
+            torch.save(state, made["checkpoint"])
         self._n_saved = len(net.history)
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:

@@ -7,8 +7,18 @@ import io
 from typing import Any, ClassVar
 
 import torch
-from transformers import TrainerCallback, TrainingArguments
-from transformers.trainer_callback import ExportableState, TrainerControl, TrainerState
+
+try:
+    from transformers import TrainerCallback, TrainingArguments
+    from transformers.trainer_callback import (
+        ExportableState,
+        TrainerControl,
+        TrainerState,
+    )
+except ImportError as error:
+    raise ImportError(
+        f"This callback needs {error.name}: pip install 'epic-sklearn[huggingface]'."
+    ) from error
 
 from .._utils import resolve_seed
 from ..gradients.items import LABEL_NAMES, like

@@ -2,7 +2,8 @@
 const boxes = [...document.querySelectorAll("input[data-row]")];
 const list = document.getElementById("rows");
 const names = document.getElementById("names");  // where rows have more than numbers
-const key = `trace of ${boxes.map((box) => box.dataset.row).join()}`;
+const key = `trace of ${document.title}: ${
+  boxes.map((box) => `${box.dataset.row} ${box.dataset.name}`).join()}`;
 function show() {
   const marked = new Map(boxes.filter((box) => box.checked)
     .map((box) => [Number(box.dataset.row), box.dataset.name]));
@@ -10,7 +11,7 @@ function show() {
   list.textContent = `[${rows.join(", ")}]`;
   if (names) {  // quoted as in a line of CSV
     const quoted = rows.map((row) => marked.get(row)).map((name) =>
-      /^\s|[",]|\s$/.test(name) ? `"${name.replaceAll('"', '""')}"` : name);
+      /^\s|[",[\]\r\n]|\s$/.test(name) ? `"${name.replaceAll('"', '""')}"` : name);
     names.textContent = quoted.join(",") || "none";
   }
   return rows;
