@@ -37,14 +37,8 @@ DROP_CONSTRAINTS: dict[str, Any] = {
 }
 # Parameters of everything that drops along epochs.
 SCHEDULE_CONSTRAINTS: dict[str, Any] = {**DROP_CONSTRAINTS, **EPOCH_CONSTRAINTS}
-# What a state has of each row, and the attribute that holds it.
-OF_ROWS = {
-    "keep": "keep",
-    "dropped_at_epoch": "dropped_at_epoch",
-    "score": "_score",
-    "was_flagged": "_was_flagged",
-    "decided": "decided",
-}
+# Attributes that have a value of each row, all of them in a state.
+OF_ROWS = ("keep", "dropped_at_epoch", "_score", "_was_flagged", "decided")
 
 
 def drop_within_floor(
@@ -165,7 +159,8 @@ class DropSchedule(RowsToFrame):
         validate_parameter_constraints(SCHEDULE_CONSTRAINTS, given, type(self).__name__)
         self.rule = resolve_rule(rule)
         self.epochs = Epochs.of(self.rule, warmup, every, stop, max_epochs)
-        self._follows = warmup is None, every is None  # from max_epochs
+        # What follows from max_epochs.
+        self._follows = {n for n in ("warmup", "every") if given[n] is None}
         self.min_class_fraction = min_class_fraction
         self.classes, self.codes = check_labels(labels)
         warn_of_classes(self.classes[self.codes])
@@ -342,7 +337,7 @@ class DropSchedule(RowsToFrame):
         return {
             "settings": self._settings(),
             "codes": self.codes.copy(),
-            **{name: getattr(self, of).copy() for name, of in OF_ROWS.items()},
+            **{name.strip("_"): getattr(self, name).copy() for name in OF_ROWS},
             "details": {name: np.array(v) for name, v in self.details.items()},
             "memory": {name: np.array(v) for name, v in self._memory.items()},
             "seed": self._memory.seed,
@@ -367,9 +362,7 @@ class DropSchedule(RowsToFrame):
                 "with the data that training began with."
             )
         ours, saved = self._settings(), state["settings"]
-        for name, follows in zip(("warmup", "every"), self._follows, strict=True):
-            if follows and name in saved:
-                ours[name] = saved[name]
+        ours |= {name: saved[name] for name in self._follows & saved.keys()}
         other = {
             name: (saved.get(name), ours.get(name))
             for name in {**saved, **ours}
@@ -388,8 +381,8 @@ class DropSchedule(RowsToFrame):
                 f"{epochs.every}, and go on so. To choose, give warmup and every."
             )
         self.epochs = epochs
-        for name, of in OF_ROWS.items():
-            setattr(self, of, np.array(state[name]))
+        for name in OF_ROWS:
+            setattr(self, name, np.array(state[name.strip("_")]))
         self.details = {name: np.array(v) for name, v in state["details"].items()}
         how = self._memory.n_jobs, self._memory.verbose
         self._memory = Memory(self.keep, int(state["seed"]), *how)

@@ -23,6 +23,7 @@ from training_problem import (
     BATCH,
     N_EPOCHS,
     OPTIONS,
+    StopAfter,
     epic_of,
     make_net,
     problem,
@@ -207,6 +208,23 @@ def test_a_net_broken_off_goes_on_with_its_callback():
     net.partial_fit(X, y, epochs=N_EPOCHS - 5)
     np.testing.assert_array_equal(epic_of(net).keep_, unbroken.keep_)
     assert net.iterator_train is DataLoader
+
+
+def test_a_new_fit_after_a_broken_one_finds_the_nets_own_options():
+    X, y = problem()
+    net = digits_net(iterator_train__shuffle=False, callbacks=[("b", StopAfter(1))])
+    net.set_params(callbacks__epic__stop=1)
+    with pytest.raises(ValueError, match="stop is 1"):
+        net.fit(X, y)
+    net.set_params(callbacks__epic__stop=None, callbacks__epic__clean_dataset=[])
+    with pytest.raises(ValueError, match="clean_dataset has 0 examples"):
+        net.fit(X, y)
+    net.set_params(callbacks__epic__clean_dataset=None)
+    with pytest.warns(UserWarning, match="Training ended after 1 epochs"):
+        net.fit(X, y)
+    assert not epic_of(net).sampler_.shuffle
+    assert net.iterator_train is DataLoader
+    assert net.iterator_train__shuffle is False
 
 
 @pytest.mark.parametrize(

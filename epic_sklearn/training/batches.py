@@ -178,7 +178,6 @@ def training_loader(
     """
     if batch_size < 1:  # skorch's -1: everything at once
         batch_size = len(dataset)  # type: ignore[arg-type]
-    kwargs.pop("shuffle", None)
     batches = Batches(sampler, batch_size, kwargs.pop("drop_last", False))
     if of_arrays:
         parts = [dataset.X, dataset.y, weights]  # type: ignore[attr-defined]

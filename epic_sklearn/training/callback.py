@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import copy
 from typing import Any, ClassVar
 
 import numpy as np
 from skorch.callbacks import Callback
 from torch import nn
-from torch.utils.data import DataLoader, Sampler, Subset
+from torch.utils.data import DataLoader, Subset
 
 from .._utils import resolve_seed, warn_user
 from ..gradients.labels import digest_of
@@ -94,7 +93,6 @@ DropSchedule
         # skorch asks it whenever a parameter of any callback is set: a new training
         # forgets the last one when it begins.
         self._check_parameters()
-        self._taken_over_: dict[str, Any] | None = None
         return self
 
     def on_train_begin(
@@ -114,65 +112,55 @@ DropSchedule
         if self.sampler_ is None:
             self._length_ = net.max_epochs
         _refuse_other_samplers(net)
-        warmup = self.warmup
-        self._is_late_ = (1 if warmup is None else warmup) >= self._length_
+        least = 1 if self.warmup is None else self.warmup
+        self._is_late_ = least >= self._length_
         if self._is_late_:  # training may go on
-            warmup = 1 if warmup is None else warmup
-        self._plan(warmup, None if self._is_late_ else self._length_)
+            self._plan(least, None)
+        else:
+            self._plan(self.warmup, self._length_)
         if len(net.history) == 0 and self._is_late_:
             warn_user(
-                f"EPICCallback's warmup is {warmup} and the net's max_epochs "
+                f"EPICCallback's warmup is {least} and the net's max_epochs "
                 f"{net.max_epochs}: nothing will be dropped unless training goes on by "
                 "partial_fit."
             )
-        if self._taken_over_ is None:  # not left from a run that was broken off
-            names = [n for n in vars(net) if n.startswith("iterator_train")]
-            self._taken_over_ = {name: getattr(net, name) for name in names}
-            self._taken_over_.pop("iterator_train__sampler", None)  # of such a run
-        if net.iterator_train is DataLoader:
-            net.iterator_train = training_loader
-        self._shuffle_ = vars(net).pop("iterator_train__shuffle", None) is not False
-        net.iterator_train__sampler = _LateSampler(self)
+        net.iterator_train = _TakenOver(self, _own_loader(net))
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         """Give the loader back as it was; warn of a run that dropped nothing."""
-        vars(net).pop("iterator_train__sampler", None)
-        vars(net).update(self._taken_over_ or {})
-        self._taken_over_ = None
+        net.iterator_train = _own_loader(net)
         # A training that was planned to go on is not over before it dropped.
         if not self._is_late_ or len(net.history) > self._epochs_.warmup:
             self._warn_at_end(len(net.history), epochs_loaded(net))
 
     def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
         """Drop what the rule flags if a round is due."""
-        epoch = len(net.history) - 1
-        if self.sampler_ is None and epoch:
-            warn_user(
-                f"The net has trained {epoch} epochs and EPICCallback begins anew: "
-                "what it dropped before, if anything, is not known (skorch's "
-                "Checkpoint does not save it). Pickle the net whole and go on with "
-                "partial_fit; or take EPICClassifier(checkpoint=...)."
-            )
-        self._bind(dataset_train)
         loader = _loader(net, dataset_train)
-        self._round(epoch, logits_of_net(net), loader)
+        self._round(len(net.history) - 1, logits_of_net(net), loader)
 
     def _net_and_batches(self, seen: Any, labels: Any) -> tuple[nn.Module, DataLoader]:
         net = self._net_
         data = Subset(net.get_dataset(seen, labels), self._rows_.tolist())
         return logits_of_net(net), _loader(net, data)
 
-    def _bind(self, dataset: Any) -> None:
-        """Make the sampler in a training's first epoch; of one that goes on, as it was.
+    def _bind(self, dataset: Any, shuffle: bool) -> None:
+        """Make the sampler as a training begins; of one that goes on, as it was.
 
         Other data, rows or settings than it began with are refused; nothing has changed
         then.
         """
         if not hasattr(self, "_given_"):
             return
-        given = self.__dict__.pop("_given_")
+        given, n_trained = self.__dict__.pop("_given_"), len(self._net_.history)
         new, before = copy(self), self.sampler_
-        new._make_sampler(dataset, given)
+        if before is None and n_trained:
+            warn_user(
+                f"The net has trained {n_trained} epochs and EPICCallback begins anew: "
+                "what it dropped before, if anything, is not known (skorch's "
+                "Checkpoint does not save it). Pickle the net whole and go on with "
+                "partial_fit; or take EPICClassifier(checkpoint=...)."
+            )
+        new._make_sampler(dataset, given, shuffle)
         if before is not None:
             is_whole = new._n_rows_ == self._n_rows_
             if is_whole and not np.array_equal(new._rows_, self._rows_):
@@ -184,12 +172,11 @@ DropSchedule
             new._bound.load_state_dict(before.state_dict())
         self.__dict__.update(vars(new))
 
-    def _make_sampler(self, dataset: Any, given: Any) -> None:
+    def _make_sampler(self, dataset: Any, given: Any, shuffle: bool) -> None:
         """Make a sampler of the rows that a training set has in what was given."""
         seed = resolve_seed(self.random_state)
-        how = {"shuffle": self._shuffle_, "shard": False}
         by_batch = steps_by_batch(callback for _, callback in self._net_.callbacks_)
-        self._begin(dataset, seed, **how, keep_length=by_batch)
+        self._begin(dataset, seed, shuffle=shuffle, shard=False, keep_length=by_batch)
         classes = self._schedule.classes
         if classes.dtype.kind not in "iub" or classes.min() < 0:
             raise ValueError(
@@ -202,17 +189,25 @@ DropSchedule
         self._rows_, self._n_rows_ = _rows_of(dataset, given)
 
 
-class _LateSampler(Sampler[int]):
-    """The callback's sampler, which is made after the loader that uses it."""
+class _TakenOver:
+    """A net's training loader while the callback says what is visited.
 
-    def __init__(self, callback: EPICCallback) -> None:
-        self.callback = callback
+    skorch calls it when it knows the training set, before the first epoch.
+    """
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.callback._bound)
+    def __init__(self, callback: EPICCallback, own: Any) -> None:
+        self.callback, self.own = callback, own
 
-    def __len__(self) -> int:
-        return len(self.callback._bound)
+    def __call__(self, dataset: Any, shuffle: Any = None, **options: Any) -> Any:
+        self.callback._bind(dataset, shuffle is not False)
+        make = training_loader if self.own is DataLoader else self.own
+        return make(dataset, sampler=self.callback._bound, **options)
+
+
+def _own_loader(net: Any) -> Any:
+    """Give a net's own training loader, of a run that was broken off, too."""
+    loader = net.iterator_train
+    return loader.own if isinstance(loader, _TakenOver) else loader
 
 
 def _refuse_other_samplers(net: Any) -> None:
@@ -220,7 +215,7 @@ def _refuse_other_samplers(net: Any) -> None:
     options = net.get_params_for("iterator_train")
     for name in ("sampler", "batch_sampler"):
         given = options.get(name)
-        if given is not None and not isinstance(given, _LateSampler):
+        if given is not None:
             kind = type(given).__name__
             refuse_sampler("EPICCallback", f"the net has iterator_train__{name}={kind}")
 

@@ -20,7 +20,6 @@ from ..frames import index_of
 from ..gradients import EXTRACTORS
 from ..gradients.items import is_dataset
 from ..gradients.labels import digest_of, warn_of_augmented
-from ..gradients.modules import warn_of_batch_statistics
 from ..report import Reviewable
 from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule
@@ -292,10 +291,8 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         by_batch = steps_by_batch(unnamed(self.callbacks))
         sampler = EPICSubsetSampler(labels, **how, keep_length=by_batch)
         sampler._warns_at_once = False
-        warn_of_batch_statistics(module)
         rule, few = sampler.schedule.rule, first_two(data)
         extraction = Extraction(rule, self.gradients, module, few)
-        extraction.warn(module)
         if isinstance(data, CodedItems):
             way_out = "Give items without it, and augment=... to augment batches."
             differ = warn_of_augmented(type(self).__name__, data.items, way_out)

@@ -111,14 +111,14 @@ verbose : see EPICCallback
         seed = args.seed if args.data_seed is None else args.data_seed
         if self.random_state is not None:
             seed = resolve_seed(self.random_state)
-        sampler = self._begin(data, seed, shuffle=options["shuffle"], shard=False)
+        options |= {"shard": False, "keep_length": True}  # accelerate shares it out
+        sampler = self._begin(data, seed, **options)
         states: Any = state.stateful_callbacks  # of a new run: those of a former one
         states.setdefault(name, self.state())  # resumed from a run without it
         saved = states.get(name, {}).get("attributes", {}).get("saved")
         if state.global_step > 0 and saved is not None:
             file = io.BytesIO(base64.b64decode(saved))
             sampler.load_state_dict(torch.load(file, weights_only=True))
-        sampler.keep_length = True
         batches.sampler = sampler
 
     def on_epoch_begin(self, args: Any, state: Any, *rest: Any, **kwargs: Any) -> None:

@@ -122,7 +122,7 @@ random_state, verbose : see EPICCallback
             saved = self.state_dict().get("sampler")
         seed = decide_once(lambda: resolve_seed(self.random_state))
         _, options = take_over(loader, type(self).__name__)
-        sampler = self._begin(loader.dataset, seed, **options)
+        sampler = self._begin(loader.dataset, seed, **options, keep_length=True)
         if saved is not None:
             sampler.load_state_dict(saved)
         self._put_into(trainer)
@@ -160,7 +160,7 @@ random_state, verbose : see EPICCallback
                 f"Training began with {self._bound.n} examples and goes on with "
                 f"{len(loader.dataset)}; reload the same, or train anew."
             )
-        self._bound.keep_length = self._is_new_ = True
+        self._is_new_ = True
         self._trained_ = trainer.lightning_module, loader
         batches.sampler = self._bound
 

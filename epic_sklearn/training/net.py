@@ -25,6 +25,7 @@ from ..gradients.modules import (
     refuse_probabilities,
     threads_for,
     torch_threads,
+    warn_of_batch_statistics,
 )
 from ..rules import Rule
 from ..rules.base import preferred_gradients, refuse_what_lacks
@@ -78,6 +79,7 @@ class Extraction:
 
     Those asked for, or the rule's choice; then, if the module has no last layer that
     can be read, or none any more, those of the logits, where the rule can do without.
+    Warns of these, and where gradients depend on the batch.
 
     Attributes
     ----------
@@ -88,7 +90,8 @@ class Extraction:
     def __init__(
         self, rule: Rule, gradients: str | None, module: nn.Module, few: Any
     ) -> None:
-        self.name, self._falls_back = gradients_for(rule, gradients), False
+        warn_of_batch_statistics(module)
+        self.name = gradients_for(rule, gradients)
         self._must_stay = gradients is not None or "inputs" in rule.needs
         logits, _, _ = forward(module, few)
         refuse_probabilities(module, logits)
@@ -97,11 +100,7 @@ class Extraction:
         except NoLastLayer:
             if self._must_stay:
                 raise
-            self.name, self._falls_back = "logit", True
-
-    def warn(self, module: nn.Module) -> None:
-        """Warn where the module has no last layer that the rule would look at."""
-        if self._falls_back:
+            self.name = "logit"
             warn_user(
                 f"No last layer of {type(module).__name__} can be read, so gradients "
                 "of its logits are judged, which tell less. If you can, let it end in "

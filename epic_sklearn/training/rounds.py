@@ -24,7 +24,6 @@ from ..epochs import Epochs, Round
 from ..gradients import EXTRACTORS, Gradients
 from ..gradients.items import inputs_and_labels, is_dataset, like
 from ..gradients.labels import labels_and_digest, varies, warn_of_augmented
-from ..gradients.modules import warn_of_batch_statistics
 from ..report import Case, Reviewable
 from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule
@@ -159,12 +158,10 @@ class EPICRounds(Reviewable, BaseEstimator):
         """Begin an epoch: drop what the rule flags if a round is due."""
         sampler = self._bound
         if self._extraction is None:  # what is wrong shows now, not after the warmup
-            warn_of_batch_statistics(module)
+            self._extraction = self._make_extraction(module, loader)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # two rows tell no order of columns
                 self._extract(module, loader, np.arange(2))
-            extraction: Any = self._extraction  # made there
-            extraction.warn(module)
         record = sampler.step(
             epoch, lambda: self._extract(module, loader, sampler.gradient_rows())
         )
@@ -186,11 +183,13 @@ class EPICRounds(Reviewable, BaseEstimator):
     ) -> Gradients:
         """Take gradients of some rows, in order, in evaluation mode."""
         schedule = self._schedule
-        if self._extraction is None:
-            few = self._some(loader, np.arange(2))
-            self._extraction = Extraction(schedule.rule, self.gradients, module, few)
         labels = schedule.classes[schedule.codes[rows]]
-        return self._extraction(module, self._some(loader, rows), labels)
+        extraction = self._extraction or self._make_extraction(module, loader)
+        return extraction(module, self._some(loader, rows), labels)
+
+    def _make_extraction(self, module: nn.Module, loader: DataLoader) -> Extraction:
+        few = self._some(loader, np.arange(2))
+        return Extraction(self._schedule.rule, self.gradients, module, few)
 
     def _look(self, seen: Any, labels: np.ndarray) -> Gradients:
         module, loader = self._net_and_batches(seen, labels)

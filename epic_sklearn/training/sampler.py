@@ -34,16 +34,19 @@ class EpochOrder(Sampler[int]):
     see what an ordinary run sees.
     """
 
-    # Whether an epoch keeps its length: the first of the order again in place of the
-    # dropped. Trainers plan by it: learning rates, evaluation, where to resume.
-    keep_length = False
-
     def __init__(
-        self, n: int, seed: int, shuffle: bool = True, shard: bool = True
+        self,
+        n: int,
+        seed: int,
+        shuffle: bool = True,
+        shard: bool = True,
+        keep_length: bool = False,
     ) -> None:
         self.n, self.seed, self.shuffle, self.shard = n, seed, shuffle, shard
+        # Whether an epoch keeps its length: the first of the order again in place of
+        # the dropped. Trainers plan by it: learning rates, evaluation, where to resume.
+        self.keep_length = keep_length
         self.epoch = 0
-        self._n_passes = 0
 
     @property
     def keep(self) -> np.ndarray:
@@ -63,7 +66,6 @@ class EpochOrder(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         rank, size = self.place()
-        self._n_passes += 1
         # As many for each process, or they would wait for each other: the
         # first of the order come twice.
         rows = np.resize(self.order(), len(self) * size)
@@ -208,9 +210,8 @@ see DropSchedule
             max_epochs=max_epochs,
         )
         self._data, self.schedule.seen = dataset_or_labels, seen
-        super().__init__(len(self.schedule.codes), seed, shuffle, shard)
-        self.keep_length = keep_length
-        self._next, self._is_stepped = 0, False
+        super().__init__(len(self.schedule.codes), seed, **given)
+        self._next, self._is_stepped, self._n_passes = 0, False, 0
 
     @property
     def keep(self) -> np.ndarray:
@@ -278,6 +279,7 @@ see DropSchedule
                 f"was never called{since}: nothing is dropped, and every epoch has the "
                 "same order. Call it before each epoch."
             )
+        self._n_passes += 1
         return self._until_the_next(self.epoch, super().__iter__())
 
     def _until_the_next(self, epoch: int, rows: Iterator[int]) -> Iterator[int]:
