@@ -81,7 +81,7 @@ def all_or_none(targets: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
 
 
 def keeps_last_fit(fit: Function) -> Function:
-    """Decorate a fit: where it fails, all is as the last one left it."""
+    """Decorate a fit, or the loading of a state: where it fails, all is as before."""
 
     @functools.wraps(fit)
     def fitted(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from ._utils import RandomState, resolve_seed, warn_user
+from ._utils import RandomState, keeps_last_fit, resolve_seed, warn_user
 from .epochs import EPOCH_CONSTRAINTS, Epochs, Round
 from .frames import RowsToFrame, index_of
 from .gradients import Gradients, check_gradients, gradient_norm_change
@@ -347,6 +347,7 @@ class DropSchedule(RowsToFrame):
             "nothing_learned": self.nothing_learned,
         }
 
+    @keeps_last_fit
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a :meth:`state_dict`.
 
@@ -384,6 +385,10 @@ class DropSchedule(RowsToFrame):
         for name in OF_ROWS:
             setattr(self, name, np.array(state[name.strip("_")]))
         self.details = {name: np.array(v) for name, v in state["details"].items()}
+        of_rows = [*(getattr(self, name) for name in OF_ROWS), *self.details.values()]
+        is_whole = all(values.shape == self.codes.shape for values in of_rows)
+        if not is_whole or len({*self.codes[self.keep == 1]}) < len(self.classes):
+            raise ValueError("The saved state lacks rows, or keeps none of a class.")
         how = self._memory.n_jobs, self._memory.verbose
         self._memory = Memory(self.keep, int(state["seed"]), *how)
         self._memory.update(state["memory"])  # which copies

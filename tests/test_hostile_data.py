@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import RobustScaler, StandardScaler
 
-from epic_sklearn import EPICClassifier, EPICFilter
+from epic_sklearn import EPICClassifier, EPICFilter, EPICSubsetSampler
 from epic_sklearn.cli import main
 from epic_sklearn.cli.values import ODD, has_zone
 from epic_sklearn.gradients import table_encoder
@@ -315,3 +315,35 @@ def test_callbacks_name_the_extra_that_they_need(missing):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert f"pip install 'epic-sklearn[{module}]'" in done.stderr
+
+
+def state_of(y):
+    sampler = EPICSubsetSampler(y, max_epochs=8, random_state=0)
+    gradients = np.random.default_rng(0).normal(size=(len(y), 3))
+    for epoch in range(5):
+        sampler.step(epoch, gradients)
+    return sampler.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("keep", np.zeros(150, bool)),
+        ("keep", np.arange(150) >= 50),
+        ("keep", np.ones((150, 2), bool)),
+        ("dropped_at_epoch", np.zeros(3, int)),
+        ("score", np.zeros(3)),
+        ("details", {"x": np.zeros(3)}),
+        ("rounds", [{"evil": 1}]),
+        ("seed", "abc"),
+    ],
+)
+def test_a_state_that_cannot_be_is_refused_and_changes_nothing(name, value):
+    _, y = poisoned_iris()
+    state = state_of(y)
+    state["schedule"][name] = value
+    sampler = EPICSubsetSampler(y, max_epochs=8, random_state=0)
+    before = sampler.state_dict()
+    with pytest.raises((ValueError, TypeError)):
+        sampler.load_state_dict(state)
+    assert repr(sampler.state_dict()) == repr(before)

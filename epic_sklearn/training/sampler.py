@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils._param_validation import validate_parameter_constraints
 from torch.utils.data import Sampler
 
-from .._utils import RandomState, resolve_seed, warn_user
+from .._utils import RandomState, keeps_last_fit, resolve_seed, warn_user
 from ..epochs import Round
 from ..gradients.features import called
 from ..gradients.items import is_dataset
@@ -330,6 +330,7 @@ see DropSchedule
         seen = self.schedule.seen
         return {**super().state_dict(), "schedule": schedule, "seen": seen}
 
+    @keeps_last_fit
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a :meth:`state_dict`, as :meth:`DropSchedule.load_state_dict`.
 
@@ -342,7 +343,7 @@ see DropSchedule
                 "EPICSubsetSampler's state_dict gave."
             )
         self._check_seen(state["seen"])
+        super().load_state_dict(state)
         self.schedule.load_state_dict(to_arrays(state["schedule"]))
         self.schedule.seen = self.schedule.seen or state["seen"]
-        super().load_state_dict(state)
         self._next, self._is_stepped, self._n_passes = self.epoch + 1, False, 0
