@@ -358,9 +358,9 @@ def test_two_reports_of_one_fit_are_the_same_file(tmp_path, iris, detector):
     assert detector.report(*iris, tmp_path / "b.html").read_bytes() == a
 
 
-@pytest.mark.parametrize("name", ["jinja2", "PIL"])
-def test_what_is_missing_is_named(tmp_path, iris, detector, monkeypatch, name):
-    monkeypatch.setitem(sys.modules, name, None)
+@pytest.mark.parametrize(("module", "name"), [("jinja2", "jinja2"), ("PIL", "pillow")])
+def test_what_is_missing_is_named(tmp_path, iris, detector, monkeypatch, module, name):
+    monkeypatch.setitem(sys.modules, module, None)
     detector.extractor_ = None  # before any work
     with pytest.raises(ImportError, match=rf"{name}: .*epic-sklearn\[report\]"):
         detector.report(*iris, tmp_path / "a.html")
