@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,13 +74,7 @@ class LimitFar(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from where to where each column's values count as they are."""
         X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "All-NaN slice")
-            middle = np.nanmedian(X, axis=0)
-            away = np.abs(X - middle)
-            spread = np.nanmedian(np.where(away > 0, away, np.nan), axis=0)
-        reach = np.where(np.isnan(spread), np.inf, FAR * spread)
-        self.low_, self.high_ = middle - reach, middle + reach
+        self.low_, self.high_ = np.array([_limits(column) for column in X.T]).T
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -96,6 +89,16 @@ class LimitFar(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    """Least and largest of a column's values (n,) that count as they are."""
+    values = values[~np.isnan(values)]
+    middle = np.median(values) if len(values) else 0.0
+    away = np.abs(values - middle)
+    away = away[away > 0]
+    reach = FAR * np.median(away) if len(away) else np.inf
+    return middle - reach, middle + reach
 
 
 def _standardised() -> Any:
