@@ -18,7 +18,6 @@ from ..base import check_weights, refuse_lacking_params, take_rows
 from ..epochs import Epochs, Round
 from ..frames import index_of
 from ..gradients import EXTRACTORS
-from ..gradients.items import is_dataset
 from ..gradients.labels import digest_of, warn_of_augmented
 from ..report import Reviewable
 from ..rules import Rule, resolve_rule
@@ -181,8 +180,6 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         self._had_weights = sample_weight is not None
         self._params_of_fit = self.get_params(deep=False)
         schedule = self._schedule
-        if not is_dataset(X):  # of which the items are read for their labels
-            schedule.seen = digest_of(self._as_seen(X))
         self._keep_as_decided()
         self.dropped_at_epoch_ = schedule.dropped_at_epoch
         self.isolation_score_ = schedule.isolation_score
@@ -293,7 +290,8 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         sampler._warns_at_once = False
         rule, few = sampler.schedule.rule, first_two(data)
         extraction = Extraction(rule, self.gradients, module, few)
-        if isinstance(data, CodedItems):
+        sampler.schedule.seen = digest_of(data)
+        if isinstance(data, CodedItems):  # of which the items tell
             way_out = "Give items without it, and augment=... to augment batches."
             differ = warn_of_augmented(type(self).__name__, data.items, way_out)
             sampler.schedule.seen = None if differ else self._digest
