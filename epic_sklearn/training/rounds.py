@@ -11,11 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import StrOptions
 from torch import nn
-from torch.utils.data import (
-    DataLoader,
-    Dataset,
-    Subset,
-)
+from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from .._utils import RandomState
@@ -29,10 +25,7 @@ from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule
 from .best_weights import warn_of_best
 from .distributed import decide_once, place
-from .net import (
-    Extraction,
-    gradients_for,
-)
+from .net import Extraction, gradients_for
 from .sampler import EPICSubsetSampler
 
 
@@ -101,19 +94,17 @@ class EPICRounds(Reviewable, BaseEstimator):
 
     def to_frame(self) -> Any:
         """As :meth:`EPICFilter.to_frame`, of the rows trained on, by row number."""
-        return self._bound.to_frame().set_axis(self._rows_)
+        return self._bound.to_frame().set_axis(self._judged()[0])
 
     @property
     def _schedule(self) -> DropSchedule:  # type: ignore[override]
         return self._bound.schedule
 
     def _of_all(self, values: np.ndarray, of_others: Any) -> np.ndarray:
-        of_all = np.full(self._n_rows_, of_others, dtype=values.dtype)
-        of_all[self._rows_] = values
+        rows, n = self._judged()
+        of_all = np.full(n, of_others, dtype=values.dtype)
+        of_all[rows] = values
         return of_all
-
-    def _judged(self) -> tuple[np.ndarray, int]:
-        return self._rows_, self._n_rows_
 
     @property
     def _bound(self) -> EPICSubsetSampler:
@@ -131,15 +122,14 @@ class EPICRounds(Reviewable, BaseEstimator):
         gradients_for(resolve_rule(self.rule), self.gradients)
 
     def _plan(self, warmup: int | None, max_epochs: int | None) -> None:
-        """Say when rounds come, or refuse it; what follows from the length may grow."""
+        """Say when rounds come, or refuse it."""
         rule = resolve_rule(self.rule)
-        self._epochs_ = Epochs.of(rule, warmup, self.every, self.stop, max_epochs)
+        Epochs.of(rule, warmup, self.every, self.stop, max_epochs)
         self._planned_ = {"warmup": warmup, "max_epochs": max_epochs}
 
     def _begin(self, dataset: Any, seed: int, **options: Any) -> EPICSubsetSampler:
         """Make the sampler for a training set."""
         labels, seen = decide_once(lambda: labels_and_digest(_items(dataset)))
-        self._rows_, self._n_rows_ = np.arange(len(labels)), len(labels)
         how = {name: getattr(self, name) for name in SCHEDULE_CONSTRAINTS}
         how |= {**self._planned_, "random_state": seed}
         self.sampler_ = EPICSubsetSampler(labels, **how, **options)
