@@ -250,15 +250,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
 
     @property
     def _schedule(self) -> DropSchedule:  # type: ignore[override]
-        sampler = self._start.sampler
-        assert isinstance(sampler, EPICSubsetSampler)
-        return sampler.schedule
-
-    @property
-    def _extraction(self) -> Extraction:
-        extraction = self._start.extraction
-        assert extraction is not None
-        return extraction
+        return self._start.sampler.schedule
 
     def _as_seen(self, X: Any) -> Any:
         return self._module_input(X)
@@ -266,12 +258,13 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
     @property
     def extractor_(self) -> Any:
         """Gives the gradients that the rule judges, of the net as it is now."""
-        return self._extraction.kind(FrozenEstimator(self)).fit(None, self.classes_)
+        kind = self._start.extraction.kind
+        return kind(FrozenEstimator(self)).fit(None, self.classes_)
 
     @property
     def gradients_(self) -> str:
         """Which gradients are judged, as `gradients` names them."""
-        return self._extraction.name
+        return self._start.extraction.name
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

@@ -35,6 +35,7 @@ class EPICRounds(Reviewable, BaseEstimator):
     sampler_: EPICSubsetSampler | None
     _extraction: Extraction | None
     _trained_: tuple[nn.Module, DataLoader]  # what was trained last, by what batches
+    _planned_: dict[str, Any]  # warmup, and max_epochs if the training has an end
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **SCHEDULE_CONSTRAINTS,
