@@ -86,7 +86,6 @@ DropSchedule
         "then train anew on what is left, without the callback: "
         "`net.set_params(callbacks__NAME=None).fit(X[epic.keep_], y[epic.keep_])`."
     )
-    sampler_ = None
 
     def initialize(self) -> EPICCallback:
         """Check the parameters (ValueError)."""

@@ -32,8 +32,8 @@ from .sampler import EPICSubsetSampler
 class EPICRounds(Reviewable, BaseEstimator):
     """Base of callbacks that drop while a net trains; parameters: see EPICCallback."""
 
-    sampler_: EPICSubsetSampler | None
-    _extraction: Extraction | None
+    sampler_: EPICSubsetSampler | None = None
+    _extraction: Extraction | None = None
     _trained_: tuple[nn.Module, DataLoader]  # what was trained last, by what batches
     _planned_: dict[str, Any]  # warmup, and max_epochs if the training has an end
 
@@ -109,14 +109,13 @@ class EPICRounds(Reviewable, BaseEstimator):
 
     @property
     def _bound(self) -> EPICSubsetSampler:
-        sampler = getattr(self, "sampler_", None)
-        if sampler is None:
+        if self.sampler_ is None:
             raise NotFittedError(
                 f"{type(self).__name__} has not seen any training yet; train first. Of "
                 "a fitted skorch net take it from net.callbacks_, which may hold a "
                 "copy."
             )
-        return sampler
+        return self.sampler_
 
     def _check_parameters(self) -> None:
         self._validate_params()
@@ -203,7 +202,7 @@ class EPICRounds(Reviewable, BaseEstimator):
 
         And of weights of the `best` epochs, if these come to be the net's.
         """
-        if getattr(self, "sampler_", None) is not None:
+        if self.sampler_ is not None:
             name = type(self).__name__
             self._schedule.warn_at_end(name, n_epochs)
             warn_of_best(self._schedule, name, best)
