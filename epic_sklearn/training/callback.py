@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from .._utils import resolve_seed, warn_user
+from ..gradients import Gradients
 from ..gradients.labels import digest_of
 from .batches import logits_of_net, refuse_sampler, training_loader
 from .best_weights import epochs_loaded
@@ -141,10 +142,10 @@ DropSchedule
     def _judged(self) -> tuple[np.ndarray, int]:
         return self._rows_, self._n_rows_
 
-    def _net_and_batches(self, seen: Any, labels: Any) -> tuple[nn.Module, DataLoader]:
-        net = self._net_
+    def _look(self, seen: Any, labels: np.ndarray) -> Gradients:
+        net, rows = self._net_, np.arange(self._bound.n)
         data = Subset(net.get_dataset(seen, labels), self._rows_.tolist())
-        return logits_of_net(net), _loader(net, data)
+        return self._extract(logits_of_net(net), _loader(net, data), rows)
 
     def _bind(self, dataset: Any, shuffle: bool) -> None:
         """Make the sampler as a training begins; of one that goes on, as it was.

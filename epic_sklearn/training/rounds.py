@@ -182,8 +182,7 @@ class EPICRounds(Reviewable, BaseEstimator):
         return Extraction(self._schedule.rule, self.gradients, module, few)
 
     def _look(self, seen: Any, labels: np.ndarray) -> Gradients:
-        module, loader = self._net_and_batches(seen, labels)
-        return self._extract(module, loader, np.arange(self._bound.n))
+        return self._extract(*self._trained_, np.arange(self._bound.n))
 
     def _case(self, X: Any, y: Any, *args: Any) -> Case:
         if y is None and (X is None or is_dataframe(X)):
@@ -192,10 +191,6 @@ class EPICRounds(Reviewable, BaseEstimator):
                 "trained on, or rows and their labels."
             )
         return super()._case(_items(X) if y is None else X, y, *args)
-
-    def _net_and_batches(self, seen: Any, labels: Any) -> tuple[nn.Module, DataLoader]:
-        """Give what was trained, and a loader of what it was trained on."""
-        return self._trained_
 
     def _warn_at_end(self, n_epochs: int, best: Iterable[int] = ()) -> None:
         """Warn of a run that ended before it dropped, or with a net at chance.
