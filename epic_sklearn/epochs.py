@@ -5,18 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, Self
+from typing import Self
 
 from sklearn.utils import check_scalar
-from sklearn.utils._param_validation import Interval
 
 from .rules import Rule
 
-EPOCH_CONSTRAINTS: dict[str, Any] = {
-    "warmup": [Interval(Integral, 0, None, closed="left"), None],
-    "every": [Interval(Integral, 1, None, closed="left"), None],
-    "stop": [Interval(Integral, 0, None, closed="left"), None],
-}
 # Share of the training before the first drop, where nobody says when: the paper's.
 BEGINS = 0.25
 # Rounds from the first one to the end of training, where nobody says how often; the

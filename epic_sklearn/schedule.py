@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from ._utils import RandomState, keeps_last_fit, resolve_seed, warn_user
-from .epochs import EPOCH_CONSTRAINTS, Epochs, Round
+from .epochs import Epochs, Round
 from .frames import RowsToFrame, index_of
 from .gradients import Gradients, check_gradients, gradient_norm_change
 from .gradients.features import called, read_only
@@ -36,7 +36,12 @@ DROP_CONSTRAINTS: dict[str, Any] = {
     "random_state": ["random_state"],
 }
 # Parameters of everything that drops along epochs.
-SCHEDULE_CONSTRAINTS: dict[str, Any] = {**DROP_CONSTRAINTS, **EPOCH_CONSTRAINTS}
+SCHEDULE_CONSTRAINTS: dict[str, Any] = {
+    **DROP_CONSTRAINTS,
+    "warmup": [Interval(Integral, 0, None, closed="left"), None],
+    "every": [Interval(Integral, 1, None, closed="left"), None],
+    "stop": [Interval(Integral, 0, None, closed="left"), None],
+}
 # Attributes that have a value of each row, all of them in a state.
 OF_ROWS = ("keep", "dropped_at_epoch", "_score", "_was_flagged", "decided")
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from .._utils import resolve_seed, warn_user
+from ..gradients import Gradients
 from ..gradients.labels import digest_of
 from .batches import logits_of_net, refuse_sampler, training_loader
 from .best_weights import epochs_loaded
@@ -86,7 +87,6 @@ DropSchedule
         "then train anew on what is left, without the callback: "
         "`net.set_params(callbacks__NAME=None).fit(X[epic.keep_], y[epic.keep_])`."
     )
-    sampler_ = None
 
     def initialize(self) -> EPICCallback:
         """Check the parameters (ValueError)."""
@@ -113,12 +113,12 @@ DropSchedule
             self._length_ = net.max_epochs
         _refuse_other_samplers(net)
         least = 1 if self.warmup is None else self.warmup
-        self._is_late_ = least >= self._length_
-        if self._is_late_:  # training may go on
+        is_late = least >= self._length_
+        if is_late:  # training may go on, nobody knows how long
             self._plan(least, None)
         else:
             self._plan(self.warmup, self._length_)
-        if len(net.history) == 0 and self._is_late_:
+        if len(net.history) == 0 and is_late:
             warn_user(
                 f"EPICCallback's warmup is {least} and the net's max_epochs "
                 f"{net.max_epochs}: nothing will be dropped unless training goes on by "
@@ -130,7 +130,8 @@ DropSchedule
         """Give the loader back as it was; warn of a run that dropped nothing."""
         net.iterator_train = _own_loader(net)
         # A training that was planned to go on is not over before it dropped.
-        if not self._is_late_ or len(net.history) > self._epochs_.warmup:
+        warmup, max_epochs = self._planned_["warmup"], self._planned_["max_epochs"]
+        if max_epochs is not None or len(net.history) > warmup:
             self._warn_at_end(len(net.history), epochs_loaded(net))
 
     def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
@@ -138,10 +139,13 @@ DropSchedule
         loader = _loader(net, dataset_train)
         self._round(len(net.history) - 1, logits_of_net(net), loader)
 
-    def _net_and_batches(self, seen: Any, labels: Any) -> tuple[nn.Module, DataLoader]:
-        net = self._net_
+    def _judged(self) -> tuple[np.ndarray, int]:
+        return self._rows_, self._n_rows_
+
+    def _look(self, seen: Any, labels: np.ndarray) -> Gradients:
+        net, rows = self._net_, np.arange(self._bound.n)
         data = Subset(net.get_dataset(seen, labels), self._rows_.tolist())
-        return logits_of_net(net), _loader(net, data)
+        return self._extract(logits_of_net(net), _loader(net, data), rows)
 
     def _bind(self, dataset: Any, shuffle: bool) -> None:
         """Make the sampler as a training begins; of one that goes on, as it was.

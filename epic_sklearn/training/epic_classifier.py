@@ -18,7 +18,6 @@ from ..base import check_weights, refuse_lacking_params, take_rows
 from ..epochs import Epochs, Round
 from ..frames import index_of
 from ..gradients import EXTRACTORS
-from ..gradients.items import is_dataset
 from ..gradients.labels import digest_of, warn_of_augmented
 from ..report import Reviewable
 from ..rules import Rule, resolve_rule
@@ -181,8 +180,6 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         self._had_weights = sample_weight is not None
         self._params_of_fit = self.get_params(deep=False)
         schedule = self._schedule
-        if not is_dataset(X):  # of which the items are read for their labels
-            schedule.seen = digest_of(self._as_seen(X))
         self._keep_as_decided()
         self.dropped_at_epoch_ = schedule.dropped_at_epoch
         self.isolation_score_ = schedule.isolation_score
@@ -253,15 +250,7 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
 
     @property
     def _schedule(self) -> DropSchedule:  # type: ignore[override]
-        sampler = self._start.sampler
-        assert isinstance(sampler, EPICSubsetSampler)
-        return sampler.schedule
-
-    @property
-    def _extraction(self) -> Extraction:
-        extraction = self._start.extraction
-        assert extraction is not None
-        return extraction
+        return self._start.sampler.schedule
 
     def _as_seen(self, X: Any) -> Any:
         return self._module_input(X)
@@ -269,12 +258,13 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
     @property
     def extractor_(self) -> Any:
         """Gives the gradients that the rule judges, of the net as it is now."""
-        return self._extraction.kind(FrozenEstimator(self)).fit(None, self.classes_)
+        kind = self._start.extraction.kind
+        return kind(FrozenEstimator(self)).fit(None, self.classes_)
 
     @property
     def gradients_(self) -> str:
         """Which gradients are judged, as `gradients` names them."""
-        return self._extraction.name
+        return self._start.extraction.name
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -293,7 +283,8 @@ callbacks, device, checkpoint, random_state, verbose : see TorchClassifier
         sampler._warns_at_once = False
         rule, few = sampler.schedule.rule, first_two(data)
         extraction = Extraction(rule, self.gradients, module, few)
-        if isinstance(data, CodedItems):
+        sampler.schedule.seen = digest_of(data)
+        if isinstance(data, CodedItems):  # of which the items tell
             way_out = "Give items without it, and augment=... to augment batches."
             differ = warn_of_augmented(type(self).__name__, data.items, way_out)
             sampler.schedule.seen = None if differ else self._digest

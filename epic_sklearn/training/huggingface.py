@@ -75,11 +75,10 @@ verbose : see EPICCallback
 
     def state(self) -> dict[str, Any]:
         """Give what was dropped so far in the form of the Trainer's state file."""
-        sampler = getattr(self, "sampler_", None)
-        if sampler is None:
+        if self.sampler_ is None:
             return {"args": {}, "attributes": {}}
         file = io.BytesIO()
-        torch.save(sampler.state_dict(), file)
+        torch.save(self.sampler_.state_dict(), file)
         saved = base64.b64encode(file.getvalue()).decode()
         return {"args": {}, "attributes": {"saved": saved}}
 

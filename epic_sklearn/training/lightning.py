@@ -69,13 +69,12 @@ random_state, verbose : see EPICCallback
         "what is left, without the callback: "
         "`DataLoader(Subset(dataset, epic.keep_.nonzero()[0]), shuffle=True)`."
     )
+    _saved_: dict[str, Any] | None = None  # what a checkpoint had, not yet gone on from
 
     def state_dict(self) -> dict[str, Any]:
         """Give what was dropped so far, for a checkpoint."""
-        sampler = getattr(self, "sampler_", None)
-        if sampler is not None:
-            return {"sampler": sampler.state_dict()}
-        saved = getattr(self, "_saved_", None)  # of a run that is over already
+        # A run that is over already hands on what it was given.
+        saved = self._saved_ if self.sampler_ is None else self.sampler_.state_dict()
         return {} if saved is None else {"sampler": saved}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -117,7 +116,7 @@ random_state, verbose : see EPICCallback
                 f"{type(self).__name__} drops examples of one data set: give a single "
                 "DataLoader."
             )
-        saved, self._saved_ = getattr(self, "_saved_", None), None
+        saved, self._saved_ = self._saved_, None
         if saved is None and trainer.current_epoch > 0:  # fit goes on in this process
             saved = self.state_dict().get("sampler")
         seed = decide_once(lambda: resolve_seed(self.random_state))

@@ -31,7 +31,6 @@ from ..rules import Rule
 from ..rules.base import preferred_gradients, refuse_what_lacks
 from .batches import CodedItems, Weighted
 from .distributed import place
-from .sampler import EpochOrder
 
 
 def gradients_for(rule: Rule, gradients: str | None) -> str:
@@ -358,12 +357,10 @@ def _try_module(module: nn.Module, X: np.ndarray | CodedItems, n_classes: int) -
 class EpochStart(Callback):
     """Begin each epoch: drop if a round is due, set the order of examples.
 
-    A sampler that drops needs an `extraction` of its gradients.
+    By an EpochOrder; or by an EPICSubsetSampler, with an Extraction of its gradients.
     """
 
-    def __init__(
-        self, sampler: EpochOrder, extraction: Extraction | None = None
-    ) -> None:
+    def __init__(self, sampler: Any, extraction: Any = None) -> None:
         self.sampler, self.extraction = sampler, extraction
 
     def on_epoch_begin(self, net: Any, dataset_train: Any, **kwargs: Any) -> None:
@@ -374,7 +371,6 @@ class EpochStart(Callback):
         """
 
         def gradients() -> Any:
-            assert self.extraction is not None
             X, y = dataset_train, None
             if isinstance(X, CodedItems):
                 X = X.loader(net.batch_size)

@@ -11,11 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import StrOptions
 from torch import nn
-from torch.utils.data import (
-    DataLoader,
-    Dataset,
-    Subset,
-)
+from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from .._utils import RandomState
@@ -29,19 +25,17 @@ from ..rules import Rule, resolve_rule
 from ..schedule import SCHEDULE_CONSTRAINTS, DropSchedule
 from .best_weights import warn_of_best
 from .distributed import decide_once, place
-from .net import (
-    Extraction,
-    gradients_for,
-)
+from .net import Extraction, gradients_for
 from .sampler import EPICSubsetSampler
 
 
 class EPICRounds(Reviewable, BaseEstimator):
     """Base of callbacks that drop while a net trains; parameters: see EPICCallback."""
 
-    sampler_: EPICSubsetSampler | None
-    _extraction: Extraction | None
+    sampler_: EPICSubsetSampler | None = None
+    _extraction: Extraction | None = None
     _trained_: tuple[nn.Module, DataLoader]  # what was trained last, by what batches
+    _planned_: dict[str, Any]  # warmup, and max_epochs if the training has an end
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **SCHEDULE_CONSTRAINTS,
@@ -101,45 +95,41 @@ class EPICRounds(Reviewable, BaseEstimator):
 
     def to_frame(self) -> Any:
         """As :meth:`EPICFilter.to_frame`, of the rows trained on, by row number."""
-        return self._bound.to_frame().set_axis(self._rows_)
+        return self._bound.to_frame().set_axis(self._judged()[0])
 
     @property
     def _schedule(self) -> DropSchedule:  # type: ignore[override]
         return self._bound.schedule
 
     def _of_all(self, values: np.ndarray, of_others: Any) -> np.ndarray:
-        of_all = np.full(self._n_rows_, of_others, dtype=values.dtype)
-        of_all[self._rows_] = values
+        rows, n = self._judged()
+        of_all = np.full(n, of_others, dtype=values.dtype)
+        of_all[rows] = values
         return of_all
-
-    def _judged(self) -> tuple[np.ndarray, int]:
-        return self._rows_, self._n_rows_
 
     @property
     def _bound(self) -> EPICSubsetSampler:
-        sampler = getattr(self, "sampler_", None)
-        if sampler is None:
+        if self.sampler_ is None:
             raise NotFittedError(
                 f"{type(self).__name__} has not seen any training yet; train first. Of "
                 "a fitted skorch net take it from net.callbacks_, which may hold a "
                 "copy."
             )
-        return sampler
+        return self.sampler_
 
     def _check_parameters(self) -> None:
         self._validate_params()
         gradients_for(resolve_rule(self.rule), self.gradients)
 
     def _plan(self, warmup: int | None, max_epochs: int | None) -> None:
-        """Say when rounds come, or refuse it; what follows from the length may grow."""
+        """Say when rounds come, or refuse it."""
         rule = resolve_rule(self.rule)
-        self._epochs_ = Epochs.of(rule, warmup, self.every, self.stop, max_epochs)
+        Epochs.of(rule, warmup, self.every, self.stop, max_epochs)
         self._planned_ = {"warmup": warmup, "max_epochs": max_epochs}
 
     def _begin(self, dataset: Any, seed: int, **options: Any) -> EPICSubsetSampler:
         """Make the sampler for a training set."""
         labels, seen = decide_once(lambda: labels_and_digest(_items(dataset)))
-        self._rows_, self._n_rows_ = np.arange(len(labels)), len(labels)
         how = {name: getattr(self, name) for name in SCHEDULE_CONSTRAINTS}
         how |= {**self._planned_, "random_state": seed}
         self.sampler_ = EPICSubsetSampler(labels, **how, **options)
@@ -192,8 +182,7 @@ class EPICRounds(Reviewable, BaseEstimator):
         return Extraction(self._schedule.rule, self.gradients, module, few)
 
     def _look(self, seen: Any, labels: np.ndarray) -> Gradients:
-        module, loader = self._net_and_batches(seen, labels)
-        return self._extract(module, loader, np.arange(self._bound.n))
+        return self._extract(*self._trained_, np.arange(self._bound.n))
 
     def _case(self, X: Any, y: Any, *args: Any) -> Case:
         if y is None and (X is None or is_dataframe(X)):
@@ -203,16 +192,12 @@ class EPICRounds(Reviewable, BaseEstimator):
             )
         return super()._case(_items(X) if y is None else X, y, *args)
 
-    def _net_and_batches(self, seen: Any, labels: Any) -> tuple[nn.Module, DataLoader]:
-        """Give what was trained, and a loader of what it was trained on."""
-        return self._trained_
-
     def _warn_at_end(self, n_epochs: int, best: Iterable[int] = ()) -> None:
         """Warn of a run that ended before it dropped, or with a net at chance.
 
         And of weights of the `best` epochs, if these come to be the net's.
         """
-        if getattr(self, "sampler_", None) is not None:
+        if self.sampler_ is not None:
             name = type(self).__name__
             self._schedule.warn_at_end(name, n_epochs)
             warn_of_best(self._schedule, name, best)

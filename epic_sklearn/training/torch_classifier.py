@@ -240,10 +240,10 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         with kept_random(cuda), each_for_itself():
             torch.manual_seed(seed)
             module = make_module(self.module, data, len(classes), weights)
-            start = self._epoch_start(classes[codes], seed, module, data)
             check_criterion(self.criterion, len(classes), weights is not None)
             if isinstance(data, np.ndarray):
                 data = cast_for(module, data)
+            start = self._epoch_start(classes[codes], seed, module, data)
             # A data set's items go through its own loader's options.
             options = getattr(data, "options", {"of_arrays": True, "weights": weights})
             net = self._make_net(module, start, device, options)
