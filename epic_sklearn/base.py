@@ -169,9 +169,7 @@ def nearest_kept(
             places = of_class[start : start + ROWS_AT_A_TIME]
             away = distances_between(gradients, rows[places], candidates, metric)
             away = np.where(rows[places][:, None] == candidates, np.inf, away)
-            is_other = np.isfinite(away.min(axis=1))
-            found = candidates[away.argmin(axis=1)]
-            nearest[places[is_other]] = found[is_other]
+            nearest[places] = candidates[away.argmin(axis=1)]
     return nearest
 
 
