@@ -328,7 +328,7 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         y, seen = labels_and_digest(X, y) if is_dataset(X) else (y, None)
         refuse_unlabelled(type(self).__name__, X, y)
         X = self._check_X(X, reset=True)
-        labels = column_or_1d(label_array(to_numpy(y)), warn=True)
+        labels = column_or_1d(label_array(y), warn=True)
         check_consistent_length(range(n_items(X)) if is_dataset(X) else X, labels)
         check_labels(labels)
         return X, labels, seen or digest_of(X)
