@@ -24,7 +24,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
 from ._utils import DocLinks, Parts, RandomState, keeps_last_fit, warn_user
-from .frames import RowsToFrame, index_of
+from .frames import index_of
 from .gradients import (
     Gradients,
     OuterProductGradients,
@@ -173,7 +173,7 @@ def nearest_kept(
     return nearest
 
 
-class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
+class BaseDetector(Parts, DocLinks, BaseEstimator):
     """Finds training rows to drop, by a rule; base of EPICFilter and EPICResampler."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
