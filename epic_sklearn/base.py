@@ -24,7 +24,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from tqdm import tqdm
 
 from ._utils import DocLinks, Parts, RandomState, keeps_last_fit, warn_user
-from .frames import RowsToFrame, index_of
+from .frames import index_of
 from .gradients import (
     Gradients,
     OuterProductGradients,
@@ -169,13 +169,11 @@ def nearest_kept(
             places = of_class[start : start + ROWS_AT_A_TIME]
             away = distances_between(gradients, rows[places], candidates, metric)
             away = np.where(rows[places][:, None] == candidates, np.inf, away)
-            is_other = np.isfinite(away.min(axis=1))
-            found = candidates[away.argmin(axis=1)]
-            nearest[places[is_other]] = found[is_other]
+            nearest[places] = candidates[away.argmin(axis=1)]
     return nearest
 
 
-class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
+class BaseDetector(Parts, DocLinks, BaseEstimator):
     """Finds training rows to drop, by a rule; base of EPICFilter and EPICResampler."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -330,7 +328,7 @@ class BaseDetector(RowsToFrame, Parts, DocLinks, BaseEstimator):
         y, seen = labels_and_digest(X, y) if is_dataset(X) else (y, None)
         refuse_unlabelled(type(self).__name__, X, y)
         X = self._check_X(X, reset=True)
-        labels = column_or_1d(label_array(to_numpy(y)), warn=True)
+        labels = column_or_1d(label_array(y), warn=True)
         check_consistent_length(range(n_items(X)) if is_dataset(X) else X, labels)
         check_labels(labels)
         return X, labels, seen or digest_of(X)

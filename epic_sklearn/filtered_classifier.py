@@ -199,9 +199,8 @@ class FilteredClassifier(
         refuse_unlabelled(type(self).__name__, X, y)
         index, X, y = index_of(X, y), to_numpy(X), to_numpy(y)
         classifier = clone(self._classifier(X))
-        weights = check_weights(sample_weight, X)
-        if weights is not None:
-            fit_params = {**fit_params, "sample_weight": weights}
+        if sample_weight is not None:
+            fit_params["sample_weight"] = check_weights(sample_weight, X)
         routed = self._route(fit_params)
         self.filter_, keep = self._fit_filter(X, y, routed.filter.fit)
         self._index, self._was_given = index, tuple(fit_params)

@@ -34,7 +34,7 @@ from .gradients.modules import forward
 from .learned import nothing_learned
 from .report import write_trace
 from .training.remember import states_of
-from .validation import check_labels, label_array, refuse_other_order, to_numpy
+from .validation import check_labels, label_array, refuse_other_order
 
 BLOCK = 2048  # training rows looked at together
 FEW = 256  # that are tried before any long work
@@ -291,7 +291,7 @@ def _check_rows(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     refuse_lazy(X=X, y=y)
     refuse_other_order(X=X, y=y)
     given = labels_and_digest(X)[0] if y is None else y
-    labels = column_or_1d(label_array(to_numpy(given)))
+    labels = column_or_1d(label_array(given))
     if (n := n_items(X)) != len(labels):
         raise ValueError(f"X has {n} rows and y {len(labels)} labels.")
     return labels, *check_labels(labels)
@@ -332,7 +332,7 @@ def _check_given(
     n: int, given: Any, classes: np.ndarray, all_labels: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return each example's label and its code, -1 where no training row bears it."""
-    labels = column_or_1d(np.atleast_1d(label_array(to_numpy(given))))
+    labels = column_or_1d(np.atleast_1d(label_array(given)))
     if len(labels) != n:
         raise ValueError(
             f"There are {n} examples and {len(labels)} labels; give the label that "

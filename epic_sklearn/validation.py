@@ -145,7 +145,7 @@ def label_array(labels: Any) -> np.ndarray:
     """Labels as an array; numbers beside texts are refused: 1 and "1" would be one."""
     refuse_masked(y=labels)
     try:
-        array = np.asarray(labels)
+        array = np.asarray(to_numpy(labels))
     except ValueError as error:
         raise ValueError(
             f"y holds lists or arrays of different shapes ({error}); give one label "

@@ -24,6 +24,7 @@ from epic_sklearn import (
     FilteredClassifier,
     LastLayerGradients,
     LogitGradients,
+    OuterProductGradients,
     PrecomputedGradients,
 )
 from epic_sklearn.rules import Rule
@@ -92,7 +93,7 @@ def test_what_memory_holds_at_first_is_what_it_keeps():
 
 @pytest.mark.parametrize("needs", [("errors",), ("errors", "inputs")])
 def test_columns_of_errors_are_the_codes_of_labels(needs):
-    """Also where a model knows labels that the data lack."""
+    """Also where a model knows labels that the data lack, or in another order."""
 
     class Loss(Rule):
         def judge(self, gradients, codes, memory):
@@ -108,6 +109,9 @@ def test_columns_of_errors_are_the_codes_of_labels(needs):
     for rows in (y >= 0, y > 0, (y == 1) | (y == 4)):
         detector = EPICFilter(model, rule=Loss()).fit(X[rows], y[rows])
         assert 0 < detector.keep_.mean() < 1
+    found = LastLayerGradients(model).fit(X, y).compute(X, y)
+    turned = OuterProductGradients(found.errors[:, ::-1], found.inputs)
+    assert DropSchedule(y, rule=Loss(), warmup=0).step(0, turned).n_dropped > 0
 
 
 @pytest.mark.parametrize(

@@ -270,7 +270,7 @@ def _split(X: Any, y: Any, test: Any, seed: int) -> tuple[Any, Any, Any, Any, An
         raise TypeError(f"test is a {type(test).__name__}; give (X_test, y_test).")
     parts = []
     for rows, labels in [(X, y), *([] if test is None else [test])]:
-        rows, labels = to_numpy(rows), label_array(to_numpy(labels)).ravel()
+        rows, labels = to_numpy(rows), label_array(labels).ravel()
         check_consistent_length(rows, labels)
         if not hasattr(rows, "shape") or is_pandas_array(rows):
             rows = np.array(rows, dtype=object if is_text(rows) else None)

@@ -12,7 +12,6 @@ from .features import (
     OuterProductGradients,
     check_gradients,
     gradient_norm_change,
-    mean_gradient,
 )
 from .last_layer import has_last_layer
 from .sources import EXTRACTORS, PrecomputedGradients, as_extractor
@@ -34,6 +33,5 @@ __all__ = [
     "gradient_norm_change",
     "has_last_layer",
     "logit_gradients",
-    "mean_gradient",
     "table_encoder",
 ]

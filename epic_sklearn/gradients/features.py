@@ -128,10 +128,8 @@ def _as_floats(values: Any) -> np.ndarray:
         raise ValueError(
             f"Gradient features must be real numbers; got dtype {values.dtype}."
         )
-    if values.dtype.kind == "f" and values.dtype.itemsize < 4:
-        return values.astype(np.float32)
-    is_taken = values.dtype.kind == "f" and values.dtype.itemsize <= 8
-    return values if is_taken else values.astype(np.float64)
+    size = min(max(values.dtype.itemsize, 4), 8) if values.dtype.kind == "f" else 8
+    return values.astype(f"f{size}", copy=False)
 
 
 def check_gradients(gradients: object, n_examples: int) -> Gradients:

@@ -93,19 +93,10 @@ def refuse_items(X: Any) -> None:
         )
 
 
-class _OneAtATime:
-    """The lock of the global random numbers, which threads would draw in any order."""
-
-    def __init__(self) -> None:
-        self.lock = RLock()
-        if hasattr(os, "register_at_fork"):  # whose holder is not in the child
-            os.register_at_fork(after_in_child=self._renew)
-
-    def _renew(self) -> None:
-        self.lock = RLock()
-
-
-ONE_AT_A_TIME = _OneAtATime()
+# Of the global random numbers, which threads would draw in any order.
+ONE_AT_A_TIME: Any = RLock()
+if hasattr(os, "register_at_fork"):  # its holder is not in the child
+    os.register_at_fork(after_in_child=ONE_AT_A_TIME._at_fork_reinit)
 
 
 @contextmanager
@@ -116,8 +107,7 @@ def kept_random(devices: Iterable[Any] = (), waits: bool = True) -> Iterator[Non
     the CUDA `devices`. One thread at a time is in here; what does not wait for another
     goes on, and leaves it to that one to put them back.
     """
-    lock = ONE_AT_A_TIME.lock
-    if not lock.acquire(blocking=waits):
+    if not ONE_AT_A_TIME.acquire(blocking=waits):
         yield
         return
     states = np.random.get_state(), random.getstate()
@@ -127,7 +117,7 @@ def kept_random(devices: Iterable[Any] = (), waits: bool = True) -> Iterator[Non
     finally:
         np.random.set_state(states[0])
         random.setstate(states[1])
-        lock.release()
+        ONE_AT_A_TIME.release()
 
 
 def sizes_of(x: Any) -> set[int]:

@@ -245,7 +245,7 @@ def refuse_shuffled(gradients: Gradients, codes: np.ndarray) -> None:
     """
     errors = errors_of(gradients)
     column, is_error, surely = label_columns(errors)
-    if not is_error.all() or not surely.any():
+    if not is_error.all():
         return
     class_of = np.full(errors.shape[1], -1)
     class_of[column[surely]] = codes[surely]
@@ -279,12 +279,11 @@ def _proved_errors(errors: np.ndarray, codes: np.ndarray, rule: Rule) -> np.ndar
 def _in_order_of_codes(errors: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Let column j be that of class j; of labels that no row bears they come last.
 
-    A net may know more classes than its data have. Rows are negative in the column of
-    their label; where those of a class do not tell, all stays as it is.
+    A net may know more classes than its data have, and a classifier name them in any
+    order. Rows are negative in the column of their label; where those of a class do not
+    tell, all stays as it is.
     """
     n_classes = int(codes.max()) + 1
-    if errors.shape[1] <= n_classes:
-        return errors
     column, is_error, surely = label_columns(errors)
     of_class = np.full(n_classes, -1)
     of_class[codes[surely & is_error]] = column[surely & is_error]

@@ -208,13 +208,9 @@ class IsolatedMedoids(Rule):
         flagged, score = np.zeros(n, dtype=bool), np.zeros(n)
         flagged[rows] = flag_isolated(medoids, self.threshold)
         score[rows] = isolation_score(medoids)
-        details = {
-            "cluster_size": memory.get("cluster_size", np.zeros(n, np.int64)).copy(),
-            "medoid": memory.get("medoid", np.arange(n)).copy(),
-        }
+        # Of rows that are not clustered again the schedule holds what was said before.
+        details = {"cluster_size": np.zeros(n, np.int64), "medoid": np.arange(n)}
         details["cluster_size"][rows] = medoids.cluster_size
         details["medoid"][rows] = rows[medoids.assigned_to]
-        if self.cluster_on == "kept":  # a dropped row is not clustered again
-            memory.update(details)
         details |= approximate(codes, self.max_class_size, rows)
         return Judgement(score, flagged, details)

@@ -17,7 +17,7 @@ from ..gradients.labels import labels_and_digest, varies, warn_of_augmented
 from ..report import Reviewable
 from ..rules import Rule
 from ..schedule import DropSchedule
-from ..validation import label_array, to_numpy
+from ..validation import label_array
 from .checkpoint import to_arrays, to_tensors
 from .distributed import decide_once, gather_gradients, place
 
@@ -197,7 +197,7 @@ see DropSchedule
         if is_dataset(labels):
             labels, seen = labels_and_digest(labels)
         elif not hasattr(labels, "iloc"):  # a pandas series keeps its index
-            labels = label_array(to_numpy(labels))
+            labels = label_array(labels)
         self.schedule = DropSchedule(
             labels,
             rule=rule,

@@ -314,12 +314,12 @@ class TorchClassifier(ClassifierMixin, DocLinks, BaseEstimator):
         if is_dataset(X):
             refuse_loaders_sampler(X, type(self).__name__)
             labels, self._digest = labels_and_digest(X, y)
-            return X, *check_labels(to_numpy(labels))
+            return X, *check_labels(labels)
         refuse_items(X)
         refuse_lazy(X=X, y=y)
         refuse_other_order(X=X, y=y)
         if y is not None:
-            y = label_array(to_numpy(y))
+            y = label_array(y)
         # Not yet cast: the module decides how precise its input must be.
         data, labels = validate_data(
             self, to_numpy(X), y, allow_nd=True, ensure_min_samples=2
