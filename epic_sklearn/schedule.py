@@ -66,8 +66,7 @@ def drop_within_floor(
     missing = floors - np.bincount(codes[keep], minlength=len(sizes))
     for c in np.flatnonzero(missing > 0).tolist():
         dropped = np.flatnonzero(before & ~keep & (codes == c))
-        least_suspicious = dropped[np.argsort(score[dropped], kind="stable")]
-        given_back = least_suspicious[: missing[c]]
+        given_back = dropped[np.argsort(score[dropped], kind="stable")][: missing[c]]
         if len(given_back):
             keep[given_back] = True
             floored.append(c)
@@ -164,7 +163,6 @@ class DropSchedule(RowsToFrame):
         validate_parameter_constraints(SCHEDULE_CONSTRAINTS, given, type(self).__name__)
         self.rule = resolve_rule(rule)
         self.epochs = Epochs.of(self.rule, warmup, every, stop, max_epochs)
-        # What follows from max_epochs.
         self._follows = {n for n in ("warmup", "every") if given[n] is None}
         self.min_class_fraction = min_class_fraction
         self.classes, self.codes = check_labels(labels)
@@ -364,10 +362,10 @@ class DropSchedule(RowsToFrame):
         if not np.array_equal(state["codes"], self.codes):
             raise ValueError(
                 f"The saved state is of {len(state['codes'])} examples with other "
-                f"labels than the {len(self.codes)} here, or in another order; resume "
-                "with the data that training began with."
+                f"labels, or in another order, than the {len(self.codes)} here."
             )
         ours, saved = self._settings(), state["settings"]
+        # What follows from the training's length stays as it was.
         ours |= {name: saved[name] for name in self._follows & saved.keys()}
         other = {
             name: (saved.get(name), ours.get(name))
@@ -387,11 +385,11 @@ class DropSchedule(RowsToFrame):
                 f"{epochs.every}, and go on so. To choose, give warmup and every."
             )
         self.epochs = epochs
-        for name in OF_ROWS:
-            setattr(self, name, np.array(state[name.strip("_")]))
+        of_rows = {name: np.array(state[name.strip("_")]) for name in OF_ROWS}
+        vars(self).update(of_rows)
         self.details = {name: np.array(v) for name, v in state["details"].items()}
-        of_rows = [*(getattr(self, name) for name in OF_ROWS), *self.details.values()]
-        is_whole = all(values.shape == self.codes.shape for values in of_rows)
+        every = *of_rows.values(), *self.details.values()
+        is_whole = all(values.shape == self.codes.shape for values in every)
         if not is_whole or len({*self.codes[self.keep == 1]}) < len(self.classes):
             raise ValueError("The saved state lacks rows, or keeps none of a class.")
         how = self._memory.n_jobs, self._memory.verbose

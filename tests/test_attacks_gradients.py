@@ -18,7 +18,7 @@ from torch import nn
 
 from epic_sklearn import TorchClassifier
 from epic_sklearn.attacks import GradientMatching, RandomShiftFlip, SleeperAgent
-from epic_sklearn.attacks.mismatch import Mismatch
+from epic_sklearn.attacks.gradient_matching import Mismatch
 
 both_attacks = pytest.mark.parametrize("attack_class", [GradientMatching, SleeperAgent])
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -208,31 +207,21 @@ class AttackTrials:
         AttackReport
         """
         seed, arms = resolve_seed(random_state), arms_of(model, defences)
-        outcomes: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        keeps: dict[str, list[np.ndarray]] = defaultdict(list)
-        trials = range(len(self.poisons))
-        for trial in tqdm(trials, desc="train", disable=not verbose):
-            for name, outcome, keep in self._trial(trial, arms, controls, seed):
-                outcomes[name].append(outcome)
-                keeps[name].append(keep)
-        order = sorted(outcomes, key=[*arms, *outcomes].index)
+        trials = tqdm(range(len(self.poisons)), desc="train", disable=not verbose)
+        done = [self._trial(trial, arms, controls, seed) for trial in trials]
+        keep = {name: np.array([each[name][1] for each in done]) for name in done[0]}
         for name in arms:  # of what never drops, nothing is there to be compared
-            if AT_RANDOM.format(name) in order and np.all(keeps[name]):
-                order.remove(AT_RANDOM.format(name))
+            if keep[name].all():
+                keep.pop(AT_RANDOM.format(name), None)
+        outcomes = {name: [each[name][0] for each in done] for name in keep}
         rows = np.arange(len(self.y)) if self.rows is None else self.rows
-        return AttackReport(
-            {name: outcomes[name] for name in order},
-            {name: np.array(keeps[name]) for name in order},
-            self.poisons,
-            rows,
-        )
+        return AttackReport(outcomes, keep, self.poisons, rows)
 
     def _trial(
         self, trial: int, arms: dict[str, Any], controls: bool, seed: int
-    ) -> Iterator[tuple[str, dict[str, Any], np.ndarray]]:
-        """Name, outcome and rows kept of every arm against one target."""
+    ) -> dict[str, tuple[dict[str, Any], np.ndarray]]:
+        """Outcome and rows kept of every arm, then control, against one target."""
         X, y = self.poisoned(trial)
-        plain = arms[UNDEFENDED]
 
         def run(name: str, arm: Any, given: np.ndarray | None = None) -> Any:
             start, some = time.perf_counter(), (X, y)
@@ -245,23 +234,23 @@ class AttackTrials:
                 raise
             seconds = time.perf_counter() - start
             keep = kept(fitted, len(y)) if given is None else given
-            return name, self._judge(trial, fitted, keep, seconds), keep
+            return self._judge(trial, fitted, keep, seconds), keep
 
-        yield (undefended := run(UNDEFENDED, plain))
-        for name, arm in arms.items():
-            if name == UNDEFENDED:
-                continue
-            yield (done := run(name, arm))
-            control, keep = AT_RANDOM.format(name), done[-1]
-            trained = trained_by(arm, plain, X)
-            if controls and keep.all():  # what is trained on all rows is known
-                yield control, *(undefended if trained is plain else done)[1:]
-            elif controls:
+        done = {name: run(name, arm) for name, arm in arms.items()}
+        if not controls:
+            return done
+        plain = arms[UNDEFENDED]
+        for name in [name for name in arms if name != UNDEFENDED]:
+            control, keep = AT_RANDOM.format(name), done[name][1]
+            trained = trained_by(arms[name], plain, X)
+            if keep.all():  # what is trained on all rows is known
+                done[control] = done[UNDEFENDED if trained is plain else name]
+            else:
                 rng = np.random.default_rng([seed, trial])  # whatever comes before
-                yield run(control, trained, as_many_at_random(keep, y, rng))
-        if controls:
-            is_poison = np.isin(np.arange(len(y)), self.poisons[trial].indices)
-            yield run(ORACLE, plain, ~is_poison)
+                done[control] = run(control, trained, as_many_at_random(keep, y, rng))
+        is_poison = np.isin(np.arange(len(y)), self.poisons[trial].indices)
+        done[ORACLE] = run(ORACLE, plain, ~is_poison)
+        return done
 
     def _judge(
         self, trial: int, fitted: Any, keep: np.ndarray, seconds: float

@@ -126,12 +126,12 @@ class ClusterSizeDisplay:
                 "least: give the size of each example's cluster."
             )
         bins = np.array([edge for edge in BINS if edge <= sizes.max()])
-        in_bin = np.searchsorted(bins, sizes, side="right") - 1
         names, masks = make_groups(len(sizes), poison_indices, y)
         group_sizes, dropped = masks.sum(axis=1), None
 
         def shares(part: np.ndarray) -> np.ndarray:
-            counts = [np.bincount(in_bin[m & part], None, len(bins)) for m in masks]
+            edges = [*bins, np.inf]
+            counts = [np.histogram(sizes[m & part], edges)[0] for m in masks]
             return np.array(counts) / group_sizes[:, None]
 
         if keep is not None:

@@ -107,10 +107,7 @@ class TradeoffDisplay:
         n_trials = len(report.poisons)
         if y == "poisons_left":
             n_trials = sum(len(each.indices) for each in report.poisons)
-        records = [
-            {"name": row["name"], x: row.get(x), y: row.get(y), "n_trials": n_trials}
-            for row in report.records
-        ]
+        records = [{**row, "n_trials": n_trials} for row in report.records]
         return cls.from_predictions(records, x=x, y=y, ax=ax)
 
     @classmethod

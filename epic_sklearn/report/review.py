@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..base import is_dataframe
 from ..frames import RowsToFrame, index_of
 from ..gradients import EXTRACTORS, Gradients, check_gradients
+from ..gradients.features import called
 from ..gradients.items import is_dataset, n_items, take_items
 from ..gradients.labels import digest_of, in_memory, labels_and_digest, varies
 from ..schedule import DropSchedule
@@ -214,8 +215,6 @@ class Reviewable(RowsToFrame):
         seen, labels = self._rows_of_the_fit(X, y, steps)
         if gradients is None:
             gradients = self._look(seen, labels)
-        elif callable(gradients):
-            gradients = gradients()
         get = getattr(self, "get_params", None)
         now = {} if get is None else get(deep=False)
         settings = dict(getattr(self, "_params_of_fit", now))  # set since, maybe
@@ -234,7 +233,7 @@ class Reviewable(RowsToFrame):
             rows,
             n,
             shown,
-            check_gradients(gradients, len(rows)),
+            check_gradients(called(gradients), len(rows)),
             {k: plain(v) for k, v in settings.items() if k not in NOT_SHOWN},
             self._way_back,
             index=getattr(shown if is_dataframe(shown) else schedule, "index", None),

@@ -13,10 +13,10 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 from tqdm import tqdm
 
-from .._utils import RandomState, resolve_seed, validate_params
-from ..attacks import AttackTrials, BullseyePolytope
-from ..attacks.features import features_of
-from ..training import TorchClassifier
+from ._utils import RandomState, resolve_seed, validate_params
+from .attacks import AttackTrials, BullseyePolytope
+from .attacks.features import features_of
+from .training import TorchClassifier
 
 N_PART = 700
 
