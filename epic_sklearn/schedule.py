@@ -163,7 +163,7 @@ class DropSchedule(RowsToFrame):
         validate_parameter_constraints(SCHEDULE_CONSTRAINTS, given, type(self).__name__)
         self.rule = resolve_rule(rule)
         self.epochs = Epochs.of(self.rule, warmup, every, stop, max_epochs)
-        self._follows = {n for n in ("warmup", "every") if given[n] is None}
+        self._from_length = {n for n in ("warmup", "every") if given[n] is None}
         self.min_class_fraction = min_class_fraction
         self.classes, self.codes = check_labels(labels)
         warn_of_classes(self.classes[self.codes])
@@ -365,8 +365,7 @@ class DropSchedule(RowsToFrame):
                 f"labels, or in another order, than the {len(self.codes)} here."
             )
         ours, saved = self._settings(), state["settings"]
-        # What follows from the training's length stays as it was.
-        ours |= {name: saved[name] for name in self._follows & saved.keys()}
+        ours |= {name: saved[name] for name in self._from_length & saved.keys()}
         other = {
             name: (saved.get(name), ours.get(name))
             for name in {**saved, **ours}
