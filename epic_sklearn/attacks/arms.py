@@ -12,13 +12,12 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from ..any_filter import predicts_labels
-from ..base import BaseDetector
 from ..filtered_classifier import FilteredClassifier
-from ..training import EPICCallback, EPICClassifier
+from ..report import Reviewable
+from ..training import EPICClassifier
 
 UNDEFENDED, ORACLE = "undefended", "poisons alone dropped"
 AT_RANDOM = "as many as {}, at random"
-DROPS = (BaseDetector, FilteredClassifier, EPICClassifier, EPICCallback)
 
 
 def _callbacks_of(model: Any) -> list[Any]:
@@ -98,9 +97,8 @@ def _what_drops(estimator: Any) -> str | None:
     has_parts = hasattr(estimator, "get_params")
     parts = [estimator, *(estimator.get_params().values() if has_parts else ())]
     parts += [callback for part in parts for callback in _callbacks_of(part)]
-    return next(
-        (type(part).__name__ for part in parts if isinstance(part, DROPS)), None
-    )
+    dropping = (type(part).__name__ for part in parts if isinstance(part, Reviewable))
+    return next(dropping, None)
 
 
 def kept(fitted: Any, n: int) -> np.ndarray:

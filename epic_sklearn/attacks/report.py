@@ -136,8 +136,8 @@ def attack_report(
     model, extractor = _victim(model, attack, feature_extractor)
     arms_of(model, defences)  # refuses what is no defence
     X, y, X_test, y_test, train = _split(X, y, test, seed)
-    if adversarial_label is not None:
-        rows_of_label(y, adversarial_label, len(y))  # refuses one that is none
+    if adversarial_label is not None:  # as y has it, or refused
+        adversarial_label = y[rows_of_label(y, adversarial_label, len(y))[0]]
     _refuse_rows(attack, X)
 
     def see(X: Any) -> Any:
@@ -311,8 +311,7 @@ def _choose_targets(
     rng, counts = np.random.default_rng(seed), Counter(y_train.tolist())
     wanted, predicted = _second_guess(fitted, X_test, rng), fitted.predict(X_test)
     if adversarial_label is not None:
-        known = rows_of_label(y_train, adversarial_label, len(y_train))
-        wanted = np.repeat(y_train[known[:1]], len(y_test))
+        wanted = np.full(len(y_test), adversarial_label, y_train.dtype)
     is_right = equal_labels(predicted, y_test, "predicted", "y_test")
     n_bases = np.array([counts[label] for label in wanted.tolist()])
     if isinstance(attack, LabelFlip):

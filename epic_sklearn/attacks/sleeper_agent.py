@@ -13,10 +13,10 @@ from torch import nn
 
 from .._utils import resolve_seed
 from ..gradients.modules import torch_threads
+from .arms import fit_copy
 from .base import Array, Constraints, Given, place, rows_of_sources
 from .gradient_matching import GradientAttack, Mismatch, module_and_column
 from .poisons import BackdoorPoisons, PatchTrigger, trigger_or_random
-from .trials import fit_copy
 
 
 @dataclass(eq=False, repr=False)

@@ -20,7 +20,6 @@ from ..gradients.items import n_items
 from ..validation import refuse_other_order
 from ._case import Case, shortened
 from ._data import look_at_rows, page_data, rows_shown
-from ._decisions import fit_id
 from ._looks import Look, looks, span_of, thumbnails
 
 SCRIPTS = ("page.js", "decisions.js", "scatter.js", "table.js", "detail.js", "main.js")
@@ -80,7 +79,6 @@ def _context(case: Case, span: Any) -> dict[str, Any]:
     return {
         "case": case,
         "title": case.title,
-        "fit": fit_id(schedule),
         "n": len(keep),
         "n_kept": int(keep.sum()),
         "n_flagged": int(case.flagged.sum()),
@@ -131,7 +129,7 @@ def write_page(case: Case, path: Path) -> Path:
     case, shown = look_at_rows(case, rows_shown(case))
     span = span_of(shown.images.values())
     data, context = page_data(case, shown, span), _context(case, span)
-    return fill(path, "page.html", SCRIPTS, data=data, **context)
+    return fill(path, "page.html", SCRIPTS, data=data, fit=data["fit"], **context)
 
 
 def looks_of_trace(
