@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone, is_classifier
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, column_or_1d
 
 from ._utils import warn_user
@@ -96,3 +97,15 @@ def keep_of(given: Any, X: Any, y: ArrayLike, params: dict[str, Any]) -> np.ndar
             "each class, as EPICFilter does."
         )
     return keep
+
+
+def rows_kept(fitted: Any, n: int) -> np.ndarray | None:
+    """Rows (n,) that a fitted model, a step or a callback of it kept, if one tells."""
+    fitted = getattr(fitted, "best_estimator_", fitted)
+    parts = [fitted]
+    if isinstance(fitted, Pipeline):
+        parts += fitted.named_steps.values()
+    parts += [entry for part in parts for _, entry in getattr(part, "callbacks_", ())]
+    found = (getattr(part, "keep_", None) for part in parts)
+    own = (keep for keep in found if keep is not None and np.shape(keep) == (n,))
+    return next(map(np.asarray, own), None)

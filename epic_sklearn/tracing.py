@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ._utils import validate_params, warn_user
+from .any_filter import rows_kept
 from .base import check_weights, refuse_lazy, take_rows
 from .frames import as_frame, index_of
 from .gradients import Gradients, check_gradients
@@ -252,7 +252,7 @@ def trace(
     scores, indices = scores[:, :n_top], indices[:, :n_top]
     is_none = np.isneginf(scores)
     indices[is_none], scores[is_none] = -1, np.nan
-    keep = _kept_by(model, len(y))
+    keep = rows_kept(model, len(y))
     return Trace(indices, scores, y[indices], labels, len(y), names[0], keep, names[1])
 
 
@@ -276,14 +276,6 @@ def _ranked(asked_for: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     if len(rows) == 0:
         raise ValueError("sample_weight is 0 for every row that would be ranked.")
     return rows
-
-
-def _kept_by(model: Any, n: int) -> np.ndarray | None:
-    """Rows that a model, or a pipeline's last step, kept; None if of other rows."""
-    model = getattr(model, "best_estimator_", model)
-    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
-    keep: Any = getattr(last, "keep_", None)
-    return keep if np.shape(keep) == (n,) else None
 
 
 def _check_rows(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -182,3 +182,20 @@ def test_rows_kept_of_another_training_set_are_not_taken_for_those_traced():
     some = trace(model, X[::2], y[::2], X[:1], y[:1])
     assert some.keep is None
     assert "keep" not in some.to_frame()
+
+
+def test_a_trace_says_what_a_callback_of_a_skorch_net_kept():
+    X, y = load_iris(return_X_y=True)
+    net = NeuralNetClassifier(
+        nn.Linear(4, 3),
+        criterion=nn.CrossEntropyLoss,
+        max_epochs=12,
+        lr=0.1,
+        train_split=None,
+        verbose=0,
+        callbacks=[("epic", EPICCallback(RandomDrop(0.2), warmup=9, every=9))],
+    ).fit(X.astype(np.float32), y)
+    keep = dict(net.callbacks_)["epic"].keep_
+    assert not keep.all()
+    found = trace(net, X.astype(np.float32), y, X[:1].astype(np.float32))
+    np.testing.assert_array_equal(found.keep, keep)

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-from ..any_filter import predicts_labels
+from ..any_filter import predicts_labels, rows_kept
 from ..filtered_classifier import FilteredClassifier
 from ..report import Reviewable
 from ..training import EPICClassifier
@@ -103,16 +103,10 @@ def _what_drops(estimator: Any) -> str | None:
 
 def kept(fitted: Any, n: int) -> np.ndarray:
     """Rows (n,) that a fitted estimator kept: all, if nothing in it drops any."""
-    fitted = getattr(fitted, "best_estimator_", fitted)
-    parts = [fitted]
-    if isinstance(fitted, Pipeline):
-        parts += fitted.named_steps.values()
-    parts += [entry for part in parts for _, entry in getattr(part, "callbacks_", ())]
-    for part in parts:
-        keep = getattr(part, "keep_", None)
-        if keep is not None and np.shape(keep) == (n,):
-            return np.asarray(keep)
-    if dropping := _what_drops(fitted):
+    keep = rows_kept(fitted, n)
+    if keep is not None:
+        return keep
+    if dropping := _what_drops(getattr(fitted, "best_estimator_", fitted)):
         raise TypeError(
             f"{type(fitted).__name__} holds {dropping} and does not say which rows it "
             f"kept, so that nothing could be counted; give the {dropping} itself as "

@@ -102,9 +102,9 @@ class AttackReport:
             rows.append(
                 (r["name"], success, f"{r['low']:.0%}-{r['high']:.0%}", *shares)
             )
-        width = max(len(row[0]) for row in rows)
+        width, wide = (max(len(row[column]) for row in rows) for column in (0, 1))
         lines = [
-            f"{name:<{width}}{a:>10}{b:>10}{c:>10}{d:>14}{e:>12}"
+            f"{name:<{width}}{a:>{max(10, wide + 2)}}{b:>10}{c:>10}{d:>14}{e:>12}"
             for name, a, b, c, d, e in rows
         ]
         if not any(row["attack_success"] for row in self.outcomes[UNDEFENDED]):
