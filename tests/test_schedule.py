@@ -269,6 +269,7 @@ def answering(**changes):
     "changes",
     [
         {"score": np.zeros(3)},
+        {"score": np.zeros(3), "details": {"score": np.zeros(120)}},
         {"score": np.full(120, np.nan)},
         {"flagged": np.zeros(120)},
         {"flagged": np.array([5, 7])},

@@ -279,9 +279,7 @@ def choose_in_group(
 
 
 def parts_of(rows: np.ndarray, max_size: int, seed: int) -> list[np.ndarray]:
-    """Split at random into as few parts as have at most so many rows."""
-    if len(rows) <= max_size:
-        return [rows]
+    """Split sorted rows at random into as few parts as have at most so many."""
     order = np.random.RandomState(seed).permutation(rows)
     return [np.sort(part) for part in np.array_split(order, -(-len(rows) // max_size))]
 

@@ -330,7 +330,7 @@ def check_judgement(judgement: Any, n: int, rule: Rule) -> Judgement:
             f"{name} gave details named {taken}, as columns of tables are that hold "
             "something else; give them other names."
         )
-    for key, column in {"score": score, "flagged": flagged, **details}.items():
+    for key, column in [("score", score), ("flagged", flagged), *details.items()]:
         kinds, wanted = _ANSWERS.get(key, ("biufU", "numbers or texts"))
         if column.shape != (n,) or column.dtype.kind not in kinds:
             raise ValueError(

@@ -239,11 +239,9 @@ def share_of_another_class(
     """Share that one other class has of the neighbours of each that is judged."""
     sizes = np.bincount(codes)
     n_voters = max(N_VOTERS, N_VOTERS_A_CLASS * int(np.count_nonzero(sizes)))
-    voters = np.arange(len(codes))
-    if len(codes) > n_voters:
-        drawn = np.random.RandomState(seed).permutation(len(codes))
-        voters = np.sort(drawn[:n_voters])
-        sizes = np.bincount(codes[voters], minlength=len(sizes))
+    drawn = np.random.RandomState(seed).permutation(len(codes))
+    voters = np.sort(drawn[:n_voters])  # all rows, if there are no more
+    sizes = np.bincount(codes[voters], minlength=len(sizes))
     most = min(N_VOTES, len(voters) - 1)
     k = (sizes // SHARE_OF_VOTES).clip(1, most)[codes] * is_judged
     rarest = sizes[np.unique(codes[is_judged])].min()
