@@ -40,6 +40,7 @@ from epic_sklearn import (
 )
 from epic_sklearn.attacks import (
     Attack,
+    AttackReport,
     BadNets,
     BullseyePolytope,
     FeatureCollision,
@@ -432,3 +433,11 @@ def test_own_attacks_on_texts_are_refused_before_any_work():
         chosen = model if what == "text" else LogisticRegression()
         with pytest.raises(TypeError, match=f"Own puts rows .*of {what}"):
             attack_report(chosen, given, y, Own(5), random_state=0)
+
+
+def test_columns_of_a_hundred_targets_stand_apart():
+    one = {"predicted": 1, "attack_success": True, "clean_accuracy": 1.0}
+    one |= {"poisons_left": 1.0, "clean_lost": 0.0, "seconds": 1.0}
+    names = "undefended", "as many as EPIC, at random"
+    report = AttackReport({name: [one] * 100 for name in names}, {}, [], np.arange(3))
+    assert "at random  100 of 100  96%" in str(report)

@@ -13,9 +13,12 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
+from torch import nn
 
-from epic_sklearn import EPICClassifier, TraceDisplay, trace
+from epic_sklearn import EPICCallback, EPICClassifier, TraceDisplay, trace
 from epic_sklearn.cli import main
+from epic_sklearn.rules import RandomDrop
 
 X, Y = poisoned_iris()
 TARGET = X[[0, 60]]
