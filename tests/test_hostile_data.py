@@ -89,7 +89,9 @@ def test_ordinary_numbers_are_encoded_as_by_a_standard_scaler(loader):
 def test_a_row_that_decides_a_users_scaler_is_warned_of():
     X, y = with_far_row(*poisoned_iris(), 2, 1e4)
     model = make_pipeline(StandardScaler(), LogisticRegression())
-    with pytest.warns(UserWarning, match=r"Row 150 .* column 2, .* 1 more .*Robust"):
+    with pytest.warns(
+        UserWarning, match=r"Row 150 .* column 2 \(and 1 more\): .*Robust"
+    ):
         EPICFilter(model).fit(X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -17,6 +17,7 @@ from typing import Any
 import click
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -293,7 +294,9 @@ class Scan:
                     **detector.details_,
                     "label": rows.labels,
                 }
-                frame = pd.DataFrame(beside(columns, rows.asides)).map(as_cell)
+                frame = pd.DataFrame(beside(columns, rows.asides))
+                for name in frame.columns[frame.dtypes.map(is_numeric_dtype) == 0]:
+                    frame[name] = frame[name].map(as_cell)
                 frame.columns = list(map(as_cell, frame.columns))
                 # A label may hold half a character.
                 frame.to_csv(paths["mask"], index=False, errors="backslashreplace")

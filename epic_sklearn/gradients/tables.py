@@ -231,7 +231,7 @@ def _warn_of_far_rows(X: np.ndarray, limit: LimitFar) -> None:
     if n := int(decides.sum()):
         column = int(decides.argmax())
         row = ends[int(above[column] > below[column])][column]
-        more = f", and the scales of {n - 1} more columns" if n > 1 else ""
+        more = f" (and {n - 1} more)" if n > 1 else ""
         warn_user(
             f"Row {row} lies so far from the others that it alone decides the scale "
             f"which StandardScaler gives column {column}{more}: the others look alike "
