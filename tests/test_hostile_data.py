@@ -142,6 +142,7 @@ def test_what_turns_or_hides_text_is_shown_on_the_page_by_its_code():
     names = names.where(names != "r0", "r\u202e01\u200b\u3164")
     detector = EPICFilter(LogisticRegression(max_iter=1000))
     frame = frame_of(X, y).set_axis(names).drop(columns="y")
+    frame = frame.rename(columns={"x2": "x\u202e2"})
     page = detector.fit(frame, y).report(frame, y, "p.html", title="a\u202eb")
     text = page.read_text()
     assert not {"\u202e", "\u200b", "\u3164"} & set(text)

@@ -17,7 +17,7 @@ from ..gradients.items import is_dataset
 from ..learned import likeliest
 from ..projection import GradientPlane
 from ..validation import is_missing
-from ._case import Case, as_text, shortened
+from ._case import HIDDEN, Case, as_text, shortened
 from ._decisions import fit_id
 from ._looks import (
     LONGEST_TEXT,
@@ -73,7 +73,7 @@ def resolve_names(X: Any, given: Any) -> list[str] | None:
     n = X.shape[1] if is_table else 0
     if given is None:
         given = X.columns if is_dataframe(X) else [f"x{i}" for i in range(n)]
-    names = [str(name) for name in given]
+    names = [str(name).translate(HIDDEN) for name in given]
     if isinstance(given, str) or len(names) != n:
         raise ValueError(
             f"feature_names has {len(names)} names and X has {n} columns; give one a "
