@@ -18,6 +18,7 @@ from .attacks import AttackTrials, BullseyePolytope
 from .attacks.features import features_of
 from .training import TorchClassifier
 
+__all__ = ["DigitsNet", "PoisonedDigits", "make_poisoned_digits"]
 N_PART = 700
 
 
