@@ -17,7 +17,6 @@ from .values import (
     MANY,
     N_SHOWN,
     NAN,
-    Place,
     Reading,
     Unusable,
     as_number,
@@ -32,7 +31,6 @@ from .values import (
 
 QUOTED = re.compile(r"'[^']*'")
 WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")  # a label that is a number, in 64 bits
-MANY_GAPS = 5  # isolated rows from which it is worth a note
 NEARLY_ALL = 0.95  # share of different texts from which they are an id
 # Where nobody gave a name: R's and pandas' index, pandas' index read back.
 NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")
@@ -244,57 +242,3 @@ def check_labels(name: str, raw: Any, how: Reading) -> np.ndarray:
     if all(map(WHOLE.fullmatch, different)):
         return np.array(list(map(int, texts)))
     return np.array(texts, dtype=object)
-
-
-def notes_of_labels(
-    X: Any, names: list[str] | None, labels: np.ndarray, n: int
-) -> list[str]:
-    """Name columns whose values are the labels under other names, in n rows."""
-    codes, classes = pd.factorize(labels[:n])
-    notes, table = list[str](), pd.DataFrame(X).iloc[:n]
-    for name, (_, values) in zip(names or (), table.items(), strict=False):
-        of_values, known = pd.factorize(values)
-        n_pairs = len(np.unique(codes * (len(known) + 1) + of_values))
-        if len(known) == len(classes) == n_pairs:
-            notes.append(
-                f"Column {name!r} has one value for each class, in all of its rows: "
-                "the model reads the label from it, also where that is wrong. If it "
-                "is the label again, leave it out with --exclude."
-            )
-    return notes
-
-
-def notes_of_copies(X: Any, labels: np.ndarray, place: Place) -> list[str]:
-    """Say how many rows are alike, first those that bear different labels."""
-    hashes = pd.util.hash_pandas_object(pd.DataFrame(X), index=False)
-    rows = pd.DataFrame({"X": hashes.to_numpy(), "y": labels})
-    distinct, copies = rows.drop_duplicates(), rows[rows.duplicated(keep=False)]
-    torn = distinct[distinct.duplicated("X", keep=False)]
-    notes = list[str]()
-    for found, by, n, label in (
-        (torn, ["X"], rows["X"].isin(torn["X"]).sum(), "different labels"),
-        (copies, ["X", "y"], len(copies), "the same label"),
-    ):
-        if n:
-            first = found[by].iloc[0]
-            alike = found.index[(found[by] == first).all(axis=1)][:2].tolist()
-            pair = " and ".join(map(place, alike))
-            what = f"another in all that the model sees, under {label}"
-            notes.append(f"{n:,} rows equal {what}, such as {pair}.")
-    return notes
-
-
-def notes_of_gaps(X: Any, names: list[str] | None, isolated: np.ndarray) -> list[str]:
-    """Name columns whose missing values are what makes rows rare, and so isolated."""
-    notes = list[str]()
-    missing = pd.DataFrame(X).isna().to_numpy()
-    for name, rows in zip(names or (), missing.T, strict=False):  # of pictures none
-        n, n_isolated = int(rows.sum()), int(isolated[rows].sum())
-        others = isolated[~rows].mean() if n < len(rows) else 1.0
-        if n_isolated >= MANY_GAPS and n_isolated / n > 3 * others:
-            notes.append(
-                f"Of {n} rows without a value in {name!r} {n_isolated} are isolated, "
-                f"of the others {others:.1%}: a gap makes a row rare. If gaps mean "
-                "nothing, fill them, or leave the column out with --exclude."
-            )
-    return notes

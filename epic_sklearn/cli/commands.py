@@ -187,15 +187,15 @@ def scan_command(fail_on_isolated: bool, as_json: bool, **given: Any) -> int:
     A classifier is fitted; rows whose gradients lie apart from those of their class
     are isolated. --rule says what that means.
     """
-    from .scan import scan
+    from .scan import n_undecided, scan
 
     found = scan(SimpleNamespace(**given))
     if as_json:
         say(found.as_json())
     else:
-        say_notes(found.rows.notes)
+        say_notes(found.case.notes)
         say(found.as_tables())
-    return int(fail_on_isolated and bool(found.n_undecided))
+    return int(fail_on_isolated and bool(n_undecided(found.detector)))
 
 
 @cli.command(

@@ -235,9 +235,6 @@ def notes_of(o: SimpleNamespace, rows: Rows, how: Reading) -> list[str]:
             f"--out writes {', '.join(map(repr, whole))} whole: nothing says that "
             "their rows are the examples'. If they are, name them with --show."
         )
-    if rows.X is not None:
-        notes += columns.notes_of_copies(rows.X[:n], labels[:n], rows.place)
-        notes += columns.notes_of_labels(rows.X, rows.shown["feature_names"], labels, n)
     if o.id and (n_again := int(pd.Index(rows.asides[o.id])[:n].duplicated().sum())):
         notes.append(f"{n_again} rows repeat the --id of another; theirs say where.")
     unmet = [text for text in how.missing if text not in how.met]

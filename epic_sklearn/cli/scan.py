@@ -31,7 +31,6 @@ from ..filters import EPICFilter
 from ..gradients import EXTRACTORS, PrecomputedGradients, TableModel, table_encoder
 from ..report import check_path, stand_out, write_page
 from ..rules.base import Rule, preferred_gradients, refuse_what_lacks
-from .columns import notes_of_gaps
 from .commands import without_controls
 from .lines import open_table
 from .rows import Rows, from_elsewhere, read
@@ -216,12 +215,6 @@ class Scan:
         rows, score = self.detector.isolated_indices_, self.detector.isolation_score_
         return rows[np.argsort(-score[rows], kind="stable")][:N_SUSPICIOUS].tolist()
 
-    @property
-    def n_undecided(self) -> int:
-        """Rows that are isolated and on which no decision was given."""
-        detector = self.detector
-        return int((~(detector.keep_ | detector._schedule.decided)).sum())
-
     def as_json(self) -> str:
         """One line of JSON."""
         rule = self.detector.rule_
@@ -240,7 +233,7 @@ class Scan:
                 "rule": type(rule).__name__,
                 "parameters": rule.get_params(),
                 "seconds": round(self.seconds, 3),
-                "notes": self.rows.notes,
+                "notes": self.case.notes,
                 "warnings": self.case.warnings,
             }
         )
@@ -304,6 +297,11 @@ class Scan:
                 write_page(self.case, paths["report"])
 
 
+def n_undecided(detector: EPICFilter) -> int:
+    """Count rows that are isolated and on which no decision was given."""
+    return int((~(detector.keep_ | detector._schedule.decided)).sum())
+
+
 @contextmanager
 def noting(notes: list[str]) -> Iterator[None]:
     """Refuse what fails; what is warned of and what is said of progress are notes."""
@@ -330,18 +328,24 @@ def fit(o: SimpleNamespace, rows: Rows, detector: EPICFilter) -> Scan:
             detector.apply_decisions(o.decisions)
         case = detector._case(rows.X, rows.labels)
     settings = {**case.settings, "extractor": source}
-    case = replace(case, settings=settings, way_back=WAY_BACK, **rows.shown)
-    rows.notes += [text for text in said if text not in case.warnings]
-    rows.notes += notes_of_gaps(rows.X, case.feature_names, ~detector.keep_)
+    notes = rows.notes + [text for text in said if text not in case.warnings]
     n_classes = len(case.schedule.classes)
     reads_more = set(detector.rule_.needs) != {"errors"}  # where there is more
     if o.gradient_of == "logit" and n_classes <= 3 and reads_more:
         here = "" if o.probabilities else "--gradient-of last_layer, or "
-        rows.notes.append(
+        notes.append(
             f"With {n_classes} classes logit gradients lie close to a line or plane, "
             "where little is isolated. Gradients of a last layer tell more: "
             f"{here}of your own model EPICFilter in Python."
         )
+    schedule = detector._schedule
+    if o.decisions is not None and (n := n_undecided(detector)):
+        notes.append(
+            f"{int(schedule.decided.sum())} rows are decided; {n} others are isolated "
+            "and not marked: they are left out, too. To keep them, mark them so."
+        )
+    shown = {"settings": settings, "remarks": notes, **rows.shown}
+    case = replace(case, way_back=WAY_BACK, **shown)
     return Scan(o, rows, detector, case, time.perf_counter() - start)
 
 
@@ -359,10 +363,4 @@ def scan(o: SimpleNamespace) -> Scan:
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise Unusable(f"{o.data} changed while it was looked at; try again.")
     found.write()
-    if o.decisions is not None and (n := found.n_undecided):
-        n_decided = int(found.detector._schedule.decided.sum())
-        rows.notes.append(
-            f"{n_decided} rows are decided; {n} others are isolated and not marked: "
-            "they are left out, too. To keep them, mark them so."
-        )
     return found

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._utils import all_or_none
+from ..report import notes_of_rows
 from ..tracing import Trace, trace
 from .lines import open_table
 from .rows import Rows, read
@@ -40,6 +41,8 @@ def trace_files(o: SimpleNamespace) -> tuple[Trace, Rows]:
     rows = read(o, *files)
     model, n = make_model(o, rows), rows.n
     (X, asked), (y, labels) = ((part[:n], part[n:]) for part in (rows.X, rows.labels))
+    codes, names = np.unique(y, return_inverse=True)[1], rows.shown["feature_names"]
+    rows.notes += notes_of_rows(X, codes, names or (), rows.place)
     how = {"score": o.score, "n_top": o.top, "all_labels": o.all_labels}
     with noting(rows.notes):
         given = labels if len(labels) else None

@@ -4,6 +4,7 @@ from ._case import Case, shortened
 from ._data import stand_out
 from ._decisions import fit_id
 from ._looks import check_images
+from ._notes import notes_of_rows
 from ._pages import (
     check_path,
     looks_of_trace,
@@ -19,6 +20,7 @@ __all__ = [
     "check_path",
     "fit_id",
     "looks_of_trace",
+    "notes_of_rows",
     "shortened",
     "stand_out",
     "write_page",

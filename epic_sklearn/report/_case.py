@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..gradients import Gradients, gradient_norm_change
+from ..base import is_dataframe, take_rows
+from ..gradients import Gradients, OuterProductGradients, gradient_norm_change
 from ..learned import model_probabilities, nothing_learned
 from ..schedule import DropSchedule
 from ..validation import class_warnings, is_missing
+from ._notes import is_table, notes_of_gaps, notes_of_rows
 
 # Shown by their codes: what turns the direction of text, or cannot be seen, by which
 # one name may be made to look like another.
@@ -63,6 +65,41 @@ class Case:
     index: Any = None  # by what a person finds rows, if not by their numbers
     asides: Mapping[str, Any] = field(default_factory=dict)  # columns (n,) of no use
     columns: Sequence[tuple[str, str]] = ()  # what was done to each
+    remarks: Sequence[str] = ()  # what was noted where the rows were read
+    is_gradients: bool = False  # X is what the rule judged, not what a model saw
+
+    @cached_property
+    def names(self) -> list[str] | None:
+        """Names of the columns of X, one each, or None where X is no table."""
+        X, given = self.X, self.feature_names
+        is_table = len(getattr(X, "shape", ())) == 2
+        is_table = is_table and not isinstance(X, OuterProductGradients)
+        n = X.shape[1] if is_table else 0
+        if given is None:
+            given = X.columns if is_dataframe(X) else [f"x{i}" for i in range(n)]
+        names = [str(name).translate(HIDDEN) for name in given]
+        if isinstance(given, str) or len(names) != n:
+            raise ValueError(
+                f"feature_names has {len(names)} names and X has {n} columns; give one "
+                "a column."
+            )
+        return names or None
+
+    @property
+    def names_rows(self) -> bool:
+        """Whether a person finds rows by an index, not by their numbers."""
+        ends = getattr(self.index, "start", None), getattr(self.index, "step", None)
+        return self.index is not None and ends != (0, 1)
+
+    @property
+    def row_kind(self) -> str:
+        """By what a person finds rows: their numbers, or an index of that name."""
+        return str(self.index.name or "Index") if self.names_rows else "Row"
+
+    def place(self, row: int) -> str:
+        """Where a person finds one of the rows given."""
+        kind = self.row_kind.lower() if self.row_kind.istitle() else self.row_kind
+        return f"{kind} {self.index[row] if self.names_rows else row}"
 
     @property
     def flagged(self) -> np.ndarray:
@@ -87,6 +124,20 @@ class Case:
         nothing = nothing_learned(self.gradients, codes, n_classes)
         of_classes = class_warnings(self.schedule.classes[codes])
         return [nothing, *of_classes] if nothing else of_classes
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What was noted where the rows were read, and what is odd in themselves."""
+        schedule, X, names = self.schedule, self.X, self.names or []
+        notes = list(self.remarks)
+        if is_table(X) and not self.is_gradients:
+            X = take_rows(X, self.rows)
+            notes += notes_of_rows(X, schedule.codes, names, self._place_judged)
+            notes += notes_of_gaps(X, ~schedule.keep, names)
+        return [note.translate(HIDDEN) for note in notes]
+
+    def _place_judged(self, row: int) -> str:
+        return self.place(int(self.rows[row]))
 
     def counts(self, isolated: np.ndarray) -> list[dict[str, Any]]:
         """Rows, isolated and kept ones of each class, and of all."""

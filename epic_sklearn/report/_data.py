@@ -12,12 +12,11 @@ from scipy.stats import rankdata
 from sklearn.preprocessing import StandardScaler
 
 from ..base import is_dataframe, is_text, nearest_kept, take_rows
-from ..gradients import OuterProductGradients
 from ..gradients.items import is_dataset
 from ..learned import likeliest
 from ..projection import GradientPlane
 from ..validation import is_missing
-from ._case import HIDDEN, Case, as_text, shortened
+from ._case import Case, as_text, shortened
 from ._decisions import fit_id
 from ._looks import (
     LONGEST_TEXT,
@@ -66,22 +65,6 @@ def rows_shown(case: Case) -> Shown:
     return Shown(flagged, near, np.unique(np.concatenate([flagged, near])), kept)
 
 
-def resolve_names(X: Any, given: Any) -> list[str] | None:
-    """Names of the columns of X, one each, or None where X is no table."""
-    is_table = len(getattr(X, "shape", ())) == 2
-    is_table = is_table and not isinstance(X, OuterProductGradients)
-    n = X.shape[1] if is_table else 0
-    if given is None:
-        given = X.columns if is_dataframe(X) else [f"x{i}" for i in range(n)]
-    names = [str(name).translate(HIDDEN) for name in given]
-    if isinstance(given, str) or len(names) != n:
-        raise ValueError(
-            f"feature_names has {len(names)} names and X has {n} columns; give one a "
-            "column."
-        )
-    return names or None
-
-
 def as_compared(
     case: Case, rows: np.ndarray
 ) -> tuple[Any, list[str] | None, dict[str, Any]]:
@@ -89,7 +72,7 @@ def as_compared(
 
     No names where what is shown is no table.
     """
-    X, names = case.X, resolve_names(case.X, case.feature_names)
+    X, names = case.X, case.names
     if names is None or not is_dataframe(X):
         return X, names, {}
     long, compared = {}, {}
@@ -278,12 +261,9 @@ def _details(details: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any
 
 def _names(case: Case, rows: np.ndarray) -> dict[str, Any]:
     """Say what rows are called, and name those that have more than a number."""
-    index = case.index
-    ends = getattr(index, "start", None), getattr(index, "step", None)
-    if index is None or ends == (0, 1):
-        return {"rowKind": "Row", "names": None}
-    names = {k: shortened(index[k]) for k in case.rows[rows].tolist()}
-    return {"rowKind": str(index.name or "Index"), "names": names}
+    numbers = case.rows[rows].tolist()
+    names = {k: shortened(case.index[k]) for k in numbers} if case.names_rows else None
+    return {"rowKind": case.row_kind, "names": names}
 
 
 def _texts(asides: Mapping[str, Any], rows: np.ndarray) -> list[dict[str, Any]]:

@@ -17,7 +17,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..base import is_dataframe
 from ..frames import RowsToFrame, index_of
-from ..gradients import EXTRACTORS, Gradients, check_gradients
+from ..gradients import (
+    EXTRACTORS,
+    Gradients,
+    PrecomputedGradients,
+    check_gradients,
+)
 from ..gradients.features import called
 from ..gradients.items import is_dataset, n_items, take_items
 from ..gradients.labels import digest_of, in_memory, labels_and_digest, varies
@@ -237,6 +242,8 @@ class Reviewable(RowsToFrame):
             {k: plain(v) for k, v in settings.items() if k not in NOT_SHOWN},
             self._way_back,
             index=getattr(shown if is_dataframe(shown) else schedule, "index", None),
+            is_gradients=type(getattr(self, "extractor_", None))
+            is PrecomputedGradients,
         )
 
     def _rows_of_the_fit(
