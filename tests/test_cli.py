@@ -34,9 +34,10 @@ from epic_sklearn import (
     logit_gradients,
 )
 from epic_sklearn import PrecomputedGradients as Precomputed
-from epic_sklearn.cli import lines, main, tables
+from epic_sklearn.cli import main
 from epic_sklearn.cli import scan as work
 from epic_sklearn.cli.commands import cli
+from epic_sklearn.reading import files, lines
 from epic_sklearn.report import fit_id
 from epic_sklearn.rules import DeepKNN, IsolatedMedoids, NeighborVotes
 
@@ -483,7 +484,7 @@ def test_arrays_of_any_name_come_back(folder):
         for name, array in (("file", X), ("y", y)):  # a name that savez refuses
             with archive.open(f"{name}.npy", "w") as file:
                 np.save(file, array)
-    tables.NpzFile(folder / "one.npz").write_rows(y == 1, folder / "two.npz", {"file"})
+    files.NpzFile(folder / "one.npz").write_rows(y == 1, folder / "two.npz", {"file"})
     with np.load("two.npz") as kept:
         np.testing.assert_array_equal(kept["file"], X[y == 1])
         np.testing.assert_array_equal(kept["y"], y)  # it was not named

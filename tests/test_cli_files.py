@@ -10,7 +10,7 @@ import pytest
 from cli_runs import NAMES, SPECIES, mask_of, poisoned_iris, refused, scan, write
 from sklearn.linear_model import LogisticRegression
 
-from epic_sklearn.cli.columns import as_numbers
+from epic_sklearn.reading.values import as_numbers
 
 BY_SPECIES = ("--label", "species")
 

@@ -19,8 +19,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from epic_sklearn.cli import commands, main
-from epic_sklearn.cli.columns import text_column
-from epic_sklearn.cli.values import Reading, Unusable, as_numbers
+from epic_sklearn.reading.columns import text_column
+from epic_sklearn.reading.errors import Unusable
+from epic_sklearn.reading.values import Reading, as_numbers
 
 BY_SPECIES = ("--label", "species")
 

@@ -8,8 +8,9 @@ import pytest
 from cli_runs import SPECIES, mask_of, poisoned_iris, refused, scan, write
 
 from epic_sklearn.cli import main
-from epic_sklearn.cli.columns import text_column
-from epic_sklearn.cli.values import Reading, Unusable
+from epic_sklearn.reading.columns import text_column
+from epic_sklearn.reading.errors import Unusable
+from epic_sklearn.reading.values import Reading
 
 N = 120
 

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from cli_runs import mask_of, refused, scan, write
 
-from epic_sklearn.cli.columns import text_column
-from epic_sklearn.cli.values import Reading, Unusable
+from epic_sklearn.reading.columns import text_column
+from epic_sklearn.reading.errors import Unusable
+from epic_sklearn.reading.values import Reading
 
 N = 60
 RNG = np.random.default_rng(0)

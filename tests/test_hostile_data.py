@@ -18,8 +18,8 @@ from sklearn.preprocessing import RobustScaler, StandardScaler
 
 from epic_sklearn import EPICClassifier, EPICFilter, EPICSubsetSampler
 from epic_sklearn.cli import main
-from epic_sklearn.cli.values import ODD, has_zone
 from epic_sklearn.gradients import table_encoder
+from epic_sklearn.reading.values import ODD, has_zone
 
 ESCAPE = "\x1b[2J\x1b]0;owned\x07"
 

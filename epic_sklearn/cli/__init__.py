@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     import click
 
+    from ..reading.errors import Unusable
     from .commands import cli, without_controls
 
     csv.field_size_limit(2**31 - 1)  # a text may be long
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         print("Interrupted.", file=sys.stderr)
         return 130  # as a shell counts: 128 + SIGINT
-    except OSError as error:
+    except (Unusable, OSError) as error:
         print(f"Error: {without_controls(str(error))}", file=sys.stderr)
         return 2
     except Exception:  # a fault of ours; 1 says that a row is isolated

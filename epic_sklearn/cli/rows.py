@@ -13,22 +13,14 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
-from .. import report
+from .._utils import shortened
 from ..gradients import logit_gradients
-from . import columns, tables
-from .columns import Column
-from .tables import Raw
-from .values import (
-    MISSING,
-    Place,
-    Reading,
-    Unusable,
-    as_option,
-    every,
-    refuse_if,
-    refusing,
-    unknown,
-)
+from ..reading import columns, files
+from ..reading.columns import Column
+from ..reading.errors import Unusable, as_option, every, refuse_if, refusing, unknown
+from ..reading.files import Raw
+from ..reading.values import MISSING, Place, Reading
+from ..report import check_images
 
 MATRICES = (".csv", ".tsv", ".parquet", ".npy")
 
@@ -60,8 +52,7 @@ class Rows:
     def texts(self, rows: Sequence[int]) -> dict[str, list[str]]:
         """Give what --show names, of some rows."""
         asked = [k for k in self.asides if self.beside.get(k) == "--show"]
-        short = report.shortened
-        return {k: [short(self.asides[k][row], 60) for row in rows] for k in asked}
+        return {k: [shortened(self.asides[k][row], 60) for row in rows] for k in asked}
 
     def write(self, keep: np.ndarray, path: Path) -> None:
         """Write the rows to keep, of those that are looked at, as they are."""
@@ -274,7 +265,7 @@ def _left_out(
         texts = raw[name] if np.shape(raw[name]) == (n,) else None
         if texts is None and option == "--show":
             with refusing(f"{name!r} is not of pictures: "):
-                images = report.check_images(raw[name], n)
+                images = check_images(raw[name], n)
         why = "it has not one text or number a row."
         refuse_if(texts is None and option == "--id", f"--id {name}: {why}")
         found.append(Column(name, None, f"left out: {option}", texts))
@@ -305,11 +296,11 @@ def _join(used: Sequence[Column]) -> tuple[Any, list[str]]:
 
 def _read_frame(path: Path) -> pd.DataFrame:
     """Read columns of numbers, under names but for those of an array."""
-    suffix = tables.check_format(path, MATRICES)
+    suffix = files.check_format(path, MATRICES)
     if suffix == ".npy":
-        return pd.DataFrame(tables.load_arrays(path)[path.stem])
+        return pd.DataFrame(files.load_arrays(path)[path.stem])
     if suffix == ".parquet":
-        tables.ParquetFile(path)  # says why it cannot be read
+        files.ParquetFile(path)  # says why it cannot be read
         return pd.read_parquet(path)
     with open(path, encoding="utf-8-sig") as file:
         header = file.readline()

@@ -29,13 +29,14 @@ from .. import rules
 from .._utils import all_or_none
 from ..filters import EPICFilter
 from ..gradients import EXTRACTORS, PrecomputedGradients, TableModel, table_encoder
+from ..reading.errors import Unusable, refuse_if, refusing, unknown
+from ..reading.files import LINES, format_of
+from ..reading.lines import open_table
+from ..reading.values import as_number
 from ..report import check_path, stand_out, write_page
 from ..rules.base import Rule, preferred_gradients, refuse_what_lacks
 from .commands import without_controls
-from .lines import open_table
 from .rows import Rows, from_elsewhere, read
-from .tables import LINES, format_of
-from .values import Unusable, as_number, refuse_if, refusing, unknown
 
 WAY_BACK = (
     "Run the same scan again with `--decisions FILE --out KEPT`: it writes the rows "

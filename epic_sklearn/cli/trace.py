@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from .._utils import all_or_none
+from ..reading.errors import Unusable, refuse_if
+from ..reading.lines import open_table
 from ..report import notes_of_rows
 from ..tracing import Trace, trace
-from .lines import open_table
 from .rows import Rows, read
 from .scan import (
     N_SUSPICIOUS,
@@ -24,7 +25,6 @@ from .scan import (
     make_model,
     noting,
 )
-from .values import Unusable, refuse_if
 
 WAY_ON = (
     "Run the same trace again with these as --drop, quoted, and with --out KEPT, then "

@@ -1,6 +1,6 @@
 """The audit page: look at what was isolated, decide, and apply the decisions."""
 
-from ._case import Case, shortened
+from ._case import Case
 from ._data import stand_out
 from ._decisions import fit_id
 from ._looks import check_images
@@ -21,7 +21,6 @@ __all__ = [
     "fit_id",
     "looks_of_trace",
     "notes_of_rows",
-    "shortened",
     "stand_out",
     "write_page",
     "write_trace",

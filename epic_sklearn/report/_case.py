@@ -9,29 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from .._utils import HIDDEN, shortened
 from ..base import is_dataframe, take_rows
 from ..gradients import Gradients, OuterProductGradients, gradient_norm_change
 from ..learned import model_probabilities, nothing_learned
 from ..schedule import DropSchedule
 from ..validation import class_warnings, is_missing
 from ._notes import is_table, notes_of_gaps, notes_of_rows
-
-# Shown by their codes: what turns the direction of text, or cannot be seen, by which
-# one name may be made to look like another.
-HIDDEN = {
-    sign: f"\\u{sign:04x}"
-    for sign in (
-        *(0x061C, 0x115F, 0x1160, 0x200B, *range(0x200E, 0x2010)),
-        *(*range(0x202A, 0x202F), *range(0x2060, 0x2070), 0x2800, 0x3164),
-        *(0xFEFF, 0xFFA0, *range(9), 0x1B, 0x7F),
-    )
-}
-
-
-def shortened(value: Any, longest: int = 200) -> str:
-    """Text of bounded length, nothing in it hidden."""
-    text = str(value).translate(HIDDEN)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def as_text(value: Any, longest: int = 120) -> str:

@@ -11,12 +11,13 @@ import scipy.sparse
 from scipy.stats import rankdata
 from sklearn.preprocessing import StandardScaler
 
+from .._utils import shortened
 from ..base import is_dataframe, is_text, nearest_kept, take_rows
 from ..gradients.items import is_dataset
 from ..learned import likeliest
 from ..projection import GradientPlane
 from ..validation import is_missing
-from ._case import Case, as_text, shortened
+from ._case import Case, as_text
 from ._decisions import fit_id
 from ._looks import (
     LONGEST_TEXT,

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from .._utils import shortened
 from ..schedule import DropSchedule
 from ..validation import digest
-from ._case import shortened
 
 COLUMNS = ("row", "decision", "fit")
 GIVE = "Give the CSV that the audit page downloads."

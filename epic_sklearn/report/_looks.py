@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d
 
+from .._utils import shortened
 from ..base import is_dataframe, take_rows
 from ..gradients.items import inputs_and_labels, is_dataset, items_of
 from ..gradients.labels import in_memory
 from ..validation import to_numpy
-from ._case import as_text, shortened
+from ._case import as_text
 
 N_VALUES = 12
 LONGEST_TEXT = 2000

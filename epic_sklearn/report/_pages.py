@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from .._utils import all_or_none
+from .._utils import all_or_none, shortened
 from ..gradients.items import n_items
 from ..validation import refuse_other_order
-from ._case import Case, shortened
+from ._case import Case
 from ._data import look_at_rows, page_data, rows_shown
 from ._looks import Look, looks, span_of, thumbnails
 

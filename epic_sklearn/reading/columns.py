@@ -11,21 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..report import shortened
+from .._utils import shortened
+from .errors import N_SHOWN, Unusable, as_option, refuse_if
 from .values import (
     LARGEST_WHOLE,
     MANY,
-    N_SHOWN,
     NAN,
     Reading,
-    Unusable,
     as_number,
     as_numbers,
-    as_option,
     as_values,
     beyond_floats,
     dates_as,
-    refuse_if,
     refuse_odd,
 )
 
@@ -184,7 +181,7 @@ def type_columns(raw: dict[str, Any], how: Reading) -> list[Column]:
         try:
             columns.append(typed(name, raw.pop(name), how))
         except Unusable as error:
-            problems[name] = error.message
+            problems[name] = str(error)
     if not problems:
         return columns
     leave_out = f"out with --exclude {as_option(problems)} or mend"
@@ -212,7 +209,7 @@ def is_no_label(value: Any, gaps: Sequence[str]) -> bool:
 def check_labels(name: str, raw: Any, how: Reading) -> np.ndarray:
     """Turn labels, as a file holds them, into an array that scikit-learn takes."""
     if isinstance(raw, Unusable):
-        raise Unusable(f"Label column {name!r} {raw.message}.")
+        raise Unusable(f"Label column {name!r} {raw}.")
     raw = np.asarray(raw)
     raw = raw[:, 0] if raw.shape[1:] == (1,) else raw
     shape = f"{raw.shape}; it must be (n,), one label a row"

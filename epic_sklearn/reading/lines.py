@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from .columns import are_names
-from .tables import LINES, NpzFile, ParquetFile, Raw, Table, check_format, format_of
-from .values import Unusable, as_numbers, refuse_if
+from .errors import Unusable, refuse_if
+from .files import LINES, NpzFile, ParquetFile, Raw, Table, check_format, format_of
+from .values import as_numbers
 
 CHUNK = 10_000  # records held as Python strings at a time
 SEPARATOR = re.compile("sep=(.)")

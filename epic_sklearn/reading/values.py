@@ -1,24 +1,21 @@
-"""Texts read as numbers and dates, and the errors of what cannot be used."""
+"""Texts read as numbers and dates; what may be either is asked about."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from difflib import get_close_matches
 from itertools import compress
 from typing import Any
 
-import click
 import numpy as np
 import pandas as pd
 
-from ..report import shortened
+from .._utils import shortened
+from .errors import Unusable, refuse_if
 
-N_SHOWN = 20
 LARGEST_WHOLE = 2**53  # floats tell whole numbers apart up to here
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "<NA>", "NaT")
 NAN = re.compile(r"[-+]?nan", re.IGNORECASE)
@@ -54,60 +51,9 @@ TIMES = ("", " %H:%M", " %H:%M:%S")
 # --decimal and --thousands that are proposed where they would do.
 WAYS = [(".", "")] + [(d, t) for d in ",." for t in ("", ",", ".", " ", "'") if d != t]
 BLANKS = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2019": "'"})
-USUAL = (ValueError, NotImplementedError, OSError, MemoryError, ImportError)
 HALF_A_CENTURY = np.timedelta64(50 * 365, "D")
 AS_TEXT = "read them as text (--text)"
 Place = Callable[[int], str]  # of a row, as a person looks it up: "line 7"
-
-
-class Unusable(click.ClickException):
-    """Input or an argument that cannot be used: exit status 2."""
-
-    exit_code = 2
-
-
-def refuse_if(is_wrong: object, message: str) -> None:
-    """Stop with a message."""
-    if is_wrong:
-        raise Unusable(message)
-
-
-@contextmanager
-def refusing(before: str = "", after: str = "") -> Iterator[None]:
-    """Stop with what others' errors say of what was given."""
-    try:
-        yield
-    except USUAL as error:
-        why = str(error) or "Not enough memory."
-        raise Unusable(f"{before}{why}{after}") from error
-
-
-def every(*steps: Callable[[], Any]) -> list[Any]:
-    """Give what all steps give, or stop with what each says."""
-    results, problems = list[Any](), list[str]()
-    for step in steps:
-        try:
-            results.append(step())
-        except Unusable as error:
-            problems.append(error.message)
-    refuse_if(problems, "\n".join(problems))
-    return results
-
-
-def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Unusable:
-    """Error for a name that is not there: the closest one, and all there are."""
-    names = list(known)
-    plain = {each.strip().casefold(): each for each in names}
-    close = get_close_matches(name.strip().casefold(), plain, n=1)
-    meant = f"; did you mean {plain[close[0]]!r}?" if close else "."
-    shown = ", ".join(map(repr, names[:N_SHOWN])) + ", ..." * (len(names) > N_SHOWN)
-    return Unusable(f"There is no {kind} {name!r}{meant} There are {shown}.{hint}")
-
-
-def as_option(names: Iterable[str]) -> str:
-    """Names as a shell and --exclude take them."""
-    quoted = (name.replace('"', '""') for name in names)
-    return shlex.quote(",".join(f'"{n}"' if set(n) & set(',"') else n for n in quoted))
 
 
 @dataclass(frozen=True)

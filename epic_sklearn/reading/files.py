@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .values import Unusable, as_option, refuse_if, refusing
+from .errors import Unusable, as_option, refuse_if, refusing
 
 LINES = [s + gz for s in (".csv", ".tsv", ".jsonl", ".ndjson") for gz in ("", ".gz")]
 # Columns (n, ...) by name: an array of numbers, a pandas series of texts, or an

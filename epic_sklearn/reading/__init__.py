@@ -1,0 +1,1 @@
+"""Files of rows: read as text, typed once, and cut as they are."""
