@@ -79,6 +79,13 @@ def test_a_far_row_hides_no_poison_where_a_number_is_missing():
     assert not EPICFilter().fit(X, y).keep_[0]
 
 
+def test_one_of_two_values_does_not_decide_what_is_far():
+    X = np.zeros((100, 1))
+    X[:2, 0] = 1, 1e6
+    encoded = table_encoder(X, has_missing=False).fit_transform(X)
+    assert encoded[0] - encoded[2] > 0.05 * (encoded[1] - encoded[2])
+
+
 @pytest.mark.parametrize("loader", [load_iris, load_wine])
 def test_ordinary_numbers_are_encoded_as_by_a_standard_scaler(loader):
     X, _ = loader(return_X_y=True)

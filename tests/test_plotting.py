@@ -35,6 +35,7 @@ from epic_sklearn.plotting import (
     ClusterSizeDisplay,
     DropHistoryDisplay,
     GradientSpaceDisplay,
+    TraceDisplay,
     TradeoffDisplay,
 )
 from epic_sklearn.projection import GradientPlane
@@ -179,6 +180,22 @@ def test_searches_and_pipelines_say_which_part_of_them_to_draw(data):
     with pytest.raises(TypeError, match=r"its step that does, such as pipeline\[-1\]"):
         draw(pipeline)
     draw(pipeline[-1])
+
+
+@pytest.mark.parametrize("draw", [TraceDisplay.from_trace, TradeoffDisplay.from_report])
+def test_displays_of_results_refuse_what_made_them(detectors, draw):
+    expected = "Trace" if draw == TraceDisplay.from_trace else "AttackReport"
+    more = ([], []) if expected == "Trace" else ()
+    with pytest.raises(ValueError, match=f"must be an instance of .*{expected}'"):
+        draw(detectors["filter"], *more)
+
+
+@pytest.mark.parametrize("gap", [None, np.nan])
+def test_missing_labels_of_groups_are_refused(detectors, gap):
+    detector = detectors["filter"]
+    y = np.array(["a", "b", gap] * 50, dtype=object)[: len(detector.keep_)]
+    with pytest.raises(ValueError, match="y contains NaN or None in"):
+        DropHistoryDisplay.from_estimator(detector, y=y)
 
 
 @pytest.mark.parametrize("bad", [[150], [-1], [0.5], [[0]], [True, False]])

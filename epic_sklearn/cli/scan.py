@@ -346,6 +346,9 @@ def fit(o: SimpleNamespace, rows: Rows, detector: EPICFilter) -> Scan:
             "and not marked: they are left out, too. To keep them, mark them so."
         )
     shown = {"settings": settings, "remarks": notes, **rows.shown}
+    if o.id and rows.data.index is not None:  # where rows stand, beside their names
+        lines = {rows.data.index.name.lower(): rows.data.index}
+        shown["asides"] = beside(lines, rows.shown["asides"])
     case = replace(case, way_back=WAY_BACK, **shown)
     return Scan(o, rows, detector, case, time.perf_counter() - start)
 

@@ -97,7 +97,8 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     middle = np.median(values) if len(values) else 0.0
     away = np.abs(values - middle)
     away = away[away > 0]
-    reach = FAR * np.median(away) if len(away) else np.inf
+    # Of two values the lower one: the other may be the hostile one.
+    reach = FAR * np.quantile(away, 0.5, method="lower") if len(away) else np.inf
     return middle - reach, middle + reach
 
 

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from ..metrics import as_mask, check_column
 from ..report import Reviewable
 from ..schedule import DropSchedule
-from ..validation import refuse_other_order
+from ..validation import refuse_missing, refuse_other_order
 
 CLEAN = "#0072B2"
 POISON = "#D55E00"
@@ -66,6 +66,7 @@ def make_groups(
         )
     if y is not None:
         labels = check_column(y, "y", n)
+        refuse_missing(labels)
         classes = np.unique(labels)
         return list(map(str, classes.tolist())), labels == classes[:, None]
     if poison_indices is None:

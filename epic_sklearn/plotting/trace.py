@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from .._utils import validate_params
 from ..metrics import as_mask
 from ..report import looks_of_trace
 from ..tracing import Trace
@@ -57,6 +58,7 @@ class TraceDisplay:
     marked: list[list[bool]]
 
     @classmethod
+    @validate_params({"found": [Trace]}, prefer_skip_nested_validation=True)
     def from_trace(
         cls,
         found: Trace,

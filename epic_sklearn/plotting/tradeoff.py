@@ -88,6 +88,7 @@ class TradeoffDisplay:
     intervals: np.ndarray | None = None
 
     @classmethod
+    @validate_params({"report": [AttackReport]}, prefer_skip_nested_validation=True)
     def from_report(
         cls,
         report: AttackReport,

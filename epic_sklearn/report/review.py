@@ -66,11 +66,13 @@ class Reviewable(RowsToFrame):
     ) -> Path:
         """Write the audit page: one HTML file that shows what was dropped and why.
 
-        The page has a summary, the gradient space of each class, what each round
-        dropped, and a table of the dropped rows beside the nearest kept row of
-        their class, in which each can be marked to keep or to drop. The marks are
-        downloaded as CSV, which :meth:`apply_decisions` reads. The page loads
-        nothing from the network, and sends nothing. Needs jinja2 and pillow
+        The page has a summary, what is odd in the rows themselves (copies under
+        different labels, columns that are the label again, gaps that make rows rare),
+        the gradient space of each class, what each round dropped, and a table of the
+        dropped rows beside the nearest kept row of their class, in which each can be
+        marked to keep or to drop. The marks are downloaded as CSV, which
+        :meth:`apply_decisions` reads. The page loads nothing from the network, and
+        sends nothing. Needs jinja2 and pillow
         (``pip install 'epic-sklearn[report]'``).
 
         Parameters
