@@ -1,4 +1,4 @@
-from . import attacks, datasets, gradients, rules
+from . import attacks, datasets, gradients, metrics, plotting, rules, training
 from .attacks import attack_report
 from .filtered_classifier import FilteredClassifier
 from .filters import EPICFilter, EPICResampler
@@ -70,7 +70,10 @@ __all__ = [
     "isolation_score",
     "logit_gradients",
     "make_attack_success_scorer",
+    "metrics",
+    "plotting",
     "poison_recall",
     "rules",
     "trace",
+    "training",
 ]

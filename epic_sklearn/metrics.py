@@ -16,6 +16,13 @@ from sklearn.utils.validation import _num_samples
 from ._utils import validate_params
 from .validation import refuse_masked, refuse_other_order
 
+__all__ = [
+    "attack_success_rate",
+    "clean_retention",
+    "make_attack_success_scorer",
+    "poison_recall",
+]
+
 # Labels of different kinds are never equal: a silent 0% attack success rate.
 _KINDS: dict[str, Any] = {
     "numbers": (Number, np.bool_),

@@ -1,14 +1,19 @@
 """Links from the HTML representation of estimators to their pages."""
 
+import inspect
 from pathlib import Path
 
 import pytest
 
 import epic_sklearn
-from epic_sklearn import EPICFilter, attacks, datasets, rules
+from epic_sklearn import EPICFilter, attacks, rules
 
 API_PAGE = Path(__file__).parents[1] / "docs" / "api.rst"
-PARTS = {"attacks": attacks, "datasets": datasets, "rules": rules}
+PARTS = {
+    name: part
+    for name in epic_sklearn.__all__
+    if inspect.ismodule(part := getattr(epic_sklearn, name)) and name != "gradients"
+}
 
 
 @pytest.mark.parametrize(
