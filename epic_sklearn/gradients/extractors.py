@@ -126,27 +126,7 @@ def _checked_labels(y: Any, of_items: np.ndarray | None) -> Any:
 
 
 class GradientExtractor(Parts, DocLinks, BaseEstimator):
-    """Base of the extractors that take gradients from a model.
-
-    Parameters
-    ----------
-    classifier : classifier, torch.nn.Module or None, default=None
-        A scikit-learn classifier with ``predict_proba`` is fitted in
-        :meth:`fit` (wrap one that is trained already in
-        ``sklearn.frozen.FrozenEstimator``). A torch module is used as it is,
-        in evaluation mode; it must return logits, with columns in the order of
-        the sorted labels. None takes logistic regression, of missing numbers and
-        mixed columns behind an encoder; see :class:`EPICFilter`.
-    batch_size : int, default=512
-        Examples a forward pass of a torch module.
-
-    Attributes
-    ----------
-    classifier_ : classifier or torch.nn.Module
-        The fitted model.
-    classes_ : ndarray of shape (C,)
-        Labels, in the order of the model's columns.
-    """
+    """Base of the extractors that take gradients from a model: `LogitGradients`."""
 
     #: What rules may read of the gradients: "errors", "inputs", both or neither.
     gives: ClassVar[tuple[str, ...] | None] = ()
@@ -323,7 +303,22 @@ class LogitGradients(GradientExtractor):
 
     Parameters
     ----------
-    classifier, batch_size : see GradientExtractor
+    classifier : classifier, torch.nn.Module or None, default=None
+        A scikit-learn classifier with ``predict_proba`` is fitted in
+        :meth:`fit` (wrap one that is trained already in
+        ``sklearn.frozen.FrozenEstimator``). A torch module is used as it is,
+        in evaluation mode; it must return logits, with columns in the order of
+        the sorted labels. None takes logistic regression, of missing numbers and
+        mixed columns behind an encoder; see :class:`EPICFilter`.
+    batch_size : int, default=512
+        Examples a forward pass of a torch module.
+
+    Attributes
+    ----------
+    classifier_ : classifier or torch.nn.Module
+        The fitted model.
+    classes_ : ndarray of shape (C,)
+        Labels, in the order of the model's columns.
 
     Examples
     --------
@@ -353,7 +348,7 @@ class LastLayerInputGradients(GradientExtractor):
         A torch module whose output is that of one of its ``torch.nn.Linear``, a
         TorchClassifier, scikit-learn's MLPClassifier, or a linear classifier
         with ``coef_``. None takes logistic regression.
-    batch_size : see GradientExtractor
+    batch_size : see LogitGradients
 
     Examples
     --------
