@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import click
 
     from ..reading.errors import Unusable
-    from .commands import cli, without_controls
+    from .commands import cli
 
     csv.field_size_limit(2**31 - 1)  # a text may be long
     if hasattr(sys.stdout, "reconfigure"):
@@ -34,14 +34,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         said = io.StringIO()
         error.show(said)
-        print(without_controls(said.getvalue()), end="", file=sys.stderr)
-        return error.exit_code
+        return refuse(said.getvalue(), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         print("Interrupted.", file=sys.stderr)
         return 130  # as a shell counts: 128 + SIGINT
     except (Unusable, OSError) as error:
-        print(f"Error: {without_controls(str(error))}", file=sys.stderr)
-        return 2
+        return refuse(f"Error: {error}\n")
     except Exception:  # a fault of ours; 1 says that a row is isolated
         traceback.print_exc()
         return 2
+
+
+def refuse(text: str, status: int = 2) -> int:
+    """Print an error to stderr; the exit status."""
+    from .drawing import without_controls
+
+    print(without_controls(text), end="", file=sys.stderr)
+    return status

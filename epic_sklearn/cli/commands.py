@@ -132,13 +132,10 @@ def say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def without_controls(text: str) -> str:
-    """Text with codes for what a terminal obeys or hides, lines apart."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-
-
 def say_notes(notes: list[str]) -> None:
     """Print what else is worth knowing to stderr."""
+    from .drawing import without_controls
+
     for note in notes:
         click.echo(f"Note: {without_controls(note)}", err=True)
 

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -18,10 +18,6 @@ import click
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
@@ -35,7 +31,7 @@ from ..reading.lines import open_table
 from ..reading.values import as_number
 from ..report import check_path, stand_out, write_page
 from ..rules.base import Rule, preferred_gradients, refuse_what_lacks
-from .commands import without_controls
+from .drawing import beside, draw, draw_columns
 from .rows import Rows, from_elsewhere, read
 
 WAY_BACK = (
@@ -44,7 +40,6 @@ WAY_BACK = (
 )
 N_SUSPICIOUS = 10
 FORMULA = tuple("=+-@\t\r")  # with which one begins
-N_COLUMNS = 30
 FORMATS = {"mask": (".csv",), "report": (".html", ".htm")}
 
 
@@ -146,52 +141,10 @@ def make_filter(o: SimpleNamespace, rule: Rule, rows: Rows) -> EPICFilter:
     return EPICFilter(extractor, random_state=o.seed, verbose=int(o.verbose), **how)
 
 
-def printable(value: Any) -> Text:
-    """Text of a label: no control characters, quotes where its ends are blank."""
-    text = without_controls(str(value)).replace("\n", "\\n")
-    # Text, not str: a label may hold rich's markup.
-    return Text(text if text == text.strip() and text else repr(text))
-
-
-def draw(columns: Mapping[str, Iterable[Any]], has_total: bool = False) -> str:
-    """Draw a table, in colour on a terminal; of numbers with a total at the end."""
-    table = Table(box=box.ROUNDED)
-    for j, name in enumerate(columns):
-        how: Any = {"justify": "right", "no_wrap": True} if has_total and j else {}
-        table.add_column(printable(name), overflow="fold", **how)
-    for line in zip(*columns.values(), strict=True):
-        table.add_row(*(None if v is None else printable(v) for v in line))
-    if has_total:
-        table.rows[-2].end_section, table.rows[-1].style = True, "bold"
-    console = Console()
-    with console.capture() as drawn:
-        console.print(table)
-    return drawn.get()
-
-
-def beside(ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a file's columns behind ours; one that has a name of ours gets another."""
-    for name, values in theirs.items():
-        while name in ours:
-            name = f"data {name}"
-        ours = {**ours, name: values}
-    return ours
-
-
 def as_cell(value: Any) -> Any:
     """Mark a text that a spreadsheet would take for a formula, as the page does."""
     is_formula = isinstance(value, str) and value.startswith(FORMULA)
     return f"'{value}" if is_formula and np.isnan(as_number(value)) else value
-
-
-def draw_columns(columns: Sequence[tuple[str, str]]) -> str:
-    """Draw how columns were read, unless all are plain numbers."""
-    if all(what == "number" for _, what in columns):
-        return ""
-    n = len(columns)
-    more = [("...", f"{n} in all, see --json")] * (n > N_COLUMNS)
-    names, what = zip(*columns[:N_COLUMNS], *more, strict=True)
-    return draw({"column": names, "read as": what})
 
 
 @dataclass

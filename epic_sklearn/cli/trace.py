@@ -15,16 +15,9 @@ from ..reading.errors import Unusable, refuse_if
 from ..reading.lines import open_table
 from ..report import notes_of_rows
 from ..tracing import Trace, trace
+from .drawing import beside, draw, draw_columns
 from .rows import Rows, read
-from .scan import (
-    N_SUSPICIOUS,
-    beside,
-    check_files,
-    draw,
-    draw_columns,
-    make_model,
-    noting,
-)
+from .scan import N_SUSPICIOUS, check_files, make_model, noting
 
 WAY_ON = (
     "Run the same trace again with these as --drop, quoted, and with --out KEPT, then "
