@@ -105,6 +105,8 @@ def is_missing(label: Any) -> bool:
         return label is None or bool(label != label)
     except TypeError:  # pandas' NA has no truth value
         return True
+    except ValueError:  # nor has an array
+        return False
 
 
 def refuse_masked(**given: Any) -> None:

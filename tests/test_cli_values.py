@@ -193,7 +193,9 @@ def test_ids_that_repeat_are_told_apart(capsys):
     options = ["--label", "species", "--id", "pid"]
     assert scan("d.csv", *options, "--rule", "RandomDrop", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert "75 rows repeat the --id of another; theirs say where." in found["notes"]
+    assert (
+        "75 rows repeat the --id of another; the line stands behind." in found["notes"]
+    )
     for row, at in zip(found["suspicious"], found["suspicious_at"], strict=True):
         name = frame["pid"][row]
         assert at == f"{name}, line {row + 2}".removeprefix(", ")

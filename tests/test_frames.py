@@ -175,3 +175,9 @@ def test_last_layer_gradients_computed_earlier_are_taken_as_they_are():
     assert "predicted" in ours.to_frame()
     kept, labels = EPICResampler(PrecomputedGradients()).fit_resample(gradients, y)
     assert len(kept) == len(labels) < 150
+
+
+def test_arrays_with_texts_are_refused_where_a_frame_would_do():
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2))).assign(c="word")
+    with pytest.raises(ValueError, match=r"'word'\. Give a DataFrame, whose columns"):
+        EPICFilter().fit(X.to_numpy(), [0, 1] * 30)

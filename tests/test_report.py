@@ -1,7 +1,6 @@
 """What the audit page contains, and what it refuses."""
 
 import base64
-import html
 import io
 import json
 import re
@@ -228,54 +227,6 @@ def test_names_of_features(iris, detector, tmp_path):
         images = X.reshape(-1, 1, 2, 2)
         of_images = EPICFilter(lambda X, y: X.reshape(len(X), -1)).fit(images, y)
         of_images.report(images, y, tmp_path / "c.html", feature_names=["a"])
-
-
-# ---------------------------------------------------------------------- notes
-
-
-def notes_on(path):
-    found = re.search(r'<ul class="note notes">(.*?)</ul>', path.read_text(), re.DOTALL)
-    texts = re.findall(r"<li>(.*?)</li>", found[1]) if found else []
-    return [html.unescape(text.replace("<wbr>", "")) for text in texts]
-
-
-def odd_rows():
-    """Iris; two rows of it twice, one of them under another label."""
-    X, y = load_iris(return_X_y=True, as_frame=True)
-    X, y = X.drop_duplicates(), y.loc[X.drop_duplicates().index]
-    X = pd.concat([X, X.iloc[[3, 9]]]).set_axis([f"n{i}" for i in range(151)])
-    return X, pd.concat([y, y.iloc[[3]], y.iloc[[9]] + 1]).set_axis(X.index)
-
-
-@pytest.mark.parametrize("kind", ["pandas", "polars", "numpy"])
-def test_the_page_says_what_is_odd_in_the_rows(tmp_path, kind):
-    X, y = odd_rows()
-    row = "index n" if kind == "pandas" else "row "
-    torn, again = notes_of_kind(X, y, kind, tmp_path)
-    assert torn.startswith("2 rows equal another in all features, under different")
-    assert torn.endswith(f"such as {row}9 and {row}150.")
-    assert again.endswith(f"under the same label, such as {row}3 and {row}149.")
-    X["species"] = y.map({0: 5, 1: 7, 2: 6})  # now the torn ones differ
-    _, label = notes_of_kind(X, y, kind, tmp_path)
-    name = "x4" if kind == "numpy" else "species"
-    assert label.startswith(f"Column {name!r} has one value for each class")
-
-
-def notes_of_kind(X, y, kind, folder):
-    if kind == "polars":
-        polars = pytest.importorskip("polars")
-        X, y = polars.DataFrame(X.to_dict("list")), y.to_numpy()
-    if kind == "numpy":
-        X, y = X.to_numpy(), y.to_numpy()
-    detector = EPICFilter(rule=RandomDrop()).fit(X, y)
-    return notes_on(detector.report(X, y, folder / "a.html", overwrite=True))
-
-
-def test_gradients_are_not_looked_at_for_copies(tmp_path):
-    X, y = odd_rows()
-    X = X.to_numpy()
-    detector = EPICFilter(PrecomputedGradients()).fit(X, y)
-    assert notes_on(detector.report(X, y, tmp_path / "a.html")) == []
 
 
 # ----------------------------------------------------------------- thumbnails

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 N_COLUMNS = 30
+LONGEST = 300  # text of a cell
 
 
 def without_controls(text: str) -> str:
@@ -21,6 +22,7 @@ def without_controls(text: str) -> str:
 def printable(value: Any) -> Text:
     """Text of a label: no control characters, quotes where its ends are blank."""
     text = without_controls(str(value)).replace("\n", "\\n")
+    text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
     # Text, not str: a label may hold rich's markup.
     return Text(text if text == text.strip() and text else repr(text))
 

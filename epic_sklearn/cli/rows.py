@@ -227,7 +227,9 @@ def notes_of(o: SimpleNamespace, rows: Rows, how: Reading) -> list[str]:
             "their rows are the examples'. If they are, name them with --show."
         )
     if o.id and (n_again := int(pd.Index(rows.asides[o.id])[:n].duplicated().sum())):
-        notes.append(f"{n_again} rows repeat the --id of another; theirs say where.")
+        notes.append(
+            f"{n_again} rows repeat the --id of another; the line stands behind."
+        )
     unmet = [text for text in how.missing if text not in how.met]
     notes += [f"--missing {text} occurs in no column of the model." for text in unmet]
     seen = {name for name, _ in rows.shown["columns"]} - set(rows.beside)

@@ -290,7 +290,7 @@ def fit(o: SimpleNamespace, rows: Rows, detector: EPICFilter) -> Scan:
         notes.append(
             f"With {n_classes} classes logit gradients lie close to a line or plane, "
             "where little is isolated. Gradients of a last layer tell more: "
-            f"{here}of your own model EPICFilter in Python."
+            f"{here}EPICFilter in Python with your own model."
         )
     schedule = detector._schedule
     if o.decisions is not None and (n := n_undecided(detector)):

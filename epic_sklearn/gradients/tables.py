@@ -28,6 +28,7 @@ MUCH_WIDER = 100
 N_SPREAD = 10_000  # rows that tell it
 # Spreads from the median up to which a value counts as it is.
 FAR = 10
+NESTED = (list, tuple, dict, set, np.ndarray)
 SKRUB_FOLDER, ITS_OLD_NAME = "SKB_DATA_DIRECTORY", "SKRUB_DATA_DIRECTORY"
 
 
@@ -164,13 +165,40 @@ def table_encoder(X: Any, seed: int = 0, has_missing: bool = True) -> Any:
     )
 
 
+def _checked_columns(X: Any) -> list[np.ndarray]:
+    """Columns of a dataframe; nested ones are refused."""
+    columns = [np.asarray(X[name]) for name in X.columns]
+    for name, column in zip(X.columns, columns, strict=True):
+        are_objects = column.ndim == 1 and column.dtype.kind == "O"
+        is_nested = any(isinstance(v, NESTED) for v in column) if are_objects else False
+        if is_nested or column.ndim > 1 or column.dtype.names:
+            raise ValueError(
+                f"Column {name!r} of X holds lists or objects; give a column for each "
+                "of their parts."
+            )
+    return columns
+
+
+def _refuse_texts(X: np.ndarray) -> None:
+    """Refuse an array of which some values are texts and no numbers."""
+    try:
+        X.astype(np.float64) if X.dtype.kind in "OUS" else X
+    except ValueError as error:
+        raise ValueError(
+            f"X is an array that holds texts: {error}. Give a DataFrame, whose columns "
+            "are encoded."
+        ) from error
+    except TypeError:  # which scikit-learn refuses
+        pass
+
+
 def default_classifier(X: Any) -> Any:
     """Make logistic regression, behind an encoder where X is a table that needs one."""
     logistic = LogisticRegression(max_iter=1000)
     if get_config()["enable_metadata_routing"]:
         logistic.set_fit_request(sample_weight=True)
     if hasattr(X, "columns"):
-        columns = [np.asarray(X[name]) for name in X.columns]
+        columns = _checked_columns(X)
         is_plain = all(
             c.dtype.kind in NUMBERS and np.isfinite(c).all() for c in columns
         )
@@ -193,6 +221,7 @@ def default_classifier(X: Any) -> Any:
                 "numbers; give a net that takes X, EPICFilter(net), or X.reshape(len(X)"
                 ", -1)."
             )
+        _refuse_texts(values)
         is_plain = values.dtype.kind != "f" or not np.isnan(values).any()
     if is_plain:  # new rows may have gaps
         return make_pipeline(SimpleImputer(keep_empty_features=True), logistic)

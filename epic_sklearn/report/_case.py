@@ -17,6 +17,8 @@ from ..schedule import DropSchedule
 from ..validation import class_warnings, is_missing
 from ._notes import is_table, notes_of_gaps, notes_of_rows
 
+OURS = ("Row", "Line", "Index")  # what rows are called where users do not say
+
 
 def as_text(value: Any, longest: int = 120) -> str:
     """Text of a cell of a table, of bounded length."""
@@ -82,8 +84,10 @@ class Case:
 
     def place(self, row: int) -> str:
         """Where a person finds one of the rows given."""
-        kind = self.row_kind.lower() if self.row_kind.istitle() else self.row_kind
-        return f"{kind} {self.index[row] if self.names_rows else row}"
+        if not self.names_rows or not self.index.is_unique:
+            return f"row {row}"
+        kind = self.row_kind.lower() if self.row_kind in OURS else self.row_kind
+        return f"{kind} {shortened(self.index[row], 60)}"
 
     @property
     def flagged(self) -> np.ndarray:
@@ -117,8 +121,9 @@ class Case:
         if is_table(X) and not self.is_gradients:
             X = take_rows(X, self.rows)
             notes += notes_of_rows(X, schedule.codes, names, self._place_judged)
-            notes += notes_of_gaps(X, ~schedule.keep, names)
-        return [note.translate(HIDDEN) for note in notes]
+            by_round = schedule.dropped_at_epoch >= 0
+            notes += notes_of_gaps(X, by_round, names)
+        return [note.translate(HIDDEN).replace("\n", "\\n") for note in notes]
 
     def _place_judged(self, row: int) -> str:
         return self.place(int(self.rows[row]))

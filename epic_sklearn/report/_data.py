@@ -27,10 +27,12 @@ from ._looks import (
     n_that_fit,
     thumbnails,
 )
+from ._notes import columns_of
 
 # Kept points drawn in the gradient space, per class and in all.
 MOST_KEPT_OF_CLASS = 1500
 MOST_KEPT = 15_000
+as_str = np.frompyfunc(str, 1, 1)  # of what astype refuses, too
 # Columns in which two rows differ most.
 N_FEATURES = 12
 LONG = 60  # texts from which a column is shown by itself
@@ -88,8 +90,7 @@ def as_compared(
 
 def _spread(X: Any) -> np.ndarray:
     """Give each column's standard deviation; NaN where it is not of numbers."""
-    is_frame = is_dataframe(X)
-    blocks = [np.asarray(X[name])[:, None] for name in X.columns] if is_frame else [X]
+    blocks = [each[:, None] for each in columns_of(X)] if is_dataframe(X) else [X]
     scale = StandardScaler(with_mean=False)
     found = [
         scale.fit(block).scale_
@@ -108,15 +109,15 @@ def _values(X: Any, rows: np.ndarray) -> np.ndarray:
     if not is_dataframe(block):
         return np.asarray(block)
     values = np.empty(block.shape, dtype=object)  # to_numpy would leave pandas' NA
-    for i, name in enumerate(block.columns):
-        values[:, i] = np.asarray(block[name])
+    for i, column in enumerate(columns_of(block)):
+        values[:, i] = column
     return values
 
 
 def _gaps(ours: np.ndarray, theirs: np.ndarray, spread: np.ndarray) -> np.ndarray:
     """How much pairs of rows (m, d) differ in each column."""
     gap, is_text = np.zeros(ours.shape), np.isnan(spread)
-    texts, others = (each[:, is_text].astype(str) for each in (ours, theirs))
+    texts, others = (as_str(each[:, is_text]) for each in (ours, theirs))
     gap[:, is_text] = texts != others
     a, b = (each[:, ~is_text].astype(np.float64) for each in (ours, theirs))
     far = np.nan_to_num(np.abs(a - b) / spread[~is_text])

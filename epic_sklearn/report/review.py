@@ -231,7 +231,8 @@ class Reviewable(RowsToFrame):
         settings |= {name: epochs[name] for name in epochs if name in settings}
         settings |= {f"rule__{name}": value for name, value in of_rule}
         names: dict[type, str] = {each: name for name, each in EXTRACTORS.items()}
-        of_extractor = names.get(type(getattr(self, "extractor_", None)))
+        extractor = getattr(self, "extractor_", None)
+        of_extractor = names.get(type(extractor))
         if taken := getattr(self, "gradients_", of_extractor):
             settings["gradients"] = taken
         shown = to_numpy(in_memory(seen if steps is None else X))
@@ -244,8 +245,7 @@ class Reviewable(RowsToFrame):
             {k: plain(v) for k, v in settings.items() if k not in NOT_SHOWN},
             self._way_back,
             index=getattr(shown if is_dataframe(shown) else schedule, "index", None),
-            is_gradients=type(getattr(self, "extractor_", None))
-            is PrecomputedGradients,
+            is_gradients=steps is None and type(extractor) is PrecomputedGradients,
         )
 
     def _rows_of_the_fit(
