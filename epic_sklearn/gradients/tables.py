@@ -181,8 +181,10 @@ def _checked_columns(X: Any) -> list[np.ndarray]:
 
 def _refuse_texts(X: np.ndarray) -> None:
     """Refuse an array of which some values are texts and no numbers."""
+    if X.dtype.kind not in "OUS":
+        return
     try:
-        X.astype(np.float64) if X.dtype.kind in "OUS" else X
+        X.astype(np.float64)
     except ValueError as error:
         raise ValueError(
             f"X is an array that holds texts: {error}. Give a DataFrame, whose columns "
