@@ -117,6 +117,7 @@ def test_names_in_notes_are_bounded_and_of_one_line(tmp_path):
     detector = EPICFilter(rule=RandomDrop()).fit(X, y)
     torn, _ = notes_on(detector.report(X, y, tmp_path / "a.html"))
     assert len(torn) < 250 and "\n" not in torn and r"x\nWarning" in torn
+    assert "… (row 9) and " in torn
 
 
 def test_gaps_are_counted_by_the_rounds_whatever_was_decided(tmp_path):

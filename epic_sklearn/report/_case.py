@@ -87,7 +87,10 @@ class Case:
         if not self.names_rows or not self.index.is_unique:
             return f"row {row}"
         kind = self.row_kind.lower() if self.row_kind in OURS else self.row_kind
-        return f"{kind} {shortened(self.index[row], 60)}"
+        name = shortened(self.index[row])
+        # Of long names the beginning may be that of another.
+        short = name if len(name) <= 60 else f"{name[:59]}… (row {row})"
+        return f"{kind} {short}"
 
     @property
     def flagged(self) -> np.ndarray:
